@@ -1,0 +1,1 @@
+"""Typed, frozen, validated configuration. Imports no JAX."""
