@@ -1,0 +1,86 @@
+"""The record of a run: what `record.json` holds. Written by the trainer, read by the ledger and the laws."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import ValidationError
+
+from scaling.config.base import Frozen
+from scaling.config.errors import BadInputError
+
+Status = Literal["running", "finished", "interrupted", "failed"]
+
+
+class ParameterCounts(Frozen):
+    """Parameters of a model, counted three ways and by component.
+
+    `non_embedding_with_head` adds the output head's vocabulary-by-width matrix once, whether or not it is
+    tied to the embedding: it is what a token multiplies with in the forward pass.
+    """
+
+    total: int
+    embedding: int
+    non_embedding: int
+    non_embedding_with_head: int
+    by_component: dict[str, int]
+
+
+class Point(Frozen):
+    """One finished training budget of a run: the end of its schedule, or of one cooldown branch."""
+
+    tokens: int
+    flops: float  # training FLOPs counted matmul by matmul, causal attention
+    flops_6nd: float  # the shorthand, with N = non_embedding_with_head
+    step: int
+    loss: float  # validation, nats per token
+    bits_per_byte: float | None
+    train_loss: float
+    seconds: float  # spent stepping on what this point alone needed (a branch: its cooldown)
+
+
+class RunRecord(Frozen):
+    """What a run did. `id` is a hash of the resolved config; missing is null, never 0."""
+
+    id: str
+    name: str
+    family: str
+    status: Status
+    error: str | None = None
+    params: ParameterCounts
+    flops_per_token: float  # training, causal attention
+    budget_tokens: int
+    tokens: int
+    flops: float
+    step: int
+    points: tuple[Point, ...] = ()
+    train_loss: float | None = None
+    validation_loss: float | None = None
+    bits_per_byte: float | None = None
+    seconds: dict[str, float] = {}  # total, step, input_wait, evaluation, checkpoint, compile
+    tokens_per_second: float | None = None
+    mfu: float | None = None
+    peak_memory_bytes: int | None = None
+    device: dict[str, str | int | float | None] = {}
+    versions: dict[str, str] = {}
+    git_commit: str | None = None
+    seed: int = 0
+    dataset: str | None = None
+    tokenizer: str | None = None
+    started: str | None = None
+    ended: str | None = None
+
+
+def read_record(directory: Path) -> RunRecord | None:
+    """The record in a run directory; None where there is none.
+
+    Raises:
+        BadInputError: `record.json` is there but is not a record.
+    """
+    path = directory / "record.json"
+    if not path.is_file():
+        return None
+    try:
+        return RunRecord.model_validate_json(path.read_text())
+    except (ValidationError, UnicodeDecodeError, OSError) as error:
+        first = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
+        raise BadInputError(f"{path} is not a run record: {first}") from error
