@@ -1,0 +1,1 @@
+"""Exact arithmetic on configs: parameters, FLOPs. Imports no JAX."""

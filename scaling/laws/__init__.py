@@ -1,0 +1,35 @@
+"""Scaling laws: functional forms, fitting, uncertainty and the held-out test. JAX is imported on fitting."""
+
+from typing import TYPE_CHECKING, Any
+
+from scaling.laws.forms import LAWS, Law
+from scaling.laws.holdout import holdout_groups, holdout_mask
+from scaling.laws.law import LawFit, read_law
+from scaling.laws.points import Points, points_from_records, read_points, read_records
+from scaling.laws.table import parse_columns
+
+if TYPE_CHECKING:
+    from scaling.laws.fit import fit_points
+
+__all__ = [
+    "LAWS",
+    "Law",
+    "LawFit",
+    "Points",
+    "fit_points",
+    "holdout_groups",
+    "holdout_mask",
+    "parse_columns",
+    "points_from_records",
+    "read_law",
+    "read_points",
+    "read_records",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "fit_points":
+        from scaling.laws.fit import fit_points
+
+        return fit_points
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,1 @@
+"""Sweeps: the design of runs, their execution, and the ledger of what is done."""

@@ -1,0 +1,1 @@
+"""Training: one jitted step, schedules, optimizers, the loop, checkpoints and records."""

@@ -1,0 +1,63 @@
+"""What a model reads: source, tokenizer, packed row length, and the train/validation split."""
+
+from typing import Annotated
+
+from pydantic import Field, field_validator
+
+from scaling.config.base import Frozen
+
+EMBEDDED_SOURCE = "python-stdlib"
+SOURCES = f"{EMBEDDED_SOURCE}, text:GLOB, jsonl:GLOB or tfds:NAME[/CONFIG][:VERSION][:SPLIT]"
+TOKENIZERS = "bytes or sentencepiece:PATH"
+
+
+def _names_one_of(value: str, prefixes: tuple[str, ...]) -> bool:
+    kind, colon, rest = value.partition(":")
+    return bool(colon) and kind in prefixes and bool(rest.strip())
+
+
+class DataConfig(Frozen):
+    """One corpus as a model sees it.
+
+    The train/validation split is by document content, so neither the order of the files nor `seed` moves a
+    document across; `seed` sets the order in which training rows are seen.
+    """
+
+    source: str = EMBEDDED_SOURCE
+    """`python-stdlib` (embedded), `text:GLOB` (a document a file), `jsonl:GLOB` (a document a line) or
+    `tfds:NAME[/CONFIG][:VERSION][:SPLIT]`."""
+    field: Annotated[str, Field(min_length=1)] = "text"
+    """The JSON field or TFDS feature that holds a document's text."""
+    data_dir: str | None = None
+    """Where TFDS keeps prepared datasets; null is `$TFDS_DATA_DIR`, then TFDS's own default."""
+    tokenizer: str = "bytes"
+    """`bytes` (257 tokens) or `sentencepiece:PATH` of a `.model` file."""
+    sequence_length: Annotated[int, Field(ge=2)] = 256
+    """Tokens a row."""
+    validation_fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.05
+    """The share of documents (in expectation) held out for validation."""
+    mask_documents: bool = True
+    """Attention stays inside a document and positions restart with it; false attends across the documents
+    of a row, as GPT-2 and GPT-3 did."""
+    max_documents: Annotated[int, Field(ge=2)] | None = None
+    """Read only the first so many documents of the source; null reads all."""
+    max_epochs: Annotated[int, Field(ge=1)] | None = None
+    """Passes over the training rows before training is refused more; null repeats as often as needed."""
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    """Order of the training documents and rows. Never moves the split."""
+    prefetch: Annotated[int, Field(ge=0, le=1024)] = 4
+    """Batches made ahead of the step in a background thread; 0 makes them in the step's own thread."""
+
+    @field_validator("source")
+    @classmethod
+    def _source_is_known(cls, value: str) -> str:
+        if value != EMBEDDED_SOURCE and not _names_one_of(value, ("text", "jsonl", "tfds")):
+            raise ValueError(f"unknown data source {value!r}; give {SOURCES}")
+        return value
+
+    @field_validator("tokenizer")
+    @classmethod
+    def _tokenizer_is_known(cls, value: str) -> str:
+        if value != "bytes" and not _names_one_of(value, ("sentencepiece",)):
+            raise ValueError(f"unknown tokenizer {value!r}; give {TOKENIZERS}")
+        return value

@@ -1,0 +1,59 @@
+"""Mesh configuration: how many devices each axis of parallelism takes."""
+
+import math
+
+from pydantic import field_validator, model_validator
+
+from scaling.config.base import Frozen
+
+
+class MeshConfig(Frozen):
+    """Devices along each mesh axis; -1 on at most one axis takes all devices that are left.
+
+    `data` replicates the model, `fsdp` shards parameters and optimizer state as well as the batch,
+    `tensor` splits heads, feed-forward width and vocabulary.
+    """
+
+    data: int = 1
+    fsdp: int = 1
+    tensor: int = 1
+
+    @field_validator("data", "fsdp", "tensor")
+    @classmethod
+    def _positive_or_rest(cls, value: int) -> int:
+        if value < 1 and value != -1:
+            raise ValueError("give a positive number of devices, or -1 for all that are left")
+        return value
+
+    @model_validator(mode="after")
+    def _one_rest(self) -> "MeshConfig":
+        if list(self.sizes().values()).count(-1) > 1:
+            raise ValueError("only one mesh axis can be -1 (all devices that are left)")
+        return self
+
+    def sizes(self) -> dict[str, int]:
+        """Axis name to size, in the order of the device mesh (outermost first)."""
+        return {"data": self.data, "fsdp": self.fsdp, "tensor": self.tensor}
+
+    def batch_shards(self) -> int | None:
+        """Ways the batch is split; None while an axis is still -1."""
+        return None if -1 in (self.data, self.fsdp) else self.data * self.fsdp
+
+    def resolve(self, n_devices: int) -> "MeshConfig":
+        """The mesh with -1 replaced for `n_devices`.
+
+        Raises:
+            ValueError: the axes do not multiply to the number of devices.
+        """
+        sizes = self.sizes()
+        known = math.prod(size for size in sizes.values() if size != -1)
+        if -1 in sizes.values():
+            if n_devices % known:
+                raise ValueError(f"mesh {self} leaves no whole number of {n_devices} devices for the axis -1")
+            sizes = {axis: n_devices // known if size == -1 else size for axis, size in sizes.items()}
+        elif known > n_devices:
+            raise ValueError(f"mesh {self} needs {known} devices; there are {n_devices}")
+        return MeshConfig(**sizes)
+
+    def __str__(self) -> str:
+        return ",".join(f"{axis}={size}" for axis, size in self.sizes().items())

@@ -1,0 +1,70 @@
+"""Sweep configuration: a design of runs over one base run and one recipe."""
+
+from typing import Any, Literal
+
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+
+from scaling.config.base import Frozen
+
+
+class Recipe(Frozen):
+    """From one dial, the depth, to a whole run: width, heads, batch and learning rate follow.
+
+    d_model = width_per_layer * depth, rounded to a whole number of heads of `d_head`. Batch and learning
+    rate are power laws in N (non-embedding parameters with the head):
+    value(N) = value * (N / reference_params) ** exponent, the batch rounded to whole sequences.
+    """
+
+    name: str = "custom"
+    width_per_layer: PositiveInt = 64
+    d_head: PositiveInt = 64
+    reference_params: PositiveFloat = 1e6
+    learning_rate: PositiveFloat = 1e-3
+    learning_rate_exponent: float = 0.0
+    batch_tokens: PositiveInt = 8192
+    batch_exponent: float = 0.0
+    warmup_fraction: float = Field(default=0.05, ge=0, lt=1)  # of the smallest budget
+
+
+class SweepConfig(Frozen):
+    """A family of runs.
+
+    - `ladder`: rungs (by `depths` or `params`) times `tokens_per_param`. With `branches` each rung is one
+      run with a cooldown branch a budget; without, one run a budget.
+    - `isoflop`: `budgets` in FLOPs times sizes; tokens follow from the counted FLOPs per token.
+    - `grid`: every combination of the values in `axes`, keys being override paths.
+    `seeds` repeats everything. `overrides` are merged into every run.
+    """
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._=+-]*$", max_length=80)
+    design: Literal["ladder", "isoflop", "grid"]
+    base: dict[str, Any]  # a run without what the design sets
+    recipe: Recipe = Recipe()
+    depths: tuple[PositiveInt, ...] = ()
+    params: tuple[PositiveFloat, ...] = ()
+    tokens_per_param: tuple[PositiveFloat, ...] = ()
+    tokens: tuple[PositiveInt, ...] = ()
+    branches: bool = True
+    budgets: tuple[PositiveFloat, ...] = ()
+    axes: dict[str, tuple[Any, ...]] = {}
+    seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
+
+    @model_validator(mode="after")
+    def _check(self) -> "SweepConfig":
+        sized = self.design in ("ladder", "isoflop")
+        if sized and bool(self.depths) == bool(self.params):
+            raise ValueError(f"design={self.design} needs its sizes as depths or as params, one of them")
+        if self.design == "ladder" and bool(self.tokens_per_param) == bool(self.tokens):
+            raise ValueError("design=ladder needs its budgets as tokens_per_param or as tokens, one of them")
+        if self.design == "isoflop" and not self.budgets:
+            raise ValueError("design=isoflop needs budgets (FLOPs)")
+        if self.design == "grid" and not self.axes:
+            raise ValueError("design=grid needs axes, for example {train.learning_rate: [1e-3, 3e-3]}")
+        for key, values in self.axes.items():
+            if not values:
+                raise ValueError(f"axes.{key} has no values")
+        for field in ("depths", "params", "tokens_per_param", "tokens", "budgets", "seeds"):
+            values = getattr(self, field)
+            if len(set(values)) != len(values):
+                raise ValueError(f"{field} repeats a value: {list(values)}")
+        return self

@@ -1,0 +1,124 @@
+"""Training configuration: budget, batch, optimizer, schedule, and when to look and to save."""
+
+import math
+from typing import Literal
+
+from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
+
+from scaling.config.base import Frozen
+
+OptimizerName = Literal["adamw", "adafactor", "muon", "lion"]
+ScheduleName = Literal["cosine", "wsd", "inverse_sqrt", "linear", "constant"]
+
+
+class TrainConfig(Frozen):
+    """How a model is trained. Token counts are targets of the loss; steps are optimizer steps.
+
+    The budget is `tokens` or `steps`, one of them. With the `wsd` schedule (warm-up, stable, decay: Hu et
+    al. 2024; the (1 - sqrt) cooldown of Hägele et al. 2024), `branches` lists smaller token budgets: from
+    the one stable trunk each gets a cooldown of its own, and so a final loss of its own.
+    """
+
+    tokens: PositiveInt | None = None
+    steps: PositiveInt | None = None
+    branches: tuple[PositiveInt, ...] = ()
+
+    batch_tokens: PositiveInt
+    accumulation: PositiveInt = 1  # microbatches a step; the batch is what they add up to
+    batch_warmup_tokens: NonNegativeInt = 0  # tokens over which the batch grows to batch_tokens
+    batch_warmup_start: PositiveInt | None = None  # batch_tokens of the first step of that warm-up
+
+    optimizer: OptimizerName = "adamw"
+    learning_rate: float = Field(gt=0)
+    beta1: float = Field(default=0.9, ge=0, lt=1)
+    beta2: float = Field(default=0.95, ge=0, lt=1)
+    epsilon: float = Field(default=1e-8, gt=0)
+    weight_decay: float = Field(default=0.1, ge=0)
+    clip_norm: float | None = Field(default=1.0, gt=0)
+
+    schedule: ScheduleName = "cosine"
+    warmup_steps: NonNegativeInt = 0
+    final_lr_fraction: float = Field(default=0.1, ge=0, le=1)  # floor of cosine, linear and the cooldown
+    cooldown_fraction: float = Field(default=0.2, gt=0, le=1)  # of all steps, for wsd
+
+    z_loss: float = Field(default=0.0, ge=0)
+    loss_chunk: PositiveInt | None = None  # positions of a row whose logits are held at once; null chooses
+
+    eval_every: PositiveInt | None = None  # steps; the end is always evaluated
+    eval_tokens: PositiveInt = 65_536
+    log_every: PositiveInt = 10
+    checkpoint_every: PositiveInt | None = None  # steps; branch points and the end are always saved
+    keep_checkpoints: int = Field(default=2, ge=2)  # two, so that a damaged newest one has one before it
+    seed: NonNegativeInt = 0
+
+    @model_validator(mode="after")
+    def _check(self) -> "TrainConfig":
+        if (self.tokens is None) == (self.steps is None):
+            raise ValueError("give the budget as tokens or as steps, one of them")
+        if self.tokens is not None and self.tokens < self.batch_tokens:
+            raise ValueError(f"tokens={self.tokens} is less than one batch of batch_tokens={self.batch_tokens}")
+        if bool(self.batch_warmup_tokens) != (self.batch_warmup_start is not None):
+            raise ValueError("batch_warmup_tokens and batch_warmup_start are given together")
+        if self.batch_warmup_start is not None and self.batch_warmup_start > self.batch_tokens:
+            raise ValueError("batch_warmup_start is more than batch_tokens")
+        if self.branches:
+            if self.schedule != "wsd":
+                raise ValueError("branches need schedule=wsd: only a stable trunk can be cooled down twice")
+            if self.batch_warmup_tokens:
+                raise ValueError("branches and batch_warmup_tokens cannot be combined")
+            if self.tokens is None:
+                raise ValueError("branches are token budgets: give the trunk's budget as tokens too")
+            if list(self.branches) != sorted(set(self.branches)):
+                raise ValueError("branches must rise and not repeat")
+            if self.branches[-1] >= self.tokens:
+                raise ValueError(f"branches must be less than tokens={self.tokens}")
+            if self.branches[0] < self.batch_tokens:
+                raise ValueError(f"branches[0]={self.branches[0]} is less than one batch")
+        return self
+
+    def batch_stages(self) -> tuple[tuple[int, int], ...]:
+        """(first step, batch tokens) of each stage; one stage unless the batch warms up.
+
+        The warm-up doubles the batch at equal shares of `batch_warmup_tokens`: each size is one more
+        compiled step, so a few doublings stand for the linear ramp of GPT-3.
+        """
+        if self.batch_warmup_start is None:
+            return ((0, self.batch_tokens),)
+        sizes = []
+        size = self.batch_warmup_start
+        while size < self.batch_tokens:
+            sizes.append(size)
+            size *= 2
+        stages, step = [], 0
+        for size in sizes:
+            stages.append((step, size))
+            step += max(1, round(self.batch_warmup_tokens / len(sizes) / size))
+        return (*stages, (step, self.batch_tokens))
+
+    def tokens_before(self, step: int) -> int:
+        """Tokens trained on before `step` (steps count from 0)."""
+        stages = self.batch_stages()
+        ends = [first for first, _ in stages[1:]] + [step]
+        return sum(
+            size * (min(end, step) - first)
+            for (first, size), end in zip(stages, ends, strict=True)
+            if step > first
+        )
+
+    def steps_for(self, tokens: int) -> int:
+        """Steps that come nearest to `tokens` without going over, at least one."""
+        first, size = self.batch_stages()[-1]
+        if tokens >= self.tokens_before(first) + size or first == 0:
+            return max(1, first + (tokens - self.tokens_before(first)) // size)
+        low = 1
+        while self.tokens_before(low + 1) <= tokens:
+            low += 1
+        return low
+
+    def total_steps(self) -> int:
+        """Steps of the whole run, the trunk's own cooldown included."""
+        return self.steps if self.steps is not None else self.steps_for(self.tokens or self.batch_tokens)
+
+    def cooldown_steps(self, total: int) -> int:
+        """Steps of the cooldown that ends a budget of `total` steps."""
+        return min(total, max(1, math.ceil(self.cooldown_fraction * total)))

@@ -1,0 +1,159 @@
+"""A corpus from a DataConfig: tokenizer, token store, training and validation batches, and what it holds."""
+
+import hashlib
+from dataclasses import dataclass
+
+from scaling.config.data import DataConfig
+from scaling.config.errors import BadInputError
+from scaling.data.batch_schedule import BatchSchedule
+from scaling.data.batches import BatchIterator, StepBatches
+from scaling.data.content_hash import content_order, shuffled_order
+from scaling.data.packing import PackedRows
+from scaling.data.sources import open_source
+from scaling.data.store import Progress, TokenStore, open_store
+from scaling.data.tokenizers import Tokenizer, load_tokenizer
+from scaling.data.validation import ValidationBatches
+
+
+@dataclass(frozen=True)
+class DataSummary:
+    """What a corpus holds. Tokens count the end-of-text before each document; bytes are of UTF-8 text."""
+
+    documents: int
+    tokens: int
+    bytes: int
+    tokens_per_epoch: int
+    """Training tokens that one pass over the packed rows predicts."""
+    vocab_size: int
+    validation_documents: int
+    validation_tokens: int
+    validation_bytes: int
+    bytes_per_token: float
+    """Bytes of text a token of it, end-of-text not counted."""
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A tokenised corpus, ready to give batches. Made by `open_corpus`."""
+
+    config: DataConfig
+    tokenizer: Tokenizer
+    store: TokenStore
+    train_rows: PackedRows
+    validation_rows: PackedRows
+
+    @property
+    def fingerprint(self) -> str:
+        """Names the sequence of training rows: texts, tokenizer, split, row length, masking and seed."""
+        config = self.config
+        parts = (self.store.fingerprint, config.sequence_length, config.mask_documents, config.seed)
+        return hashlib.blake2b(repr(parts).encode(), digest_size=8).hexdigest()
+
+    def train_batches(
+        self, schedule: BatchSchedule, *, host_index: int = 0, host_count: int = 1
+    ) -> BatchIterator:
+        """Training batches from step 0.
+
+        Raises:
+          ValueError: the hosts do not divide the batch.
+        """
+        config = self.config
+        batches = StepBatches(
+            self.train_rows,
+            schedule,
+            seed=config.seed,
+            max_epochs=config.max_epochs,
+            host_index=host_index,
+            host_count=host_count,
+        )
+        return BatchIterator(
+            batches,
+            schedule,
+            prefetch=config.prefetch,
+            fingerprint=self.fingerprint,
+            tokens_per_epoch=self.train_rows.tokens_per_epoch,
+        )
+
+    def validation_batches(
+        self, batch_rows: int, *, tokens: int | None = None, host_index: int = 0, host_count: int = 1
+    ) -> ValidationBatches:
+        """The first `tokens` validation predictions (None: all): the same for every seed and batch size.
+
+        Raises:
+          ValueError: the hosts do not divide the batch, or a size below 1.
+        """
+        return ValidationBatches(
+            self.validation_rows,
+            batch_rows,
+            byte_lengths=self.tokenizer.byte_lengths(),
+            tokens=tokens,
+            host_index=host_index,
+            host_count=host_count,
+        )
+
+    def summary(self) -> DataSummary:
+        """Counts of documents, tokens and bytes."""
+        train, validation = self.store.train, self.store.validation
+        documents = train.documents + validation.documents
+        tokens = train.tokens + validation.tokens
+        text_bytes = train.text_bytes + validation.text_bytes
+        return DataSummary(
+            documents=documents,
+            tokens=tokens,
+            bytes=text_bytes,
+            tokens_per_epoch=self.train_rows.tokens_per_epoch,
+            vocab_size=self.tokenizer.vocab_size,
+            validation_documents=validation.documents,
+            validation_tokens=validation.tokens,
+            validation_bytes=validation.text_bytes,
+            bytes_per_token=text_bytes / max(1, tokens - documents),
+            fingerprint=self.fingerprint,
+        )
+
+
+def open_corpus(config: DataConfig, *, progress: Progress | None = None) -> Corpus:
+    """Opens a corpus, tokenising it first where the cache does not hold it.
+
+    Args:
+      config: what to read.
+      progress: called with documents done and documents in all while tokenising.
+
+    Raises:
+      BadInputError: the source, tokenizer, split or cache cannot be used, or the training side is shorter
+        than one row.
+    """
+    tokenizer = load_tokenizer(config.tokenizer)
+    store = open_store(
+        open_source(config),
+        tokenizer,
+        validation_fraction=config.validation_fraction,
+        max_documents=config.max_documents,
+        progress=progress,
+    )
+
+    if store.train.tokens < config.sequence_length:
+        raise BadInputError(
+            f"data.sequence_length={config.sequence_length}: the training side has only {store.train.tokens} "
+            "tokens, less than one row; shorten it or give data.source more text"
+        )
+    train_rows = PackedRows(
+        store.train,
+        shuffled_order(store.train.hashes, config.seed),
+        config.sequence_length,
+        mask_documents=config.mask_documents,
+        pad=False,
+    )
+    validation_rows = PackedRows(
+        store.validation,
+        content_order(store.validation.hashes),
+        config.sequence_length,
+        mask_documents=config.mask_documents,
+        pad=True,
+    )
+    return Corpus(config, tokenizer, store, train_rows, validation_rows)
+
+
+def describe(config: DataConfig, *, progress: Progress | None = None) -> DataSummary:
+    """What the corpus of a config holds. Raises what `open_corpus` raises."""
+    return open_corpus(config, progress=progress).summary()

@@ -1,0 +1,96 @@
+"""Packing: documents joined into one stream of tokens, and the stream cut into rows."""
+
+import numpy as np
+
+from scaling.data.store import TokenSplit
+
+Batch = dict[str, np.ndarray]
+
+
+class PackedRows:
+    """Rows of one split: row i reads tokens i*L up to (i+1)*L of the stream and predicts the next of each.
+
+    The stream is the documents in a given order, each led by end-of-text, closed by one more end-of-text. So
+    every token of the split is predicted exactly once, except that the stream's first end-of-text is not
+    and its closing one is: T predictions for T tokens. The target of a document's last token is the next
+    end-of-text: the model learns where documents stop.
+
+    Rows come as dicts of (B, L) arrays: `inputs`, `targets` int32; with `mask_documents` also `segment_ids`
+    int32 (1, 2, ... over the documents of the row) and `positions` int32 (distance from the document's
+    start, or from the row's start where the document began before it); with `pad` also `weights` float32,
+    0 on padding. Padding has input and target end-of-text, segment 0 and position 0.
+    """
+
+    def __init__(
+        self,
+        split: TokenSplit,
+        order_D: np.ndarray,
+        sequence_length: int,
+        *,
+        mask_documents: bool,
+        pad: bool,
+    ) -> None:
+        """`pad` fills up the last row; without it the remainder, less than a row, is left out."""
+        self._ids = split.ids
+        self._mask_documents = mask_documents
+        self._pad = pad
+        self.sequence_length = sequence_length
+        self.tokens = split.tokens
+        """T."""
+        lengths_D = np.diff(split.offsets)[order_D]
+        ends_D = np.cumsum(lengths_D)
+        # Where each document starts in the stream, and how far that is from where it lies in the store. One
+        # more "document" stands for everything after the end; what is read there is handled apart.
+        far = self.tokens + 2 * sequence_length
+        self._starts = np.concatenate([[0], ends_D, [far]]).astype(np.int64)
+        self._shifts = np.append(split.offsets[:-1][order_D] - self._starts[:-2], 0)
+        full, rest = divmod(self.tokens, sequence_length)
+        self._count = full + (1 if pad and rest else 0)
+
+    def __len__(self) -> int:
+        return self._count
+
+    @property
+    def tokens_per_epoch(self) -> int:
+        """Tokens predicted in one pass over the rows, padding not counted."""
+        return min(self.tokens, self._count * self.sequence_length)
+
+    def __getitem__(self, index: int) -> Batch:
+        """One row, (L,) arrays."""
+        return {key: value[0] for key, value in self.take(np.array([index])).items()}
+
+    def take(self, indices_B: np.ndarray) -> Batch:
+        """The rows of these numbers, (B, L) arrays. Raises IndexError for a number that is no row's."""
+        if len(indices_B) and (indices_B.min() < 0 or indices_B.max() >= self._count):
+            raise IndexError(f"rows {indices_B} of {self._count}")
+        B, L = len(indices_B), self.sequence_length
+        begins_B = indices_B.astype(np.int64) * L
+        # The pieces of documents that rows are made of, S in all, one row after another. A row is read one
+        # token further than its inputs: that is the last target.
+        first_B = np.searchsorted(self._starts, begins_B, side="right") - 1
+        last_B = np.searchsorted(self._starts, begins_B + L, side="right") - 1
+        pieces_B = last_B - first_B + 1
+        number_S = np.arange(pieces_B.sum()) - np.repeat(np.cumsum(pieces_B) - pieces_B, pieces_B)
+        document_S = number_S + np.repeat(first_B, pieces_B)
+        row_begin_S = np.repeat(begins_B, pieces_B)
+        start_S = np.maximum(self._starts[document_S], row_begin_S)
+        length_S = np.minimum(self._starts[document_S + 1], row_begin_S + (L + 1)) - start_S
+
+        stream_BM = begins_B[:, None] + np.arange(L + 1)  # M = L + 1, places in the stream
+        stored_BM = stream_BM + np.repeat(self._shifts[document_S], length_S).reshape(B, L + 1)
+        beyond_BM = stream_BM >= self.tokens if last_B.max(initial=0) == len(self._starts) - 2 else None
+        if beyond_BM is not None:
+            stored_BM[beyond_BM] = 0  # a document starts there, so it holds end-of-text
+        window_BM = self._ids[stored_BM].astype(np.int32)
+        batch = {"inputs": window_BM[:, :-1].copy(), "targets": window_BM[:, 1:].copy()}
+        if self._mask_documents:
+            segments_BM = np.repeat(number_S + 1, length_S).reshape(B, L + 1)
+            positions_BM = stream_BM - np.repeat(start_S, length_S).reshape(B, L + 1)
+            if beyond_BM is not None:
+                segments_BM[beyond_BM] = 0
+                positions_BM[beyond_BM] = 0
+            batch["segment_ids"] = segments_BM[:, :-1].astype(np.int32)
+            batch["positions"] = positions_BM[:, :-1].astype(np.int32)
+        if self._pad:
+            batch["weights"] = (stream_BM[:, :-1] < self.tokens).astype(np.float32)
+        return batch

@@ -1,0 +1,211 @@
+"""Where documents come from: the running Python's own library, text files, JSON lines, TFDS."""
+
+import glob
+import hashlib
+import json
+import os
+import sysconfig
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from scaling.config.data import SOURCES, DataConfig
+from scaling.config.errors import BadInputError
+
+# Left out of the embedded corpus: installed packages (they differ from machine to machine), test suites
+# (a third of the tree, much of it tables), and two packages that newer Pythons dropped or split off.
+_NOT_STDLIB = {"site-packages", "dist-packages", "test", "tests", "idlelib", "lib2to3", "__pycache__"}
+
+
+class Documents(Protocol):
+    """Random access to texts. `identity` names them for the cache and is cheap: no text is read for it.
+
+    An empty text stands for nothing and is left out of the corpus.
+    """
+
+    @property
+    def identity(self) -> str:
+        """Changes whenever the texts may have changed."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> str:
+        """The text of one document. Raises BadInputError where it cannot be read."""
+        ...
+
+
+def open_source(config: DataConfig) -> Documents:
+    """The documents that `config.source` names.
+
+    Raises:
+      BadInputError: nothing is there, or it cannot be read.
+    """
+    kind, _, rest = config.source.partition(":")
+    if kind == "python-stdlib":
+        return stdlib_source()
+    if kind == "text":
+        return TextFiles(_matching_files(config.source, rest))
+    if kind == "jsonl":
+        return JsonLines(_matching_files(config.source, rest), config.field)
+    if kind == "tfds":
+        from scaling.data.tfds_source import TfdsDocuments
+
+        return TfdsDocuments(rest, config.field, config.data_dir)
+    raise BadInputError(f"data.source: unknown source {config.source!r}; give {SOURCES}")
+
+
+def stdlib_source() -> "TextFiles":
+    """The source text of the running Python's standard library: real text on every machine, about 11 MB."""
+    root = Path(sysconfig.get_path("stdlib"))
+    paths = []
+    for folder, subfolders, names in os.walk(root):
+        subfolders[:] = [name for name in subfolders if name not in _NOT_STDLIB]
+        paths += [Path(folder, name) for name in names if name.endswith(".py")]
+    if not paths:
+        raise BadInputError(
+            f"data.source=python-stdlib: this Python has no library source text under {root}; "
+            "use text:GLOB or jsonl:GLOB"
+        )
+    paths.sort(key=lambda path: path.relative_to(root).as_posix())
+    return TextFiles(paths, root=root, skip_undecodable=True)
+
+
+class TextFiles:
+    """One document a file, UTF-8. An undecodable file is an error, or with `skip_undecodable` empty."""
+
+    def __init__(
+        self, paths: list[Path], *, root: Path | None = None, skip_undecodable: bool = False
+    ) -> None:
+        self._paths = paths
+        self._root = root
+        self._skip_undecodable = skip_undecodable
+
+    @cached_property
+    def identity(self) -> str:
+        """Names, sizes and modification times; names are relative to the root where there is one."""
+        return "text:" + _stat_digest(self._paths, self._root)
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def __getitem__(self, index: int) -> str:
+        path = self._paths[index]
+        try:
+            return path.read_bytes().decode("utf-8")
+        except UnicodeDecodeError as error:
+            if self._skip_undecodable:
+                return ""
+            raise BadInputError(
+                f"data.source: {path} is not UTF-8 text (byte {error.start}); leave it out of the glob"
+            ) from None
+        except OSError as error:
+            raise BadInputError(f"data.source: cannot read {path}: {error.strerror}") from None
+
+
+class JsonLines:
+    """One document a line: the string under `field` of each line's JSON object. Blank lines are left out."""
+
+    def __init__(self, paths: list[Path], field: str) -> None:
+        self._paths = paths
+        self._field = field
+
+    @cached_property
+    def identity(self) -> str:
+        """Names, sizes and modification times of the files, and the field."""
+        return f"jsonl:{self._field}:" + _stat_digest(self._paths, None)
+
+    @cached_property
+    def _index(self) -> tuple[np.ndarray, np.ndarray]:
+        """File number and byte offset of each line: (lines,) int32 and (lines,) int64."""
+        files, offsets = [], []
+        for number, path in enumerate(self._paths):
+            starts = _line_starts(path)
+            files.append(np.full(len(starts), number, np.int32))
+            offsets.append(starts)
+        return np.concatenate(files), np.concatenate(offsets)
+
+    def __len__(self) -> int:
+        return len(self._index[0])
+
+    def __getitem__(self, index: int) -> str:
+        files, offsets = self._index
+        path = self._paths[files[index]]
+        try:
+            with path.open("rb") as file:
+                file.seek(offsets[index])
+                line = file.readline()
+        except OSError as error:
+            raise BadInputError(f"data.source: cannot read {path}: {error.strerror}") from None
+
+        def refuse(reason: str) -> BadInputError:
+            first_of_file = int(np.searchsorted(files, files[index]))
+            return BadInputError(f"data.source: {path}:{index - first_of_file + 1}: {reason}")
+
+        return self._text_of(line, refuse)
+
+    def _text_of(self, line: bytes, refuse: Callable[[str], BadInputError]) -> str:
+        if not line.strip():
+            return ""
+        try:
+            record = json.loads(line)
+        except UnicodeDecodeError:
+            raise refuse("not UTF-8 text") from None
+        except (ValueError, RecursionError) as error:
+            raise refuse(f"not JSON: {error}") from None
+        if not isinstance(record, dict):
+            raise refuse(f"a JSON object is wanted on each line, found {type(record).__name__}")
+        if self._field not in record:
+            fields = ", ".join(sorted(map(str, record))) or "none"
+            raise refuse(f"no field {self._field!r} (data.field); the fields there are: {fields}")
+        text = record[self._field]
+        if not isinstance(text, str):
+            raise refuse(f"field {self._field!r} holds {type(text).__name__}, a string is wanted")
+        try:
+            text.encode("utf-8")
+        except UnicodeEncodeError:
+            raise refuse(f"field {self._field!r} holds half of a surrogate pair, which is no text") from None
+        return text
+
+
+def _line_starts(path: Path) -> np.ndarray:
+    """Byte offsets (lines,) int64 at which the lines of a file start; reads it once, a few MB at a time."""
+    starts = [np.zeros(1, np.int64)]
+    position, last = 0, b"\n"
+    try:
+        with path.open("rb") as file:
+            while block := file.read(1 << 22):
+                newlines = np.flatnonzero(np.frombuffer(block, np.uint8) == 10)
+                starts.append(newlines + (position + 1))
+                position += len(block)
+                last = block[-1:]
+    except OSError as error:
+        raise BadInputError(f"data.source: cannot read {path}: {error.strerror}") from None
+    starts_of_lines = np.concatenate(starts)
+    # A file that ends in a newline, as it should, has no line after it.
+    return starts_of_lines[:-1] if last == b"\n" else starts_of_lines
+
+
+def _matching_files(source: str, pattern: str) -> list[Path]:
+    paths = sorted(glob.glob(os.path.expanduser(pattern), recursive=True))
+    files = [Path(path).absolute() for path in paths if os.path.isfile(path)]
+    if not files:
+        raise BadInputError(f"data.source={source}: no file matches {pattern!r} from {os.getcwd()}")
+    return files
+
+
+def _stat_digest(paths: list[Path], root: Path | None) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    for path in paths:
+        try:
+            stat = path.stat()
+        except OSError as error:
+            raise BadInputError(f"data.source: cannot read {path}: {error.strerror}") from None
+        name = path.relative_to(root) if root else path
+        digest.update(
+            f"{name.as_posix()}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode(errors="surrogateescape")
+        )
+    return digest.hexdigest()

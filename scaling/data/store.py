@@ -1,0 +1,282 @@
+"""A corpus tokenised once: memory-mapped tokens of both splits in a cache, written whole or not at all."""
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import time
+from array import array
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from scaling.config.errors import BadInputError
+from scaling.data.content_hash import content_hash, is_validation
+from scaling.data.sources import Documents
+from scaling.data.tokenizers import Tokenizer
+
+_FORMAT = 1
+_SPLITS = ("train", "validation")
+_STALE_SECONDS = 86_400.0
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class TokenSplit:
+    """The documents of one side, in the order of the source, each as `[end_of_text] + tokens`.
+
+    `ids` (T,) is uint16 or uint32; document d is ids[offsets[d] : offsets[d + 1]], offsets (D + 1,) int64;
+    `hashes` (D,) uint64 holds the content hash of each text; `text_bytes` is UTF-8 bytes of all texts.
+    """
+
+    ids: np.ndarray
+    offsets: np.ndarray
+    hashes: np.ndarray
+    text_bytes: int
+
+    @property
+    def documents(self) -> int:
+        """D."""
+        return len(self.hashes)
+
+    @property
+    def tokens(self) -> int:
+        """T, the end-of-text before each document included."""
+        return len(self.ids)
+
+
+@dataclass(frozen=True)
+class TokenStore:
+    """Both sides of a tokenised corpus.
+
+    `fingerprint` is a hash of what the texts and the tokenizer are, not of where they lie: equal on every
+    machine that holds the same corpus.
+    """
+
+    train: TokenSplit
+    validation: TokenSplit
+    end_of_text: int
+    fingerprint: str
+    path: Path
+
+
+def cache_root() -> Path:
+    """`$SCALING_CACHE`, or `~/.cache/scaling`."""
+    return Path(os.environ.get("SCALING_CACHE") or "~/.cache/scaling").expanduser()
+
+
+def open_store(
+    documents: Documents,
+    tokenizer: Tokenizer,
+    *,
+    validation_fraction: float,
+    max_documents: int | None = None,
+    progress: Progress | None = None,
+) -> TokenStore:
+    """The token store of a corpus, made on first use and whenever the cached one is missing or damaged.
+
+    Several processes may race to make the same one: each writes aside and renames; the contents are equal.
+
+    Args:
+      documents: the source.
+      tokenizer: applied to each document as a whole.
+      validation_fraction: share of documents held out, by content hash.
+      max_documents: read only the first so many.
+      progress: called with documents done and documents in all while the store is being made.
+
+    Raises:
+      BadInputError: a text that cannot be read, a side of the split left empty, or a cache that cannot be
+        written.
+    """
+    request = (_FORMAT, documents.identity, tokenizer.identity, validation_fraction, max_documents)
+    key = hashlib.blake2b(repr(request).encode(), digest_size=16).hexdigest()
+    path = cache_root() / "tokens" / key
+    # More than once only where another process mends the same damaged store in the same moment.
+    for _ in range(3):
+        store = _read(path)
+        if store is not None:
+            return store
+        try:
+            _make(path, documents, tokenizer, validation_fraction, max_documents, progress)
+        except OSError as error:
+            raise BadInputError(
+                f"cannot write the token cache {path.parent}: {error.strerror or error}; "
+                "set SCALING_CACHE to a folder with room"
+            ) from None
+    store = _read(path)
+    if store is None:
+        raise BadInputError(
+            f"the token cache {path} does not read back; check the disk, or set SCALING_CACHE"
+        )
+    return store
+
+
+def _make(
+    path: Path,
+    documents: Documents,
+    tokenizer: Tokenizer,
+    fraction: float,
+    max_documents: int | None,
+    progress: Progress | None,
+) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _remove_stale(path.parent)
+    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+    try:
+        _tokenise(temporary, documents, tokenizer, fraction, max_documents, progress)
+        if _read(path) is None:  # else another process was quicker
+            # A damaged one is moved aside first: a folder with files cannot be renamed over.
+            with contextlib.suppress(FileNotFoundError):
+                os.rename(path, temporary / "damaged")
+            try:
+                os.rename(temporary, path)
+            except OSError:
+                if _read(path) is None:
+                    raise
+        shutil.rmtree(path / "damaged", ignore_errors=True)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _tokenise(
+    folder: Path,
+    documents: Documents,
+    tokenizer: Tokenizer,
+    fraction: float,
+    max_documents: int | None,
+    progress: Progress | None,
+) -> None:
+    dtype = np.dtype(np.uint16 if tokenizer.vocab_size <= 1 << 16 else np.uint32)
+    count = len(documents) if max_documents is None else min(len(documents), max_documents)
+    writers = {split: _SplitWriter(folder, split, tokenizer.end_of_text, dtype) for split in _SPLITS}
+    try:
+        for index in range(count):
+            text = documents[index]
+            if text:
+                encoded = text.encode("utf-8")
+                document_hash = content_hash(encoded)
+                split = "validation" if is_validation(document_hash, fraction) else "train"
+                writers[split].add(tokenizer.encode(text), document_hash, len(encoded))
+            if progress:
+                progress(index + 1, count)
+    finally:
+        for writer in writers.values():
+            writer.close()
+    kept = sum(writer.documents for writer in writers.values())
+    if kept == 0:
+        raise BadInputError(f"data.source: all of its {count} documents are empty")
+    for split, remedy in (("train", "lower"), ("validation", "raise")):
+        if writers[split].documents == 0:
+            raise BadInputError(
+                f"data.validation_fraction={fraction} leaves no {split} document of {kept}; {remedy} it, or "
+                "give data.source more documents (text: is one document a file, jsonl: one a line)"
+            )
+    meta = {
+        "format": _FORMAT,
+        "dtype": dtype.name,
+        "end_of_text": tokenizer.end_of_text,
+        "fingerprint": _fingerprint(writers, tokenizer),
+        "splits": {split: writer.finish() for split, writer in writers.items()},
+    }
+    _write_synced(folder / "meta.json", json.dumps(meta, indent=1).encode())
+
+
+class _SplitWriter:
+    """Streams one side's tokens to disk; offsets and hashes, 16 bytes a document, are held till the end."""
+
+    def __init__(self, folder: Path, split: str, end_of_text: int, dtype: np.dtype) -> None:
+        self._folder, self._split, self._dtype = folder, split, dtype
+        self._end_of_text = np.array([end_of_text], dtype).tobytes()
+        self._tokens = (folder / f"{split}.ids").open("wb")
+        self._offsets = array("q", [0])
+        self.hashes = array("Q")
+        self._text_bytes = 0
+
+    @property
+    def documents(self) -> int:
+        return len(self.hashes)
+
+    def add(self, ids: np.ndarray, document_hash: int, text_bytes: int) -> None:
+        self._tokens.write(self._end_of_text)
+        self._tokens.write(ids.astype(self._dtype).tobytes())
+        self._offsets.append(self._offsets[-1] + 1 + len(ids))
+        self.hashes.append(document_hash)
+        self._text_bytes += text_bytes
+
+    def close(self) -> None:
+        if not self._tokens.closed:
+            self._tokens.flush()
+            os.fsync(self._tokens.fileno())
+            self._tokens.close()
+
+    def finish(self) -> dict[str, int]:
+        _write_synced(self._folder / f"{self._split}.offsets", self._offsets.tobytes())
+        _write_synced(self._folder / f"{self._split}.hashes", self.hashes.tobytes())
+        return {"documents": self.documents, "tokens": self._offsets[-1], "text_bytes": self._text_bytes}
+
+
+def _fingerprint(writers: dict[str, _SplitWriter], tokenizer: Tokenizer) -> str:
+    digest = hashlib.blake2b(tokenizer.identity.encode(), digest_size=16)
+    for split in _SPLITS:
+        digest.update(split.encode())
+        digest.update(np.sort(np.frombuffer(writers[split].hashes, np.uint64)).tobytes())
+    return digest.hexdigest()
+
+
+def _read(path: Path) -> TokenStore | None:
+    """The store at `path`, or None where there is none or it is not whole."""
+    try:
+        meta = json.loads((path / "meta.json").read_bytes())
+        if meta["format"] != _FORMAT:
+            return None
+        train, validation = (
+            _read_split(path, split, meta["splits"][split], np.dtype(meta["dtype"]), meta["end_of_text"])
+            for split in _SPLITS
+        )
+        return TokenStore(train, validation, meta["end_of_text"], meta["fingerprint"], path)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _read_split(
+    path: Path, split: str, counts: dict[str, Any], dtype: np.dtype, end_of_text: int
+) -> TokenSplit:
+    D, T = counts["documents"], counts["tokens"]
+    offsets = _map(path / f"{split}.offsets", np.dtype(np.int64), D + 1)
+    hashes_D = _map(path / f"{split}.hashes", np.dtype(np.uint64), D)
+    tokens_T = _map(path / f"{split}.ids", dtype, T)
+    # Right sizes with blank contents are what a crash before the disk was written leaves behind.
+    sampled = np.unique(np.linspace(0, D - 1, num=64).astype(np.int64))
+    if offsets[0] != 0 or offsets[-1] != T or np.any(tokens_T[offsets[sampled]] != end_of_text):
+        raise ValueError(f"{path}: offsets and tokens of {split} disagree")
+    return TokenSplit(tokens_T, offsets, hashes_D, counts["text_bytes"])
+
+
+def _map(file: Path, dtype: np.dtype, length: int) -> np.ndarray:
+    if file.stat().st_size != length * dtype.itemsize:
+        raise ValueError(f"{file}: {file.stat().st_size} bytes, {length * dtype.itemsize} expected")
+    # A plain view: slicing np.memmap itself costs microseconds a slice in bookkeeping.
+    return np.memmap(file, dtype, mode="r", shape=(length,)).view(np.ndarray)
+
+
+def _write_synced(file: Path, content: bytes) -> None:
+    with file.open("wb") as handle:
+        handle.write(content)
+        handle.flush()
+        os.fsync(handle.fileno())
+
+
+def _remove_stale(folder: Path) -> None:
+    """Clears what killed processes left: temporary folders not touched for a day."""
+    for entry in folder.glob(".*.*"):
+        try:
+            if time.time() - max(f.stat().st_mtime for f in (entry, *entry.iterdir())) > _STALE_SECONDS:
+                shutil.rmtree(entry, ignore_errors=True)
+        except OSError:
+            continue

@@ -1,0 +1,76 @@
+"""The fixed validation set: the same tokens in the same order for every run on a corpus and every seed."""
+
+from collections.abc import Iterator
+from functools import cached_property
+
+import numpy as np
+
+from scaling.data.packing import Batch, PackedRows
+
+
+class ValidationBatches:
+    """The first `tokens` predictions of the validation rows, in batches of one fixed shape.
+
+    Iterating gives dicts of (B, L) arrays, B = batch_rows / host_count: `inputs`, `targets` int32, `weights`
+    float32 (0 on padding, which fills up the last row and the last batch), and where documents are masked
+    `segment_ids`, `positions` int32. Can be iterated any number of times.
+
+    `tokens` and `text_bytes` are totals over all hosts: with `nats` the weighted sum of losses over all
+    batches and hosts, nats / tokens is the loss per token and nats / ln 2 / text_bytes is bits per byte.
+    """
+
+    def __init__(
+        self,
+        rows: PackedRows,
+        batch_rows: int,
+        *,
+        byte_lengths: np.ndarray,
+        tokens: int | None = None,
+        host_index: int = 0,
+        host_count: int = 1,
+    ) -> None:
+        """`tokens=None`, or more than there are, takes the whole split.
+
+        Raises ValueError where the hosts do not divide the batch, or `tokens` or `batch_rows` is below 1.
+        """
+        if batch_rows < 1 or batch_rows % host_count or not 0 <= host_index < host_count:
+            raise ValueError(f"host {host_index} of {host_count} has no equal share of {batch_rows} rows")
+        if tokens is not None and tokens < 1:
+            raise ValueError(f"a validation set needs at least one token, got {tokens}")
+        self._rows = rows
+        self._byte_lengths = byte_lengths
+        self._share = batch_rows // host_count
+        self._batch_rows = batch_rows
+        self._host_index = host_index
+        self._L = rows.sequence_length
+        self.tokens = rows.tokens if tokens is None else min(tokens, rows.tokens)
+        """Predictions that count, over all hosts: those of end-of-text included."""
+
+    @property
+    def rows(self) -> int:
+        """Rows that hold a prediction that counts, over all hosts."""
+        return -(-self.tokens // self._L)
+
+    def __len__(self) -> int:
+        return -(-self.rows // self._batch_rows)
+
+    @cached_property
+    def text_bytes(self) -> int:
+        """UTF-8 bytes of text that the counted targets stand for; end-of-text stands for none."""
+        total = 0
+        for begin in range(0, self.rows, self._batch_rows):
+            batch = self._take(np.arange(begin, min(begin + self._batch_rows, self.rows)))
+            total += int(self._byte_lengths[batch["targets"][batch["weights"] > 0]].sum(dtype=np.int64))
+        return total
+
+    def __iter__(self) -> Iterator[Batch]:
+        for number in range(len(self)):
+            begin = number * self._batch_rows + self._host_index * self._share
+            yield self._take(np.arange(begin, begin + self._share))
+
+    def _take(self, indices_B: np.ndarray) -> Batch:
+        # Past the end any row will do, as long as nothing in it counts.
+        batch = self._rows.take(np.minimum(indices_B, self.rows - 1))
+        prediction_BL = indices_B[:, None] * self._L + np.arange(self._L)
+        batch["weights"] = (prediction_BL < self.tokens).astype(np.float32)
+        return batch

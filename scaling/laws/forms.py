@@ -1,0 +1,237 @@
+"""Functional forms: what loss is as a function of parameters N, tokens D and compute C.
+
+A law is one small class: its equation, its parameters with bounds and starts, and the compute optimum if it
+has a closed form. The fit works on `theta`, in which every term stands as the logarithm of its size at the
+reference point (the geometric mean of the data): such parameters are all of order one and nearly
+independent, which A and alpha are not. `parameters` and `theta` translate between the two.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import product
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scaling.laws.envelope import lower_envelope
+
+Floats = NDArray[np.float64]
+Bounds = tuple[tuple[float, float], ...]
+
+# A term below e^-25 of a nat, or above e^10 nats, at the middle of the data means nothing.
+LOG_TERM = (-25.0, 10.0)
+EXPONENT = (1e-3, 4.0)
+
+
+def _exp(power: Any) -> Floats:
+    """exp that stops short of infinity, where an exponent at its lower bound would send a scale."""
+    return np.exp(np.minimum(power, 700.0))
+
+
+@dataclass(frozen=True)
+class ComputeOptimum:
+    """N_opt = G (C/6)^a and D_opt = (C/6)^b / G, with C = 6ND and a + b = 1.
+
+    Hoffmann et al. 2022, equation 4.
+    """
+
+    G: float
+    a: float
+    b: float
+
+    def params(self, flops: Any) -> Floats:
+        """N_opt at a training compute in FLOPs."""
+        return self.G * (np.asarray(flops, float) / 6) ** self.a
+
+    def tokens(self, flops: Any) -> Floats:
+        """D_opt at a training compute in FLOPs."""
+        return (np.asarray(flops, float) / 6) ** self.b / self.G
+
+
+@dataclass(frozen=True)
+class Law:
+    """A functional form. Subclasses state it; the class attributes are documented here.
+
+    Attributes:
+        name: what `scaling fit --law` takes.
+        equation: the form in plain text, with the reported parameters' names.
+        parameter_names: as reported, in the order of `parameters`.
+        theta_names: as fitted, in the order of `bounds`.
+        variables: which of params, tokens, flops it reads, in the order of the columns of x.
+        bounds: box of each entry of theta.
+    """
+
+    name: ClassVar[str]
+    equation: ClassVar[str]
+    parameter_names: ClassVar[tuple[str, ...]]
+    theta_names: ClassVar[tuple[str, ...]]
+    variables: ClassVar[tuple[str, ...]]
+    bounds: ClassVar[Bounds]
+
+    @property
+    def min_points(self) -> int:
+        """Fewest points it can be fitted to: one more than its parameters."""
+        return len(self.theta_names) + 1
+
+    @property
+    def min_levels(self) -> int:
+        """Fewest different values of each variable that tell a power from a constant."""
+        return 3
+
+    def optimum(self, parameters: Mapping[str, float]) -> "ComputeOptimum | None":
+        """The compute-optimal frontier where it has a closed form."""
+        return None
+
+    def select(self, log_variables: Floats, log_loss: Floats) -> NDArray[np.bool_]:
+        """Which of n points the law speaks about; all of them unless it describes an envelope."""
+        return np.ones(len(log_loss), bool)
+
+    def terms(self, x: Any, xp: Any = np) -> Any:
+        """(K, n, P) coefficients where log L = logsumexp_k(terms[k] @ theta); None for any other form."""
+        return None
+
+    def log_loss(self, theta: Any, x: Any, xp: Any = np) -> Any:
+        """(n,) log of the loss in nats at x (n, V); `xp` is numpy or jax.numpy."""
+        t = self.terms(x, xp) @ theta
+        top = t.max(axis=0)
+        return top + xp.log(xp.exp(t - top).sum(axis=0))
+
+    def starts(self, x: Floats, log_loss: Floats, reference: Floats) -> Floats:
+        """(S, P) starting points."""
+        raise NotImplementedError
+
+    def parameters(self, theta: Floats, reference: Floats) -> Floats:
+        """(..., P) as fitted to (..., P) as reported; `reference` (V,) is the log of the reference point."""
+        raise NotImplementedError
+
+    def theta(self, parameters: Mapping[str, float], reference: Floats) -> Floats:
+        """The inverse of `parameters`."""
+        raise NotImplementedError
+
+    def predict(self, parameters: Mapping[str, float], **variables: Any) -> Floats:
+        """Loss in nats per token from reported parameters; keyword arrays named as in `variables`."""
+        columns = np.broadcast_arrays(*(np.log(np.asarray(variables[name], float)) for name in self.variables))
+        x = np.stack([c.ravel() for c in columns], axis=-1)
+        theta = self.theta(parameters, np.zeros(x.shape[1]))
+        return np.exp(self.log_loss(theta, x)).reshape(columns[0].shape)
+
+
+class Chinchilla(Law):
+    """Parametric law of Hoffmann et al. 2022 (arXiv:2203.15556), equation 2, fitted as in equation 10."""
+
+    name = "chinchilla"
+    equation = "L(N, D) = E + A / N^alpha + B / D^beta"
+    parameter_names = ("E", "A", "B", "alpha", "beta")
+    theta_names = ("log E", "log A/N^alpha", "log B/D^beta", "alpha", "beta")
+    variables = ("params", "tokens")
+    bounds = (LOG_TERM, LOG_TERM, LOG_TERM, EXPONENT, EXPONENT)
+
+    def terms(self, x: Any, xp: Any = np) -> Any:
+        one, zero = xp.ones_like(x[:, 0]), xp.zeros_like(x[:, 0])
+        return xp.stack(
+            [
+                xp.stack([one, zero, zero, zero, zero], axis=1),
+                xp.stack([zero, one, zero, -x[:, 0], zero], axis=1),
+                xp.stack([zero, zero, one, zero, -x[:, 1]], axis=1),
+            ]
+        )
+
+    def starts(self, x: Floats, log_loss: Floats, reference: Floats) -> Floats:
+        """The 4,500 starts of Hoffmann et al. 2022, appendix D.3."""
+        exponents = (0.0, 0.5, 1.0, 1.5, 2.0)
+        logs = (0.0, 5.0, 10.0, 15.0, 20.0, 25.0)
+        grid = np.array(list(product((-1.0, -0.5, 0.0, 0.5, 1.0), logs, logs, exponents, exponents)))
+        return grid - np.outer(grid[:, 3], [0, 1, 0, 0, 0]) * reference[0] - np.outer(
+            grid[:, 4], [0, 0, 1, 0, 0]
+        ) * reference[1]
+
+    def parameters(self, theta: Floats, reference: Floats) -> Floats:
+        e, a, b, alpha, beta = np.moveaxis(np.asarray(theta, float), -1, 0)
+        A, B = np.exp(a + alpha * reference[0]), np.exp(b + beta * reference[1])
+        return np.stack([np.exp(e), A, B, alpha, beta], axis=-1)
+
+    def theta(self, parameters: Mapping[str, float], reference: Floats) -> Floats:
+        p = parameters
+        a = np.log(p["A"]) - p["alpha"] * reference[0]
+        b = np.log(p["B"]) - p["beta"] * reference[1]
+        return np.array([np.log(p["E"]), a, b, p["alpha"], p["beta"]])
+
+    def optimum(self, parameters: Mapping[str, float]) -> ComputeOptimum:
+        """Hoffmann et al. 2022, equation 4: the minimum of L on 6ND = C."""
+        alpha, beta = parameters["alpha"], parameters["beta"]
+        # In logs: A and B reach 1e300 in a resample that leaves an exponent free.
+        log_ratio = np.log(alpha) + np.log(parameters["A"]) - np.log(beta) - np.log(parameters["B"])
+        G = float(np.exp(log_ratio / (alpha + beta)))
+        return ComputeOptimum(G, beta / (alpha + beta), alpha / (alpha + beta))
+
+
+class ComputePower(Law):
+    """Pure power law of the compute envelope (Kaplan et al. 2020, arXiv:2001.08361, equation 1.3)."""
+
+    name = "compute-power"
+    equation = "L(C) = (C0 / C)^gamma"
+    parameter_names = ("C0", "gamma")
+    theta_names = ("log L", "gamma")
+    variables = ("flops",)
+    bounds = (LOG_TERM, EXPONENT)
+
+    def select(self, log_variables: Floats, log_loss: Floats) -> NDArray[np.bool_]:
+        """The lower envelope."""
+        return lower_envelope(log_variables[:, 0], log_loss)
+
+    def terms(self, x: Any, xp: Any = np) -> Any:
+        return xp.stack([xp.ones_like(x[:, 0]), -x[:, 0]], axis=1)[None]
+
+    def starts(self, x: Floats, log_loss: Floats, reference: Floats) -> Floats:
+        """12 exponents at the level of the data."""
+        return np.array([[log_loss.mean(), gamma] for gamma in np.geomspace(0.01, 2.0, 12)])
+
+    def parameters(self, theta: Floats, reference: Floats) -> Floats:
+        level, gamma = np.moveaxis(np.asarray(theta, float), -1, 0)
+        return np.stack([_exp(level / gamma + reference[0]), gamma], axis=-1)
+
+    def theta(self, parameters: Mapping[str, float], reference: Floats) -> Floats:
+        gamma = parameters["gamma"]
+        return np.array([gamma * (np.log(parameters["C0"]) - reference[0]), gamma])
+
+
+class ComputeEnvelope(Law):
+    """Power law over an irreducible loss, on the lower envelope of loss against compute.
+
+    The envelope is the lower convex hull of the final points in (log C, log L) up to the least loss: see
+    `lower_envelope`. The form is that of Henighan et al. 2020 (arXiv:2010.14701), equation 1.1.
+    """
+
+    name = "compute-envelope"
+    equation = "L(C) = E + (C0 / C)^gamma on the lower convex hull of (log C, log L)"
+    parameter_names = ("E", "C0", "gamma")
+    theta_names = ("log E", "log (C0/C)^gamma", "gamma")
+    variables = ("flops",)
+    bounds = (LOG_TERM, LOG_TERM, EXPONENT)
+
+    def select(self, log_variables: Floats, log_loss: Floats) -> NDArray[np.bool_]:
+        """The lower envelope."""
+        return lower_envelope(log_variables[:, 0], log_loss)
+
+    def terms(self, x: Any, xp: Any = np) -> Any:
+        one, zero = xp.ones_like(x[:, 0]), xp.zeros_like(x[:, 0])
+        return xp.stack([xp.stack([one, zero, zero], axis=1), xp.stack([zero, one, -x[:, 0]], axis=1)])
+
+    def starts(self, x: Floats, log_loss: Floats, reference: Floats) -> Floats:
+        """Ten shares of the loss that are irreducible, by ten exponents."""
+        level = log_loss.min()
+        shares, exponents = np.linspace(0.02, 0.98, 10), np.geomspace(0.01, 2.0, 10)
+        return np.array([[level + np.log(s), level + np.log(1 - s), g] for s, g in product(shares, exponents)])
+
+    def parameters(self, theta: Floats, reference: Floats) -> Floats:
+        e, level, gamma = np.moveaxis(np.asarray(theta, float), -1, 0)
+        return np.stack([np.exp(e), _exp(level / gamma + reference[0]), gamma], axis=-1)
+
+    def theta(self, parameters: Mapping[str, float], reference: Floats) -> Floats:
+        gamma = parameters["gamma"]
+        level = gamma * (np.log(parameters["C0"]) - reference[0])
+        return np.array([np.log(parameters["E"]), level, gamma])
+
+
+LAWS: dict[str, Law] = {law.name: law for law in (Chinchilla(), ComputeEnvelope(), ComputePower())}

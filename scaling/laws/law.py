@@ -1,0 +1,191 @@
+"""The `law.json` document: a fitted law with its uncertainty, its test and its diagnostics."""
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from scaling.config.base import Frozen
+from scaling.config.errors import BadInputError
+from scaling.laws.forms import LAWS, ComputeOptimum, Law
+
+Floats = NDArray[np.float64]
+Interval = tuple[float, float]
+
+
+class Objective(Frozen):
+    """What was minimised: the sum over points of weight times Huber_delta(log L_pred - log L_obs)."""
+
+    name: str
+    delta: float
+    value: float
+
+
+class Prediction(Frozen):
+    """One held-out point. `interval` is the law's own (bootstrap); the noise of a run is not in it."""
+
+    label: str
+    group: str
+    params: float
+    tokens: float
+    flops: float
+    measured: float
+    predicted: float
+    rel_error: float  # predicted / measured - 1
+    interval: Interval | None
+
+
+class Holdout(Frozen):
+    """The test: the largest runs, predicted by the same law fitted without them."""
+
+    n: int
+    mean_abs_rel_error: float
+    max_abs_rel_error: float
+    n_fitted: int
+    rule: str
+    parameters: dict[str, float]
+    predictions: tuple[Prediction, ...]
+
+
+class Allocation(Frozen):
+    """How the law would spend a training compute, and the loss it expects."""
+
+    flops: float
+    params: float
+    tokens: float
+    tokens_per_param: float
+    tokens_per_param_interval: Interval | None
+    loss: float
+    loss_interval: Interval | None
+
+
+class Optimum(Frozen):
+    """N_opt grows as C^a and D_opt as C^b, C = 6ND (Hoffmann et al. 2022, equation 4)."""
+
+    a: float
+    b: float
+    intervals: dict[str, Interval]
+    tokens_per_param: dict[str, float]  # by training compute in FLOPs: {"1e+18": 20.1}
+    budgets: tuple[Allocation, ...]
+
+
+class Bootstrap(Frozen):
+    """Resamples of whole runs (`unit` run) or of points. `samples` keeps some of the fitted parameters."""
+
+    n: int
+    level: float
+    unit: str
+    seed: int
+    samples: dict[str, tuple[float, ...]]
+
+
+class LawFit(Frozen):
+    """A fitted law. Intervals are bootstrap percentiles, empty where no bootstrap was asked for."""
+
+    law: str
+    equation: str
+    parameters: dict[str, float]
+    intervals: dict[str, Interval]
+    objective: Objective
+    n_points: int
+    n_starts: int
+    n_starts_at_best: int
+    gradient_norm: float
+    boundary_hits: tuple[str, ...]
+    holdout: Holdout | None
+    optimum: Optimum | None
+    counting: dict[str, str]
+    n_selected: int  # points the law speaks about: the envelope's, or all
+    bootstrap: Bootstrap | None = None
+    ranges: dict[str, Interval]  # of params, tokens, flops, loss in the data
+    warnings: tuple[str, ...] = ()
+    forced: bool = False
+    source: str = ""
+    versions: dict[str, str] = {}
+
+    @property
+    def form(self) -> Law:
+        """The functional form."""
+        return LAWS[self.law]
+
+    def predict(self, **variables: Any) -> Floats:
+        """Loss in nats per token at params and tokens, or at flops for a law of compute."""
+        chosen = {name: variables[name] for name in self.form.variables}
+        return self.form.predict(self.parameters, **chosen)
+
+    def interval(self, **variables: Any) -> tuple[Floats, Floats] | None:
+        """Lower and upper bootstrap percentiles of `predict` at the stated level; None without a bootstrap."""
+        if self.bootstrap is None:
+            return None
+        chosen = {name: variables[name] for name in self.form.variables}
+        names = list(self.bootstrap.samples)
+        rows = zip(*self.bootstrap.samples.values(), strict=True)
+        draws = [self.form.predict(dict(zip(names, row, strict=True)), **chosen) for row in rows]
+        tail = (1 - self.bootstrap.level) / 2
+        low, high = np.quantile(np.array(draws), [tail, 1 - tail], axis=0)
+        return low, high
+
+    def frontier(self) -> ComputeOptimum | None:
+        """The compute-optimal frontier, where the form has a closed one."""
+        return self.form.optimum(self.parameters)
+
+    def write(self, path: Path) -> None:
+        """Write law.json whole or not at all.
+
+        Raises:
+            BadInputError: the directory does not exist or cannot be written.
+        """
+        write_atomically(path, self.model_dump_json(indent=2).encode() + b"\n")
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Put `content` at `path` through a temporary neighbour, so that no reader sees half of it.
+
+    Raises:
+        BadInputError: the parent directory is missing, or the path cannot be written.
+    """
+    path = Path(path)
+    if not path.parent.is_dir():
+        raise BadInputError(f"{path}: the directory {path.parent} does not exist; make it, or give another path")
+    if path.is_dir():
+        raise BadInputError(f"{path} is a directory; give the path of a file")
+    temporary: str | None = None
+    try:
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:64]}.")
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except OSError as error:
+        if temporary is not None and os.path.exists(temporary):
+            os.unlink(temporary)
+        raise BadInputError(f"{path} cannot be written: {error.strerror}; give another path") from error
+
+
+def read_law(path: Path) -> LawFit:
+    """The document at `path`.
+
+    Raises:
+        BadInputError: no such file, or it is not a law.json.
+    """
+    path = Path(path)
+    try:
+        text = path.read_bytes()
+    except OSError as error:
+        raise BadInputError(f"{path} cannot be read: {error.strerror}; give a law.json of `scaling fit`") from error
+    try:
+        law = LawFit.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the document"
+        raise BadInputError(f"{path} is not a law.json: {where}: {first['msg']}") from error
+    if law.law not in LAWS:
+        raise BadInputError(f"{path}: law {law.law!r} is not known; known: {', '.join(LAWS)}")
+    missing = [name for name in law.form.parameter_names if name not in law.parameters]
+    if missing:
+        raise BadInputError(f"{path}: parameters lacks {', '.join(missing)}, which {law.law} needs")
+    return law

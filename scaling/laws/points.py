@@ -1,0 +1,166 @@
+"""The points a law is fitted to: finished training budgets with their parameters, tokens, compute and loss."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scaling.config.errors import BadInputError
+from scaling.config.record import RunRecord, read_record
+
+Floats = NDArray[np.float64]
+ParamCounting = Literal["total", "non_embedding", "non_embedding_with_head"]
+FlopCounting = Literal["6nd", "counted"]
+
+PARAMS_TEXT = {
+    "total": "all parameters",
+    "non_embedding": "parameters without embeddings",
+    "non_embedding_with_head": "parameters without embeddings, with the output head",
+}
+FLOPS_TEXT = {
+    "6nd": "6ND, with N counted as above",
+    "counted": "training FLOPs matmul by matmul, causal attention",
+}
+
+
+@dataclass(frozen=True)
+class Points:
+    """n finished training budgets; every array is (n,) float64.
+
+    `groups` names the run a point comes from: points of one trunk share their noise and stay together in
+    every resample and every hold-out. `counting` says in words what N and C count.
+    """
+
+    params: Floats
+    tokens: Floats
+    flops: Floats
+    loss: Floats  # nats per token
+    weight: Floats
+    groups: tuple[str, ...]
+    labels: tuple[str, ...]
+    dataset: tuple[str, ...]
+    unique_tokens: Floats | None
+    counting: dict[str, str]  # params, flops
+    source: str
+
+    def __len__(self) -> int:
+        return len(self.loss)
+
+    def subset(self, mask: NDArray[np.bool_] | Sequence[int]) -> "Points":
+        """The points a boolean mask or an index array picks, in that order."""
+        index = np.arange(len(self))[mask]
+        changed: dict[str, Any] = {}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, np.ndarray):
+                changed[field.name] = value[index]
+            elif isinstance(value, tuple):
+                changed[field.name] = tuple(value[i] for i in index)
+            else:
+                changed[field.name] = value
+        return Points(**changed)
+
+    def group_index(self) -> NDArray[np.int64]:
+        """(n,) number of each point's group, groups numbered in the order they first appear."""
+        order = {name: i for i, name in enumerate(dict.fromkeys(self.groups))}
+        return np.array([order[name] for name in self.groups], np.int64)
+
+
+def read_points(
+    path: Path,
+    columns: dict[str, str] | None = None,
+    params: str = "non_embedding_with_head",
+    flops: str = "6nd",
+) -> Points:
+    """Points from a CSV file, a run directory, or a sweep directory of run directories.
+
+    Args:
+        path: a CSV file, or a directory.
+        columns: for a CSV, which column holds a field, where they differ: {"params": "N"}.
+        params: for a directory, which count of parameters is N: a `ParamCounting`.
+        flops: for a directory, "6nd" or "counted".
+
+    Raises:
+        BadInputError: the path, a column or a value is not usable; the message says where.
+    """
+    from scaling.laws.table import read_csv
+
+    path = Path(path)
+    if path.is_dir():
+        if columns:
+            raise BadInputError(f"columns: {path} is a directory of runs; columns are named only for a CSV file")
+        return points_from_records(read_records(path), path, params, flops)
+    if not path.exists():
+        raise BadInputError(f"{path} does not exist; give a CSV file, a run directory or a sweep directory")
+    return read_csv(path, columns or {})
+
+
+def read_records(directory: Path) -> tuple[RunRecord, ...]:
+    """Every run record of a sweep directory (`*/record.json`), or of one run directory, by name of directory.
+
+    Raises:
+        BadInputError: the directory is missing, or a record is not one.
+    """
+    directory = Path(directory)
+    if not directory.is_dir():
+        raise BadInputError(f"{directory} is not a directory; give a run directory or a sweep directory")
+    try:
+        homes = sorted(p.parent for p in directory.glob("*/record.json"))
+    except OSError as error:
+        raise BadInputError(f"{directory} cannot be read: {error}") from error
+    if (directory / "record.json").is_file():
+        homes.insert(0, directory)
+    return tuple(record for home in homes if (record := read_record(home)) is not None)
+
+
+def points_from_records(
+    records: Sequence[RunRecord],
+    source: Path | str,
+    params: str = "non_embedding_with_head",
+    flops: str = "6nd",
+) -> Points:
+    """The finished points of runs; those of one run (one trunk, several cooldown branches) share a group.
+
+    Raises:
+        BadInputError: no run has a finished point, or a point's tokens, FLOPs or loss is not positive.
+    """
+    if params not in get_args(ParamCounting):
+        raise BadInputError(f"params={params!r} is no way to count; use {' | '.join(get_args(ParamCounting))}")
+    if flops not in get_args(FlopCounting):
+        raise BadInputError(f"flops={flops!r} is no way to count; use {' | '.join(get_args(FlopCounting))}")
+    rows: list[tuple[float, float, float, float]] = []
+    groups: list[str] = []
+    labels: list[str] = []
+    dataset: list[str] = []
+    for run in records:
+        n = float(getattr(run.params, params))
+        for point in run.points:
+            compute = point.flops if flops == "counted" else 6.0 * n * point.tokens
+            row = (n, float(point.tokens), compute, point.loss)
+            for name, value in zip(("params", "tokens", "flops", "loss"), row, strict=True):
+                if not value > 0:
+                    raise BadInputError(
+                        f"{source}: run {run.name}, step {point.step}: {name} = {value:g}; "
+                        "it must be a positive number"
+                    )
+            rows.append(row)
+            groups.append(run.name)
+            labels.append(f"{run.name} at {point.tokens:,} tokens")
+            dataset.append(run.dataset or "")
+    if not rows:
+        found = f"{len(records)} run(s), none with a finished point" if records else "no */record.json"
+        raise BadInputError(f"{source} has {found}; give a sweep directory with at least one finished run")
+    array = np.array(rows, np.float64)
+    return Points(
+        *array.T,
+        weight=np.ones(len(rows)),
+        groups=tuple(groups),
+        labels=tuple(labels),
+        dataset=tuple(dataset),
+        unique_tokens=None,
+        counting={"params": PARAMS_TEXT[params], "flops": FLOPS_TEXT[flops]},
+        source=str(source),
+    )

@@ -1,0 +1,314 @@
+"""Many small Huber regressions at once: a batched trust-region Newton method in float64.
+
+Fitting a law means solving the same five-parameter problem thousands of times, from other starts and on
+other resamples of the runs. The problems go through a fixed number of slots in one compiled loop: a slot
+whose problem is done takes the next one, so that a slow problem holds up nobody.
+
+With delta = 1e-3 the Huber loss is nearly the absolute value: Newton's model is good only close to the
+solution. Each problem therefore begins with a wide quadratic zone and shrinks it step by step, each solution
+being the start of the next (homotopy in delta).
+"""
+
+import contextlib
+from collections.abc import Iterator
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import NDArray
+
+from scaling.laws.forms import Law
+
+Floats = NDArray[np.float64]
+
+SLOTS = 256  # wide enough to fill vector units, small enough that a slot row of 240 points stays in cache
+TOLERANCE = 1e-10  # largest projected gradient entry over delta * sum(weights), which bounds every entry's scale
+STAGE_TOLERANCE = 1e-3  # the same, before delta has reached its final value
+STAGE_ITERATIONS = 100
+MAX_ITERATIONS = 300
+SHRINK = 0.5
+STAGE_RADIUS = 0.1  # the next solution is near: theta is of order one
+
+
+class Solutions(NamedTuple):
+    """What S problems of P parameters ended at."""
+
+    theta: Floats  # (S, P)
+    value: Floats  # (S,): sum of weighted Huber losses
+    gradient: Floats  # (S,): Euclidean norm of the gradient projected on the bounds
+    iterations: NDArray[np.int64]  # (S,)
+
+
+@contextlib.contextmanager
+def float64_on_host() -> Iterator[None]:
+    """Float64 arithmetic on the CPU for what runs inside, whatever the process uses for training.
+
+    A TPU has no float64, and a GPU is slower on problems this small.
+    """
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(jax.enable_x64(True))
+        # JAX_PLATFORMS may leave the CPU out; then the default device has to do.
+        with contextlib.suppress(RuntimeError):
+            stack.enter_context(jax.default_device(jax.local_devices(backend="cpu")[0]))
+        yield
+
+
+def solve(
+    law: Law,
+    x: Floats,
+    log_loss: Floats,
+    weights: Floats,
+    rows: NDArray[np.int64],
+    starts: Floats,
+    first_delta: Floats,
+    delta: float,
+    width: int = 0,
+) -> Solutions:
+    """Minimise sum_i weights[row, i] * Huber_delta(law(theta, x_i) - log_loss_i) for S problems.
+
+    Args:
+        law: the functional form; its bounds are kept at every iterate.
+        x: (n, V) log variables over their reference.
+        log_loss: (n,) observed.
+        weights: (R, n), the rows that problems choose from: a bootstrap resample is a row of counts.
+        rows: (S,) which row each problem uses.
+        starts: (S, P), clipped to the bounds.
+        first_delta: (S,) where the homotopy begins; the final delta for a direct descent.
+        delta: width of the quadratic zone of the objective, in nats of log loss.
+        width: pad to this many points of no weight: a fit to a subset then shares the compiled loop.
+    """
+    lower, upper = (np.asarray(side, np.float64) for side in zip(*law.bounds, strict=True))
+    S, n = len(starts), max(width, len(log_loss))
+    many, resamples = _bucket(S, 8192), _bucket(len(weights), 1024)
+    with float64_on_host():
+        out = _solve(
+            law,
+            S,
+            jnp.asarray(_pad(x, n)),
+            jnp.asarray(_pad(log_loss, n)),
+            jnp.asarray(_pad(_pad(weights, resamples).T, n).T),
+            jnp.asarray(_pad(rows, many)),
+            jnp.asarray(_pad(np.clip(starts, lower, upper), many)),
+            jnp.asarray(_pad(np.maximum(first_delta, delta), many)),
+            delta,
+            jnp.asarray(lower),
+            jnp.asarray(upper),
+        )
+        theta, value, gradient, iterations = (np.asarray(a)[:S] for a in out)
+    return Solutions(theta, value, gradient, iterations)
+
+
+def _bucket(count: int, least: int) -> int:
+    """A power of two, so that few array shapes, and so few compilations, serve every fit."""
+    return max(least, 1 << (count - 1).bit_length())
+
+
+def _pad(array: NDArray[Any], length: int) -> NDArray[Any]:
+    """`array` with zeros behind its first axis."""
+    out = np.zeros((length, *array.shape[1:]), array.dtype)
+    out[: len(array)] = array
+    return out
+
+
+def _huber(residual: Any, delta: Any) -> tuple[Any, Any, Any]:
+    """Huber (1964) and its first two derivatives in the residual."""
+    size = jnp.abs(residual)
+    inside = size <= delta
+    value = jnp.where(inside, 0.5 * residual**2, delta * (size - 0.5 * delta))
+    return value, jnp.clip(residual, -delta, delta), inside
+
+
+def objective_from_terms(terms: Any, log_loss: Any) -> Any:
+    """Value, gradient and exact Hessian where log L is a log-sum-exp of terms linear in theta.
+
+    `terms` is (K, n, P): term k at point i is terms[k, i] @ theta. With p the softmax over the terms, the
+    derivatives are p-weighted sums of fixed features, which two matrix products take for the whole batch.
+    """
+    K, n, P = terms.shape
+    linear = terms.reshape(K * n, P)
+    pairs = [(k, m) for k in range(K) for m in range(k, K)]
+    outer = jnp.einsum("kip,miq->kmipq", terms, terms)
+    features = jnp.concatenate(
+        [outer[k, m] + (outer[m, k] if m > k else 0.0) for k, m in pairs], axis=0
+    ).reshape(len(pairs) * n, P * P)
+
+    def evaluate(theta_SP: Any, weights_Sn: Any, delta_S: Any) -> tuple[Any, Any, Any]:
+        t_SKn = (theta_SP @ linear.T).reshape(-1, K, n)
+        top = t_SKn.max(axis=1, keepdims=True)
+        e_SKn = jnp.exp(t_SKn - top)
+        total = e_SKn.sum(axis=1, keepdims=True)
+        p_SKn = e_SKn / total
+        value, slope, inside = _huber((top + jnp.log(total))[:, 0] - log_loss, delta_S[:, None])
+        slope = weights_Sn * slope
+        bend = weights_Sn * inside - slope
+        gradient = (slope[:, None] * p_SKn).reshape(-1, K * n) @ linear
+        mixed = [
+            bend * p_SKn[:, k] * p_SKn[:, m] + (slope * p_SKn[:, k] if k == m else 0.0) for k, m in pairs
+        ]
+        hessian = (jnp.concatenate(mixed, axis=1) @ features).reshape(-1, P, P)
+        return (weights_Sn * value).sum(axis=1), gradient, hessian
+
+    return evaluate
+
+
+def objective_from_form(law: Law, x: Any, log_loss: Any) -> Any:
+    """The same three by automatic differentiation, for a law of any form."""
+
+    def value(theta_P: Any, weights_n: Any, delta: Any) -> Any:
+        return (weights_n * _huber(law.log_loss(theta_P, x, jnp) - log_loss, delta)[0]).sum()
+
+    def one(theta_P: Any, weights_n: Any, delta: Any) -> tuple[Any, Any, Any]:
+        f, g = jax.value_and_grad(value)(theta_P, weights_n, delta)
+        return f, g, jax.hessian(value)(theta_P, weights_n, delta)
+
+    return jax.vmap(one)
+
+
+def _step(g: Any, H: Any, radius: Any) -> Any:
+    """Steps of length at most `radius` that lower the model g.s + s.|H|.s / 2.
+
+    |H| takes the absolute eigenvalues: negative curvature is descended instead of climbed.
+    """
+    eigenvalues, V = jnp.linalg.eigh(H)
+    size = jnp.abs(eigenvalues)
+    size = jnp.maximum(size, 1e-14 * size.max(axis=1, keepdims=True) + 1e-300)
+    c = jnp.einsum("spi,sp->si", V, g)
+    low = jnp.zeros_like(radius)
+    high = jnp.linalg.norm(c, axis=1) / radius  # damping by this much is always short enough
+    free = jnp.linalg.norm(c / size, axis=1) <= radius
+
+    def halve(_: int, ends: tuple[Any, Any]) -> tuple[Any, Any]:
+        low, high = ends
+        # Between an end at zero and one that is not, the geometric mean would stay at zero.
+        middle = jnp.where(low > 0, jnp.sqrt(low * high), 1e-3 * high)
+        long = jnp.linalg.norm(c / (size + middle[:, None]), axis=1) > radius
+        return jnp.where(long, middle, low), jnp.where(long, high, middle)
+
+    _, high = jax.lax.fori_loop(0, 12, halve, (low, high))
+    damping = jnp.where(free, 0.0, high)
+    return -jnp.einsum("spi,si->sp", V, c / (size + damping[:, None]))
+
+
+@partial(jax.jit, static_argnums=0)
+def _solve(
+    law: Law,
+    problems: Any,
+    x: Any,
+    log_loss: Any,
+    weights: Any,
+    rows: Any,
+    starts: Any,
+    first_delta: Any,
+    delta: Any,
+    lower: Any,
+    upper: Any,
+) -> tuple[Any, Any, Any, Any]:
+    terms = law.terms(x, jnp)
+    evaluate = (
+        objective_from_form(law, x, log_loss) if terms is None else objective_from_terms(terms, log_loss)
+    )
+    S, P = starts.shape  # S with padding: slots at or beyond `problems` are idle
+    slots = SLOTS
+    scale = weights.sum(axis=1)
+
+    def project(theta: Any, g: Any) -> Any:
+        held = ((theta <= lower) & (g > 0)) | ((theta >= upper) & (g < 0))
+        return jnp.where(held, 0.0, g)
+
+    def load(index: Any, theta: Any, width: Any) -> dict[str, Any]:
+        zeros = jnp.zeros(slots)
+        return {
+            "index": index,
+            "theta": theta,
+            "delta": width,
+            "f": zeros,
+            "g": jnp.zeros((slots, P)),
+            "H": jnp.zeros((slots, P, P)),
+            "radius": jnp.ones(slots),
+            "fresh": jnp.ones(slots, bool),  # nothing known at theta for this delta yet
+            "stage": jnp.zeros(slots, int),
+            "count": jnp.zeros(slots, int),
+        }
+
+    def body(carry: Any) -> Any:
+        slot, out, following = carry
+        theta, width, index = slot["theta"], slot["delta"], slot["index"]
+        g = project(theta, slot["g"])
+        held = g != slot["g"]
+        loose = ~(held[:, :, None] | held[:, None, :])
+        H = jnp.where(loose, slot["H"], 0.0) + jnp.eye(P) * held[:, :, None]
+        step = jnp.where(slot["fresh"][:, None], 0.0, _step(g, H, slot["radius"]))
+        trial = jnp.clip(theta + step, lower, upper)
+        step = trial - theta
+        row = rows[jnp.minimum(index, S - 1)]
+        f_new, g_new, H_new = evaluate(trial, weights[row], width)
+
+        promised = -(step * slot["g"]).sum(1) - 0.5 * jnp.einsum("sp,spq,sq->s", step, slot["H"], step)
+        ratio = (slot["f"] - f_new) / jnp.maximum(promised, 1e-300)
+        better = (f_new < slot["f"]) & (ratio > 1e-4)
+        accept = slot["fresh"] | better
+        length = jnp.linalg.norm(step, axis=1)
+        radius = jnp.where(
+            slot["fresh"],
+            slot["radius"],
+            jnp.where(
+                better & (ratio > 0.7),
+                jnp.maximum(slot["radius"], 2.5 * length),
+                jnp.where(better & (ratio > 0.25), slot["radius"], 0.3 * length),
+            ),
+        )
+        theta = jnp.where(accept[:, None], trial, theta)
+        f = jnp.where(accept, f_new, slot["f"])
+        g_all = jnp.where(accept[:, None], g_new, slot["g"])
+        H_all = jnp.where(accept[:, None, None], H_new, slot["H"])
+
+        projected = project(theta, g_all)
+        size = jnp.abs(projected).max(axis=1) / (width * scale[row])
+        final = width <= delta
+        # No representable improvement is left: a step that short, or a promise below f's last bits.
+        spent = ~slot["fresh"] & ((radius < 1e-12) | (~accept & (jnp.abs(promised) < 1e-15 * f)))
+        stage, count = slot["stage"] + 1, slot["count"] + 1
+        over = spent | (size < jnp.where(final, TOLERANCE, STAGE_TOLERANCE))
+        next_stage = ~final & (over | (stage >= STAGE_ITERATIONS))
+        done = (final & over) | (count >= MAX_ITERATIONS)
+
+        target = jnp.where(done & (index < problems), index, S)  # row S of the results takes what nobody wants
+        out = {
+            "theta": out["theta"].at[target].set(theta),
+            "f": out["f"].at[target].set(f),
+            "gradient": out["gradient"].at[target].set(jnp.linalg.norm(projected, axis=1)),
+            "count": out["count"].at[target].set(count),
+        }
+        fresh_index = following + jnp.cumsum(done) - 1
+        index = jnp.where(done, jnp.minimum(fresh_index, S), index)
+        start = jnp.minimum(index, S - 1)
+        slot = {
+            "index": index,
+            "theta": jnp.where(done[:, None], starts[start], theta),
+            "delta": jnp.where(
+                done, first_delta[start], jnp.where(next_stage, jnp.maximum(SHRINK * width, delta), width)
+            ),
+            "f": f,
+            "g": g_all,
+            "H": H_all,
+            "radius": jnp.where(done, 1.0, jnp.where(next_stage, STAGE_RADIUS, radius)),
+            "fresh": done | next_stage,
+            "stage": jnp.where(done | next_stage, 0, stage),
+            "count": jnp.where(done, 0, count),
+        }
+        return slot, out, following + done.sum()
+
+    def unfinished(carry: Any) -> Any:
+        return (carry[0]["index"] < problems).any()
+
+    out = {
+        "theta": jnp.zeros((S + 1, P)),
+        "f": jnp.full(S + 1, jnp.inf),
+        "gradient": jnp.full(S + 1, jnp.inf),
+        "count": jnp.zeros(S + 1, int),
+    }
+    first = load(jnp.arange(slots), starts[:slots], first_delta[:slots])
+    _, out, _ = jax.lax.while_loop(unfinished, body, (first, out, jnp.asarray(slots)))
+    return tuple(out[key][:S] for key in ("theta", "f", "gradient", "count"))  # type: ignore[return-value]

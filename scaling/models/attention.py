@@ -1,0 +1,215 @@
+"""Causal self-attention without a cache, over whole sequences: a readable reference and a faster twin.
+
+`full` forms the whole (L, M) score matrix. `blocks` walks over blocks of rows and forms only the part of
+each that the mask can leave, which halves the work of a long causal sequence and drops what lies left of a
+band; it keeps one log-sum-exp a row and forms the probabilities again on the way back, as FlashAttention
+does (Dao et al. 2022, arXiv:2205.14135, algorithms 1 and 4), so no (L, M) array outlives the forward pass.
+Both are plain array code that GSPMD partitions over batch and heads.
+"""
+
+from functools import partial
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+Implementation = Literal["full", "blocks"]
+
+# Finite, so that a row whose every visible score is masked gives a uniform row and no NaN.
+_MASKED = -1e30
+# Narrower blocks skip more of the masked half, and pay for it in smaller matrix products and a longer graph.
+_SMALLEST_BLOCK = 128
+_MOST_BLOCKS = 8
+
+
+def causal_attention(
+    q_BLHE: Array,
+    k_BMKE: Array,
+    v_BMKE: Array,
+    *,
+    segment_ids_BL: Array | None = None,
+    band: int | None = None,
+    scale: float | None = None,
+    block: int | None = None,
+    implementation: Implementation = "blocks",
+    dropout_rate: float = 0.0,
+    key: Array | None = None,
+) -> Array:
+    """Softmax attention in which position l sees the positions m <= l of its own segment.
+
+    Args:
+        q_BLHE: queries, in the compute type.
+        k_BMKE: keys, M = L. K divides H; each key head serves H / K query heads (Ainslie et al. 2023,
+            arXiv:2305.13245).
+        v_BMKE: values.
+        segment_ids_BL: which document of a packed row a position belongs to; None where a row is one.
+        band: how many keys a query sees, its own position the last of them: the locally banded layers of
+            GPT-3 (Brown et al. 2020, section 2.1; Child et al. 2019, arXiv:1904.10509). None sees all.
+        scale: what scores are multiplied by; E ** -0.5 where None.
+        block: rows in a block of `blocks`; None chooses. It need not divide L.
+        implementation: `full` or `blocks`; they agree to rounding. Dropout always takes `full`.
+        dropout_rate: share of the probabilities dropped.
+        key: PRNG key, needed where `dropout_rate` is above 0.
+
+    Returns:
+        out_BLHE in the type of `q_BLHE`. Scores, softmax and sums over keys are accumulated in fp32.
+
+    Raises:
+        ValueError: heads that K does not divide, unequal lengths, a band or block below 1, dropout with no
+            key, an unknown implementation.
+    """
+    B, L, H, E = q_BLHE.shape
+    M, K = k_BMKE.shape[1:3]
+    if M != L:
+        raise ValueError(f"causal attention needs as many keys as queries, got {M} and {L}")
+    if H % K:
+        raise ValueError(f"{H} heads are not a multiple of {K} key-value heads")
+    if (band is not None and band < 1) or (block is not None and block < 1):
+        raise ValueError(f"band and block must be at least 1, got {band} and {block}")
+    if dropout_rate > 0.0 and key is None:
+        raise ValueError("attention dropout needs a key")
+    if implementation not in ("full", "blocks"):
+        raise ValueError(f"implementation is 'full' or 'blocks', got {implementation!r}")
+
+    scale = E**-0.5 if scale is None else scale
+    # G query heads share a key head. Batch dimensions lead, as every back end's batched product wants them.
+    q_BKGLE = q_BLHE.reshape(B, L, K, H // K, E).transpose(0, 2, 3, 1, 4)
+    k_BKME = k_BMKE.transpose(0, 2, 1, 3)
+    v_BKME = v_BMKE.transpose(0, 2, 1, 3)
+    if implementation == "full" or dropout_rate > 0.0:
+        out_BKGLE = _full(q_BKGLE, k_BKME, v_BKME, segment_ids_BL, band, scale, dropout_rate, key)
+    else:
+        bounds = _bounds(L, block)
+        out_BKGLE = _blocks(bounds, band, scale, q_BKGLE, k_BKME, v_BKME, segment_ids_BL)
+    return out_BKGLE.transpose(0, 3, 1, 2, 4).reshape(B, L, H, E)
+
+
+def _visible(rows: slice, columns: slice, segment_ids_BL: Array | None, band: int | None) -> Array:
+    """Which keys the queries of `rows` see among `columns`, to broadcast against scores_BKGLM."""
+    l_L1 = jnp.arange(rows.start, rows.stop)[:, None]
+    m_1M = jnp.arange(columns.start, columns.stop)[None, :]
+    visible = l_L1 >= m_1M
+    if band is not None:
+        visible &= l_L1 - m_1M < band
+    if segment_ids_BL is None:
+        return visible
+    same_BLM = segment_ids_BL[:, rows, None] == segment_ids_BL[:, None, columns]
+    return (visible & same_BLM)[:, None, None]
+
+
+def _full(
+    q_BKGLE: Array,
+    k_BKME: Array,
+    v_BKME: Array,
+    segment_ids_BL: Array | None,
+    band: int | None,
+    scale: float,
+    dropout_rate: float,
+    key: Array | None,
+) -> Array:
+    everything = slice(0, q_BKGLE.shape[3])
+    scores_BKGLM = scale * _product("bkgle,bkme->bkglm", q_BKGLE, k_BKME)
+    visible = _visible(everything, everything, segment_ids_BL, band)
+    attn_BKGLM = jax.nn.softmax(jnp.where(visible, scores_BKGLM, _MASKED), axis=-1)
+    if dropout_rate > 0.0:
+        assert key is not None
+        keep = jax.random.bernoulli(key, 1.0 - dropout_rate, attn_BKGLM.shape)
+        attn_BKGLM = jnp.where(keep, attn_BKGLM / (1.0 - dropout_rate), 0.0)
+    out_BKGLE = _product("bkglm,bkme->bkgle", attn_BKGLM.astype(v_BKME.dtype), v_BKME)
+    return out_BKGLE.astype(q_BKGLE.dtype)
+
+
+def _product(equation: str, a: Array, b: Array) -> Array:
+    return jnp.einsum(equation, a, b, preferred_element_type=jnp.float32)
+
+
+Bounds = tuple[tuple[int, int], ...]
+
+
+def _bounds(L: int, block: int | None) -> Bounds:
+    """Cuts of the length into blocks; the last one takes the remainder."""
+    if block is None:
+        block = max(_SMALLEST_BLOCK, -(-L // _MOST_BLOCKS))
+    return tuple((start, min(start + block, L)) for start in range(0, L, block))
+
+
+def _scores(
+    q_BKGLE: Array,
+    k_BKME: Array,
+    segment_ids_BL: Array | None,
+    band: int | None,
+    scale: float,
+    rows: slice,
+    columns: slice,
+) -> Array:
+    scores_BKGLM = scale * _product("bkgle,bkme->bkglm", q_BKGLE[..., rows, :], k_BKME[..., columns, :])
+    return jnp.where(_visible(rows, columns, segment_ids_BL, band), scores_BKGLM, _MASKED)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
+def _blocks(
+    bounds: Bounds,
+    band: int | None,
+    scale: float,
+    q_BKGLE: Array,
+    k_BKME: Array,
+    v_BKME: Array,
+    segment_ids_BL: Array | None,
+) -> Array:
+    return _blocks_forward(bounds, band, scale, q_BKGLE, k_BKME, v_BKME, segment_ids_BL)[0]
+
+
+def _blocks_forward(
+    bounds: Bounds,
+    band: int | None,
+    scale: float,
+    q_BKGLE: Array,
+    k_BKME: Array,
+    v_BKME: Array,
+    segment_ids_BL: Array | None,
+) -> tuple[Array, tuple[Array | None, ...]]:
+    outs, log_sums = [], []
+    for start, stop in bounds:
+        first = 0 if band is None else max(0, start - band + 1)
+        rows, columns = slice(start, stop), slice(first, stop)
+        scores_BKGLM = _scores(q_BKGLE, k_BKME, segment_ids_BL, band, scale, rows, columns)
+        peak_BKGL1 = scores_BKGLM.max(-1, keepdims=True)
+        weights_BKGLM = jnp.exp(scores_BKGLM - peak_BKGL1)
+        sum_BKGL1 = weights_BKGLM.sum(-1, keepdims=True)
+        out_BKGLE = _product("bkglm,bkme->bkgle", weights_BKGLM.astype(v_BKME.dtype), v_BKME[..., columns, :])
+        outs.append((out_BKGLE / sum_BKGL1).astype(q_BKGLE.dtype))
+        log_sums.append(peak_BKGL1 + jnp.log(sum_BKGL1))
+    out_BKGLE = jnp.concatenate(outs, axis=-2)
+    log_sum_BKGL1 = jnp.concatenate(log_sums, axis=-2)
+    return out_BKGLE, (q_BKGLE, k_BKME, v_BKME, segment_ids_BL, out_BKGLE, log_sum_BKGL1)
+
+
+def _blocks_backward(
+    bounds: Bounds, band: int | None, scale: float, saved: tuple[Any, ...], dout_BKGLE: Array
+) -> tuple[Array, Array, Array, None]:
+    """Walks over blocks of keys: their own gradients are then whole at once, and only dq adds up."""
+    q_BKGLE, k_BKME, v_BKME, segment_ids_BL, out_BKGLE, log_sum_BKGL1 = saved
+    L = q_BKGLE.shape[3]
+    # The sum over m of attn * dattn, which softmax's gradient needs, is dout . out: one number a row.
+    inner_BKGL1 = _product("bkgle,bkgle->bkgl", dout_BKGLE, out_BKGLE)[..., None]
+    dq_BKGLE = jnp.zeros(q_BKGLE.shape, jnp.float32)
+    dks, dvs = [], []
+    for start, stop in bounds:
+        last = L if band is None else min(L, stop + band - 1)
+        rows, columns = slice(start, last), slice(start, stop)
+        scores_BKGLM = _scores(q_BKGLE, k_BKME, segment_ids_BL, band, scale, rows, columns)
+        attn_BKGLM = jnp.exp(scores_BKGLM - log_sum_BKGL1[..., rows, :])
+        q_block, dout_block = q_BKGLE[..., rows, :], dout_BKGLE[..., rows, :]
+        k_block, v_block = k_BKME[..., columns, :], v_BKME[..., columns, :]
+        dattn_BKGLM = _product("bkgle,bkme->bkglm", dout_block, v_block)
+        dscores_BKGLM = (scale * attn_BKGLM * (dattn_BKGLM - inner_BKGL1[..., rows, :])).astype(q_BKGLE.dtype)
+        dvs.append(_product("bkglm,bkgle->bkme", attn_BKGLM.astype(dout_block.dtype), dout_block))
+        dks.append(_product("bkglm,bkgle->bkme", dscores_BKGLM, q_block))
+        dq_BKGLE = dq_BKGLE.at[..., rows, :].add(_product("bkglm,bkme->bkgle", dscores_BKGLM, k_block))
+    dk_BKME = jnp.concatenate(dks, axis=-2).astype(k_BKME.dtype)
+    dv_BKME = jnp.concatenate(dvs, axis=-2).astype(v_BKME.dtype)
+    return dq_BKGLE.astype(q_BKGLE.dtype), dk_BKME, dv_BKME, None
+
+
+_blocks.defvjp(_blocks_forward, _blocks_backward)

@@ -1,0 +1,203 @@
+"""Next-token loss from hidden states and the output head, without ever holding all the logits.
+
+The (B, L, V) logits of a large vocabulary are the largest array of a training step. Here they are formed a
+chunk of positions at a time, and where a gradient is wanted it is formed with them: the gradient of a sum of
+token losses depends on what comes after only through one factor, so the chunk's logits are turned into
+gradients of `x` and `head` and dropped, with three matrix products and nothing to recompute (as in Liger,
+Hsu et al. 2024, arXiv:2410.10989, section 3.2). The target's logit is picked by comparison with an iota, so
+neither direction has a gather or a scatter, and a sharded vocabulary needs no more than a sum over shards.
+"""
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+# Logits formed at once where no chunk is given: 2**25 fp32 numbers are 128 MiB, over all devices together.
+_LOGITS_AT_ONCE = 2**25
+# Fewer positions than this a chunk, and the loop costs more than the memory it saves.
+_FEWEST_POSITIONS = 64
+
+
+def cross_entropy(
+    x_BLD: Array,
+    head_VD: Array,
+    targets_BL: Array,
+    weights_BL: Array | None = None,
+    *,
+    z_loss: float = 0.0,
+    chunk: int | None = None,
+) -> tuple[Array, dict[str, Array]]:
+    """Weighted sum over positions of -log p(target) + z_loss * (log Z)^2, in nats.
+
+    Logits are x . head, accumulated in fp32 whatever the compute type; Z is their sum of exponentials, and
+    the second term holds it near 1 (PaLM, Chowdhery et al. 2022, section 5).
+
+    Args:
+        x_BLD: hidden states after the last norm, in the compute type.
+        head_VD: output head, or the tied embedding, in the compute type.
+        targets_BL: integer ids in [0, V). An id outside counts as a logit of 0.
+        weights_BL: what each position counts; ones where None. Differentiable too.
+        z_loss: coefficient of the second term.
+        chunk: positions of each row formed at once; it need not divide L. None chooses by size.
+
+    Returns:
+        The fp32 sum, to differentiate, and fp32 scalars beside it, which carry no gradient: `nll_sum` and
+        `z_sum` (weighted sums of -log p and of (log Z)^2, without coefficient), `weight_sum`.
+    """
+    weights_BL = jnp.ones(targets_BL.shape, jnp.float32) if weights_BL is None else weights_BL
+    weights_BL = weights_BL.astype(jnp.float32)
+    chunk = _chunk_length(targets_BL.shape, head_VD.shape[0], chunk)
+    total, nll_sum, z_sum = _loss(z_loss, chunk, x_BLD, head_VD, targets_BL, weights_BL)
+    aux = {"nll_sum": nll_sum, "z_sum": z_sum, "weight_sum": weights_BL.sum()}
+    return total, jax.tree.map(jax.lax.stop_gradient, aux)
+
+
+def token_log_probabilities(
+    x_BLD: Array, head_VD: Array, targets_BL: Array, *, chunk: int | None = None
+) -> Array:
+    """logp_BL: the fp32 log-probability of each target, in nats; arguments as of `cross_entropy`."""
+    chunk = _chunk_length(targets_BL.shape, head_VD.shape[0], chunk)
+
+    @jax.checkpoint
+    def of_chunk(pieces: tuple[Array, Array]) -> Array:
+        logits = _logits(pieces[0], head_VD)
+        return _picked(logits, pieces[1]) - jax.nn.logsumexp(logits, axis=-1)
+
+    L = targets_BL.shape[1]
+    if chunk >= L:
+        return of_chunk((x_BLD, targets_BL))
+    logp_CBl = jax.lax.map(of_chunk, (_split(x_BLD, chunk), _split(targets_BL, chunk)))
+    return _join(logp_CBl, L)
+
+
+def _chunk_length(shape: tuple[int, ...], V: int, chunk: int | None) -> int:
+    B, L = shape
+    if chunk is None:
+        chunk = max(_FEWEST_POSITIONS, _LOGITS_AT_ONCE // (B * V))
+        chunk = -(-L // -(-L // chunk))  # as many chunks, of even length
+    if chunk < 1:
+        raise ValueError(f"chunk must be at least 1 position, got {chunk}")
+    return min(chunk, L)
+
+
+def _split(a_BL: Array, chunk: int) -> Array:
+    """(B, L, ...) to (C, B, chunk, ...), zeros filling the last chunk: the batch axis stays whole."""
+    B, L = a_BL.shape[:2]
+    rest = a_BL.shape[2:]
+    padded = jnp.pad(a_BL, ((0, 0), (0, -L % chunk)) + ((0, 0),) * len(rest))
+    return jnp.moveaxis(padded.reshape(B, -1, chunk, *rest), 1, 0)
+
+
+def _join(a_CBl: Array, L: int) -> Array:
+    """The inverse of `_split`."""
+    C, B, chunk, *rest = a_CBl.shape
+    return jnp.moveaxis(a_CBl, 0, 1).reshape(B, C * chunk, *rest)[:, :L]
+
+
+def _logits(x_BLD: Array, head_VD: Array) -> Array:
+    return jnp.einsum("bld,vd->blv", x_BLD, head_VD, preferred_element_type=jnp.float32)
+
+
+def _is_target(logits_BLV: Array, targets_BL: Array) -> Array:
+    return jax.lax.broadcasted_iota(targets_BL.dtype, logits_BLV.shape, 2) == targets_BL[..., None]
+
+
+def _picked(logits_BLV: Array, targets_BL: Array) -> Array:
+    return jnp.where(_is_target(logits_BLV, targets_BL), logits_BLV, 0.0).sum(-1)
+
+
+class _Sums(NamedTuple):
+    total: Array
+    nll: Array
+    z: Array
+
+
+class _Gradients(NamedTuple):
+    x: Array
+    head: Array
+    weights: Array
+
+
+def _chunk_sums(
+    z_loss: float, logits_BLV: Array, targets_BL: Array, weights_BL: Array
+) -> tuple[_Sums, Array, Array]:
+    """The chunk's three sums, and for its gradients the log Z and the loss of each token."""
+    peak_BL = logits_BLV.max(-1)
+    log_z_BL = peak_BL + jnp.log(jnp.exp(logits_BLV - peak_BL[..., None]).sum(-1))
+    nll_BL = log_z_BL - _picked(logits_BLV, targets_BL)
+    token_BL = nll_BL + z_loss * jnp.square(log_z_BL)
+    sums = _Sums(
+        total=(weights_BL * token_BL).sum(),
+        nll=(weights_BL * nll_BL).sum(),
+        z=(weights_BL * jnp.square(log_z_BL)).sum(),
+    )
+    return sums, log_z_BL, token_BL
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _loss(
+    z_loss: float, chunk: int, x_BLD: Array, head_VD: Array, targets_BL: Array, weights_BL: Array
+) -> _Sums:
+    def of_chunk(x: Array, targets: Array, weights: Array) -> _Sums:
+        return _chunk_sums(z_loss, _logits(x, head_VD), targets, weights)[0]
+
+    if chunk >= targets_BL.shape[1]:
+        return of_chunk(x_BLD, targets_BL, weights_BL)
+    pieces = tuple(_split(a, chunk) for a in (x_BLD, targets_BL, weights_BL))
+    return jax.tree.map(lambda a_C: a_C.sum(0), jax.lax.map(lambda piece: of_chunk(*piece), pieces))
+
+
+def _chunk_gradients(
+    z_loss: float, x_BLD: Array, head_VD: Array, targets_BL: Array, weights_BL: Array
+) -> tuple[_Sums, _Gradients]:
+    """Sums and their gradients; that of the head in fp32, to be added up over chunks."""
+    logits_BLV = _logits(x_BLD, head_VD)
+    sums, log_z_BL, token_BL = _chunk_sums(z_loss, logits_BLV, targets_BL, weights_BL)
+    probability_BLV = jnp.exp(logits_BLV - log_z_BL[..., None])
+    factor_BL1 = (weights_BL * (1.0 + 2.0 * z_loss * log_z_BL))[..., None]
+    target_BLV = jnp.where(_is_target(logits_BLV, targets_BL), weights_BL[..., None], 0.0)
+    dlogits_BLV = (factor_BL1 * probability_BLV - target_BLV).astype(x_BLD.dtype)
+    dx_BLD = jnp.einsum("blv,vd->bld", dlogits_BLV, head_VD, preferred_element_type=jnp.float32)
+    dhead_VD = jnp.einsum("blv,bld->vd", dlogits_BLV, x_BLD, preferred_element_type=jnp.float32)
+    return sums, _Gradients(dx_BLD.astype(x_BLD.dtype), dhead_VD, token_BL)
+
+
+def _loss_forward(
+    z_loss: float, chunk: int, x_BLD: Array, head_VD: Array, targets_BL: Array, weights_BL: Array
+) -> tuple[_Sums, tuple[_Gradients, Array]]:
+    L = targets_BL.shape[1]
+    # An empty array carries the head's type to the backward pass without keeping the head.
+    head_type = jnp.zeros((0,), head_VD.dtype)
+    if chunk >= L:
+        sums, gradients = _chunk_gradients(z_loss, x_BLD, head_VD, targets_BL, weights_BL)
+        return sums, (gradients, head_type)
+
+    def step(
+        carry: tuple[_Sums, Array], piece: tuple[Array, ...]
+    ) -> tuple[tuple[_Sums, Array], tuple[Array, Array]]:
+        sums, dhead_VD = carry
+        x, targets, weights = piece
+        more, gradients = _chunk_gradients(z_loss, x, head_VD, targets, weights)
+        carry = jax.tree.map(jnp.add, sums, more), dhead_VD + gradients.head
+        return carry, (gradients.x, gradients.weights)
+
+    zero = jnp.zeros((), jnp.float32)
+    pieces = tuple(_split(a, chunk) for a in (x_BLD, targets_BL, weights_BL))
+    start = (_Sums(zero, zero, zero), jnp.zeros(head_VD.shape, jnp.float32))
+    (sums, dhead_VD), (dx_CBlD, dweights_CBl) = jax.lax.scan(step, start, pieces)
+    return sums, (_Gradients(_join(dx_CBlD, L), dhead_VD, _join(dweights_CBl, L)), head_type)
+
+
+def _loss_backward(
+    z_loss: float, chunk: int, saved: tuple[_Gradients, Array], cotangents: _Sums
+) -> tuple[Array, Array, None, Array]:
+    gradients, head_type = saved
+    d = cotangents.total  # the other two sums have stop_gradient on them
+    dx_BLD = (d * gradients.x).astype(gradients.x.dtype)
+    return dx_BLD, (d * gradients.head).astype(head_type.dtype), None, d * gradients.weights
+
+
+_loss.defvjp(_loss_forward, _loss_backward)

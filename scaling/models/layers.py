@@ -1,0 +1,120 @@
+"""The parts of a Transformer layer: norm, attention projections, feed-forward, dropout."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from scaling.config.model import DecoderConfig
+from scaling.models.axes import constrain, param
+
+ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
+    "gelu_tanh": lambda x: jax.nn.gelu(x, approximate=True),
+    "gelu": lambda x: jax.nn.gelu(x, approximate=False),
+    "relu": jax.nn.relu,
+}
+
+
+class Attend(Protocol):
+    """From queries, keys and values (B, L, H, E) to a weighted sum of values (B, L, H, E)."""
+
+    def __call__(self, q_BLHE: jax.Array, k_BLHE: jax.Array, v_BLHE: jax.Array) -> jax.Array:
+        """Attend; training, packing and cached decoding differ only here."""
+
+
+def normal(key: jax.Array, shape: tuple[int, ...], std: float, dtype: str) -> jax.Array:
+    """Normal(0, std) of `shape`, drawn in float32."""
+    return (std * jax.random.normal(key, shape, jnp.float32)).astype(dtype)
+
+
+def dropout(x: jax.Array, rate: float, key: jax.Array | None) -> jax.Array:
+    """Inverted dropout; the identity without a key (Srivastava et al. 2014)."""
+    if rate == 0.0 or key is None:
+        return x
+    keep = jax.random.bernoulli(key, 1.0 - rate, x.shape)
+    return jnp.where(keep, x / (1.0 - rate), jnp.zeros((), x.dtype))
+
+
+class LayerNorm(nnx.Module):
+    """Layer normalisation over the width, computed in float32 (Ba et al. 2016)."""
+
+    def __init__(self, config: DecoderConfig) -> None:
+        self.scale = param(jnp.ones((config.d_model,), config.param_dtype), "norm")
+        self.bias = param(jnp.zeros((config.d_model,), config.param_dtype), "norm") if config.bias else None
+        self.epsilon = config.norm_epsilon
+
+    def __call__(self, x_BLD: jax.Array) -> jax.Array:
+        """Normalise; the result has the type of `x_BLD`."""
+        x = x_BLD.astype(jnp.float32)
+        centred = x - jnp.mean(x, axis=-1, keepdims=True)
+        variance = jnp.mean(jnp.square(centred), axis=-1, keepdims=True)
+        y = centred * jax.lax.rsqrt(variance + self.epsilon) * self.scale[...].astype(jnp.float32)
+        if self.bias is not None:
+            y = y + self.bias[...].astype(jnp.float32)
+        return y.astype(x_BLD.dtype)
+
+
+class Attention(nnx.Module):
+    """Multi-head attention's four projections around an `Attend` (Vaswani et al. 2017, section 3.2)."""
+
+    def __init__(self, config: DecoderConfig, key: jax.Array) -> None:
+        D, H, E = config.d_model, config.n_heads, config.d_head
+        q_key, k_key, v_key, o_key = jax.random.split(key, 4)
+        out_std = config.init_std
+        if config.residual_init_scaling:
+            out_std /= (2 * config.n_layers) ** 0.5
+        kind = config.param_dtype
+        self.query = param(normal(q_key, (D, H, E), config.init_std, kind), "embed", "heads", "head")
+        self.key = param(normal(k_key, (D, H, E), config.init_std, kind), "embed", "heads", "head")
+        self.value = param(normal(v_key, (D, H, E), config.init_std, kind), "embed", "heads", "head")
+        self.out = param(normal(o_key, (H, E, D), out_std, kind), "heads", "head", "embed")
+        biases = config.bias
+        self.query_bias = param(jnp.zeros((H, E), kind), "heads", "head") if biases else None
+        self.key_bias = param(jnp.zeros((H, E), kind), "heads", "head") if biases else None
+        self.value_bias = param(jnp.zeros((H, E), kind), "heads", "head") if biases else None
+        self.out_bias = param(jnp.zeros((D,), kind), "norm") if biases else None
+
+    def __call__(self, x_BLD: jax.Array, attend: Attend) -> jax.Array:
+        """Project, attend, project back to the width."""
+
+        def heads(weight: nnx.Param, bias: nnx.Param | None) -> jax.Array:
+            y_BLHE = jnp.einsum("BLD,DHE->BLHE", x_BLD, weight[...].astype(x_BLD.dtype))
+            if bias is not None:
+                y_BLHE = y_BLHE + bias[...].astype(x_BLD.dtype)
+            return constrain(y_BLHE, "batch", "length", "heads", "head")
+
+        mixed_BLHE = attend(
+            heads(self.query, self.query_bias),
+            heads(self.key, self.key_bias),
+            heads(self.value, self.value_bias),
+        )
+        y_BLD = jnp.einsum("BLHE,HED->BLD", mixed_BLHE, self.out[...].astype(x_BLD.dtype))
+        return y_BLD if self.out_bias is None else y_BLD + self.out_bias[...].astype(x_BLD.dtype)
+
+
+class FeedForward(nnx.Module):
+    """Two projections with an activation between them."""
+
+    def __init__(self, config: DecoderConfig, key: jax.Array) -> None:
+        D, F = config.d_model, config.d_ff
+        up_key, down_key = jax.random.split(key)
+        out_std = config.init_std
+        if config.residual_init_scaling:
+            out_std /= (2 * config.n_layers) ** 0.5
+        kind = config.param_dtype
+        self.up = param(normal(up_key, (D, F), config.init_std, kind), "embed", "mlp")
+        self.down = param(normal(down_key, (F, D), out_std, kind), "mlp", "embed")
+        self.up_bias = param(jnp.zeros((F,), kind), "mlp") if config.bias else None
+        self.down_bias = param(jnp.zeros((D,), kind), "norm") if config.bias else None
+        self.activation = config.activation
+
+    def __call__(self, x_BLD: jax.Array) -> jax.Array:
+        """Up to the feed-forward width, activate, down."""
+        y_BLF = x_BLD @ self.up[...].astype(x_BLD.dtype)
+        if self.up_bias is not None:
+            y_BLF = y_BLF + self.up_bias[...].astype(x_BLD.dtype)
+        y_BLF = constrain(ACTIVATIONS[self.activation](y_BLF), "batch", "length", "mlp")
+        y_BLD = y_BLF @ self.down[...].astype(x_BLD.dtype)
+        return y_BLD if self.down_bias is None else y_BLD + self.down_bias[...].astype(x_BLD.dtype)

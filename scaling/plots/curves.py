@@ -1,0 +1,95 @@
+"""Training curves: `metrics.jsonl` of each run of a sweep."""
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scaling.config.errors import BadInputError
+from scaling.config.record import read_record
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One trunk (`branch` None) or one cooldown branch of a run; arrays are over logged steps."""
+
+    name: str
+    params: float
+    branch: int | None
+    tokens: Floats
+    flops: Floats  # in the counting asked for
+    loss: Floats  # training, nats per token
+
+    def smoothed(self) -> Floats:
+        """Loss as a running geometric mean over 2% of the steps, which a log axis shows without bias."""
+        width = max(1, len(self.loss) // 50)
+        if width == 1:
+            return self.loss
+        kernel = np.ones(width)
+        return np.exp(
+            np.convolve(np.log(self.loss), kernel, "same")
+            / np.convolve(np.ones_like(self.loss), kernel, "same")
+        )
+
+
+def read_curves(
+    directory: Path, params: str = "non_embedding_with_head", flops: str = "6nd"
+) -> tuple[Curve, ...]:
+    """The curves of a run directory or of every run in a sweep directory; none where there are none.
+
+    Args:
+        directory: holds `metrics.jsonl` beside `record.json`, or directories that do.
+        params: which count of parameters is N.
+        flops: "6nd" or "counted".
+
+    Raises:
+        BadInputError: a record or a line that is not the last is damaged.
+    """
+    directory = Path(directory)
+    homes = [directory, *sorted(p.parent for p in directory.glob("*/metrics.jsonl"))]
+    curves: list[Curve] = []
+    for home in homes:
+        record = read_record(home)
+        if record is None or not (home / "metrics.jsonl").is_file():
+            continue
+        n = float(getattr(record.params, params))
+        branches: dict[int | None, list[tuple[float, float, float]]] = {}
+        for line in read_metrics(home / "metrics.jsonl"):
+            values = [line.get(key) for key in ("tokens", "flops", "loss")]
+            if all(isinstance(v, int | float) and math.isfinite(v) and v > 0 for v in values):
+                branches.setdefault(line.get("branch"), []).append(tuple(map(float, values)))  # type: ignore
+        for branch, rows in branches.items():
+            tokens, counted, loss = np.array(sorted(rows)).T
+            compute = counted if flops == "counted" else 6 * n * tokens
+            curves.append(Curve(record.name, n, branch, tokens, compute, loss))
+    return tuple(curves)
+
+
+def read_metrics(path: Path) -> list[dict]:
+    """The lines of a `metrics.jsonl`; a last line that a killed process left half written is dropped.
+
+    Raises:
+        BadInputError: an earlier line is not a JSON object.
+    """
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except OSError as error:
+        raise BadInputError(f"{path} cannot be read: {error.strerror}") from error
+    numbered = [(i, line) for i, line in enumerate(lines, 1) if line.strip()]
+    out: list[dict] = []
+    for i, line in numbered:
+        try:
+            value = json.loads(line)
+        except ValueError as error:
+            if i == numbered[-1][0]:
+                break
+            raise BadInputError(f"{path}, line {i}: not JSON; each line must be one JSON object") from error
+        if not isinstance(value, dict):
+            raise BadInputError(f"{path}, line {i}: not a JSON object but {type(value).__name__}")
+        out.append(value)
+    return out

@@ -1,0 +1,91 @@
+"""The design of a sweep: which runs it is made of."""
+
+import itertools
+import math
+from typing import Any
+
+from scaling.config.errors import BadInputError
+from scaling.config.load import apply_override, merge, validate
+from scaling.config.model import ModelConfig
+from scaling.config.run import RunConfig
+from scaling.config.sweep import SweepConfig
+from scaling.estimate.flops import train_flops_per_token
+from scaling.sweep.recipes import depth_for, model_at_depth, size, training_at_size
+
+Tree = dict[str, Any]
+
+
+def short(number: float) -> str:
+    """A count in three digits at most: 96k, 1.1m, 13b."""
+    for unit, letter in ((1e9, "b"), (1e6, "m"), (1e3, "k")):
+        if number >= unit * 0.9995:
+            value = number / unit
+            return f"{value:.3g}{letter}" if value < 999.5 else f"{value:.0f}{letter}"
+    return f"{number:.0f}"
+
+
+def expand(sweep: SweepConfig) -> list[RunConfig]:
+    """The runs of a sweep, smallest first, every one validated.
+
+    Raises:
+        BadInputError: a run of the design is not valid, or two have one name.
+    """
+    trees = _grid(sweep) if sweep.design == "grid" else _sized(sweep)
+    runs = []
+    for seed, tree in itertools.product(sweep.seeds, trees):
+        tree = merge(tree, {"train": {"seed": seed}})
+        if len(sweep.seeds) > 1:
+            tree = {**tree, "name": f"{tree['name']}-s{seed}"}
+        runs.append(validate(RunConfig, tree, f"sweep {sweep.name}, run {tree['name']}"))
+    names = [run.name for run in runs]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise BadInputError(f"sweep {sweep.name}: two runs would be named {twice[0]}; choose sizes further apart")
+    return runs
+
+
+def _sized(sweep: SweepConfig) -> list[Tree]:
+    """Ladder and isoFLOP designs: sizes by the recipe, budgets by the design."""
+    recipe, base = sweep.recipe, sweep.base
+    model_base = dict(base.get("model") or {})
+    depths = sweep.depths or tuple(depth_for(recipe, target, model_base) for target in sweep.params)
+    length = int((base.get("data") or {}).get("sequence_length", 256))
+    trees = []
+    for depth in sorted(depths):
+        model_tree = model_at_depth(recipe, depth, model_base)
+        params = size(recipe, depth, model_base)
+        model = validate(ModelConfig, model_tree, f"sweep {sweep.name}: model")
+        per_token = train_flops_per_token(model, length)
+        train_tree = merge(training_at_size(recipe, params, length), base.get("train") or {})
+        batch = int(train_tree["batch_tokens"])
+        if sweep.design == "isoflop":
+            budgets = [round(flops / per_token) for flops in sweep.budgets]
+        else:
+            budgets = list(sweep.tokens) or [round(ratio * params) for ratio in sweep.tokens_per_param]
+        whole = sorted({max(1, tokens // batch) * batch for tokens in budgets})
+        warmup = math.ceil(recipe.warmup_fraction * whole[0] / batch)
+        common = merge(base, {"model": model_tree, "train": {**train_tree}})
+        common["train"].setdefault("warmup_steps", warmup)
+        name = f"d{depth}-{short(params)}"
+        if sweep.branches:
+            train = {"tokens": whole[-1], "branches": whole[:-1], "schedule": "wsd"}
+            trees.append({**common, "name": name, "train": {**common["train"], **train}})
+        else:
+            for tokens in whole:
+                train = {**common["train"], "tokens": tokens}
+                trees.append({**common, "name": f"{name}-{short(tokens)}", "train": train})
+    return trees
+
+
+def _grid(sweep: SweepConfig) -> list[Tree]:
+    """Every combination of the values of the axes."""
+    trees = []
+    for values in itertools.product(*sweep.axes.values()):
+        tree = dict(sweep.base)
+        parts = []
+        for key, value in zip(sweep.axes, values, strict=True):
+            tree = apply_override(tree, key.split("."), value)
+            parts.append(f"{key.rsplit('.', 1)[-1]}={value}")
+        name = "-".join(parts)
+        trees.append({**tree, "name": "".join(c if c.isalnum() or c in "._=+-" else "_" for c in name)})
+    return trees

@@ -1,0 +1,76 @@
+"""Running a sweep: finished runs are skipped, interrupted ones resume, a failed one does not stop the rest."""
+
+from pathlib import Path
+
+import jax
+
+from scaling.config.errors import BadInputError
+from scaling.config.load import dump_yaml, read_yaml, validate
+from scaling.config.record import RunRecord, read_record
+from scaling.config.sweep import SweepConfig
+from scaling.sweep.design import expand
+from scaling.train.loop import InterruptedRunError, train
+from scaling.train.progress import Reporter
+from scaling.train.run_directory import write_atomically
+
+
+def prepare(sweep: SweepConfig, directory: Path) -> None:
+    """Make the sweep directory and write `sweep.yaml`.
+
+    Raises:
+        BadInputError: the directory holds another sweep or cannot be written.
+    """
+    path = directory / "sweep.yaml"
+    try:
+        if path.is_file():
+            held = validate(SweepConfig, read_yaml(path), str(path))
+            if held.name != sweep.name:
+                raise BadInputError(f"{directory}: holds the sweep {held.name!r}; choose another --out")
+        directory.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, dump_yaml(sweep))
+    except OSError as error:
+        raise BadInputError(f"{directory}: cannot be written ({error.strerror})") from error
+
+
+def run_sweep(sweep: SweepConfig, directory: Path, reporter: Reporter) -> tuple[list[RunRecord], list[str]]:
+    """Train every run of a sweep in `directory`: the records, and a line for each run that failed.
+
+    Raises:
+        InterruptedRunError: asked to stop; the run under way was saved.
+    """
+    runs = expand(sweep)
+    prepare(sweep, directory)
+    records, failures = [], []
+    for number, run in enumerate(runs, 1):
+        path = directory / run.name
+        earlier = _finished(path)
+        if earlier is not None and earlier.id == run.id():
+            reporter.message(f"[{number}/{len(runs)}] {run.name}: finished before, skipped")
+            records.append(earlier)
+            continue
+        try:
+            record = train(run, path, reporter)
+        except InterruptedRunError:
+            raise
+        except Exception as error:  # whatever stopped this run must not stop the others
+            line = (str(error).splitlines() or [type(error).__name__])[0]
+            reporter.message(f"[{number}/{len(runs)}] {run.name}: failed: {line}")
+            failures.append(f"{run.name}: {line}")
+        else:
+            points = ", ".join(f"{p.loss:.4f} at {p.tokens:,}" for p in record.points)
+            reporter.message(
+                f"[{number}/{len(runs)}] {run.name}: {record.params.total:,} parameters, "
+                f"loss {points} tokens, {record.seconds['total']:.0f} s"
+            )
+            records.append(record)
+        finally:
+            jax.clear_caches()  # the next size compiles its own programs
+    return records, failures
+
+
+def _finished(path: Path) -> RunRecord | None:
+    try:
+        record = read_record(path)
+    except BadInputError:
+        return None
+    return record if record is not None and record.status == "finished" else None

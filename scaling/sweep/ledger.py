@@ -1,0 +1,58 @@
+"""The ledger of a sweep: every run it plans, and how far each has come."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from scaling.config.errors import BadInputError
+from scaling.config.load import read_yaml, validate
+from scaling.config.record import RunRecord, read_record
+from scaling.config.sweep import SweepConfig
+from scaling.sweep.design import expand
+from scaling.train.run_directory import is_locked
+
+RunStatus = Literal["pending", "running", "interrupted", "failed", "finished", "damaged"]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One run of the ledger; `record` is None until the run has started."""
+
+    name: str
+    status: RunStatus
+    record: RunRecord | None
+    note: str | None = None
+
+
+def _entry(directory: Path) -> Entry:
+    try:
+        record = read_record(directory)
+    except BadInputError as error:
+        return Entry(directory.name, "damaged", None, str(error))
+    if record is None:
+        return Entry(directory.name, "running" if is_locked(directory) else "pending", None)
+    status: RunStatus = record.status
+    if status == "running" and not is_locked(directory):
+        status = "interrupted"  # the process died without a word
+    return Entry(directory.name, status, record, record.error)
+
+
+def read_ledger(directory: Path) -> list[Entry]:
+    """The runs of a sweep directory in the order of its design, then any others; or of one run directory.
+
+    Raises:
+        BadInputError: neither a sweep nor a run directory.
+    """
+    if not directory.is_dir():
+        raise BadInputError(f"{directory}: no such directory")
+    if (directory / "config.yaml").is_file():
+        return [_entry(directory)]
+    planned: list[str] = []
+    sweep_file = directory / "sweep.yaml"
+    if sweep_file.is_file():
+        planned = [run.name for run in expand(validate(SweepConfig, read_yaml(sweep_file), str(sweep_file)))]
+    found = sorted(p.parent.name for p in directory.glob("*/config.yaml"))
+    names = planned + [name for name in found if name not in planned]
+    if not names:
+        raise BadInputError(f"{directory}: neither a sweep nor a run directory (no sweep.yaml, no config.yaml)")
+    return [_entry(directory / name) for name in names]

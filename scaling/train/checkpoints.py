@@ -1,0 +1,144 @@
+"""Checkpoints by Orbax: asynchronous, whole, verified, and forgiving of a damaged newest one."""
+
+import json
+import logging
+import shutil
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+
+from scaling.train.step import TrainState
+
+logging.getLogger("absl").setLevel(logging.ERROR)
+
+_MANIFEST = "manifest.json"
+
+
+def _named(tree: Any) -> dict[str, Any]:
+    """A tree as a flat dict from path to array: a layout that does not depend on Python classes."""
+    leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
+    return {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in leaves}
+
+
+def _checksums(directory: Path) -> dict[str, int]:
+    """CRC-32 of every file of a checkpoint but the manifest itself."""
+    files = sorted(p for p in directory.rglob("*") if p.is_file() and p.name != _MANIFEST)
+    return {str(p.relative_to(directory)): zlib.crc32(p.read_bytes()) for p in files}
+
+
+class Checkpoints:
+    """The checkpoints of one run: state, counters and data iterator saved and restored together."""
+
+    def __init__(self, directory: Path, keep: int) -> None:
+        self.directory = directory.absolute()
+        options = ocp.CheckpointManagerOptions(
+            max_to_keep=keep, enable_async_checkpointing=True, create=True, cleanup_tmp_directories=True
+        )
+        self._manager = ocp.CheckpointManager(self.directory, options=options)
+        self._unsealed: int | None = None
+
+    def save(self, step: int, state: TrainState, counters: dict[str, Any]) -> None:
+        """Start saving; returns before the bytes are on disk. `counters` is plain JSON."""
+        self.wait()
+        self._manager.save(
+            step,
+            args=ocp.args.Composite(
+                state=ocp.args.StandardSave(_named(state)), counters=ocp.args.JsonSave(counters)
+            ),
+        )
+        self._unsealed = step
+
+    def wait(self) -> None:
+        """Wait for a save under way, then seal it with a manifest of checksums."""
+        self._manager.wait_until_finished()
+        step, self._unsealed = self._unsealed, None
+        if step is None or jax.process_index() != 0 or not (self.directory / str(step)).is_dir():
+            return
+        part = self.directory / str(step) / (_MANIFEST + ".part")
+        part.write_text(json.dumps(_checksums(part.parent)))
+        part.rename(part.with_name(_MANIFEST))
+
+    def latest(self) -> int | None:
+        """The newest step that was committed, damaged or not."""
+        return self._manager.latest_step()
+
+    def restore(
+        self, like: TrainState, shardings: TrainState, warn: Callable[[str], None]
+    ) -> tuple[TrainState, dict[str, Any]] | None:
+        """The newest checkpoint that is whole, laid out by `shardings`, with its counters; None if none is.
+
+        A damaged one is moved aside to `damaged-STEP`, `warn` says so, and the one before it is tried.
+        """
+        while (step := self._manager.latest_step()) is not None:
+            try:
+                self._verify(step)
+                return self._read(step, like, shardings)
+            except Exception as error:  # any failure to read is damage: the storage layers raise many kinds
+                reason = (str(error).splitlines() or [type(error).__name__])[0][:160]
+                warn(f"checkpoint {step} is damaged and was set aside ({reason})")
+                aside = self.directory / f"damaged-{step}"
+                shutil.rmtree(aside, ignore_errors=True)
+                (self.directory / str(step)).rename(aside)
+                self._manager.reload()
+        return None
+
+    def _verify(self, step: int) -> None:
+        path = self.directory / str(step) / _MANIFEST
+        if not path.is_file():
+            return  # killed between commit and seal: Orbax's own commit vouches for it
+        expected = json.loads(path.read_text())
+        expected.pop(path.name + ".part", None)
+        actual = _checksums(path.parent)
+        for name, checksum in expected.items():
+            if actual.get(name) != checksum:
+                raise ValueError(f"{name} {'is missing' if name not in actual else 'does not match its checksum'}")
+
+    def _read(self, step: int, like: TrainState, shardings: TrainState) -> tuple[TrainState, dict[str, Any]]:
+        target = jax.tree.map(
+            lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
+            like,
+            shardings,
+        )
+        restored = self._manager.restore(
+            step,
+            args=ocp.args.Composite(
+                state=ocp.args.StandardRestore(_named(target)), counters=ocp.args.JsonRestore()
+            ),
+        )
+        leaves = [restored["state"][name] for name in _named(target)]
+        return jax.tree.unflatten(jax.tree.structure(like), leaves), restored["counters"]
+
+    def close(self) -> None:
+        """Finish what is under way and release the storage threads."""
+        self.wait()
+        self._manager.close()
+
+
+def restore_model(directory: Path, like: Any, warn: Callable[[str], None]) -> Any:
+    """Only the model of the newest whole checkpoint, on the default device; None if there is none.
+
+    `like` is the abstract model. Nothing is moved aside: reading a run leaves it as it is.
+    """
+    steps = sorted((int(p.name) for p in directory.glob("*") if p.name.isdigit()), reverse=True)
+    sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    target = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), like)
+    named = {f"model.{name}": leaf for name, leaf in _named(target).items()}
+    for step in steps:
+        try:
+            with ocp.PyTreeCheckpointer() as reader:
+                restored = reader.restore(
+                    (directory / str(step) / "state").absolute(),
+                    args=ocp.args.PyTreeRestore(
+                        item=named,
+                        restore_args=ocp.checkpoint_utils.construct_restore_args(named),
+                        partial_restore=True,
+                    ),
+                )
+            return jax.tree.unflatten(jax.tree.structure(like), [restored[name] for name in named])
+        except Exception as error:
+            warn(f"checkpoint {step} cannot be read ({(str(error).splitlines() or [''])[0][:160]})")
+    return None

@@ -1,0 +1,439 @@
+"""The training loop: batches in, record and checkpoints out; resumable at any step, bit for bit."""
+
+import datetime
+import math
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import jax
+import numpy as np
+
+from scaling.config.errors import BadInputError
+from scaling.config.record import Point, RunRecord, Status, read_record
+from scaling.config.run import RunConfig
+from scaling.data.pipeline import Corpus, open_corpus
+from scaling.estimate.flops import train_flops_per_token
+from scaling.estimate.parameters import count_parameters
+from scaling.parallel.mesh import make_mesh
+from scaling.train import progress
+from scaling.train.checkpoints import Checkpoints
+from scaling.train.device import device_facts, git_commit, peak_memory_bytes, versions
+from scaling.train.run_directory import RunDirectory
+from scaling.train.schedules import make_schedule
+from scaling.train.segments import Segment, computed_tokens, segments
+from scaling.train.step import Metrics, TrainState, TrainStep
+
+
+class RunFailedError(Exception):
+    """A run that stopped for good, in one line: a loss that is not finite, for example."""
+
+
+class InterruptedRunError(Exception):
+    """A run that was asked to stop, and saved before it did."""
+
+    def __init__(self, message: str, signal_number: int) -> None:
+        super().__init__(message)
+        self.signal_number = signal_number
+
+
+class _StopRequest:
+    """Remembers SIGTERM and SIGINT instead of dying of them."""
+
+    signal_number: int | None = None
+
+    def _remember(self, number: int, frame: FrameType | None) -> None:
+        self.signal_number = number
+
+    @contextmanager
+    def listening(self) -> Iterator["_StopRequest"]:
+        """Catch the signals while inside; does nothing off the main thread."""
+        if threading.current_thread() is not threading.main_thread():
+            yield self
+            return
+        old = {number: signal.signal(number, self._remember) for number in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            yield self
+        finally:
+            for number, handler in old.items():
+                signal.signal(number, handler)
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+def train(run: RunConfig, path: Path, reporter: progress.Reporter | None = None) -> RunRecord:
+    """Train a run in the directory `path`, from its newest whole checkpoint if there is one.
+
+    A finished run is returned as it is.
+
+    Raises:
+        BadInputError: the directory, the data, the mesh or the tokenizer do not fit the run.
+        RunFailedError: the loss or the gradient was not finite; the last good checkpoint is kept.
+        InterruptedRunError: SIGTERM or SIGINT came; the state was saved.
+    """
+    with RunDirectory(path, run) as directory, _StopRequest().listening() as stop:
+        try:
+            record = read_record(path)
+        except BadInputError:
+            record = None  # a record that was damaged is written again from the checkpoint
+        if record is not None and record.status == "finished":
+            return record
+        return _Training(run, directory, reporter or progress.Silent(), stop, record).run_to_end()
+
+
+class _Training:
+    """One process's work on one run."""
+
+    def __init__(
+        self,
+        run: RunConfig,
+        directory: RunDirectory,
+        reporter: progress.Reporter,
+        stop: _StopRequest,
+        earlier: RunRecord | None,
+    ) -> None:
+        self.run, self.directory, self.reporter, self.stop = run, directory, reporter, stop
+        self.mesh = make_mesh(run.mesh)
+        self.length = run.data.sequence_length
+        self.corpus: Corpus = open_corpus(run.data, progress=reporter.message)
+        if self.corpus.tokenizer.vocab_size > run.model.vocab_size:
+            raise BadInputError(
+                f"model.vocab_size={run.model.vocab_size} is smaller than the vocabulary of "
+                f"data.tokenizer={run.data.tokenizer} ({self.corpus.tokenizer.vocab_size})"
+            )
+        stages = tuple((first, batch // self.length) for first, batch in run.train.batch_stages())
+        self.batches = self.corpus.train_batches(stages, jax.process_index(), jax.process_count())
+        rows = run.train.batch_tokens // self.length // run.train.accumulation
+        self.validation = self.corpus.validation_batches(run.train.eval_tokens, rows)
+        self.functions = TrainStep(run, self.mesh)
+        self.checkpoints = Checkpoints(directory.checkpoints, run.train.keep_checkpoints)
+        self.flops_per_token = train_flops_per_token(run.model, self.length)
+        self.device = device_facts(run.model.compute_dtype, self.mesh.size)
+        self.peak = float(self.device["peak_flops"] or 0) * self.mesh.size
+        self.params = count_parameters(run.model)
+        self.points: dict[int, Point] = {p.tokens: p for p in earlier.points} if earlier else {}
+        self.started = earlier.started if earlier and earlier.started else _now()
+        self.seconds = dict.fromkeys(
+            ("total", "step", "input_wait", "evaluation", "checkpoint", "compile"), 0.0
+        )
+        self.stepped_tokens = 0  # whose time is in seconds["step"]
+        self.step = 0
+        self.last: dict[str, float | None] = {"loss": None, "validation_loss": None, "bits_per_byte": None}
+        self._compiled_rows: set[int] = set()
+        self._clock = self._began = time.perf_counter()
+
+    # -- the whole run ---------------------------------------------------------------------------------
+
+    def run_to_end(self) -> RunRecord:
+        """Train what is left, and leave a whole record behind however it ends."""
+        total = computed_tokens(self.run.train)
+        try:
+            state = self._begin()
+            self.reporter.start(self.run.name, self._units(total), self._units(self._tokens_done()))
+            self._write_record("running")
+            for part in segments(self.run.train):
+                state = self._run_segment(state, part)
+            record = self._write_record("finished")
+        except InterruptedRunError:
+            self._write_record("interrupted")
+            raise
+        except BaseException as error:
+            line = (str(error).splitlines() or [""])[0][:300] or type(error).__name__
+            self._write_record("failed", line)
+            raise
+        finally:
+            self.reporter.finish()
+            self.batches.close()
+            self.checkpoints.close()
+        return record
+
+    def _begin(self) -> TrainState:
+        """The newest whole checkpoint, or a new state."""
+        restored = self.checkpoints.restore(
+            self.functions.abstract_state, self.functions.state_shardings, self.reporter.message
+        )
+        if restored is None:
+            self.points.clear()
+            self.directory.rewind_metrics(0, set())
+            return self.functions.init(self.run.train.seed)
+        state, counters = restored
+        self.step = int(counters["step"])
+        self.seconds.update(counters["seconds"])
+        self.stepped_tokens = int(counters["stepped_tokens"])
+        self.last.update(counters["last"])
+        saved = [Point.model_validate(point) for point in counters["points"]]
+        self.points = {point.tokens: point for point in saved} | self.points
+        self.batches.set_state(counters["data"])
+        self.directory.rewind_metrics(self.step, set(self.points))
+        self.reporter.message(f"{self.run.name}: resuming at step {self.step:,}")
+        return state
+
+    def _run_segment(self, state: TrainState, part: Segment) -> TrainState:
+        """Compute a segment, unless it was computed before."""
+        if part.branch is None:
+            if self.step >= part.stop and part.stop < part.total:
+                return state
+            state = self._steps(state, part)
+            if part.stop == part.total:
+                self._point(state, part)
+                self._save(state)
+                self.checkpoints.wait()
+            return state
+        if self._budget(part) in self.points or self.step > part.start:
+            return state
+        self._save(state)
+        self.checkpoints.wait()
+        state = self._steps(state, part)
+        self._point(state, part)
+        return self._back_to(part.start)
+
+    def _back_to(self, step: int) -> TrainState:
+        """The trunk as it was when the branch left it, read back from the checkpoint of that step."""
+        restored = self.checkpoints.restore(
+            self.functions.abstract_state, self.functions.state_shardings, self.reporter.message
+        )
+        if restored is None or restored[1]["step"] != step:
+            raise RunFailedError(f"{self.directory.path}: the checkpoint of the branch at step {step} is gone")
+        self.step = step
+        self.batches.seek(step)
+        return restored[0]
+
+    # -- steps -----------------------------------------------------------------------------------------
+
+    def _steps(self, state: TrainState, part: Segment) -> TrainState:
+        """Steps up to the segment's end. The metrics of a step are read after the next was dispatched."""
+        config = self.run.train
+        rate = make_schedule(config, part.total)
+        on_trunk = part.branch is None
+        pending: tuple[int, float, Metrics] | None = None
+        self._clock = time.perf_counter()
+        while self.step < part.stop:
+            number = self.step
+            learning_rate = rate(number)
+            batch = self.functions.place(next(self.batches))
+            fresh = batch["inputs"].shape[0] not in self._compiled_rows
+            if fresh:
+                self._charge("step")
+            state, metrics = self.functions.step(
+                state, batch, np.float32(learning_rate), np.int32(number)
+            )
+            if fresh:
+                self._compiled_rows.add(batch["inputs"].shape[0])
+                self._charge("compile")
+            self.step = number + 1
+            if pending is not None:
+                self._observe(part, *pending)
+            pending = (self.step, learning_rate, metrics)
+            evaluate = on_trunk and self._due(config.eval_every, part)
+            save = on_trunk and self._due(config.checkpoint_every, part)
+            stopping = self.stop.signal_number is not None
+            if evaluate or save or stopping or self.step == part.stop:
+                self._observe(part, *pending)
+                pending = None
+            if evaluate:
+                self._evaluate(state, part)
+            if save or (stopping and on_trunk):
+                self._save(state)
+            if stopping:
+                self._leave(part)
+        return state
+
+    def _due(self, every: int | None, part: Segment) -> bool:
+        """Whether this step is one of every `every`; ends of segments see to themselves."""
+        return every is not None and self.step % every == 0 and self.step < part.stop
+
+    def _leave(self, part: Segment) -> None:
+        assert self.stop.signal_number is not None
+        self.checkpoints.wait()
+        kept = self.checkpoints.latest() or 0
+        name = signal.Signals(self.stop.signal_number).name
+        raise InterruptedRunError(
+            f"{self.run.name}: {name} at step {self.step}, saved at step {kept}; the same command goes on",
+            self.stop.signal_number,
+        )
+
+    def _observe(self, part: Segment, step: int, learning_rate: float, metrics: Metrics) -> None:
+        """Wait for a step's metrics, refuse what is not finite, log, and move the bar."""
+        values = {name: float(value) for name, value in jax.device_get(metrics).items()}
+        elapsed = self._charge("step")
+        tokens = self.run.train.tokens_before(step) - self.run.train.tokens_before(step - 1)
+        self.stepped_tokens += tokens
+        for name, value in values.items():
+            if not math.isfinite(value):
+                self.checkpoints.wait()
+                kept = self.checkpoints.latest()
+                good = f"the last good checkpoint is step {kept}" if kept is not None else "nothing was saved"
+                raise RunFailedError(f"{self.run.name}: {name} is {value} at step {step}; {good}")
+        self.last["loss"] = values["loss"]
+        rate = tokens / elapsed if elapsed > 0 else 0.0
+        if step % self.run.train.log_every == 0 or step == part.stop or step == 1:
+            self.directory.append_metrics(self._line(part, step, learning_rate, values, rate))
+        self.reporter.advance(
+            self._units(tokens),
+            progress.Status(step, values["loss"], self._average_rate(), self._utilisation(self._average_rate())),
+        )
+
+    def _line(
+        self, part: Segment, step: int, learning_rate: float, values: dict[str, float], rate: float
+    ) -> dict[str, Any]:
+        tokens = self.run.train.tokens_before(step)
+        return {
+            "step": step,
+            "branch": self._label(part),
+            "tokens": tokens,
+            "flops": tokens * self.flops_per_token,
+            **values,
+            "learning_rate": learning_rate,
+            "tokens_per_second": rate,
+            "seconds": self.seconds["step"],
+        }
+
+    def _charge(self, account: str) -> float:
+        """Seconds since the last charge, added to an account."""
+        now = time.perf_counter()
+        elapsed, self._clock = now - self._clock, now
+        self.seconds[account] += elapsed
+        return elapsed
+
+    # -- looking and saving ----------------------------------------------------------------------------
+
+    def _evaluate(self, state: TrainState, part: Segment) -> tuple[float, float | None]:
+        """Validation loss in nats per token and bits per byte, logged."""
+        self._charge("step")
+        sums = [self.functions.evaluate(state.model, self.functions.place(b)) for b in self.validation.batches]
+        nll = sum(float(s["nll_sum"]) for s in sums)
+        loss = nll / sum(float(s["weight_sum"]) for s in sums)
+        if not math.isfinite(loss):
+            raise RunFailedError(f"{self.run.name}: validation loss is {loss} at step {self.step}")
+        bits = nll / math.log(2) / self.validation.byte_count if self.validation.byte_count else None
+        self.last |= {"validation_loss": loss, "bits_per_byte": bits}
+        tokens = self.run.train.tokens_before(self.step)
+        self.directory.append_metrics(
+            {
+                "step": self.step,
+                "branch": self._label(part),
+                "tokens": tokens,
+                "flops": tokens * self.flops_per_token,
+                "validation_loss": loss,
+                "bits_per_byte": bits,
+            }
+        )
+        self._charge("evaluation")
+        return loss, bits
+
+    def _budget(self, part: Segment) -> int:
+        """The tokens that a segment's schedule ends at: what its point is called by."""
+        return self.run.train.tokens_before(part.total)
+
+    def _label(self, part: Segment) -> int | None:
+        """What lines of metrics.jsonl call a branch: its point's tokens; None on the trunk."""
+        return None if part.branch is None else self._budget(part)
+
+    def _point(self, state: TrainState, part: Segment) -> None:
+        """Evaluate the end of a schedule and keep it as a point."""
+        tokens = self._budget(part)
+        loss, bits = self._evaluate(state, part)
+        train_loss = self.last["loss"]
+        assert train_loss is not None
+        steps = part.total if part.branch is None else part.total - part.start
+        self.points[tokens] = Point(
+            tokens=tokens,
+            flops=tokens * self.flops_per_token,
+            flops_6nd=6.0 * self.params.non_embedding_with_head * tokens,
+            step=part.total,
+            loss=loss,
+            bits_per_byte=bits,
+            train_loss=train_loss,
+            seconds=self.seconds["step"] * steps / max(1, self._steps_computed(part)),
+        )
+        self._write_record("running")
+
+    def _steps_computed(self, part: Segment) -> int:
+        """Optimizer steps taken so far, branches included."""
+        plan = segments(self.run.train)
+        return sum(s.stop - s.start for s in plan[: plan.index(part) + 1])
+
+    def _save(self, state: TrainState) -> None:
+        self._charge("step")
+        if self.checkpoints.latest() != self.step:
+            counters = {
+                "step": self.step,
+                "seconds": {**self.seconds, "total": self._total_seconds()},
+                "stepped_tokens": self.stepped_tokens,
+                "last": self.last,
+                "points": [point.model_dump() for point in self.points.values()],
+                "data": self.batches.get_state(),
+            }
+            self.checkpoints.save(self.step, state, counters)
+            self._write_record("running")
+        self._charge("checkpoint")
+
+    # -- the record ------------------------------------------------------------------------------------
+
+    def _tokens_done(self) -> int:
+        """Tokens behind a resumed run, branches included."""
+        config = self.run.train
+        return sum(
+            config.tokens_before(min(part.stop, self.step)) - config.tokens_before(part.start)
+            for part in segments(config)
+            if part.start < self.step
+        )
+
+    def _units(self, tokens: int) -> int:
+        """Tokens as steps of the full batch: what the bar counts."""
+        return math.ceil(tokens / self.run.train.batch_tokens)
+
+    def _average_rate(self) -> float | None:
+        return self.stepped_tokens / self.seconds["step"] if self.seconds["step"] > 0 else None
+
+    def _utilisation(self, tokens_per_second: float | None) -> float | None:
+        """Model FLOPs utilisation (Chowdhery et al. 2022, appendix B) against the measured matmul peak."""
+        return None if tokens_per_second is None else tokens_per_second * self.flops_per_token / self.peak
+
+    def _total_seconds(self) -> float:
+        return self.seconds["total"] + time.perf_counter() - self._began
+
+    def _write_record(self, status: Status, error: str | None = None) -> RunRecord:
+        rate = self._average_rate()
+        record = RunRecord(
+            id=self.run.id(),
+            name=self.run.name,
+            family=self.run.model.family,
+            status=status,
+            error=error,
+            params=self.params,
+            flops_per_token=self.flops_per_token,
+            budget_tokens=self.run.train.tokens_before(self.run.train.total_steps()),
+            tokens=self.run.train.tokens_before(self.step),
+            flops=self.run.train.tokens_before(self.step) * self.flops_per_token,
+            step=self.step,
+            points=tuple(self.points[tokens] for tokens in sorted(self.points)),
+            train_loss=self.last["loss"],
+            validation_loss=self.last["validation_loss"],
+            bits_per_byte=self.last["bits_per_byte"],
+            seconds={
+                **{name: round(value, 4) for name, value in self.seconds.items()},
+                "total": round(self._total_seconds(), 4),
+                "input_wait": round(self.seconds["input_wait"] + self.batches.wait_seconds, 4),
+            },
+            tokens_per_second=rate,
+            mfu=self._utilisation(rate),
+            peak_memory_bytes=peak_memory_bytes(),
+            device=self.device,
+            versions=versions(),
+            git_commit=git_commit(),
+            seed=self.run.train.seed,
+            dataset=self.run.data.source,
+            tokenizer=self.run.data.tokenizer,
+            started=self.started,
+            ended=None if status == "running" else _now(),
+        )
+        self.directory.write_record(record)
+        return record

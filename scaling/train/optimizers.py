@@ -1,0 +1,92 @@
+"""Optimizers from optax, built for a learning rate of 1: the step scales their updates by the schedule."""
+
+from typing import Any
+
+import jax
+import optax
+from flax import nnx
+from optax.contrib import MuonDimensionNumbers, muon
+
+from scaling.config.train import TrainConfig
+
+
+def _map_parameters(function: Any, model: nnx.Module) -> Any:
+    """`function(parameter)` at every parameter of a module, in a tree of the module's shape."""
+    return jax.tree.map(
+        lambda leaf: leaf.replace(function(leaf)),
+        model,
+        is_leaf=lambda node: isinstance(node, nnx.Variable),
+    )
+
+
+def is_matrix(parameter: nnx.Variable) -> bool:
+    """Whether a parameter multiplies the width: weights and embeddings, not biases or norm scales."""
+    axes = parameter.get_metadata("axes")
+    return len(axes) >= 2 and "embed" in axes
+
+
+def decay_mask(model: nnx.Module) -> Any:
+    """True at the parameters that weight decay applies to: matrices and embeddings."""
+    return _map_parameters(is_matrix, model)
+
+
+def _muon_dimensions(model: nnx.Module) -> Any:
+    """Which axes of each hidden matrix go in and which come out; None leaves a parameter to AdamW.
+
+    Embeddings and the head stay with AdamW (Jordan et al. 2024). Stacked layers lead with a batch axis.
+    """
+
+    def of(parameter: nnx.Variable) -> MuonDimensionNumbers | None:
+        axes = parameter.get_metadata("axes")
+        if not is_matrix(parameter) or "vocab" in axes or "position" in axes:
+            return None
+        stacked = len(parameter.get_value().shape) - len(axes)
+        embed = axes.index("embed")
+        inner = [i + stacked for i in range(len(axes)) if i != embed]
+        into, out = ([embed + stacked], inner) if embed == 0 else (inner, [embed + stacked])
+        return MuonDimensionNumbers(tuple(into), tuple(out))
+
+    return jax.tree.map(
+        lambda leaf: leaf.replace(of(leaf)), model, is_leaf=lambda node: isinstance(node, nnx.Variable)
+    )
+
+
+def make_optimizer(train: TrainConfig) -> optax.GradientTransformation:
+    """The optimizer of a config, without clipping and with a learning rate of 1.
+
+    Weight decay is decoupled: the step multiplies it by the scheduled rate too (Loshchilov and Hutter 2019).
+    """
+    match train.optimizer:
+        case "adamw":
+            return optax.chain(
+                optax.scale_by_adam(train.beta1, train.beta2, train.epsilon),
+                optax.add_decayed_weights(train.weight_decay, decay_mask),
+                optax.scale(-1.0),
+            )
+        case "lion":
+            return optax.chain(
+                optax.scale_by_lion(train.beta1, train.beta2),
+                optax.add_decayed_weights(train.weight_decay, decay_mask),
+                optax.scale(-1.0),
+            )
+        case "adafactor":
+            return optax.adafactor(
+                multiply_by_parameter_scale=False,
+                weight_decay_rate=train.weight_decay or None,
+                weight_decay_mask=decay_mask,
+            )
+        case "muon":
+            # Updates of RMS 0.2 like AdamW's, so that one learning rate serves both (Liu et al. 2025).
+            return muon(
+                1.0,
+                beta=train.beta1,
+                adam_b1=train.beta1,
+                adam_b2=train.beta2,
+                eps=train.epsilon,
+                weight_decay=train.weight_decay,
+                adam_weight_decay=train.weight_decay,
+                weight_decay_mask=decay_mask,
+                muon_weight_dimension_numbers=_muon_dimensions,
+                consistent_rms=0.2,
+            )
+    raise AssertionError(train.optimizer)

@@ -1,0 +1,106 @@
+"""What a person sees while a run trains: a bar on a terminal, a line now and then elsewhere, or nothing."""
+
+import time
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Protocol
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+
+@dataclass(frozen=True)
+class Status:
+    """The state of a run at one of its steps; `loss` in nats per token."""
+
+    step: int
+    loss: float
+    tokens_per_second: float | None
+    mfu: float | None
+
+    def __str__(self) -> str:
+        rate = f"{self.tokens_per_second:,.0f} tok/s" if self.tokens_per_second else "compiling"
+        mfu = f" {self.mfu:5.1%} MFU" if self.mfu else ""
+        return f"loss {self.loss:.4f}  {rate}{mfu}"
+
+
+class Reporter(AbstractContextManager["Reporter"], Protocol):
+    """Receives what a run has to say while it trains."""
+
+    def start(self, name: str, total: int, done: int) -> None:
+        """A run of `total` units of work begins, `done` of them behind it."""
+
+    def advance(self, units: int, status: Status) -> None:
+        """`units` more are done."""
+
+    def message(self, text: str) -> None:
+        """Something a person should know."""
+
+    def finish(self) -> None:
+        """The run that started has ended."""
+
+
+class Silent(Reporter):
+    """Says nothing: tests and benchmarks."""
+
+    def start(self, name: str, total: int, done: int) -> None: ...  # noqa: D102
+    def advance(self, units: int, status: Status) -> None: ...  # noqa: D102
+    def message(self, text: str) -> None: ...  # noqa: D102
+    def finish(self) -> None: ...  # noqa: D102
+    def __exit__(self, *_: object) -> None: ...
+
+
+class Terminal(Reporter):
+    """A bar on stderr where it is a terminal; otherwise a line at most every `interval` seconds."""
+
+    def __init__(self, console: Console | None = None, interval: float = 10.0) -> None:
+        self.console = console or Console(stderr=True)
+        self.interval = interval
+        self._bar: Progress | None = None
+        self._task: TaskID | None = None
+        self._name, self._total, self._done, self._said = "", 0, 0, 0.0
+
+    def __enter__(self) -> "Terminal":
+        if self.console.is_terminal:
+            self._bar = Progress(
+                TextColumn("{task.description}", style="bold"),
+                BarColumn(bar_width=24),
+                TextColumn("step {task.completed:,.0f}/{task.total:,.0f}"),
+                TextColumn("{task.fields[status]}"),
+                TimeRemainingColumn(),
+                console=self.console,
+            )
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def start(self, name: str, total: int, done: int) -> None:
+        """Begin a bar."""
+        self._name, self._total, self._done, self._said = name, total, done, time.monotonic()
+        if self._bar is not None:
+            self._task = self._bar.add_task(name, total=total, completed=done, status="compiling")
+
+    def advance(self, units: int, status: Status) -> None:
+        """Move the bar on."""
+        self._done += units
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, advance=units, status=str(status))
+        elif time.monotonic() - self._said > self.interval:
+            self._said = time.monotonic()
+            self.console.print(f"{self._name}  step {self._done:,}/{self._total:,}  {status}", soft_wrap=True)
+
+    def message(self, text: str) -> None:
+        """Print above the bar."""
+        self.console.print(text, soft_wrap=True, markup=False)
+
+    def finish(self) -> None:
+        """Freeze the bar of the run that ended."""
+        if self._bar is not None and self._task is not None:
+            self._bar.stop_task(self._task)
+            self._task = None

@@ -1,0 +1,143 @@
+"""A run directory: config.yaml, record.json, metrics.jsonl, TensorBoard events, and the lock on them."""
+
+import contextlib
+import fcntl
+import json
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from scaling.config.errors import BadInputError
+from scaling.config.load import dump_yaml, load_run, read_yaml
+from scaling.config.record import RunRecord
+from scaling.config.run import RunConfig
+
+_LOCK = "run.lock"
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Replace a file in one step: a reader sees the old text or the new, never half of it."""
+    part = path.with_name(path.name + ".part")
+    with part.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)
+
+
+def is_locked(directory: Path) -> bool:
+    """Whether a living process is training in this run directory."""
+    try:
+        with (directory / _LOCK).open("r") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return False
+
+
+class RunDirectory:
+    """Everything a run writes but its checkpoints. A context manager that holds the directory's lock.
+
+    Raises (on entering):
+        BadInputError: the directory holds another run, is in use by another process, or cannot be written.
+    """
+
+    def __init__(self, path: Path, run: RunConfig) -> None:
+        self.path, self.run = path, run
+        self._stack = contextlib.ExitStack()
+        self._events: Any = None
+
+    def __enter__(self) -> "RunDirectory":
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock = self._stack.enter_context((self.path / _LOCK).open("a"))
+        except OSError as error:
+            raise BadInputError(f"{self.path}: cannot be written ({error.strerror})") from error
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            self._stack.close()
+            raise BadInputError(f"{self.path}: another process is training in this directory") from error
+        try:
+            self._claim()
+        except BaseException:
+            self._stack.close()
+            raise
+        return self
+
+    def _claim(self) -> None:
+        config = self.path / "config.yaml"
+        if config.is_file():
+            held = load_run(read_yaml(config)).id()
+            if held != self.run.id():
+                raise BadInputError(
+                    f"{self.path}: holds run {held}, not this one ({self.run.id()}): choose another directory "
+                    f"or remove it"
+                )
+        else:
+            write_atomically(config, dump_yaml(self.run))
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._events is not None:
+            self._events.close()
+        self._stack.close()
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where the run's checkpoints lie."""
+        return self.path / "checkpoints"
+
+    def write_record(self, record: RunRecord) -> None:
+        """Replace record.json."""
+        write_atomically(self.path / "record.json", record.model_dump_json(indent=2) + "\n")
+
+    def read_metrics(self) -> list[dict[str, Any]]:
+        """The lines of metrics.jsonl that are whole."""
+        path = self.path / "metrics.jsonl"
+        if not path.is_file():
+            return []
+        lines = []
+        for line in path.read_text().splitlines():
+            with contextlib.suppress(json.JSONDecodeError):
+                lines.append(json.loads(line))
+        return lines
+
+    def rewind_metrics(self, step: int, finished_branches: set[int]) -> None:
+        """Drop the lines that a run resumed at `step` will write again."""
+        kept = [
+            line
+            for line in self.read_metrics()
+            if (line["step"] <= step if line["branch"] is None else line["branch"] in finished_branches)
+        ]
+        write_atomically(self.path / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in kept))
+
+    def append_metrics(self, line: dict[str, Any]) -> None:
+        """Add a line to metrics.jsonl and the same numbers to TensorBoard."""
+        with (self.path / "metrics.jsonl").open("a") as file:
+            file.write(json.dumps(line) + "\n")
+        if line["branch"] is not None:
+            return  # TensorBoard draws the trunk: branches would go back in steps
+        if self._events is None:
+            from tensorboardX import SummaryWriter
+
+            self._events = SummaryWriter(str(self.path / "tensorboard"), flush_secs=30)
+        for name, value in line.items():
+            if isinstance(value, float):
+                self._events.add_scalar(name, value, line["step"])
+
+
+def read_run(path: Path) -> RunConfig:
+    """The resolved config of a run directory.
+
+    Raises:
+        BadInputError: not a run directory.
+    """
+    config = path / "config.yaml"
+    if not config.is_file():
+        raise BadInputError(f"{path}: not a run directory (it has no config.yaml)")
+    return load_run(read_yaml(config))

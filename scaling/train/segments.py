@@ -1,0 +1,38 @@
+"""A run's steps cut into segments: the trunk, and the cooldown branches that leave it."""
+
+from dataclasses import dataclass
+
+from scaling.config.train import TrainConfig
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Steps [start, stop) under one schedule.
+
+    `branch` is the token budget of a cooldown that leaves the trunk at `start`, or None on the trunk
+    itself; `total` is the number of steps that the learning-rate schedule is laid over.
+    """
+
+    branch: int | None
+    start: int
+    stop: int
+    total: int
+
+
+def segments(train: TrainConfig) -> list[Segment]:
+    """The run in the order it is computed: trunk to a branch, the branch, trunk on from there, and so on."""
+    total = train.total_steps()
+    plan, at = [], 0
+    for budget in train.branches:
+        stop = train.steps_for(budget)
+        start = stop - train.cooldown_steps(stop)
+        if start > at:
+            plan.append(Segment(None, at, start, total))
+        plan.append(Segment(budget, start, stop, stop))
+        at = start
+    return [*plan, Segment(None, at, total, total)]
+
+
+def computed_tokens(train: TrainConfig) -> int:
+    """Tokens that are stepped on in all, cooldown branches included: what the run costs."""
+    return sum(train.tokens_before(part.stop) - train.tokens_before(part.start) for part in segments(train))

@@ -1,0 +1,142 @@
+"""The train step: the same compiled function for training, dry runs and benchmarks."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from scaling.config.run import RunConfig
+from scaling.models.cross_entropy import cross_entropy
+from scaling.models.decoder import Decoder
+from scaling.parallel.rules import DEFAULT_RULES, Rules, batch_sharding, constrained, shardings
+from scaling.train.optimizers import make_optimizer
+
+Batch = dict[str, jax.Array]
+Metrics = dict[str, jax.Array]
+
+
+class TrainState(NamedTuple):
+    """What an optimizer step changes."""
+
+    model: Decoder
+    optimizer: Any
+
+
+def loss_sum(
+    model: Decoder, batch: Batch, *, z_loss: float, chunk: int | None, dropout_key: jax.Array | None = None
+) -> tuple[jax.Array, Metrics]:
+    """Summed loss of a batch in nats, and `nll_sum` and `weight_sum` (tokens of loss) beside it."""
+    x_BLD = model(
+        batch["inputs"],
+        segment_ids_BL=batch.get("segment_ids"),
+        positions_BL=batch.get("positions"),
+        dropout_key=dropout_key,
+    )
+    return cross_entropy(
+        x_BLD, model.head_VD(), batch["targets"], batch.get("weights"), z_loss=z_loss, chunk=chunk
+    )
+
+
+def _microbatches(batch: Batch, count: int) -> Batch:
+    """(B, L) to (count, B / count, L), taking every count-th row so that no row changes its device."""
+    return {
+        name: jnp.swapaxes(x.reshape(x.shape[0] // count, count, *x.shape[1:]), 0, 1)
+        for name, x in batch.items()
+    }
+
+
+class TrainStep:
+    """The compiled functions of a run on a mesh: `init`, `step` and `evaluate`.
+
+    - `init(seed)`: a new TrainState, created where it will live.
+    - `step(state, batch, learning_rate, number)`: the next state and metrics; the old state is donated.
+      `number` seeds dropout, so a resumed run draws what the undisturbed one would have.
+    - `evaluate(model, batch)`: `nll_sum` and `weight_sum`.
+    """
+
+    def __init__(self, run: RunConfig, mesh: Mesh, rules: Rules = DEFAULT_RULES) -> None:
+        self.run, self.mesh, self.rules = run, mesh, rules
+        self.optimizer = make_optimizer(run.train)
+        self.abstract_state = jax.eval_shape(self._init, 0)
+        self.state_shardings = shardings(self.abstract_state, mesh, rules)
+        self.batch_sharding = batch_sharding(mesh, rules)
+        everywhere = NamedSharding(mesh, PartitionSpec())
+        self.init: Callable[[int], TrainState] = jax.jit(self._init, out_shardings=self.state_shardings)
+        self.step = jax.jit(
+            self._step,
+            in_shardings=(self.state_shardings, self.batch_sharding, None, None),
+            out_shardings=(self.state_shardings, everywhere),
+            donate_argnums=0,
+        )
+        self.evaluate = jax.jit(
+            self._evaluate,
+            in_shardings=(self.state_shardings.model, self.batch_sharding),
+            out_shardings=everywhere,
+        )
+
+    def _init(self, seed: jax.Array | int) -> TrainState:
+        model = Decoder(self.run.model, jax.random.key(seed))
+        return TrainState(model, self.optimizer.init(model))
+
+    def _gradients(self, model: Decoder, batch: Batch, key: jax.Array) -> tuple[Decoder, Metrics]:
+        """Gradients of the summed loss, and the sums, over the microbatches of a batch."""
+        train = self.run.train
+        dropout = self.run.model.dropout > 0
+
+        def of(model: Decoder, microbatch: Batch, key: jax.Array) -> tuple[Decoder, Metrics]:
+            function = jax.grad(loss_sum, has_aux=True)
+            return function(
+                model,
+                microbatch,
+                z_loss=train.z_loss,
+                chunk=train.loss_chunk,
+                dropout_key=key if dropout else None,
+            )
+
+        if train.accumulation == 1:
+            return of(model, batch, key)
+        microbatches = _microbatches(batch, train.accumulation)
+        keys = jax.random.split(key, train.accumulation)
+        like = jax.eval_shape(of, model, jax.tree.map(lambda x: x[0], microbatches), key)
+
+        def body(total: Any, one: tuple[Batch, jax.Array]) -> tuple[Any, None]:
+            return jax.tree.map(jnp.add, total, of(model, *one)), None
+
+        zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), like)
+        return jax.lax.scan(body, zeros, (microbatches, keys))[0]
+
+    def _step(
+        self, state: TrainState, batch: Batch, learning_rate: jax.Array, number: jax.Array
+    ) -> tuple[TrainState, Metrics]:
+        train = self.run.train
+        key = jax.random.fold_in(jax.random.key(train.seed), number)
+        with constrained(self.mesh, self.rules):
+            gradients, sums = self._gradients(state.model, batch, key)
+        # A weighted mean over the whole batch, whatever the microbatches and devices.
+        scale = 1.0 / jnp.maximum(sums["weight_sum"], 1.0)
+        norm = optax.global_norm(gradients) * scale
+        if train.clip_norm is not None:
+            scale = scale * jnp.minimum(1.0, train.clip_norm / jnp.maximum(norm, 1e-12))
+        gradients = jax.tree.map(lambda g: g * scale.astype(g.dtype), gradients)
+        updates, optimizer = self.optimizer.update(gradients, state.optimizer, state.model)
+        model = jax.tree.map(
+            lambda p, u: (p + learning_rate * u.astype(jnp.float32)).astype(p.dtype), state.model, updates
+        )
+        metrics = {"loss": sums["nll_sum"] / jnp.maximum(sums["weight_sum"], 1.0), "grad_norm": norm}
+        return TrainState(model, optimizer), metrics
+
+    def _evaluate(self, model: Decoder, batch: Batch) -> Metrics:
+        with constrained(self.mesh, self.rules):
+            sums = loss_sum(model, batch, z_loss=0.0, chunk=self.run.train.loss_chunk)[1]
+        return {name: sums[name] for name in ("nll_sum", "weight_sum")}
+
+    def place(self, batch: dict[str, Any]) -> Batch:
+        """This host's rows of a batch, put on the devices of the mesh."""
+        if jax.process_count() == 1:
+            return jax.device_put(batch, self.batch_sharding)
+        return {
+            name: jax.make_array_from_process_local_data(self.batch_sharding, x) for name, x in batch.items()
+        }

@@ -1,0 +1,15 @@
+"""Eight simulated devices for every test, and caches that no test shares with a person."""
+
+import os
+
+# Before JAX is imported anywhere: the number of CPU devices is fixed at start-up.
+os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+import pytest
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    os.environ["SCALING_CACHE"] = str(tmp_path_factory.mktemp("cache"))

@@ -1,0 +1,153 @@
+"""`blocks` against the readable `full`, and `full` against jax.nn's own attention."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from scaling.models.attention import causal_attention
+
+# The algebra is on trial, not the code generator: unoptimised code compiles in half the time.
+jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+
+
+def inputs(L, H=4, K=4, B=2, E=8, dtype=jnp.float32, seed=0):
+    random = np.random.default_rng(seed)
+    shapes = [(B, L, H, E), (B, L, K, E), (B, L, K, E), (B, L, H, E)]
+    return [jnp.asarray(random.standard_normal(shape), dtype) for shape in shapes]
+
+
+def segments(L, B=2):
+    cuts = np.stack([np.arange(L) // 7, np.arange(L) // max(1, L // 3)])[:B]
+    return jnp.asarray(cuts, jnp.int32)
+
+
+def out_and_gradients_of(**kwargs):
+    def of(q, k, v, dout):
+        out, pull = jax.vjp(lambda q, k, v: causal_attention(q, k, v, **kwargs), q, k, v)
+        return out, *pull(dout)
+
+    return of
+
+
+def out_and_gradients(*arrays, **kwargs):
+    return jit(out_and_gradients_of(**kwargs))(*arrays)
+
+
+def assert_close(got, want, tolerance=1e-5):
+    for a, b in zip(got, want, strict=True):
+        assert a.dtype == b.dtype
+        np.testing.assert_allclose(np.float32(a), np.float32(b), rtol=tolerance, atol=tolerance)
+
+
+def test_full_is_jax_attention():
+    q, k, v, _ = inputs(19, H=6, K=2)
+    want = jax.nn.dot_product_attention(q, k, v, is_causal=True, local_window_size=(4, 0))
+    assert_close([causal_attention(q, k, v, band=5, implementation="full")], [want])
+    want = jax.nn.dot_product_attention(q, k, v, is_causal=True, scale=0.5)
+    assert_close([causal_attention(q, k, v, scale=0.5, implementation="full")], [want])
+
+
+@pytest.mark.parametrize(
+    ("L", "block", "band", "segmented", "K"),
+    [
+        (32, 16, None, False, 4),
+        (37, 16, 11, True, 2),
+        (30, 16, 40, True, 1),
+        (7, 16, None, False, 4),
+        (1, 4, 1, True, 4),
+        (300, None, 140, False, 2),
+    ],
+)
+def test_blocks_equal_full(L, block, band, segmented, K):
+    arrays = inputs(L, K=K)
+    options = {"band": band, "segment_ids_BL": segments(L) if segmented else None}
+    want = out_and_gradients(*arrays, implementation="full", **options)
+    got = out_and_gradients(*arrays, implementation="blocks", block=block, **options)
+    assert_close(got, want)
+
+
+def test_large_scores_stay_finite():
+    q, k, v, dout = inputs(24)
+    want = out_and_gradients(100 * q, k, v, dout, implementation="full")
+    got = out_and_gradients(100 * q, k, v, dout, block=8)
+    assert all(np.isfinite(g).all() for g in got)
+    assert_close(got, want, 2e-4)
+
+
+def test_bf16_stays_near_fp32():
+    arrays = inputs(24, dtype=jnp.bfloat16)
+    want = out_and_gradients(*(a.astype(jnp.float32) for a in arrays), implementation="full")
+    got = out_and_gradients(*arrays, block=16)
+    assert all(g.dtype == jnp.bfloat16 for g in got)
+    assert_close([g.astype(jnp.float32) for g in got], want, 0.06)
+
+
+def test_under_scan_vmap_and_remat():
+    """Stacked layers, as the decoder runs them: the transforms change no gradient."""
+    q, k, v, dout = inputs(12)
+    gains_N = jnp.asarray([0.5, 1.5, 2.0])
+    ids = segments(12)
+
+    def loss(gains_N, wrap, implementation):
+        def layer(x, gain):
+            y = causal_attention(x * gain, k, v, segment_ids_BL=ids, block=8, implementation=implementation)
+            return x + y, None
+
+        return (dout * jax.lax.scan(wrap(layer), q, gains_N)[0]).sum()
+
+    want = jit(jax.grad(lambda g: loss(g, lambda f: f, "full")))(gains_N)
+    batched = jit(jax.vmap(jax.grad(lambda g: loss(g, jax.checkpoint, "blocks"))))
+    got = batched(jnp.stack([gains_N, 2 * gains_N]))[0]
+    np.testing.assert_allclose(got, want, rtol=1e-4)
+
+
+def test_a_position_sees_no_later_one_no_other_segment_and_nothing_left_of_its_band():
+    L, band = 20, 5
+    q, k, v, _ = inputs(L, B=1)
+    ids = segments(L, B=1)
+
+    def moved(m):
+        return causal_attention(q, k, v.at[:, m].add(1.0), segment_ids_BL=ids, band=band, block=8)
+
+    out_MBLHE = np.asarray(jit(jax.vmap(moved))(jnp.arange(L + 1)))
+    # Index L lies outside and moves nothing; 1e-3 is above rounding and far below any weight that counts.
+    sees = np.abs(out_MBLHE[:L] - out_MBLHE[L]).max((1, 3, 4)).T > 1e-3
+    rows, columns = np.arange(L)[:, None], np.arange(L)[None]
+    np.testing.assert_array_equal(
+        sees, (columns <= rows) & (rows - columns < band) & (rows // 7 == columns // 7)
+    )
+
+
+def test_dropout_keeps_the_mean_and_needs_a_key():
+    q, k, v, _ = inputs(12, B=1)
+    keys = jax.random.split(jax.random.key(3), 4000)
+    drop = jit(jax.vmap(lambda key: causal_attention(q, k, v, dropout_rate=0.25, key=key)))
+    np.testing.assert_allclose(drop(keys).mean(0), causal_attention(q, k, v), atol=0.08)
+    with pytest.raises(ValueError, match="key"):
+        causal_attention(q, k, v, dropout_rate=0.25)
+
+
+def test_refuses_what_it_cannot_mean():
+    q, k, v, _ = inputs(8)
+    with pytest.raises(ValueError, match="multiple"):
+        causal_attention(q, k[:, :, :3], v[:, :, :3])
+    with pytest.raises(ValueError, match="as many keys"):
+        causal_attention(q, k[:, :4], v[:, :4])
+    with pytest.raises(ValueError, match="at least 1"):
+        causal_attention(q, k, v, band=0)
+
+
+def test_blocks_do_less_work_than_full():
+    """The masked half is skipped, not multiplied by zero."""
+    q, k, v, dout = inputs(512, H=1, K=1, B=1, E=64)
+
+    def flops(**kwargs):
+        lowered = jit(out_and_gradients_of(**kwargs)).lower(q, k, v, dout)
+        return lowered.compile().cost_analysis()["flops"]
+
+    # 4 blocks form 10/16 of the matrix, seven products of it instead of six.
+    assert flops(block=128) < 0.85 * flops(implementation="full")
+    assert flops(block=128, band=128) < 0.6 * flops(implementation="full")

@@ -1,0 +1,97 @@
+"""Generation with a cache equals generation without one; sampling draws from what it says it does."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from scaling.config.errors import BadInputError
+from scaling.config.load import validate
+from scaling.config.model import DecoderConfig
+from scaling.models.decoder import Decoder
+from scaling.models.generate import Sampling, empty_cache, extend, generate, sample
+
+
+def _model(**changes: Any) -> Decoder:
+    fields = {"vocab_size": 37, "max_length": 32, "n_layers": 4, "d_model": 32, "n_heads": 4, "init_std": 0.3}
+    return Decoder(validate(DecoderConfig, fields | changes), jax.random.key(3))
+
+
+def _greedy_without_cache(model: Decoder, prompt: list[int], count: int) -> list[int]:
+    tokens = list(prompt)
+    for _ in range(count):
+        logits = model.logits(model(jnp.asarray([tokens])))
+        tokens.append(int(jnp.argmax(logits[0, -1])))
+    return tokens[len(prompt) :]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"norm": "post"}, {"layer_pattern": ["dense", "banded"], "band_width": 4}, {"tie_embeddings": False}],
+)
+def test_greedy_with_cache_equals_greedy_without(changes: dict[str, Any]) -> None:
+    """Also for prompts of different lengths in one batch."""
+    model = _model(**changes)
+    prompts = [[5, 9, 2, 30, 7, 1], [3, 14], [8, 8, 8]]
+    got = generate(model, prompts, new_tokens=10, sampling=Sampling(temperature=0))
+    assert got == [_greedy_without_cache(model, prompt, 10) for prompt in prompts]
+
+
+def test_the_cache_gives_the_hidden_states_of_the_whole_sequence() -> None:
+    model = _model()
+    tokens_BL = jax.random.randint(jax.random.key(0), (2, 20), 0, 37)
+    positions_BL = jnp.broadcast_to(jnp.arange(20), (2, 20))
+    cache = empty_cache(model, 2, 20)
+    parts = []
+    for start, stop in ((0, 7), (7, 8), (8, 20)):
+        x, cache = extend(model, cache, tokens_BL[:, start:stop], positions_BL[:, start:stop])
+        parts.append(x)
+    np.testing.assert_allclose(jnp.concatenate(parts, axis=1), model(tokens_BL), atol=2e-4)
+
+
+def test_stop_ends_a_row() -> None:
+    model = _model()
+    free = generate(model, [[1, 2, 3]], new_tokens=8, sampling=Sampling(temperature=0))[0]
+    stopped = generate(model, [[1, 2, 3]], new_tokens=8, sampling=Sampling(temperature=0), stop=free[3])[0]
+    assert stopped == free[: free.index(free[3])]
+
+
+def test_top_k_and_top_p_cut_the_tail_and_keep_the_rest_in_proportion() -> None:
+    probabilities = np.array([0.5, 0.25, 0.15, 0.1])
+    logits_BV = jnp.log(jnp.broadcast_to(jnp.asarray(probabilities), (20_000, 4)))
+
+    def frequencies(sampling: Sampling) -> np.ndarray:
+        drawn = sample(logits_BV, sampling, jax.random.key(0))
+        return np.bincount(np.asarray(drawn), minlength=4) / 20_000
+
+    np.testing.assert_allclose(frequencies(Sampling()), probabilities, atol=0.015)
+    np.testing.assert_allclose(frequencies(Sampling(top_k=2)), [2 / 3, 1 / 3, 0, 0], atol=0.015)
+    np.testing.assert_allclose(frequencies(Sampling(top_p=0.8)), [5 / 9, 2.5 / 9, 1.5 / 9, 0], atol=0.015)
+    np.testing.assert_allclose(frequencies(Sampling(top_p=0.3)), [1, 0, 0, 0], atol=0)
+    np.testing.assert_allclose(frequencies(Sampling(temperature=0)), [1, 0, 0, 0], atol=0)
+    squared = probabilities**2 / (probabilities**2).sum()
+    np.testing.assert_allclose(frequencies(Sampling(temperature=0.5)), squared, atol=0.015)
+
+
+@pytest.mark.parametrize(
+    ("prompts", "new_tokens", "says"),
+    [
+        ([[]], 3, "empty"),
+        ([], 3, "empty"),
+        ([[1] * 30], 3, "positions"),
+        ([[40]], 3, "vocabulary"),
+        ([[-1]], 3, "vocabulary"),
+        ([[1]], 0, "positive"),
+    ],
+)
+def test_bad_prompts(prompts: list[list[int]], new_tokens: int, says: str) -> None:
+    with pytest.raises(BadInputError, match=says):
+        generate(_model(), prompts, new_tokens=new_tokens)
+
+
+@pytest.mark.parametrize("sampling", [Sampling(temperature=-1), Sampling(top_k=0), Sampling(top_p=0.0)])
+def test_bad_sampling(sampling: Sampling) -> None:
+    with pytest.raises(BadInputError):
+        sampling.check()
