@@ -50,6 +50,10 @@ class RunConfig(Frozen):
         return self
 
     def id(self) -> str:
-        """Twelve hex digits: the SHA-256 of the canonical JSON of the resolved config."""
-        text = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        """Twelve hex digits: the SHA-256 of the canonical JSON of the resolved config without its mesh.
+
+        The mesh says where a run is computed, not what: a run may resume on another one.
+        """
+        tree = self.model_dump(mode="json", exclude={"mesh"})
+        text = json.dumps(tree, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:12]

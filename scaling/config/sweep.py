@@ -8,11 +8,10 @@ from scaling.config.base import Frozen
 
 
 class Recipe(Frozen):
-    """From one dial, the depth, to a whole run: width, heads, batch and learning rate follow.
+    """From one dial, the width, to a whole run: depth, heads, batch and learning rate follow.
 
-    d_model = width_per_layer * depth, rounded to a whole number of heads of `d_head`. Batch and learning
-    rate are power laws in N (non-embedding parameters with the head):
-    value(N) = value * (N / reference_params) ** exponent, the batch rounded to whole sequences.
+    depth = width / width_per_layer, rounded; heads = width / d_head. Batch and learning rate are power laws in
+    N (non-embedding parameters with the head): value(N) = value * (N / reference_params) ** exponent, the batch rounded to whole sequences.
     """
 
     name: str = "custom"
@@ -29,7 +28,7 @@ class Recipe(Frozen):
 class SweepConfig(Frozen):
     """A family of runs.
 
-    - `ladder`: rungs (by `depths` or `params`) times `tokens_per_param`. With `branches` each rung is one
+    - `ladder`: rungs (by `widths`, `depths` or `params`) times `tokens_per_param`. With `branches` each rung is one
       run with a cooldown branch a budget; without, one run a budget.
     - `isoflop`: `budgets` in FLOPs times sizes; tokens follow from the counted FLOPs per token.
     - `grid`: every combination of the values in `axes`, keys being override paths.
@@ -40,6 +39,7 @@ class SweepConfig(Frozen):
     design: Literal["ladder", "isoflop", "grid"]
     base: dict[str, Any]  # a run without what the design sets
     recipe: Recipe = Recipe()
+    widths: tuple[PositiveInt, ...] = ()
     depths: tuple[PositiveInt, ...] = ()
     params: tuple[PositiveFloat, ...] = ()
     tokens_per_param: tuple[PositiveFloat, ...] = ()
@@ -52,8 +52,8 @@ class SweepConfig(Frozen):
     @model_validator(mode="after")
     def _check(self) -> "SweepConfig":
         sized = self.design in ("ladder", "isoflop")
-        if sized and bool(self.depths) == bool(self.params):
-            raise ValueError(f"design={self.design} needs its sizes as depths or as params, one of them")
+        if sized and sum(map(bool, (self.widths, self.depths, self.params))) != 1:
+            raise ValueError(f"design={self.design} needs its sizes as widths, depths or params, one of them")
         if self.design == "ladder" and bool(self.tokens_per_param) == bool(self.tokens):
             raise ValueError("design=ladder needs its budgets as tokens_per_param or as tokens, one of them")
         if self.design == "isoflop" and not self.budgets:
@@ -63,7 +63,7 @@ class SweepConfig(Frozen):
         for key, values in self.axes.items():
             if not values:
                 raise ValueError(f"axes.{key} has no values")
-        for field in ("depths", "params", "tokens_per_param", "tokens", "budgets", "seeds"):
+        for field in ("widths", "depths", "params", "tokens_per_param", "tokens", "budgets", "seeds"):
             values = getattr(self, field)
             if len(set(values)) != len(values):
                 raise ValueError(f"{field} repeats a value: {list(values)}")

@@ -20,10 +20,11 @@ def lower_envelope(log_flops: Floats, log_loss: Floats) -> NDArray[np.bool_]:
             continue
         while len(hull) >= 2:
             o, m = hull[-2], hull[-1]
-            # The middle point stays only where the slope grows towards zero.
+            # The middle point stays only where the slope grows towards zero; on a straight line, up to
+            # rounding, all points are on the hull.
             left = (log_loss[m] - log_loss[o]) * (log_flops[i] - log_flops[o])
             right = (log_loss[i] - log_loss[o]) * (log_flops[m] - log_flops[o])
-            if left < right:
+            if left <= right + 1e-9 * abs(right):
                 break
             hull.pop()
         hull.append(int(i))

@@ -150,7 +150,7 @@ def _refuse(form: Law, points: Points, force: bool) -> tuple[str, ...]:
                 f"{points.source}: {levels} different value(s) of {name}; "
                 f"{form.name} needs at least {form.min_levels}"
             )
-    if not reasons and columns.shape[1] == 2 and abs(np.corrcoef(columns.T)[0, 1]) > 0.9999:
+    if not reasons and columns.shape[1] == 2 and np.abs(np.corrcoef(columns.T)).min() > 0.9999:
         reasons.append(
             f"{points.source}: tokens follow params exactly, so that A/N^alpha and B/D^beta cannot be told "
             "apart; add other token budgets at some sizes, or fit compute-envelope"
@@ -336,11 +336,11 @@ def _predict_held(
         variables = {name: getattr(target, name) for name in form.variables}
         losses = np.array([form.predict(_named(form, draw), **variables) for draw in draws])
         ends = [_percentiles(column) for column in losses.T]
-    error = predicted / target.loss - 1
+    relative = predicted / target.loss - 1
     return Holdout(
         n=len(target),
-        mean_abs_rel_error=float(np.abs(error).mean()),
-        max_abs_rel_error=float(np.abs(error).max()),
+        mean_abs_rel_error=float(np.abs(relative).mean()),
+        max_abs_rel_error=float(np.abs(relative).max()),
         n_fitted=len(rest),
         rule=rule,
         parameters=parameters,
@@ -353,7 +353,7 @@ def _predict_held(
                 flops=float(target.flops[i]),
                 measured=float(target.loss[i]),
                 predicted=float(predicted[i]),
-                rel_error=float(error[i]),
+                rel_error=float(relative[i]),
                 interval=ends[i],
             )
             for i in np.argsort(target.flops)
@@ -381,7 +381,10 @@ def _optimum(form: Law, parameters: dict[str, float], draws: Floats | None, poin
             ratio = _percentiles(sizes[:, 1] / sizes[:, 0])
             loss = _percentiles(
                 np.array(
-                    [form.predict(p, params=s[0], tokens=s[1]) for (p, _), s in zip(resampled, sizes, strict=True)]
+                    [
+                        form.predict(p, params=s[0], tokens=s[1])
+                        for (p, _), s in zip(resampled, sizes, strict=True)
+                    ]
                 )
             )
         rows.append(

@@ -111,7 +111,9 @@ class Law:
 
     def predict(self, parameters: Mapping[str, float], **variables: Any) -> Floats:
         """Loss in nats per token from reported parameters; keyword arrays named as in `variables`."""
-        columns = np.broadcast_arrays(*(np.log(np.asarray(variables[name], float)) for name in self.variables))
+        columns = np.broadcast_arrays(
+            *(np.log(np.asarray(variables[name], float)) for name in self.variables)
+        )
         x = np.stack([c.ravel() for c in columns], axis=-1)
         theta = self.theta(parameters, np.zeros(x.shape[1]))
         return np.exp(self.log_loss(theta, x)).reshape(columns[0].shape)
@@ -128,6 +130,7 @@ class Chinchilla(Law):
     bounds = (LOG_TERM, LOG_TERM, LOG_TERM, EXPONENT, EXPONENT)
 
     def terms(self, x: Any, xp: Any = np) -> Any:
+        """Each term is linear in theta: its log at the reference point, less its exponent times x."""
         one, zero = xp.ones_like(x[:, 0]), xp.zeros_like(x[:, 0])
         return xp.stack(
             [
@@ -142,16 +145,20 @@ class Chinchilla(Law):
         exponents = (0.0, 0.5, 1.0, 1.5, 2.0)
         logs = (0.0, 5.0, 10.0, 15.0, 20.0, 25.0)
         grid = np.array(list(product((-1.0, -0.5, 0.0, 0.5, 1.0), logs, logs, exponents, exponents)))
-        return grid - np.outer(grid[:, 3], [0, 1, 0, 0, 0]) * reference[0] - np.outer(
-            grid[:, 4], [0, 0, 1, 0, 0]
-        ) * reference[1]
+        return (
+            grid
+            - np.outer(grid[:, 3], [0, 1, 0, 0, 0]) * reference[0]
+            - np.outer(grid[:, 4], [0, 0, 1, 0, 0]) * reference[1]
+        )
 
     def parameters(self, theta: Floats, reference: Floats) -> Floats:
+        """Terms move from the reference point to N = D = C = 1."""
         e, a, b, alpha, beta = np.moveaxis(np.asarray(theta, float), -1, 0)
         A, B = np.exp(a + alpha * reference[0]), np.exp(b + beta * reference[1])
         return np.stack([np.exp(e), A, B, alpha, beta], axis=-1)
 
     def theta(self, parameters: Mapping[str, float], reference: Floats) -> Floats:
+        """Terms move from N = D = C = 1 to the reference point."""
         p = parameters
         a = np.log(p["A"]) - p["alpha"] * reference[0]
         b = np.log(p["B"]) - p["beta"] * reference[1]
@@ -181,6 +188,7 @@ class ComputePower(Law):
         return lower_envelope(log_variables[:, 0], log_loss)
 
     def terms(self, x: Any, xp: Any = np) -> Any:
+        """Each term is linear in theta: its log at the reference point, less its exponent times x."""
         return xp.stack([xp.ones_like(x[:, 0]), -x[:, 0]], axis=1)[None]
 
     def starts(self, x: Floats, log_loss: Floats, reference: Floats) -> Floats:
@@ -188,10 +196,12 @@ class ComputePower(Law):
         return np.array([[log_loss.mean(), gamma] for gamma in np.geomspace(0.01, 2.0, 12)])
 
     def parameters(self, theta: Floats, reference: Floats) -> Floats:
+        """Terms move from the reference point to N = D = C = 1."""
         level, gamma = np.moveaxis(np.asarray(theta, float), -1, 0)
         return np.stack([_exp(level / gamma + reference[0]), gamma], axis=-1)
 
     def theta(self, parameters: Mapping[str, float], reference: Floats) -> Floats:
+        """Terms move from N = D = C = 1 to the reference point."""
         gamma = parameters["gamma"]
         return np.array([gamma * (np.log(parameters["C0"]) - reference[0]), gamma])
 
@@ -215,6 +225,7 @@ class ComputeEnvelope(Law):
         return lower_envelope(log_variables[:, 0], log_loss)
 
     def terms(self, x: Any, xp: Any = np) -> Any:
+        """Each term is linear in theta: its log at the reference point, less its exponent times x."""
         one, zero = xp.ones_like(x[:, 0]), xp.zeros_like(x[:, 0])
         return xp.stack([xp.stack([one, zero, zero], axis=1), xp.stack([zero, one, -x[:, 0]], axis=1)])
 
@@ -222,13 +233,17 @@ class ComputeEnvelope(Law):
         """Ten shares of the loss that are irreducible, by ten exponents."""
         level = log_loss.min()
         shares, exponents = np.linspace(0.02, 0.98, 10), np.geomspace(0.01, 2.0, 10)
-        return np.array([[level + np.log(s), level + np.log(1 - s), g] for s, g in product(shares, exponents)])
+        return np.array(
+            [[level + np.log(s), level + np.log(1 - s), g] for s, g in product(shares, exponents)]
+        )
 
     def parameters(self, theta: Floats, reference: Floats) -> Floats:
+        """Terms move from the reference point to N = D = C = 1."""
         e, level, gamma = np.moveaxis(np.asarray(theta, float), -1, 0)
         return np.stack([np.exp(e), _exp(level / gamma + reference[0]), gamma], axis=-1)
 
     def theta(self, parameters: Mapping[str, float], reference: Floats) -> Floats:
+        """Terms move from N = D = C = 1 to the reference point."""
         gamma = parameters["gamma"]
         level = gamma * (np.log(parameters["C0"]) - reference[0])
         return np.array([np.log(parameters["E"]), level, gamma])

@@ -102,10 +102,10 @@ class LawFit(Frozen):
     n_selected: int  # points the law speaks about: the envelope's, or all
     bootstrap: Bootstrap | None = None
     ranges: dict[str, Interval]  # of params, tokens, flops, loss in the data
+    versions: dict[str, str]
     warnings: tuple[str, ...] = ()
     forced: bool = False
     source: str = ""
-    versions: dict[str, str] = {}
 
     @property
     def form(self) -> Law:
@@ -118,7 +118,7 @@ class LawFit(Frozen):
         return self.form.predict(self.parameters, **chosen)
 
     def interval(self, **variables: Any) -> tuple[Floats, Floats] | None:
-        """Lower and upper bootstrap percentiles of `predict` at the stated level; None without a bootstrap."""
+        """Lower and upper bootstrap percentiles of `predict` at `bootstrap.level`; None without one."""
         if self.bootstrap is None:
             return None
         chosen = {name: variables[name] for name in self.form.variables}
@@ -150,7 +150,9 @@ def write_atomically(path: Path, content: bytes) -> None:
     """
     path = Path(path)
     if not path.parent.is_dir():
-        raise BadInputError(f"{path}: the directory {path.parent} does not exist; make it, or give another path")
+        raise BadInputError(
+            f"{path}: the directory {path.parent} does not exist; make it, or give another path"
+        )
     if path.is_dir():
         raise BadInputError(f"{path} is a directory; give the path of a file")
     temporary: str | None = None
@@ -176,7 +178,9 @@ def read_law(path: Path) -> LawFit:
     try:
         text = path.read_bytes()
     except OSError as error:
-        raise BadInputError(f"{path} cannot be read: {error.strerror}; give a law.json of `scaling fit`") from error
+        raise BadInputError(
+            f"{path} cannot be read: {error.strerror}; give a law.json of `scaling fit`"
+        ) from error
     try:
         law = LawFit.model_validate_json(text)
     except ValidationError as error:

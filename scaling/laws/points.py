@@ -1,4 +1,4 @@
-"""The points a law is fitted to: finished training budgets with their parameters, tokens, compute and loss."""
+"""The points a law is fitted to: finished training budgets, their parameters, tokens, compute and loss."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -21,7 +21,7 @@ PARAMS_TEXT = {
     "non_embedding_with_head": "parameters without embeddings, with the output head",
 }
 FLOPS_TEXT = {
-    "6nd": "6ND, with N counted as above",
+    "6nd": "6ND",
     "counted": "training FLOPs matmul by matmul, causal attention",
 }
 
@@ -91,7 +91,9 @@ def read_points(
     path = Path(path)
     if path.is_dir():
         if columns:
-            raise BadInputError(f"columns: {path} is a directory of runs; columns are named only for a CSV file")
+            raise BadInputError(
+                f"columns: {path} is a directory of runs; columns are named only for a CSV file"
+            )
         return points_from_records(read_records(path), path, params, flops)
     if not path.exists():
         raise BadInputError(f"{path} does not exist; give a CSV file, a run directory or a sweep directory")
@@ -128,7 +130,9 @@ def points_from_records(
         BadInputError: no run has a finished point, or a point's tokens, FLOPs or loss is not positive.
     """
     if params not in get_args(ParamCounting):
-        raise BadInputError(f"params={params!r} is no way to count; use {' | '.join(get_args(ParamCounting))}")
+        raise BadInputError(
+            f"params={params!r} is no way to count; use {' | '.join(get_args(ParamCounting))}"
+        )
     if flops not in get_args(FlopCounting):
         raise BadInputError(f"flops={flops!r} is no way to count; use {' | '.join(get_args(FlopCounting))}")
     rows: list[tuple[float, float, float, float]] = []
@@ -155,7 +159,10 @@ def points_from_records(
         raise BadInputError(f"{source} has {found}; give a sweep directory with at least one finished run")
     array = np.array(rows, np.float64)
     return Points(
-        *array.T,
+        params=array[:, 0],
+        tokens=array[:, 1],
+        flops=array[:, 2],
+        loss=array[:, 3],
         weight=np.ones(len(rows)),
         groups=tuple(groups),
         labels=tuple(labels),

@@ -24,7 +24,9 @@ from scaling.laws.forms import Law
 Floats = NDArray[np.float64]
 
 SLOTS = 256  # wide enough to fill vector units, small enough that a slot row of 240 points stays in cache
-TOLERANCE = 1e-10  # largest projected gradient entry over delta * sum(weights), which bounds every entry's scale
+TOLERANCE = (
+    1e-10  # largest projected gradient entry over delta * sum(weights), which bounds every entry's scale
+)
 STAGE_TOLERANCE = 1e-3  # the same, before delta has reached its final value
 STAGE_ITERATIONS = 100
 MAX_ITERATIONS = 300
@@ -80,7 +82,7 @@ def solve(
         width: pad to this many points of no weight: a fit to a subset then shares the compiled loop.
     """
     lower, upper = (np.asarray(side, np.float64) for side in zip(*law.bounds, strict=True))
-    S, n = len(starts), max(width, len(log_loss))
+    S, n = len(starts), _steps(max(width, len(log_loss)))
     many, resamples = _bucket(S, 8192), _bucket(len(weights), 1024)
     with float64_on_host():
         out = _solve(
@@ -103,6 +105,12 @@ def solve(
 def _bucket(count: int, least: int) -> int:
     """A power of two, so that few array shapes, and so few compilations, serve every fit."""
     return max(least, 1 << (count - 1).bit_length())
+
+
+def _steps(count: int) -> int:
+    """The same for points, in finer steps (32, 48, 64, 96, ...), since padding them costs time."""
+    power = _bucket(count, 32)
+    return 3 * power // 4 if count <= 3 * power // 4 and power > 32 else power
 
 
 def _pad(array: NDArray[Any], length: int) -> NDArray[Any]:
@@ -274,7 +282,9 @@ def _solve(
         next_stage = ~final & (over | (stage >= STAGE_ITERATIONS))
         done = (final & over) | (count >= MAX_ITERATIONS)
 
-        target = jnp.where(done & (index < problems), index, S)  # row S of the results takes what nobody wants
+        target = jnp.where(
+            done & (index < problems), index, S
+        )  # row S of the results takes what nobody wants
         out = {
             "theta": out["theta"].at[target].set(theta),
             "f": out["f"].at[target].set(f),

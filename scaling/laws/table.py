@@ -114,7 +114,9 @@ def _rows(path: Path) -> list[tuple[int, list[str]]]:
     """(line number, cells) of each row that is not blank."""
     try:
         if path.stat().st_size > MAX_BYTES:
-            raise BadInputError(f"{path} has {path.stat().st_size:,} bytes; at most {MAX_BYTES:,} are accepted")
+            raise BadInputError(
+                f"{path} has {path.stat().st_size:,} bytes; at most {MAX_BYTES:,} are accepted"
+            )
         raw = path.read_bytes()
     except OSError as error:
         reason = error.strerror or type(error).__name__
@@ -136,7 +138,9 @@ def _rows(path: Path) -> list[tuple[int, list[str]]]:
             if any(cell.strip() for cell in cells):
                 rows.append((reader.line_num, cells))
     except csv.Error as error:
-        raise BadInputError(f"{path}, line {reader.line_num}: not CSV ({error}); quote with \" pairs") from error
+        raise BadInputError(
+            f'{path}, line {reader.line_num}: not CSV ({error}); quote with " pairs'
+        ) from error
     return rows
 
 
@@ -149,21 +153,30 @@ def _columns(path: Path, line: int, header: list[str], mapping: dict[str, str]) 
     for field, column in mapping.items():
         if column not in header:
             raise BadInputError(
-                f"{where}: columns: {field}={column}: there is no column {column!r}; the header has {_list(header)}"
+                f"{where}: columns: {field}={column}: there is no column {column!r}; "
+                f"the header has {_list(header)}"
             )
     place = {
-        field: header.index(mapping.get(field, field)) for field in FIELDS if mapping.get(field, field) in header
+        field: header.index(mapping.get(field, field))
+        for field in FIELDS
+        if mapping.get(field, field) in header
     }
     missing = [field for field in REQUIRED if field not in place]
     if missing:
-        hint = "is the file separated by commas?" if len(header) == 1 else f"or name it: --columns {missing[0]}=..."
+        hint = (
+            "is the file separated by commas?"
+            if len(header) == 1
+            else f"or name it: --columns {missing[0]}=..."
+        )
         raise BadInputError(
             f"{where}: no column {' or '.join(map(repr, missing))} in the header, which has {_list(header)}; "
             f"add it, {hint}"
         )
     shared = [f for f in place if f not in NAMES and list(place.values()).count(place[f]) > 1]
     if len(shared) > 1:
-        raise BadInputError(f"{where}: columns: {' and '.join(shared)} are read from one column; give each its own")
+        raise BadInputError(
+            f"{where}: columns: {' and '.join(shared)} are read from one column; give each its own"
+        )
     return place
 
 

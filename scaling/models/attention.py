@@ -5,6 +5,10 @@ each that the mask can leave, which halves the work of a long causal sequence an
 band; it keeps one log-sum-exp a row and forms the probabilities again on the way back, as FlashAttention
 does (Dao et al. 2022, arXiv:2205.14135, algorithms 1 and 4), so no (L, M) array outlives the forward pass.
 Both are plain array code that GSPMD partitions over batch and heads.
+
+`blocks` holds scores with the keys in front of the queries, (M, L). Of the matrix products of both passes
+it is then always the narrow operand (k, v: E wide) that has to be turned round for a product, never the
+scores: XLA's CPU back end makes such a turn as a copy, and the copies of scores took a tenth of a step.
 """
 
 from functools import partial
@@ -134,6 +138,11 @@ def _bounds(L: int, block: int | None) -> Bounds:
     return tuple((start, min(start + block, L)) for start in range(0, L, block))
 
 
+def _turned(a_BKME: Array) -> Array:
+    """a_BKEM, as a copy of its own: folded into its product, XLA's CPU back end refuses it in bf16."""
+    return jax.lax.optimization_barrier(a_BKME.swapaxes(-1, -2))
+
+
 def _scores(
     q_BKGLE: Array,
     k_BKME: Array,
@@ -143,8 +152,12 @@ def _scores(
     rows: slice,
     columns: slice,
 ) -> Array:
-    scores_BKGLM = scale * _product("bkgle,bkme->bkglm", q_BKGLE[..., rows, :], k_BKME[..., columns, :])
-    return jnp.where(_visible(rows, columns, segment_ids_BL, band), scores_BKGLM, _MASKED)
+    """Masked scores_BKMGL of the queries `rows` and the keys `columns`."""
+    scores_BKMGL = scale * _product("bkme,bkgle->bkmgl", k_BKME[..., columns, :], q_BKGLE[..., rows, :])
+    visible = _visible(rows, columns, segment_ids_BL, band)
+    # (L, M) to (M, 1, L), or (B, 1, 1, L, M) to (B, 1, M, 1, L).
+    visible = visible.T[:, None] if visible.ndim == 2 else visible.transpose(0, 1, 4, 2, 3)
+    return jnp.where(visible, scores_BKMGL, _MASKED)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
@@ -173,43 +186,44 @@ def _blocks_forward(
     for start, stop in bounds:
         first = 0 if band is None else max(0, start - band + 1)
         rows, columns = slice(start, stop), slice(first, stop)
-        scores_BKGLM = _scores(q_BKGLE, k_BKME, segment_ids_BL, band, scale, rows, columns)
-        peak_BKGL1 = scores_BKGLM.max(-1, keepdims=True)
-        weights_BKGLM = jnp.exp(scores_BKGLM - peak_BKGL1)
-        sum_BKGL1 = weights_BKGLM.sum(-1, keepdims=True)
-        out_BKGLE = _product("bkglm,bkme->bkgle", weights_BKGLM.astype(v_BKME.dtype), v_BKME[..., columns, :])
-        outs.append((out_BKGLE / sum_BKGL1).astype(q_BKGLE.dtype))
-        log_sums.append(peak_BKGL1 + jnp.log(sum_BKGL1))
-    out_BKGLE = jnp.concatenate(outs, axis=-2)
-    log_sum_BKGL1 = jnp.concatenate(log_sums, axis=-2)
-    return out_BKGLE, (q_BKGLE, k_BKME, v_BKME, segment_ids_BL, out_BKGLE, log_sum_BKGL1)
+        scores_BKMGL = _scores(q_BKGLE, k_BKME, segment_ids_BL, band, scale, rows, columns)
+        peak_BK1GL = scores_BKMGL.max(2, keepdims=True)
+        weights_BKMGL = jnp.exp(scores_BKMGL - peak_BK1GL)
+        sum_BK1GL = weights_BKMGL.sum(2, keepdims=True)
+        weights_BKMGL = weights_BKMGL.astype(v_BKME.dtype)
+        out_BKEGL = _product("bkem,bkmgl->bkegl", _turned(v_BKME[..., columns, :]), weights_BKMGL) / sum_BK1GL
+        outs.append(out_BKEGL.astype(q_BKGLE.dtype))
+        log_sums.append(peak_BK1GL + jnp.log(sum_BK1GL))
+    out_BKGLE = jnp.moveaxis(jnp.concatenate(outs, axis=-1), 2, -1)
+    log_sum_BK1GL = jnp.concatenate(log_sums, axis=-1)
+    return out_BKGLE, (q_BKGLE, k_BKME, v_BKME, segment_ids_BL, out_BKGLE, log_sum_BK1GL)
 
 
 def _blocks_backward(
     bounds: Bounds, band: int | None, scale: float, saved: tuple[Any, ...], dout_BKGLE: Array
 ) -> tuple[Array, Array, Array, None]:
     """Walks over blocks of keys: their own gradients are then whole at once, and only dq adds up."""
-    q_BKGLE, k_BKME, v_BKME, segment_ids_BL, out_BKGLE, log_sum_BKGL1 = saved
-    L = q_BKGLE.shape[3]
+    q_BKGLE, k_BKME, v_BKME, segment_ids_BL, out_BKGLE, log_sum_BK1GL = saved
+    B, K, G, L, E = q_BKGLE.shape
     # The sum over m of attn * dattn, which softmax's gradient needs, is dout . out: one number a row.
-    inner_BKGL1 = _product("bkgle,bkgle->bkgl", dout_BKGLE, out_BKGLE)[..., None]
-    dq_BKGLE = jnp.zeros(q_BKGLE.shape, jnp.float32)
+    inner_BK1GL = _product("bkgle,bkgle->bkgl", dout_BKGLE, out_BKGLE)[:, :, None]
+    dq_BKEGL = jnp.zeros((B, K, E, G, L), jnp.float32)
     dks, dvs = [], []
     for start, stop in bounds:
         last = L if band is None else min(L, stop + band - 1)
         rows, columns = slice(start, last), slice(start, stop)
-        scores_BKGLM = _scores(q_BKGLE, k_BKME, segment_ids_BL, band, scale, rows, columns)
-        attn_BKGLM = jnp.exp(scores_BKGLM - log_sum_BKGL1[..., rows, :])
+        scores_BKMGL = _scores(q_BKGLE, k_BKME, segment_ids_BL, band, scale, rows, columns)
+        attn_BKMGL = jnp.exp(scores_BKMGL - log_sum_BK1GL[..., rows])
         q_block, dout_block = q_BKGLE[..., rows, :], dout_BKGLE[..., rows, :]
         k_block, v_block = k_BKME[..., columns, :], v_BKME[..., columns, :]
-        dattn_BKGLM = _product("bkgle,bkme->bkglm", dout_block, v_block)
-        dscores_BKGLM = (scale * attn_BKGLM * (dattn_BKGLM - inner_BKGL1[..., rows, :])).astype(q_BKGLE.dtype)
-        dvs.append(_product("bkglm,bkgle->bkme", attn_BKGLM.astype(dout_block.dtype), dout_block))
-        dks.append(_product("bkglm,bkgle->bkme", dscores_BKGLM, q_block))
-        dq_BKGLE = dq_BKGLE.at[..., rows, :].add(_product("bkglm,bkme->bkgle", dscores_BKGLM, k_block))
+        dattn_BKMGL = _product("bkme,bkgle->bkmgl", v_block, dout_block)
+        dscores_BKMGL = (scale * attn_BKMGL * (dattn_BKMGL - inner_BK1GL[..., rows])).astype(q_BKGLE.dtype)
+        dvs.append(_product("bkmgl,bkgle->bkme", attn_BKMGL.astype(dout_block.dtype), dout_block))
+        dks.append(_product("bkmgl,bkgle->bkme", dscores_BKMGL, q_block))
+        dq_BKEGL = dq_BKEGL.at[..., rows].add(_product("bkem,bkmgl->bkegl", _turned(k_block), dscores_BKMGL))
     dk_BKME = jnp.concatenate(dks, axis=-2).astype(k_BKME.dtype)
     dv_BKME = jnp.concatenate(dvs, axis=-2).astype(v_BKME.dtype)
-    return dq_BKGLE.astype(q_BKGLE.dtype), dk_BKME, dv_BKME, None
+    return jnp.moveaxis(dq_BKEGL.astype(q_BKGLE.dtype), 2, -1), dk_BKME, dv_BKME, None
 
 
 _blocks.defvjp(_blocks_forward, _blocks_backward)

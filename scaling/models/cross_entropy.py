@@ -116,6 +116,8 @@ class _Sums(NamedTuple):
 
 
 class _Gradients(NamedTuple):
+    """Of x_BLD, of the head as (D, V), of weights_BL."""
+
     x: Array
     head: Array
     weights: Array
@@ -160,9 +162,12 @@ def _chunk_gradients(
     factor_BL1 = (weights_BL * (1.0 + 2.0 * z_loss * log_z_BL))[..., None]
     target_BLV = jnp.where(_is_target(logits_BLV, targets_BL), weights_BL[..., None], 0.0)
     dlogits_BLV = (factor_BL1 * probability_BLV - target_BLV).astype(x_BLD.dtype)
+    # Without a barrier the compiler forms them twice, once for each product.
+    dlogits_BLV = jax.lax.optimization_barrier(dlogits_BLV)
     dx_BLD = jnp.einsum("blv,vd->bld", dlogits_BLV, head_VD, preferred_element_type=jnp.float32)
-    dhead_VD = jnp.einsum("blv,bld->vd", dlogits_BLV, x_BLD, preferred_element_type=jnp.float32)
-    return sums, _Gradients(dx_BLD.astype(x_BLD.dtype), dhead_VD, token_BL)
+    # Turned round here is x, not the far larger dlogits; only the sum over chunks is turned back.
+    dhead_DV = jnp.einsum("bld,blv->dv", x_BLD, dlogits_BLV, preferred_element_type=jnp.float32)
+    return sums, _Gradients(dx_BLD.astype(x_BLD.dtype), dhead_DV, token_BL)
 
 
 def _loss_forward(
@@ -178,17 +183,17 @@ def _loss_forward(
     def step(
         carry: tuple[_Sums, Array], piece: tuple[Array, ...]
     ) -> tuple[tuple[_Sums, Array], tuple[Array, Array]]:
-        sums, dhead_VD = carry
+        sums, dhead_DV = carry
         x, targets, weights = piece
         more, gradients = _chunk_gradients(z_loss, x, head_VD, targets, weights)
-        carry = jax.tree.map(jnp.add, sums, more), dhead_VD + gradients.head
+        carry = jax.tree.map(jnp.add, sums, more), dhead_DV + gradients.head
         return carry, (gradients.x, gradients.weights)
 
     zero = jnp.zeros((), jnp.float32)
     pieces = tuple(_split(a, chunk) for a in (x_BLD, targets_BL, weights_BL))
-    start = (_Sums(zero, zero, zero), jnp.zeros(head_VD.shape, jnp.float32))
-    (sums, dhead_VD), (dx_CBlD, dweights_CBl) = jax.lax.scan(step, start, pieces)
-    return sums, (_Gradients(_join(dx_CBlD, L), dhead_VD, _join(dweights_CBl, L)), head_type)
+    start = (_Sums(zero, zero, zero), jnp.zeros(head_VD.T.shape, jnp.float32))
+    (sums, dhead_DV), (dx_CBlD, dweights_CBl) = jax.lax.scan(step, start, pieces)
+    return sums, (_Gradients(_join(dx_CBlD, L), dhead_DV, _join(dweights_CBl, L)), head_type)
 
 
 def _loss_backward(
@@ -197,7 +202,9 @@ def _loss_backward(
     gradients, head_type = saved
     d = cotangents.total  # the other two sums have stop_gradient on them
     dx_BLD = (d * gradients.x).astype(gradients.x.dtype)
-    return dx_BLD, (d * gradients.head).astype(head_type.dtype), None, d * gradients.weights
+    # The barrier keeps the compiler from turning the product itself round to save this small transpose.
+    dhead_VD = jax.lax.optimization_barrier(gradients.head).T
+    return dx_BLD, (d * dhead_VD).astype(head_type.dtype), None, d * gradients.weights
 
 
 _loss.defvjp(_loss_forward, _loss_backward)

@@ -1,12 +1,31 @@
 """The device mesh of a run."""
 
+import math
 from collections.abc import Sequence
 
 import jax
-from jax.sharding import AxisType, Mesh
+from jax.sharding import AbstractMesh, AxisType, Mesh
 
 from scaling.config.errors import BadInputError
 from scaling.config.mesh import MeshConfig
+
+
+def _sizes(config: MeshConfig, n_devices: int) -> dict[str, int]:
+    try:
+        return config.resolve(n_devices).sizes()
+    except ValueError as error:
+        raise BadInputError(f"{error} (mesh.data, mesh.fsdp, mesh.tensor)") from error
+
+
+def abstract_mesh(config: MeshConfig, n_devices: int) -> AbstractMesh:
+    """The shape of a mesh without devices; `n_devices` is what an axis of -1 is filled up to.
+
+    Raises:
+        BadInputError: an axis of -1 that no whole number fills.
+    """
+    known = math.prod(size for size in config.sizes().values() if size != -1)
+    sizes = _sizes(config, max(n_devices, known))
+    return AbstractMesh(tuple(sizes.values()), tuple(sizes), axis_types=(AxisType.Auto,) * len(sizes))
 
 
 def make_mesh(config: MeshConfig, devices: Sequence[jax.Device] | None = None) -> Mesh:
@@ -19,13 +38,8 @@ def make_mesh(config: MeshConfig, devices: Sequence[jax.Device] | None = None) -
         BadInputError: the mesh does not fit the devices.
     """
     devices = jax.devices() if devices is None else devices
-    try:
-        sizes = config.resolve(len(devices)).sizes()
-    except ValueError as error:
-        raise BadInputError(f"{error} (mesh.data, mesh.fsdp, mesh.tensor)") from error
-    count = 1
-    for size in sizes.values():
-        count *= size
+    sizes = _sizes(config, len(devices))
+    count = math.prod(sizes.values())
     return jax.make_mesh(
         tuple(sizes.values()),
         tuple(sizes),

@@ -7,11 +7,12 @@ from typing import Any
 
 import jax
 from flax import nnx
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 
 from scaling.models.axes import constraining
 
 MeshAxes = str | tuple[str, ...] | None
+AnyMesh = Mesh | AbstractMesh
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Rules:
     norm: MeshAxes = None
     layers: MeshAxes = None
 
-    def spec(self, axes: tuple[str | None, ...], shape: tuple[int, ...], mesh: Mesh) -> PartitionSpec:
+    def spec(self, axes: tuple[str | None, ...], shape: tuple[int, ...], mesh: AnyMesh) -> PartitionSpec:
         """The partition of an array whose axes have these logical names.
 
         An axis that its mesh axes do not divide is replicated (GPT-2's 50,257 pieces over 2 devices).
@@ -88,8 +89,10 @@ def shardings(tree: Any, mesh: Mesh, rules: Rules = DEFAULT_RULES) -> Any:
     def of(node: Any) -> Any:
         if not _is_variable(node):
             return NamedSharding(mesh, PartitionSpec())
-        axes = node.get_metadata("axes")
-        shape = node.get_value().shape
+        value = node.get_value()
+        if not jax.tree.leaves(value):
+            return node  # an optimizer that keeps nothing for this parameter
+        axes, shape = node.get_metadata("axes"), value.shape
         fits = len(axes) <= len(shape) <= len(axes) + 1
         spec = rules.spec(logical_axes(node), shape, mesh) if fits else PartitionSpec()
         return node.replace(NamedSharding(mesh, spec))
@@ -116,7 +119,9 @@ def constrained(mesh: Mesh, rules: Rules = DEFAULT_RULES) -> Iterator[None]:
         yield
 
 
-def sharding_table(tree: Any, mesh: Mesh, rules: Rules = DEFAULT_RULES) -> list[tuple[str, str, str, str]]:
+def sharding_table(
+    tree: Any, mesh: AnyMesh, rules: Rules = DEFAULT_RULES
+) -> list[tuple[str, str, str, str]]:
     """Rows (parameter, shape, logical axes, partition), sorted by name: what lies where."""
     rows = []
     leaves = jax.tree_util.tree_flatten_with_path(tree, is_leaf=_is_variable)[0]

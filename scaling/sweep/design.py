@@ -10,7 +10,13 @@ from scaling.config.model import ModelConfig
 from scaling.config.run import RunConfig
 from scaling.config.sweep import SweepConfig
 from scaling.estimate.flops import train_flops_per_token
-from scaling.sweep.recipes import depth_for, model_at_depth, size, training_at_size
+from scaling.sweep.recipes import (
+    model_at_width,
+    size,
+    training_at_size,
+    width_for_depth,
+    width_for_params,
+)
 
 Tree = dict[str, Any]
 
@@ -48,12 +54,16 @@ def _sized(sweep: SweepConfig) -> list[Tree]:
     """Ladder and isoFLOP designs: sizes by the recipe, budgets by the design."""
     recipe, base = sweep.recipe, sweep.base
     model_base = dict(base.get("model") or {})
-    depths = sweep.depths or tuple(depth_for(recipe, target, model_base) for target in sweep.params)
+    widths = (
+        *sweep.widths,
+        *(width_for_depth(recipe, depth) for depth in sweep.depths),
+        *(width_for_params(recipe, target, model_base) for target in sweep.params),
+    )
     length = int((base.get("data") or {}).get("sequence_length", 256))
     trees = []
-    for depth in sorted(depths):
-        model_tree = model_at_depth(recipe, depth, model_base)
-        params = size(recipe, depth, model_base)
+    for width in sorted(widths):
+        model_tree = model_at_width(recipe, width, model_base)
+        params = size(recipe, width, model_base)
         model = validate(ModelConfig, model_tree, f"sweep {sweep.name}: model")
         per_token = train_flops_per_token(model, length)
         train_tree = merge(training_at_size(recipe, params, length), base.get("train") or {})
@@ -66,7 +76,7 @@ def _sized(sweep: SweepConfig) -> list[Tree]:
         warmup = math.ceil(recipe.warmup_fraction * whole[0] / batch)
         common = merge(base, {"model": model_tree, "train": {**train_tree}})
         common["train"].setdefault("warmup_steps", warmup)
-        name = f"d{depth}-{short(params)}"
+        name = f"{sweep.name}-{short(params)}"
         if sweep.branches:
             train = {"tokens": whole[-1], "branches": whole[:-1], "schedule": "wsd"}
             trees.append({**common, "name": name, "train": {**common["train"], **train}})

@@ -1,37 +1,51 @@
-"""From one dial, the depth, to a model and its training settings."""
+"""From one dial, the width, to a model and its training settings."""
 
 from typing import Any
 
+from scaling.config.errors import BadInputError
 from scaling.config.load import merge, validate
 from scaling.config.model import ModelConfig
 from scaling.config.sweep import Recipe
 from scaling.estimate.parameters import count_parameters
 
 Tree = dict[str, Any]
-_DEEPEST = 256
+_MOST_HEADS = 512
 
 
-def model_at_depth(recipe: Recipe, depth: int, base: Tree) -> Tree:
-    """The model tree of a rung: width and heads follow from the depth; what `base` gives wins."""
-    heads = max(1, round(recipe.width_per_layer * depth / recipe.d_head))
-    shape = {"n_layers": depth, "d_model": heads * recipe.d_head, "n_heads": heads, "d_head": recipe.d_head}
-    return merge({"name": f"depth-{depth}", **shape}, base)
+def model_at_width(recipe: Recipe, width: int, base: Tree) -> Tree:
+    """The model tree of a rung: heads and depth follow from the width; what `base` gives wins.
+
+    Raises:
+        BadInputError: the width is not a whole number of heads.
+    """
+    if width % recipe.d_head:
+        raise BadInputError(
+            f"width {width} is not a whole number of heads: the recipe {recipe.name!r} has d_head={recipe.d_head}"
+        )
+    depth = max(1, int(width / recipe.width_per_layer + 0.5))
+    shape = {"n_layers": depth, "d_model": width, "n_heads": width // recipe.d_head, "d_head": recipe.d_head}
+    return merge({"name": f"w{width}-d{depth}", **shape}, base)
 
 
-def size(recipe: Recipe, depth: int, base: Tree) -> int:
+def size(recipe: Recipe, width: int, base: Tree) -> int:
     """N of a rung: non-embedding parameters with the output head."""
-    model = validate(ModelConfig, model_at_depth(recipe, depth, base), "model")
+    model = validate(ModelConfig, model_at_width(recipe, width, base), "model")
     return count_parameters(model).non_embedding_with_head
 
 
-def depth_for(recipe: Recipe, params: float, base: Tree) -> int:
-    """The depth whose N is nearest to `params`, in ratio."""
-    best, best_ratio = 1, float("inf")
-    for depth in range(1, _DEEPEST + 1):
-        n = size(recipe, depth, base)
+def width_for_depth(recipe: Recipe, depth: int) -> int:
+    """The width of a rung of `depth` layers, in whole heads."""
+    return max(1, round(depth * recipe.width_per_layer / recipe.d_head)) * recipe.d_head
+
+
+def width_for_params(recipe: Recipe, params: float, base: Tree) -> int:
+    """The width whose N is nearest to `params`, in ratio."""
+    best, best_ratio = recipe.d_head, float("inf")
+    for heads in range(1, _MOST_HEADS + 1):
+        n = size(recipe, heads * recipe.d_head, base)
         ratio = max(n / params, params / n)
         if ratio < best_ratio:
-            best, best_ratio = depth, ratio
+            best, best_ratio = heads * recipe.d_head, ratio
         if n > params:
             break
     return best

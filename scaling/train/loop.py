@@ -17,7 +17,8 @@ import numpy as np
 from scaling.config.errors import BadInputError
 from scaling.config.record import Point, RunRecord, Status, read_record
 from scaling.config.run import RunConfig
-from scaling.data.pipeline import Corpus, open_corpus
+from scaling.data.batch_schedule import BatchSchedule
+from scaling.data.corpus import open_corpus
 from scaling.estimate.flops import train_flops_per_token
 from scaling.estimate.parameters import count_parameters
 from scaling.parallel.mesh import make_mesh
@@ -102,16 +103,17 @@ class _Training:
         self.run, self.directory, self.reporter, self.stop = run, directory, reporter, stop
         self.mesh = make_mesh(run.mesh)
         self.length = run.data.sequence_length
-        self.corpus: Corpus = open_corpus(run.data, progress=reporter.message)
-        if self.corpus.tokenizer.vocab_size > run.model.vocab_size:
+        corpus = open_corpus(run.data, progress=progress.every_tenth(reporter, "tokenising"))
+        if corpus.tokenizer.vocab_size > run.model.vocab_size:
             raise BadInputError(
                 f"model.vocab_size={run.model.vocab_size} is smaller than the vocabulary of "
-                f"data.tokenizer={run.data.tokenizer} ({self.corpus.tokenizer.vocab_size})"
+                f"data.tokenizer={run.data.tokenizer} ({corpus.tokenizer.vocab_size})"
             )
+        hosts = {"host_index": jax.process_index(), "host_count": jax.process_count()}
         stages = tuple((first, batch // self.length) for first, batch in run.train.batch_stages())
-        self.batches = self.corpus.train_batches(stages, jax.process_index(), jax.process_count())
+        self.batches = corpus.train_batches(BatchSchedule(stages), **hosts)
         rows = run.train.batch_tokens // self.length // run.train.accumulation
-        self.validation = self.corpus.validation_batches(run.train.eval_tokens, rows)
+        self.validation = corpus.validation_batches(rows, tokens=run.train.eval_tokens, **hosts)
         self.functions = TrainStep(run, self.mesh)
         self.checkpoints = Checkpoints(directory.checkpoints, run.train.keep_checkpoints)
         self.flops_per_token = train_flops_per_token(run.model, self.length)
@@ -307,12 +309,12 @@ class _Training:
     def _evaluate(self, state: TrainState, part: Segment) -> tuple[float, float | None]:
         """Validation loss in nats per token and bits per byte, logged."""
         self._charge("step")
-        sums = [self.functions.evaluate(state.model, self.functions.place(b)) for b in self.validation.batches]
+        sums = [self.functions.evaluate(state.model, self.functions.place(b)) for b in self.validation]
         nll = sum(float(s["nll_sum"]) for s in sums)
         loss = nll / sum(float(s["weight_sum"]) for s in sums)
         if not math.isfinite(loss):
             raise RunFailedError(f"{self.run.name}: validation loss is {loss} at step {self.step}")
-        bits = nll / math.log(2) / self.validation.byte_count if self.validation.byte_count else None
+        bits = nll / math.log(2) / self.validation.text_bytes if self.validation.text_bytes else None
         self.last |= {"validation_loss": loss, "bits_per_byte": bits}
         tokens = self.run.train.tokens_before(self.step)
         self.directory.append_metrics(

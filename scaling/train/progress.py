@@ -1,6 +1,7 @@
 """What a person sees while a run trains: a bar on a terminal, a line now and then elsewhere, or nothing."""
 
 import time
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from types import TracebackType
@@ -49,6 +50,20 @@ class Silent(Reporter):
     def message(self, text: str) -> None: ...  # noqa: D102
     def finish(self) -> None: ...  # noqa: D102
     def __exit__(self, *_: object) -> None: ...
+
+
+def every_tenth(reporter: Reporter, what: str, quiet_below: int = 100_000_000) -> Callable[[int, int], None]:
+    """A `progress(done, total)` callable that reports each tenth of a long job through `reporter`."""
+    said = 0
+
+    def report(done: int, total: int) -> None:
+        nonlocal said
+        tenth = 10 * done // max(1, total)
+        if total >= quiet_below and tenth > said:
+            said = tenth
+            reporter.message(f"{what}: {10 * tenth}%")
+
+    return report
 
 
 class Terminal(Reporter):

@@ -77,8 +77,7 @@ class RunDirectory:
                     f"{self.path}: holds run {held}, not this one ({self.run.id()}): choose another directory "
                     f"or remove it"
                 )
-        else:
-            write_atomically(config, dump_yaml(self.run))
+        write_atomically(config, dump_yaml(self.run))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

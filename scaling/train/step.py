@@ -1,6 +1,7 @@
 """The train step: the same compiled function for training, dry runs and benchmarks."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -48,6 +49,17 @@ def _microbatches(batch: Batch, count: int) -> Batch:
     }
 
 
+def new_state(run: RunConfig, seed: jax.Array | int) -> TrainState:
+    """A fresh state. Trace it: under `jax.eval_shape` for shapes, under `jax.jit` to lay it out."""
+    model = Decoder(run.model, jax.random.key(seed))
+    return TrainState(model, make_optimizer(run.train).init(model))
+
+
+def abstract_state(run: RunConfig) -> TrainState:
+    """The shapes and types of a run's state, without making it."""
+    return jax.eval_shape(partial(new_state, run), 0)
+
+
 class TrainStep:
     """The compiled functions of a run on a mesh: `init`, `step` and `evaluate`.
 
@@ -60,11 +72,15 @@ class TrainStep:
     def __init__(self, run: RunConfig, mesh: Mesh, rules: Rules = DEFAULT_RULES) -> None:
         self.run, self.mesh, self.rules = run, mesh, rules
         self.optimizer = make_optimizer(run.train)
-        self.abstract_state = jax.eval_shape(self._init, 0)
+        self.abstract_state = abstract_state(run)
         self.state_shardings = shardings(self.abstract_state, mesh, rules)
         self.batch_sharding = batch_sharding(mesh, rules)
         everywhere = NamedSharding(mesh, PartitionSpec())
-        self.init: Callable[[int], TrainState] = jax.jit(self._init, out_shardings=self.state_shardings)
+        # Initialisation runs once: on CPU, compiling its random draws with care takes longer than drawing.
+        hasty = {"xla_backend_optimization_level": 0} if mesh.devices.flat[0].platform == "cpu" else None
+        self.init: Callable[[int], TrainState] = jax.jit(
+            partial(new_state, run), out_shardings=self.state_shardings, compiler_options=hasty
+        )
         self.step = jax.jit(
             self._step,
             in_shardings=(self.state_shardings, self.batch_sharding, None, None),
@@ -76,10 +92,6 @@ class TrainStep:
             in_shardings=(self.state_shardings.model, self.batch_sharding),
             out_shardings=everywhere,
         )
-
-    def _init(self, seed: jax.Array | int) -> TrainState:
-        model = Decoder(self.run.model, jax.random.key(seed))
-        return TrainState(model, self.optimizer.init(model))
 
     def _gradients(self, model: Decoder, batch: Batch, key: jax.Array) -> tuple[Decoder, Metrics]:
         """Gradients of the summed loss, and the sums, over the microbatches of a batch."""

@@ -1,0 +1,68 @@
+"""What a run or a sweep will take, before it starts: parameters, tokens, FLOPs, seconds."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from statistics import median
+from typing import Any
+
+from scaling.config.record import RunRecord
+from scaling.config.run import RunConfig
+from scaling.estimate.flops import train_flops_per_token
+from scaling.estimate.parameters import count_parameters
+from scaling.train.segments import computed_tokens
+
+# Share of the measured matmul peak that a step of a small model reached on two cores; a first guess, replaced
+# by what the finished runs of the same directory reached.
+_UTILISATION = 0.35
+_START_SECONDS = 8.0  # compilation, first batches, checkpoints
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """One planned run. FLOPs are counted matmul by matmul, causal, cooldown branches included."""
+
+    name: str
+    params: int
+    non_embedding_with_head: int
+    steps: int
+    batch_tokens: int
+    learning_rate: float
+    budgets: tuple[int, ...]
+    tokens: int
+    flops: float
+    seconds: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON."""
+        return asdict(self)
+
+
+def achieved_flops(records: Sequence[RunRecord]) -> float | None:
+    """Median FLOP/s that finished runs reached while stepping."""
+    rates = [
+        record.flops_per_token * record.tokens_per_second
+        for record in records
+        if record.status == "finished" and record.tokens_per_second
+    ]
+    return median(rates) if rates else None
+
+
+def forecast(run: RunConfig, peak_flops: float, achieved: float | None = None) -> Forecast:
+    """A run's cost on a device of `peak_flops` FLOP/s, or at the rate that runs beside it `achieved`."""
+    counts = count_parameters(run.model)
+    tokens = computed_tokens(run.train)
+    flops = tokens * train_flops_per_token(run.model, run.data.sequence_length)
+    ends = [run.train.steps_for(budget) for budget in run.train.branches] + [run.train.total_steps()]
+    return Forecast(
+        name=run.name,
+        params=counts.total,
+        non_embedding_with_head=counts.non_embedding_with_head,
+        steps=math.ceil(tokens / run.train.batch_tokens),
+        batch_tokens=run.train.batch_tokens,
+        learning_rate=run.train.learning_rate,
+        budgets=tuple(run.train.tokens_before(end) for end in ends),
+        tokens=tokens,
+        flops=flops,
+        seconds=_START_SECONDS + flops / (achieved or peak_flops * _UTILISATION),
+    )

@@ -1,0 +1,37 @@
+"""A trained model read back from its run directory."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import jax
+
+from scaling.config.errors import BadInputError
+from scaling.config.run import RunConfig
+from scaling.data.tokenizers import Tokenizer, load_tokenizer
+from scaling.models.decoder import Decoder
+from scaling.train.checkpoints import restore_model
+from scaling.train.run_directory import read_run
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a run left behind, on one device."""
+
+    run: RunConfig
+    model: Decoder
+    tokenizer: Tokenizer
+
+
+def load_trained(path: Path, warn: Callable[[str], None]) -> Trained:
+    """The newest whole checkpoint of a run directory, its config and its tokenizer.
+
+    Raises:
+        BadInputError: not a run directory, or no checkpoint that can be read.
+    """
+    run = read_run(path)
+    like = jax.eval_shape(lambda: Decoder(run.model, jax.random.key(0)))
+    model = restore_model(path / "checkpoints", like, warn)
+    if model is None:
+        raise BadInputError(f"{path}: no checkpoint that can be read; train the run first")
+    return Trained(run, model, load_tokenizer(run.data.tokenizer))
