@@ -32,7 +32,8 @@ data_app = typer.Typer(help="Data: what a corpus holds, and tokenizers for it.",
 app.add_typer(data_app, name="data")
 
 Overrides = Annotated[
-    list[str] | None, typer.Argument(help="key=value changes to the config, as model.n_layers=6", metavar="[KEY=VALUE]...")
+    list[str] | None,
+    typer.Argument(help="key=value changes to the config, as model.n_layers=6", metavar="[KEY=VALUE]..."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="print one JSON document on stdout")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="print what would be done, and do nothing")]
@@ -54,7 +55,9 @@ def _version(asked: bool) -> None:
 
 @app.callback()
 def _main(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="print the version")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="print the version")
+    ] = False,
 ) -> None:
     pass
 
@@ -73,7 +76,7 @@ def models(
     if not names:
         families = sorted({name.split("-")[0] for name in model_names()})
         raise BadInputError(f"no model is called {family!r}...; families: {', '.join(families)}")
-    rows = []
+    rows: list[dict[str, Any]] = []
     for name in names:
         config = load_model(name)
         counts = count_parameters(config)
@@ -94,11 +97,14 @@ def models(
         _print_json(rows)
         return
     width = max(len(name) for name in names)
-    typer.echo(f"{'model':{width}}  {'parameters':>16}  {'non-embedding':>16}  layers  width  heads  FLOPs/token")
+    typer.echo(
+        f"{'model':{width}}  {'parameters':>16}  {'non-embedding':>16}  layers  width  heads  FLOPs/token"
+    )
     for row in rows:
         typer.echo(
             f"{row['model']:{width}}  {row['params']['total']:>16,}  {row['params']['non_embedding']:>16,}  "
-            f"{row['n_layers']:>6}  {row['d_model']:>5}  {row['n_heads']:>5}  {row['train_flops_per_token']:>11.3e}"
+            f"{row['n_layers']:>6}  {row['d_model']:>5}  {row['n_heads']:>5}  "
+            f"{row['train_flops_per_token']:>11.3e}"
         )
     typer.echo("Training FLOPs per token at the model's full length, matmul by matmul, causal attention.")
 
@@ -201,7 +207,9 @@ def sweep(
         runs_json = [record.model_dump(mode="json") for record in records]
         _print_json({"sweep": config.name, "runs": runs_json, "failures": failures})
     else:
-        typer.echo(f"{len(records)} of {len(runs)} runs finished in {directory}; next: scaling fit {directory}")
+        typer.echo(
+            f"{len(records)} of {len(runs)} runs finished in {directory}; next: scaling fit {directory}"
+        )
     if failures:
         raise typer.Exit(1)
 
@@ -370,7 +378,9 @@ def generate(
     tokens: Annotated[int, typer.Option(help="new tokens at most")] = 100,
     temperature: Annotated[float, typer.Option(help="0 is greedy")] = 0.8,
     top_k: Annotated[int | None, typer.Option(help="draw from the k most likely tokens")] = None,
-    top_p: Annotated[float | None, typer.Option(help="draw from the likeliest that reach this probability")] = None,
+    top_p: Annotated[
+        float | None, typer.Option(help="draw from the likeliest that reach this probability")
+    ] = None,
     seed: Annotated[int, typer.Option(help="of the draws")] = 0,
     as_json: Json = False,
 ) -> None:
@@ -393,7 +403,9 @@ def generate(
 
 @data_app.command("describe")
 def data_describe(
-    source: Annotated[str, typer.Argument(help="python-stdlib, text:GLOB, jsonl:GLOB or tfds:NAME")] = "python-stdlib",
+    source: Annotated[
+        str, typer.Argument(help="python-stdlib, text:GLOB, jsonl:GLOB or tfds:NAME")
+    ] = "python-stdlib",
     tokenizer: Annotated[str, typer.Option(help="bytes or sentencepiece:PATH")] = "bytes",
     field: Annotated[str, typer.Option(help="the JSON field or TFDS feature that holds the text")] = "text",
     as_json: Json = False,
@@ -417,7 +429,9 @@ def data_describe(
 @data_app.command("tokenizer")
 def data_tokenizer(
     out: Annotated[Path, typer.Option(help="the .model file to write")],
-    source: Annotated[str, typer.Option(help="python-stdlib, text:GLOB, jsonl:GLOB or tfds:NAME")] = "python-stdlib",
+    source: Annotated[
+        str, typer.Option(help="python-stdlib, text:GLOB, jsonl:GLOB or tfds:NAME")
+    ] = "python-stdlib",
     field: Annotated[str, typer.Option(help="the JSON field or TFDS feature that holds the text")] = "text",
     vocab_size: Annotated[int, typer.Option(help="pieces")] = 4096,
     kind: Annotated[str, typer.Option("--type", help="bpe or unigram")] = "bpe",
@@ -442,7 +456,7 @@ def demo(
     out: Annotated[Path, typer.Option(help="where runs, figures and report go")] = Path("demo"),
     as_json: Json = False,
 ) -> None:
-    """The main job, on this machine: train a ladder, fit its law, predict the largest size, write the report."""
+    """The main job, here and now: train a ladder, fit its law, predict the largest size, write the report."""
     from scaling.demo import run_demo
     from scaling.train.progress import Terminal
 

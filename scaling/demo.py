@@ -1,4 +1,4 @@
-"""The demo: the whole chain on this machine, from a ladder of runs to a law that predicted its largest size."""
+"""The demo: the whole chain here, from a ladder of runs to a law that predicted its largest size."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -60,7 +60,16 @@ def forecast_table(title: str, forecasts: Sequence[Forecast]) -> Table:
         f"{sum(f.flops for f in forecasts):.2e}",
         seconds_in_words(sum(f.seconds for f in forecasts)),
     )
-    columns = ("run", "parameters", "batch tokens", "learning rate", "steps", "token budgets", "FLOPs", "time")
+    columns = (
+        "run",
+        "parameters",
+        "batch tokens",
+        "learning rate",
+        "steps",
+        "token budgets",
+        "FLOPs",
+        "time",
+    )
     return table(title, columns, [*rows, total])
 
 
@@ -77,10 +86,10 @@ def ledger_table(title: str, entries: Sequence[Entry]) -> Table:
             (
                 entry.name,
                 entry.status,
-                _number(r and r.params.total, ",d"),
+                _number(r.params.total if r else None, ",d"),
                 "-" if r is None else f"{r.tokens / max(1, r.budget_tokens):.0%}",
-                _number(r and r.tokens, ",d"),
-                _number(r and r.flops, ".2e"),
+                _number(r.tokens if r else None, ",d"),
+                _number(r.flops if r else None, ".2e"),
                 _number(r.validation_loss if r else None, ".4f"),
                 _number(r.bits_per_byte if r else None, ".4f"),
                 "-" if r is None else str(len(r.points)),

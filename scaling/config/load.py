@@ -1,6 +1,7 @@
 """From a name or a path and overrides to a validated configuration; every mistake becomes one line."""
 
 import difflib
+import re
 from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
@@ -44,7 +45,7 @@ def _scalar_float(loader: Any, node: yaml.ScalarNode) -> float:
 
 _UniqueKeyLoader.add_constructor("tag:yaml.org,2002:map", _mapping)
 # YAML 1.1 reads 1e-3 as a string; YAML 1.2 and every reader of papers read it as a number.
-_EXPONENT = __import__("re").compile(r"^[-+]?[0-9][0-9_]*(?:\.[0-9_]*)?[eE][-+]?[0-9]+$")
+_EXPONENT = re.compile(r"^[-+]?[0-9][0-9_]*(?:\.[0-9_]*)?[eE][-+]?[0-9]+$")
 _UniqueKeyLoader.add_implicit_resolver("!exponent", _EXPONENT, list("-+0123456789"))
 _UniqueKeyLoader.add_constructor("!exponent", _scalar_float)
 
@@ -61,7 +62,7 @@ def parse_yaml(text: str, where: str) -> Any:
         BadInputError: not YAML, a key given twice, or a tag that is not plain data.
     """
     try:
-        return yaml.load(text, Loader=_UniqueKeyLoader)  # noqa: S506 (a subclass of the safe loader)
+        return yaml.load(text, Loader=_UniqueKeyLoader)  # a subclass of the safe loader
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         problem = getattr(error, "problem", None) or str(error) or "not YAML"

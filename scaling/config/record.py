@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from scaling.config.base import Frozen
 from scaling.config.errors import BadInputError
@@ -56,12 +56,14 @@ class RunRecord(Frozen):
     train_loss: float | None = None
     validation_loss: float | None = None
     bits_per_byte: float | None = None
-    seconds: dict[str, float] = {}  # total, step, input_wait, evaluation, checkpoint, compile
+    seconds: dict[str, float] = Field(
+        default_factory=dict
+    )  # total, step, input_wait, evaluation, checkpoint, compile
     tokens_per_second: float | None = None
     mfu: float | None = None
     peak_memory_bytes: int | None = None
-    device: dict[str, str | int | float | None] = {}
-    versions: dict[str, str] = {}
+    device: dict[str, str | int | float | None] = Field(default_factory=dict)
+    versions: dict[str, str] = Field(default_factory=dict)
     git_commit: str | None = None
     seed: int = 0
     dataset: str | None = None

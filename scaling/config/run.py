@@ -44,8 +44,8 @@ class RunConfig(Frozen):
             if shards and rows // train.accumulation % shards:
                 raise ValueError(
                     f"a batch of {rows // train.accumulation} sequences (train.batch_tokens={batch}, "
-                    f"data.sequence_length={length}, train.accumulation={train.accumulation}) does not divide "
-                    f"over mesh data x fsdp = {shards} devices"
+                    f"data.sequence_length={length}, train.accumulation={train.accumulation}) does not "
+                    f"divide over mesh data x fsdp = {shards} devices"
                 )
         return self
 

@@ -10,8 +10,9 @@ from scaling.config.base import Frozen
 class Recipe(Frozen):
     """From one dial, the width, to a whole run: depth, heads, batch and learning rate follow.
 
-    depth = width / width_per_layer, rounded; heads = width / d_head. Batch and learning rate are power laws in
-    N (non-embedding parameters with the head): value(N) = value * (N / reference_params) ** exponent, the batch rounded to whole sequences.
+    depth = width / width_per_layer, rounded; heads = width / d_head. Batch and learning rate are power laws
+    in N (non-embedding parameters with the head): value * (N / reference_params) ** exponent, the batch
+    rounded to whole sequences.
     """
 
     name: str = "custom"
@@ -28,11 +29,12 @@ class Recipe(Frozen):
 class SweepConfig(Frozen):
     """A family of runs.
 
-    - `ladder`: rungs (by `widths`, `depths` or `params`) times `tokens_per_param`. With `branches` each rung is one
-      run with a cooldown branch a budget; without, one run a budget.
+    - `ladder`: sizes (by `widths`, `depths` or `params`) times budgets (`tokens_per_param` or `tokens`).
     - `isoflop`: `budgets` in FLOPs times sizes; tokens follow from the counted FLOPs per token.
     - `grid`: every combination of the values in `axes`, keys being override paths.
-    `seeds` repeats everything. `overrides` are merged into every run.
+
+    With `branches` the budgets of a size are cooldown branches of one run; without, a run each. `seeds`
+    repeats everything.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._=+-]*$", max_length=80)
@@ -46,7 +48,7 @@ class SweepConfig(Frozen):
     tokens: tuple[PositiveInt, ...] = ()
     branches: bool = True
     budgets: tuple[PositiveFloat, ...] = ()
-    axes: dict[str, tuple[Any, ...]] = {}
+    axes: dict[str, tuple[Any, ...]] = Field(default_factory=dict)
     seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
 
     @model_validator(mode="after")

@@ -56,7 +56,9 @@ class TrainConfig(Frozen):
         if (self.tokens is None) == (self.steps is None):
             raise ValueError("give the budget as tokens or as steps, one of them")
         if self.tokens is not None and self.tokens < self.batch_tokens:
-            raise ValueError(f"tokens={self.tokens} is less than one batch of batch_tokens={self.batch_tokens}")
+            raise ValueError(
+                f"tokens={self.tokens} is less than one batch of batch_tokens={self.batch_tokens}"
+            )
         if bool(self.batch_warmup_tokens) != (self.batch_warmup_start is not None):
             raise ValueError("batch_warmup_tokens and batch_warmup_start are given together")
         if self.batch_warmup_start is not None and self.batch_warmup_start > self.batch_tokens:

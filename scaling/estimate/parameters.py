@@ -5,7 +5,7 @@ from scaling.config.record import ParameterCounts
 
 
 def count_parameters(model: DecoderConfig) -> ParameterCounts:
-    """Parameters by component; their sum is the total, and equals what `jax.eval_shape` of the module says."""
+    """Parameters by component; their sum is the total, and equals `jax.eval_shape` of the module."""
     d, heads, ff, n = model.d_model, model.n_heads * model.d_head, model.d_ff, model.n_layers
     norm = d * (2 if model.bias else 1)
     components = {

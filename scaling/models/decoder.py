@@ -130,9 +130,12 @@ def unstack(tree: Any, count: int) -> list[Any]:
     By `lax.split`, whose transpose is one concatenation: indexing would make the backward pass add up
     `count` padded copies of the whole stack.
     """
-    leaves, treedef = jax.tree.flatten(tree)
+    leaves = jax.tree.leaves(tree)
     split = [jax.lax.split(leaf, [1] * count, axis=0) for leaf in leaves]
-    return [treedef.unflatten([part[i].reshape(part[i].shape[1:]) for part in split]) for i in range(count)]
+    return [
+        jax.tree.unflatten(jax.tree.structure(tree), [part[i].reshape(part[i].shape[1:]) for part in split])
+        for i in range(count)
+    ]
 
 
 def run_layers(

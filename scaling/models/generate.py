@@ -84,7 +84,9 @@ def extend(
         new: list[Cache] = []
 
         def attend(q_BLHE: jax.Array, k_BLHE: jax.Array, v_BLHE: jax.Array) -> jax.Array:
-            new.append(Cache(write(old.keys_NBMHE, k_BLHE, start_B), write(old.values_NBMHE, v_BLHE, start_B)))
+            new.append(
+                Cache(write(old.keys_NBMHE, k_BLHE, start_B), write(old.values_NBMHE, v_BLHE, start_B))
+            )
             band = config.band_width if kind == "banded" else None
             return cached_attention(q_BLHE, *new[0], positions_BL, band)
 

@@ -119,9 +119,7 @@ def constrained(mesh: Mesh, rules: Rules = DEFAULT_RULES) -> Iterator[None]:
         yield
 
 
-def sharding_table(
-    tree: Any, mesh: AnyMesh, rules: Rules = DEFAULT_RULES
-) -> list[tuple[str, str, str, str]]:
+def sharding_table(tree: Any, mesh: AnyMesh, rules: Rules = DEFAULT_RULES) -> list[tuple[str, str, str, str]]:
     """Rows (parameter, shape, logical axes, partition), sorted by name: what lies where."""
     rows = []
     leaves = jax.tree_util.tree_flatten_with_path(tree, is_leaf=_is_variable)[0]

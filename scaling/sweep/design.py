@@ -46,7 +46,9 @@ def expand(sweep: SweepConfig) -> list[RunConfig]:
     names = [run.name for run in runs]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise BadInputError(f"sweep {sweep.name}: two runs would be named {twice[0]}; choose sizes further apart")
+        raise BadInputError(
+            f"sweep {sweep.name}: two runs would be named {twice[0]}; choose sizes further apart"
+        )
     return runs
 
 

@@ -1,4 +1,4 @@
-"""Running a sweep: finished runs are skipped, interrupted ones resume, a failed one does not stop the rest."""
+"""Running a sweep: finished runs are skipped, interrupted ones resume, failed ones stop only themselves."""
 
 from pathlib import Path
 

@@ -54,5 +54,7 @@ def read_ledger(directory: Path) -> list[Entry]:
     found = sorted(p.parent.name for p in directory.glob("*/config.yaml"))
     names = planned + [name for name in found if name not in planned]
     if not names:
-        raise BadInputError(f"{directory}: neither a sweep nor a run directory (no sweep.yaml, no config.yaml)")
+        raise BadInputError(
+            f"{directory}: neither a sweep nor a run directory (no sweep.yaml, no config.yaml)"
+        )
     return [_entry(directory / name) for name in names]

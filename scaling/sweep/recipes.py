@@ -20,7 +20,8 @@ def model_at_width(recipe: Recipe, width: int, base: Tree) -> Tree:
     """
     if width % recipe.d_head:
         raise BadInputError(
-            f"width {width} is not a whole number of heads: the recipe {recipe.name!r} has d_head={recipe.d_head}"
+            f"width {width} is not a whole number of heads: the recipe {recipe.name!r} has "
+            f"d_head={recipe.d_head}"
         )
     depth = max(1, int(width / recipe.width_per_layer + 0.5))
     shape = {"n_layers": depth, "d_model": width, "n_heads": width // recipe.d_head, "d_head": recipe.d_head}

@@ -95,7 +95,9 @@ class Checkpoints:
         actual = _checksums(path.parent)
         for name, checksum in expected.items():
             if actual.get(name) != checksum:
-                raise ValueError(f"{name} {'is missing' if name not in actual else 'does not match its checksum'}")
+                raise ValueError(
+                    f"{name} {'is missing' if name not in actual else 'does not match its checksum'}"
+                )
 
     def _read(self, step: int, like: TrainState, shardings: TrainState) -> tuple[TrainState, dict[str, Any]]:
         target = jax.tree.map(

@@ -7,18 +7,22 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 
 from scaling.config.errors import BadInputError
 from scaling.config.record import Point, RunRecord, Status, read_record
 from scaling.config.run import RunConfig
 from scaling.data.batch_schedule import BatchSchedule
+from scaling.data.batches import BatchIterator
 from scaling.data.corpus import open_corpus
+from scaling.data.validation import ValidationBatches
 from scaling.estimate.flops import train_flops_per_token
 from scaling.estimate.parameters import count_parameters
 from scaling.parallel.mesh import make_mesh
@@ -79,14 +83,53 @@ def train(run: RunConfig, path: Path, reporter: progress.Reporter | None = None)
         RunFailedError: the loss or the gradient was not finite; the last good checkpoint is kept.
         InterruptedRunError: SIGTERM or SIGINT came; the state was saved.
     """
-    with RunDirectory(path, run) as directory, _StopRequest().listening() as stop:
-        try:
-            record = read_record(path)
-        except BadInputError:
-            record = None  # a record that was damaged is written again from the checkpoint
-        if record is not None and record.status == "finished":
-            return record
-        return _Training(run, directory, reporter or progress.Silent(), stop, record).run_to_end()
+    record = _earlier(path, run)
+    if record is not None and record.status == "finished":
+        return record
+    reporter = reporter or progress.Silent()
+    inputs = _open_inputs(run, reporter)  # before the directory is made: bad input leaves nothing behind
+    try:
+        with RunDirectory(path, run) as directory, _StopRequest().listening() as stop:
+            return _Training(run, inputs, directory, reporter, stop, _earlier(path, run)).run_to_end()
+    finally:
+        inputs.batches.close()
+
+
+def _earlier(path: Path, run: RunConfig) -> RunRecord | None:
+    """What was recorded of this run before; a damaged record is written again from the checkpoint."""
+    try:
+        record = read_record(path)
+    except BadInputError:
+        return None
+    return record if record is not None and record.id == run.id() else None
+
+
+@dataclass(frozen=True)
+class _Inputs:
+    """What a run reads, and where it runs."""
+
+    mesh: Mesh
+    batches: BatchIterator
+    validation: ValidationBatches
+
+
+def _open_inputs(run: RunConfig, reporter: progress.Reporter) -> _Inputs:
+    mesh = make_mesh(run.mesh)
+    corpus = open_corpus(run.data, progress=progress.every_tenth(reporter, "tokenising"))
+    if corpus.tokenizer.vocab_size > run.model.vocab_size:
+        raise BadInputError(
+            f"model.vocab_size={run.model.vocab_size} is smaller than the vocabulary of "
+            f"data.tokenizer={run.data.tokenizer} ({corpus.tokenizer.vocab_size})"
+        )
+    hosts = {"host_index": jax.process_index(), "host_count": jax.process_count()}
+    length = run.data.sequence_length
+    stages = tuple((first, batch // length) for first, batch in run.train.batch_stages())
+    rows = run.train.batch_tokens // length // run.train.accumulation
+    return _Inputs(
+        mesh,
+        corpus.train_batches(BatchSchedule(stages), **hosts),
+        corpus.validation_batches(rows, tokens=run.train.eval_tokens, **hosts),
+    )
 
 
 class _Training:
@@ -95,25 +138,15 @@ class _Training:
     def __init__(
         self,
         run: RunConfig,
+        inputs: _Inputs,
         directory: RunDirectory,
         reporter: progress.Reporter,
         stop: _StopRequest,
         earlier: RunRecord | None,
     ) -> None:
         self.run, self.directory, self.reporter, self.stop = run, directory, reporter, stop
-        self.mesh = make_mesh(run.mesh)
+        self.mesh, self.batches, self.validation = inputs.mesh, inputs.batches, inputs.validation
         self.length = run.data.sequence_length
-        corpus = open_corpus(run.data, progress=progress.every_tenth(reporter, "tokenising"))
-        if corpus.tokenizer.vocab_size > run.model.vocab_size:
-            raise BadInputError(
-                f"model.vocab_size={run.model.vocab_size} is smaller than the vocabulary of "
-                f"data.tokenizer={run.data.tokenizer} ({corpus.tokenizer.vocab_size})"
-            )
-        hosts = {"host_index": jax.process_index(), "host_count": jax.process_count()}
-        stages = tuple((first, batch // self.length) for first, batch in run.train.batch_stages())
-        self.batches = corpus.train_batches(BatchSchedule(stages), **hosts)
-        rows = run.train.batch_tokens // self.length // run.train.accumulation
-        self.validation = corpus.validation_batches(rows, tokens=run.train.eval_tokens, **hosts)
         self.functions = TrainStep(run, self.mesh)
         self.checkpoints = Checkpoints(directory.checkpoints, run.train.keep_checkpoints)
         self.flops_per_token = train_flops_per_token(run.model, self.length)
@@ -152,7 +185,6 @@ class _Training:
             raise
         finally:
             self.reporter.finish()
-            self.batches.close()
             self.checkpoints.close()
         return record
 
@@ -202,7 +234,9 @@ class _Training:
             self.functions.abstract_state, self.functions.state_shardings, self.reporter.message
         )
         if restored is None or restored[1]["step"] != step:
-            raise RunFailedError(f"{self.directory.path}: the checkpoint of the branch at step {step} is gone")
+            raise RunFailedError(
+                f"{self.directory.path}: the checkpoint of the branch at step {step} is gone"
+            )
         self.step = step
         self.batches.seek(step)
         return restored[0]
@@ -223,9 +257,7 @@ class _Training:
             fresh = batch["inputs"].shape[0] not in self._compiled_rows
             if fresh:
                 self._charge("step")
-            state, metrics = self.functions.step(
-                state, batch, np.float32(learning_rate), np.int32(number)
-            )
+            state, metrics = self.functions.step(state, batch, np.float32(learning_rate), np.int32(number))
             if fresh:
                 self._compiled_rows.add(batch["inputs"].shape[0])
                 self._charge("compile")
@@ -279,7 +311,9 @@ class _Training:
             self.directory.append_metrics(self._line(part, step, learning_rate, values, rate))
         self.reporter.advance(
             self._units(tokens),
-            progress.Status(step, values["loss"], self._average_rate(), self._utilisation(self._average_rate())),
+            progress.Status(
+                step, values["loss"], self._average_rate(), self._utilisation(self._average_rate())
+            ),
         )
 
     def _line(

@@ -74,8 +74,8 @@ class RunDirectory:
             held = load_run(read_yaml(config)).id()
             if held != self.run.id():
                 raise BadInputError(
-                    f"{self.path}: holds run {held}, not this one ({self.run.id()}): choose another directory "
-                    f"or remove it"
+                    f"{self.path}: holds run {held}, not this one ({self.run.id()}): choose another "
+                    f"directory or remove it"
                 )
         write_atomically(config, dump_yaml(self.run))
 

@@ -149,7 +149,9 @@ def test_packed_documents_do_not_see_each_other() -> None:
 
 
 def test_initialisation_is_the_published_one() -> None:
-    config = load_model("gpt2-124m", ["n_layers=8", "d_model=256", "n_heads=4", "vocab_size=512", "d_ff=1024"])
+    config = load_model(
+        "gpt2-124m", ["n_layers=8", "d_model=256", "n_heads=4", "vocab_size=512", "d_ff=1024"]
+    )
     config = config.model_copy(update={"d_head": 64})
     model = Decoder(config, jax.random.key(0))
     assert float(model.token_embedding[...].std()) == pytest.approx(0.02, rel=0.02)

@@ -29,7 +29,12 @@ def _greedy_without_cache(model: Decoder, prompt: list[int], count: int) -> list
 
 @pytest.mark.parametrize(
     "changes",
-    [{}, {"norm": "post"}, {"layer_pattern": ["dense", "banded"], "band_width": 4}, {"tie_embeddings": False}],
+    [
+        {},
+        {"norm": "post"},
+        {"layer_pattern": ["dense", "banded"], "band_width": 4},
+        {"tie_embeddings": False},
+    ],
 )
 def test_greedy_with_cache_equals_greedy_without(changes: dict[str, Any]) -> None:
     """Also for prompts of different lengths in one batch."""

@@ -39,9 +39,7 @@ def losses(mesh: dict[str, int], *overrides: str) -> list[float]:
             "targets": tokens[:, 1:].astype(np.int32),
             "segment_ids": segments,
         }
-        state, metrics = functions.step(
-            state, functions.place(batch), np.float32(3e-3), np.int32(step)
-        )
+        state, metrics = functions.step(state, functions.place(batch), np.float32(3e-3), np.int32(step))
         seen.append(metrics["loss"])
     return [float(loss) for loss in jax.device_get(seen)]
 

@@ -37,7 +37,7 @@ def _tables() -> str:
 
 
 def test_the_sharding_table_is_the_golden_one() -> None:
-    """A change of rules is seen in review: write the new table with `UPDATE_GOLDEN=1 pytest` and look at it."""
+    """A change of rules is seen in review: `UPDATE_GOLDEN=1 pytest` writes the new table to look at."""
     import os
 
     if os.environ.get("UPDATE_GOLDEN"):

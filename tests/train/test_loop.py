@@ -136,7 +136,9 @@ def test_sigterm_saves_and_ends_cleanly(make_run: MakeRun, tmp_path: Path) -> No
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(make_run: MakeRun, tmp_path: Path) -> None:
-    run = make_run(learning_rate=1e30, warmup_steps=0, clip_norm=None, schedule="constant", checkpoint_every=1)
+    run = make_run(
+        learning_rate=1e30, warmup_steps=0, clip_norm=None, schedule="constant", checkpoint_every=1
+    )
     with pytest.raises(RunFailedError, match=r"is (nan|inf) at step \d+; the last good checkpoint is step 1"):
         train(run, tmp_path / "run")
     record = read_record(tmp_path / "run")
@@ -189,7 +191,7 @@ def test_a_directory_holds_one_run_and_one_process(make_run: MakeRun, tmp_path: 
 
 
 def test_a_vocabulary_smaller_than_the_tokenizer_is_refused(make_run: MakeRun, tmp_path: Path) -> None:
-    with pytest.raises(BadInputError, match="model.vocab_size=100 is smaller"):
+    with pytest.raises(BadInputError, match=r"model\.vocab_size=100 is smaller"):
         train(make_run("model.vocab_size=100"), tmp_path / "run")
 
 

@@ -49,7 +49,9 @@ def test_inverse_square_root_and_linear() -> None:
     tokens=st.integers(512, 200_000),
 )
 def test_steps_and_tokens_agree_under_batch_warmup(start: int, warmup: int, tokens: int) -> None:
-    train = _train(steps=None, tokens=tokens, batch_tokens=512, batch_warmup_start=start, batch_warmup_tokens=warmup)
+    train = _train(
+        steps=None, tokens=tokens, batch_tokens=512, batch_warmup_start=start, batch_warmup_tokens=warmup
+    )
     steps = train.total_steps()
     assert train.tokens_before(steps) <= max(tokens, train.tokens_before(1))
     assert train.tokens_before(steps + 1) > tokens
@@ -61,7 +63,9 @@ def test_steps_and_tokens_agree_under_batch_warmup(start: int, warmup: int, toke
     budgets=st.lists(st.integers(1, 400), min_size=1, max_size=5, unique=True).map(sorted),
     cooldown=st.floats(0.01, 1.0),
 )
-def test_segments_cover_the_trunk_once_and_every_branch_leaves_it(budgets: list[int], cooldown: float) -> None:
+def test_segments_cover_the_trunk_once_and_every_branch_leaves_it(
+    budgets: list[int], cooldown: float
+) -> None:
     tokens = [b * 32 for b in budgets]
     train = _train(
         steps=None, tokens=tokens[-1], branches=tokens[:-1], schedule="wsd", cooldown_fraction=cooldown
