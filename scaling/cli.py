@@ -493,11 +493,12 @@ def main() -> None:
 
 def _ended(error: Exception) -> int:
     """The exit code of a run that failed or was asked to stop; anything else is a bug and keeps its trace."""
-    loop = sys.modules.get("scaling.train.loop")
-    if loop is not None and isinstance(error, loop.InterruptedRunError):
+    from scaling.train.stopping import InterruptedRunError, RunFailedError
+
+    if isinstance(error, InterruptedRunError):
         _say(f"scaling: {error}")
         return 128 + error.signal_number
-    if loop is not None and isinstance(error, loop.RunFailedError):
+    if isinstance(error, RunFailedError):
         _say(f"scaling: {error}")
         return 1
     raise error

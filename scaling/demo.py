@@ -10,8 +10,8 @@ from scaling.plots.curves import read_curves
 from scaling.plots.figures import draw, save_figure
 from scaling.plots.report import write_report
 from scaling.sweep.execute import run_sweep
-from scaling.train.loop import RunFailedError
 from scaling.train.progress import Reporter
+from scaling.train.stopping import RunFailedError
 
 FIGURES = ("loss-vs-compute", "loss-vs-tokens", "predicted-vs-measured")
 BOOTSTRAP = 500

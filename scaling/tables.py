@@ -99,8 +99,5 @@ def ledger_table(title: str, entries: Sequence[Entry]) -> Table:
                 (entry.note or "")[:60],
             )
         )
-    columns = (
-        "run", "status", "parameters", "done", "tokens", "FLOPs", "loss", "bits/byte", "points", "tok/s", "MFU",
-        "time", "note",
-    )  # fmt: skip
-    return table(title, columns, rows, left=2)
+    words = "run status parameters done tokens FLOPs loss bits/byte points tok/s MFU time note"
+    return table(title, words.split(" "), rows, left=2)

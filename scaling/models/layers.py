@@ -9,6 +9,7 @@ from flax import nnx
 
 from scaling.config.model import DecoderConfig
 from scaling.models.axes import constrain, param
+from scaling.models.dense import linear
 
 ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "gelu_tanh": lambda x: jax.nn.gelu(x, approximate=True),
@@ -27,6 +28,11 @@ class Attend(Protocol):
 def normal(key: jax.Array, shape: tuple[int, ...], std: float, dtype: str) -> jax.Array:
     """Normal(0, std) of `shape`, drawn in float32."""
     return (std * jax.random.normal(key, shape, jnp.float32)).astype(dtype)
+
+
+def cast(parameter: nnx.Param, like: jax.Array) -> jax.Array:
+    """A parameter's value in the compute type, which is the type of `like`."""
+    return parameter[...].astype(like.dtype)
 
 
 def dropout(x: jax.Array, rate: float, key: jax.Array | None) -> jax.Array:
@@ -79,19 +85,21 @@ class Attention(nnx.Module):
     def __call__(self, x_BLD: jax.Array, attend: Attend) -> jax.Array:
         """Project, attend, project back to the width."""
 
+        B, L, D = x_BLD.shape
+        H, E = self.query.shape[1:]
+
         def heads(weight: nnx.Param, bias: nnx.Param | None) -> jax.Array:
-            y_BLHE = jnp.einsum("BLD,DHE->BLHE", x_BLD, weight[...].astype(x_BLD.dtype))
-            if bias is not None:
-                y_BLHE = y_BLHE + bias[...].astype(x_BLD.dtype)
-            return constrain(y_BLHE, "batch", "length", "heads", "head")
+            kernel = cast(weight, x_BLD).reshape(D, H * E)
+            y_BLHE = linear(x_BLD, kernel, None if bias is None else cast(bias, x_BLD).reshape(H * E))
+            return constrain(y_BLHE.reshape(B, L, H, E), "batch", "length", "heads", "head")
 
         mixed_BLHE = attend(
             heads(self.query, self.query_bias),
             heads(self.key, self.key_bias),
             heads(self.value, self.value_bias),
         )
-        y_BLD = jnp.einsum("BLHE,HED->BLD", mixed_BLHE, self.out[...].astype(x_BLD.dtype))
-        return y_BLD if self.out_bias is None else y_BLD + self.out_bias[...].astype(x_BLD.dtype)
+        out_bias = None if self.out_bias is None else cast(self.out_bias, x_BLD)
+        return linear(mixed_BLHE.reshape(B, L, H * E), cast(self.out, x_BLD).reshape(H * E, D), out_bias)
 
 
 class FeedForward(nnx.Module):
@@ -112,9 +120,8 @@ class FeedForward(nnx.Module):
 
     def __call__(self, x_BLD: jax.Array) -> jax.Array:
         """Up to the feed-forward width, activate, down."""
-        y_BLF = x_BLD @ self.up[...].astype(x_BLD.dtype)
-        if self.up_bias is not None:
-            y_BLF = y_BLF + self.up_bias[...].astype(x_BLD.dtype)
-        y_BLF = constrain(ACTIVATIONS[self.activation](y_BLF), "batch", "length", "mlp")
-        y_BLD = y_BLF @ self.down[...].astype(x_BLD.dtype)
-        return y_BLD if self.down_bias is None else y_BLD + self.down_bias[...].astype(x_BLD.dtype)
+        up_bias = None if self.up_bias is None else cast(self.up_bias, x_BLD)
+        y_BLF = ACTIVATIONS[self.activation](linear(x_BLD, cast(self.up, x_BLD), up_bias))
+        y_BLF = constrain(y_BLF, "batch", "length", "mlp")
+        down_bias = None if self.down_bias is None else cast(self.down_bias, x_BLD)
+        return linear(y_BLF, cast(self.down, x_BLD), down_bias)

@@ -9,9 +9,10 @@ from scaling.config.load import dump_yaml, read_yaml, validate
 from scaling.config.record import RunRecord, read_record
 from scaling.config.sweep import SweepConfig
 from scaling.sweep.design import expand
-from scaling.train.loop import InterruptedRunError, train
+from scaling.train.loop import train
 from scaling.train.progress import Reporter
 from scaling.train.run_directory import write_atomically
+from scaling.train.stopping import InterruptedRunError
 
 
 def prepare(sweep: SweepConfig, directory: Path) -> None:

@@ -3,70 +3,27 @@
 import datetime
 import math
 import signal
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import Mesh
 
 from scaling.config.errors import BadInputError
 from scaling.config.record import Point, RunRecord, Status, read_record
 from scaling.config.run import RunConfig
-from scaling.data.batch_schedule import BatchSchedule
-from scaling.data.batches import BatchIterator
-from scaling.data.corpus import open_corpus
-from scaling.data.validation import ValidationBatches
 from scaling.estimate.flops import train_flops_per_token
 from scaling.estimate.parameters import count_parameters
-from scaling.parallel.mesh import make_mesh
 from scaling.train import progress
 from scaling.train.checkpoints import Checkpoints
 from scaling.train.device import device_facts, git_commit, peak_memory_bytes, versions
+from scaling.train.inputs import Inputs, open_inputs
 from scaling.train.run_directory import RunDirectory
 from scaling.train.schedules import make_schedule
 from scaling.train.segments import Segment, computed_tokens, segments
 from scaling.train.step import Metrics, TrainState, TrainStep
-
-
-class RunFailedError(Exception):
-    """A run that stopped for good, in one line: a loss that is not finite, for example."""
-
-
-class InterruptedRunError(Exception):
-    """A run that was asked to stop, and saved before it did."""
-
-    def __init__(self, message: str, signal_number: int) -> None:
-        super().__init__(message)
-        self.signal_number = signal_number
-
-
-class _StopRequest:
-    """Remembers SIGTERM and SIGINT instead of dying of them."""
-
-    signal_number: int | None = None
-
-    def _remember(self, number: int, frame: FrameType | None) -> None:
-        self.signal_number = number
-
-    @contextmanager
-    def listening(self) -> Iterator["_StopRequest"]:
-        """Catch the signals while inside; does nothing off the main thread."""
-        if threading.current_thread() is not threading.main_thread():
-            yield self
-            return
-        old = {number: signal.signal(number, self._remember) for number in (signal.SIGTERM, signal.SIGINT)}
-        try:
-            yield self
-        finally:
-            for number, handler in old.items():
-                signal.signal(number, handler)
+from scaling.train.stopping import InterruptedRunError, RunFailedError, StopRequest
 
 
 def _now() -> str:
@@ -87,9 +44,9 @@ def train(run: RunConfig, path: Path, reporter: progress.Reporter | None = None)
     if record is not None and record.status == "finished":
         return record
     reporter = reporter or progress.Silent()
-    inputs = _open_inputs(run, reporter)  # before the directory is made: bad input leaves nothing behind
+    inputs = open_inputs(run, reporter)  # before the directory is made: bad input leaves nothing behind
     try:
-        with RunDirectory(path, run) as directory, _StopRequest().listening() as stop:
+        with RunDirectory(path, run) as directory, StopRequest().listening() as stop:
             return _Training(run, inputs, directory, reporter, stop, _earlier(path, run)).run_to_end()
     finally:
         inputs.batches.close()
@@ -104,44 +61,16 @@ def _earlier(path: Path, run: RunConfig) -> RunRecord | None:
     return record if record is not None and record.id == run.id() else None
 
 
-@dataclass(frozen=True)
-class _Inputs:
-    """What a run reads, and where it runs."""
-
-    mesh: Mesh
-    batches: BatchIterator
-    validation: ValidationBatches
-
-
-def _open_inputs(run: RunConfig, reporter: progress.Reporter) -> _Inputs:
-    mesh = make_mesh(run.mesh)
-    corpus = open_corpus(run.data, progress=progress.every_tenth(reporter, "tokenising"))
-    if corpus.tokenizer.vocab_size > run.model.vocab_size:
-        raise BadInputError(
-            f"model.vocab_size={run.model.vocab_size} is smaller than the vocabulary of "
-            f"data.tokenizer={run.data.tokenizer} ({corpus.tokenizer.vocab_size})"
-        )
-    hosts = {"host_index": jax.process_index(), "host_count": jax.process_count()}
-    length = run.data.sequence_length
-    stages = tuple((first, batch // length) for first, batch in run.train.batch_stages())
-    rows = run.train.batch_tokens // length // run.train.accumulation
-    return _Inputs(
-        mesh,
-        corpus.train_batches(BatchSchedule(stages), **hosts),
-        corpus.validation_batches(rows, tokens=run.train.eval_tokens, **hosts),
-    )
-
-
 class _Training:
     """One process's work on one run."""
 
     def __init__(
         self,
         run: RunConfig,
-        inputs: _Inputs,
+        inputs: Inputs,
         directory: RunDirectory,
         reporter: progress.Reporter,
-        stop: _StopRequest,
+        stop: StopRequest,
         earlier: RunRecord | None,
     ) -> None:
         self.run, self.directory, self.reporter, self.stop = run, directory, reporter, stop

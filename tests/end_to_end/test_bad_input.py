@@ -50,7 +50,8 @@ FILES: dict[str, bytes] = {
     "sweep_design.yaml": b"design: spiral\nbase: {}\n",
     "sweep_grid.yaml": b"design: grid\nbase: {base: cpu}\naxes: {model.n_layerz: [1, 2]}\n",
     "sweep_same.yaml": b"design: grid\nbase: {base: cpu}\naxes: {train.seed: [1, 2]}\nseeds: [1, 1]\n",
-    "sweep_width.yaml": b"design: ladder\nrecipe: cpu\nwidths: [17]\ntokens: [100000]\nbase: {model: {vocab_size: 257, max_length: 256}}\n",
+    "sweep_width.yaml": b"design: ladder\nrecipe: cpu\nwidths: [17]\ntokens: [100000]\n"
+    b"base: {model: {vocab_size: 257, max_length: 256}}\n",
     "empty.csv": b"",
     "header.csv": b"params,tokens,loss\n",
     "no_loss.csv": b"params,tokens\n1e6,1e8\n",

@@ -33,8 +33,8 @@ def make_run(corpus: str) -> MakeRun:
             },
             "data": {"source": corpus, "sequence_length": 32, "validation_fraction": 0.2},
             "train": {
-                "batch_tokens": 256, "steps": 24, "learning_rate": 1e-2, "warmup_steps": 3, "eval_tokens": 1024,
-                "log_every": 1, "checkpoint_every": 5, **train,
+                "batch_tokens": 256, "steps": 24, "learning_rate": 1e-2, "warmup_steps": 3,
+                "eval_tokens": 1024, "log_every": 1, "checkpoint_every": 5, **train,
             },
         }  # fmt: skip
         return load_run(tree, overrides)

@@ -14,8 +14,9 @@ import pytest
 from scaling.config.errors import BadInputError
 from scaling.config.load import dump_yaml
 from scaling.config.record import read_record
-from scaling.train.loop import InterruptedRunError, RunFailedError, train
+from scaling.train.loop import train
 from scaling.train.progress import Silent, Status
+from scaling.train.stopping import InterruptedRunError, RunFailedError
 from tests.train.conftest import MakeRun, trunk_losses
 
 

@@ -1,0 +1,48 @@
+"""What a run reads, and where it runs: corpus, batches and mesh, opened before anything is written."""
+
+from dataclasses import dataclass
+
+import jax
+from jax.sharding import Mesh
+
+from scaling.config.errors import BadInputError
+from scaling.config.run import RunConfig
+from scaling.data.batch_schedule import BatchSchedule
+from scaling.data.batches import BatchIterator
+from scaling.data.corpus import open_corpus
+from scaling.data.validation import ValidationBatches
+from scaling.parallel.mesh import make_mesh
+from scaling.train.progress import Reporter, every_tenth
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a run reads, and where it runs."""
+
+    mesh: Mesh
+    batches: BatchIterator
+    validation: ValidationBatches
+
+
+def open_inputs(run: RunConfig, reporter: Reporter) -> Inputs:
+    """Open a run's corpus and mesh; writes nothing but the token cache.
+
+    Raises:
+        BadInputError: the data, the tokenizer or the mesh do not fit the run.
+    """
+    mesh = make_mesh(run.mesh)
+    corpus = open_corpus(run.data, progress=every_tenth(reporter, "tokenising"))
+    if corpus.tokenizer.vocab_size > run.model.vocab_size:
+        raise BadInputError(
+            f"model.vocab_size={run.model.vocab_size} is smaller than the vocabulary of "
+            f"data.tokenizer={run.data.tokenizer} ({corpus.tokenizer.vocab_size})"
+        )
+    hosts = {"host_index": jax.process_index(), "host_count": jax.process_count()}
+    length = run.data.sequence_length
+    stages = tuple((first, batch // length) for first, batch in run.train.batch_stages())
+    rows = run.train.batch_tokens // length // run.train.accumulation
+    return Inputs(
+        mesh,
+        corpus.train_batches(BatchSchedule(stages), **hosts),
+        corpus.validation_batches(rows, tokens=run.train.eval_tokens, **hosts),
+    )

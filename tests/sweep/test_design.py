@@ -1,0 +1,105 @@
+"""Designs expand to the runs they say, sizes come near their targets, budgets keep their FLOPs."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from scaling.config.errors import BadInputError
+from scaling.config.load import load_sweep, validate
+from scaling.config.sweep import Recipe, SweepConfig
+from scaling.estimate.flops import train_flops_per_token
+from scaling.estimate.parameters import count_parameters
+from scaling.sweep.design import expand, short
+from scaling.sweep.forecast import forecast
+
+BASE = {"model": {"vocab_size": 257, "max_length": 64}, "data": {"sequence_length": 64}}
+RECIPE = {"width_per_layer": 16, "d_head": 8, "batch_tokens": 1024, "learning_rate_exponent": -0.25}
+
+
+def _sweep(**fields: Any) -> SweepConfig:
+    return validate(SweepConfig, {"name": "s", "design": "ladder", "base": BASE, "recipe": RECIPE, **fields})
+
+
+def test_a_ladder_with_branches_is_one_run_a_size() -> None:
+    runs = expand(_sweep(widths=[32, 16], tokens=[50_000, 100_000, 200_000]))
+    assert [run.model.d_model for run in runs] == [16, 32]
+    for run in runs:
+        assert run.train.schedule == "wsd"
+        assert [*run.train.branches, run.train.tokens] == [49_152, 99_328, 199_680]
+        assert run.model.n_layers == run.model.d_model // 16
+    assert runs[0].train.learning_rate > runs[1].train.learning_rate
+    apart = expand(_sweep(widths=[32, 16], tokens=[50_000, 100_000, 200_000], branches=False))
+    assert len(apart) == 6 and not any(run.train.branches for run in apart)
+
+
+def test_tokens_per_parameter_follow_the_size() -> None:
+    for run in expand(_sweep(depths=[2, 3], tokens_per_param=[5, 20])):
+        n = count_parameters(run.model).non_embedding_with_head
+        assert run.train.tokens == pytest.approx(20 * n, rel=1024 / n)
+        assert run.train.branches[0] == pytest.approx(5 * n, rel=1024 / n)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.floats(3e3, 3e7))
+def test_sizes_come_as_near_their_target_as_whole_heads_allow(target: float) -> None:
+    (run,) = expand(_sweep(params=[target], tokens=[50_000]))
+    n = count_parameters(run.model).non_embedding_with_head
+    assert max(n / target, target / n) < 2.2
+
+
+def test_isoflop_budgets_keep_their_flops() -> None:
+    sweep = _sweep(design="isoflop", widths=[16, 24, 32, 48], budgets=[1e11, 4e11], branches=False)
+    runs = expand(sweep)
+    assert len(runs) == 8
+    for run in runs:
+        spent = (run.train.tokens or 0) * train_flops_per_token(run.model, 64)
+        batch = 1024 * train_flops_per_token(run.model, 64)
+        assert min(abs(spent - budget) for budget in sweep.budgets) <= batch / 2 + 1
+        assert forecast(run, 1e11).flops == pytest.approx(spent)
+
+
+def test_a_grid_is_every_combination_and_every_seed() -> None:
+    runs = expand(
+        validate(
+            SweepConfig,
+            {
+                "name": "g", "design": "grid", "seeds": [0, 1],
+                "base": load_sweep("demo").base
+                | {
+                    "model": {**BASE["model"], "n_layers": 1, "d_model": 16, "n_heads": 2},
+                    "train": {"steps": 10, "batch_tokens": 128, "learning_rate": 0.1},
+                },
+                "axes": {"train.learning_rate": [0.1, 0.2], "model.n_layers": [1, 2, 3]},
+            },
+        )
+    )  # fmt: skip
+    assert len(runs) == 12 and len({run.name for run in runs}) == 12
+    assert {(r.train.learning_rate, r.model.n_layers, r.train.seed) for r in runs} == {
+        (rate, n, seed) for rate in (0.1, 0.2) for n in (1, 2, 3) for seed in (0, 1)
+    }
+
+
+def test_the_demo_spans_what_it_promises() -> None:
+    runs = expand(load_sweep("demo"))
+    params = [count_parameters(run.model).total for run in runs]
+    assert len(runs) >= 6 and params[-1] / params[0] >= 30
+    assert all(len(run.train.branches) >= 2 for run in runs)
+
+
+def test_two_runs_of_one_name_are_refused() -> None:
+    with pytest.raises(BadInputError, match="two runs"):
+        expand(_sweep(params=[30_000, 30_001], tokens=[50_000]))
+
+
+@pytest.mark.parametrize(("number", "text"), [(7424, "7.42k"), (999_600, "1m"), (1.5e9, "1.5b"), (12, "12")])
+def test_short(number: float, text: str) -> None:
+    assert short(number) == text
+
+
+def test_recipe_values_are_power_laws() -> None:
+    recipe = Recipe(reference_params=1e5, learning_rate=0.01, learning_rate_exponent=-0.5)
+    from scaling.sweep.recipes import training_at_size
+
+    assert training_at_size(recipe, 400_000, 64)["learning_rate"] == pytest.approx(0.005)

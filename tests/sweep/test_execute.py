@@ -1,0 +1,79 @@
+"""A sweep skips what is finished, resumes what was interrupted, records a failure and goes on."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from scaling.config.load import validate
+from scaling.config.sweep import SweepConfig
+from scaling.sweep.execute import run_sweep
+from scaling.sweep.ledger import read_ledger
+from scaling.train.progress import Silent
+
+
+class Listener(Silent):
+    def __init__(self) -> None:
+        self.said = list[str]()
+
+    def message(self, text: str) -> None:
+        self.said.append(text)
+
+
+@pytest.fixture
+def sweep(tmp_path: Path) -> SweepConfig:
+    folder = tmp_path / "corpus"
+    folder.mkdir()
+    for i in range(8):
+        (folder / f"{i}.txt").write_text(f"document {i} " * 200)
+    train = {
+        "batch_tokens": 64, "steps": 4, "learning_rate": 0.01, "schedule": "constant", "eval_tokens": 64,
+        "clip_norm": None,
+    }  # fmt: skip
+    return validate(
+        SweepConfig,
+        {
+            "name": "s",
+            "design": "grid",
+            "axes": {"train.learning_rate": [0.01, 1e30, 0.02]},
+            "base": {
+                "model": {"vocab_size": 257, "max_length": 16, "n_layers": 1, "d_model": 8, "n_heads": 1},
+                "data": {"source": f"text:{folder}/*.txt", "sequence_length": 16, "validation_fraction": 0.3},
+                "train": train,
+            },
+        },
+    )
+
+
+def test_a_failure_is_recorded_and_the_rest_go_on(sweep: SweepConfig, tmp_path: Path) -> None:
+    directory = tmp_path / "out"
+    records, failures = run_sweep(sweep, directory, Silent())
+    assert [r.name for r in records] == ["learning_rate=0.01", "learning_rate=0.02"]
+    assert len(failures) == 1 and "learning_rate=1e+30" in failures[0] and "at step" in failures[0]
+    entries = {entry.name: entry for entry in read_ledger(directory)}
+    assert [entry.status for entry in entries.values()] == ["finished", "failed", "finished"]
+    assert "at step" in (entries["learning_rate=1e+30"].note or "")
+
+    # Again: finished runs are not touched.
+    listener = Listener()
+    written = (directory / "learning_rate=0.01/record.json").stat().st_mtime_ns
+    run_sweep(sweep, directory, listener)
+    assert sum("finished before, skipped" in line for line in listener.said) == 2
+    assert (directory / "learning_rate=0.01/record.json").stat().st_mtime_ns == written
+
+    # A record that says it runs, while no process holds its lock, was interrupted; a torn one is damaged.
+    path = directory / "learning_rate=0.01/record.json"
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps(record | {"status": "running"}))
+    assert read_ledger(directory)[0].status == "interrupted"
+    path.write_text(path.read_text()[:100])
+    assert read_ledger(directory)[0].status == "damaged"
+    run_sweep(sweep, directory, Silent())
+    assert read_ledger(directory)[0].status == "finished"
+
+
+def test_planned_runs_are_pending(sweep: SweepConfig, tmp_path: Path) -> None:
+    from scaling.sweep.execute import prepare
+
+    prepare(sweep, tmp_path / "out")
+    assert [entry.status for entry in read_ledger(tmp_path / "out")] == ["pending"] * 3
