@@ -72,6 +72,7 @@ def loss_vs_compute(points: Points, law: LawFit | None, curves: Sequence[Curve] 
     handles += _curve_handle(curves)
     _finish(axes, handles, "Training compute C", points.counting["flops"], points)
     _loss_axis(axes, points, law)
+    axes.set_xlim(low / 4, 12 * high)
     return figure
 
 
@@ -92,6 +93,7 @@ def loss_vs_tokens(points: Points, law: LawFit | None, curves: Sequence[Curve] |
     handles += _curve_handle(curves)
     _finish(axes, handles, "Training tokens D", "", points)
     _loss_axis(axes, points, law)
+    axes.set_xlim(points.tokens.min() / 4, points.tokens.max() * 2)
     return figure
 
 
@@ -123,7 +125,7 @@ def predicted_vs_measured(points: Points, law: LawFit | None, curves: Sequence[C
             handles.append(Line2D([], [], color=MUTED, lw=1.4, label=f"{_level(law)} interval of the law"))
     axes.set_xscale("log")
     axes.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:+g}%" if v else "0"))
-    _finish(axes, handles, "Training compute C", points.counting["flops"], points, "upper left")
+    _finish(axes, handles, "Training compute C", points.counting["flops"], points)
     axes.set_ylabel("Predicted over measured loss \N{MINUS SIGN} 1")
     return figure
 
@@ -253,10 +255,8 @@ def _level(law: LawFit) -> str:
     return f"{law.bootstrap.level:.0%}" if law.bootstrap else ""
 
 
-def _finish(
-    axes: Axes, handles: list[Line2D], name: str, counting: str, points: Points, corner: Any = "upper right"
-) -> None:
-    """The x axis with its unit and conventions, and the legend in a corner that the data leave free."""
+def _finish(axes: Axes, handles: list[Line2D], name: str, counting: str, points: Points) -> None:
+    """The x axis with its unit and conventions, and the legend beside the data, where it can hide none."""
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(numticks=9))
     axes.xaxis.set_minor_formatter(NullFormatter())
@@ -266,17 +266,13 @@ def _finish(
     note = f"N: {points.counting['params']}"
     # Padded by one line so that it stands clear under the label of the axis.
     axes.text(0.5, -0.155, note, transform=axes.transAxes, ha="center", va="top", fontsize=8.5, color=MUTED)
-    columns = 2 if len(handles) > 8 else 1
     axes.legend(
         handles=handles,
-        loc=corner,
-        ncols=columns,
+        loc="upper left",
+        bbox_to_anchor=(1.01, 1.0),
         handlelength=1.6,
         labelspacing=0.55,
-        columnspacing=1.6,
-        frameon=True,
-        framealpha=0.85,
-        edgecolor="none",
+        frameon=False,
     )
 
 
@@ -290,7 +286,8 @@ def _loss_axis(axes: Axes, points: Points, law: LawFit | None) -> None:
     bottom = low / room
     if law is not None:
         beyond, _ = frontier_loss(law, np.array([3 * points.flops.max()]))
-        bottom = min(bottom, float(beyond[0]))
+        # A law extrapolated may fall far below every run: the runs keep most of the height.
+        bottom = min(bottom, max(float(beyond[0]), low / (high / low) ** 0.5))
     axes.set_ylim(bottom, high * room**1.5)
     axes.yaxis.set_major_locator(MaxNLocator(nbins=7, steps=[1, 2, 2.5, 5, 10]))
     axes.yaxis.set_minor_locator(MaxNLocator(nbins=1))
