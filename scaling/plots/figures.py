@@ -14,8 +14,9 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 from numpy.typing import NDArray
 
 from scaling.config.errors import BadInputError
+from scaling.config.files import write_atomically
 from scaling.laws.envelope import lower_envelope
-from scaling.laws.law import LawFit, write_atomically
+from scaling.laws.law import LawFit
 from scaling.laws.points import Points
 from scaling.plots.curves import Curve
 from scaling.plots.style import ENVELOPE, GRID, INK, LAW, MUTED, scientific, short, size_colours

@@ -8,7 +8,7 @@ from pathlib import Path
 from plotly.offline import get_plotlyjs
 
 from scaling.config.record import RunRecord
-from scaling.laws.law import LawFit, write_atomically
+from scaling.laws.law import LawFit
 from scaling.laws.points import Points, points_from_records, read_records
 from scaling.plots.curves import Curve, read_curves
 from scaling.plots.interactive import interactive_loss_vs_compute, interactive_loss_vs_tokens

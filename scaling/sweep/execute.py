@@ -5,13 +5,13 @@ from pathlib import Path
 import jax
 
 from scaling.config.errors import BadInputError
+from scaling.config.files import write_atomically
 from scaling.config.load import dump_yaml, read_yaml, validate
 from scaling.config.record import RunRecord, read_record
 from scaling.config.sweep import SweepConfig
 from scaling.sweep.design import expand
 from scaling.train.loop import train
 from scaling.train.progress import Reporter
-from scaling.train.run_directory import write_atomically
 from scaling.train.stopping import InterruptedRunError
 
 
@@ -28,7 +28,7 @@ def prepare(sweep: SweepConfig, directory: Path) -> None:
             if held.name != sweep.name:
                 raise BadInputError(f"{directory}: holds the sweep {held.name!r}; choose another --out")
         directory.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, dump_yaml(sweep))
+        write_atomically(path, dump_yaml(sweep).encode())
     except OSError as error:
         raise BadInputError(f"{directory}: cannot be written ({error.strerror})") from error
 

@@ -3,27 +3,17 @@
 import contextlib
 import fcntl
 import json
-import os
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from scaling.config.errors import BadInputError
+from scaling.config.files import write_atomically
 from scaling.config.load import dump_yaml, load_run, read_yaml
 from scaling.config.record import RunRecord
 from scaling.config.run import RunConfig
 
 _LOCK = "run.lock"
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Replace a file in one step: a reader sees the old text or the new, never half of it."""
-    part = path.with_name(path.name + ".part")
-    with part.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
 
 
 def is_locked(directory: Path) -> bool:
@@ -77,7 +67,7 @@ class RunDirectory:
                     f"{self.path}: holds run {held}, not this one ({self.run.id()}): choose another "
                     f"directory or remove it"
                 )
-        write_atomically(config, dump_yaml(self.run))
+        write_atomically(config, dump_yaml(self.run).encode())
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -93,7 +83,7 @@ class RunDirectory:
 
     def write_record(self, record: RunRecord) -> None:
         """Replace record.json."""
-        write_atomically(self.path / "record.json", record.model_dump_json(indent=2) + "\n")
+        write_atomically(self.path / "record.json", record.model_dump_json(indent=2).encode() + b"\n")
 
     def read_metrics(self) -> list[dict[str, Any]]:
         """The lines of metrics.jsonl that are whole."""
@@ -113,7 +103,8 @@ class RunDirectory:
             for line in self.read_metrics()
             if (line["step"] <= step if line["branch"] is None else line["branch"] in finished_branches)
         ]
-        write_atomically(self.path / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in kept))
+        text = "".join(json.dumps(line) + "\n" for line in kept)
+        write_atomically(self.path / "metrics.jsonl", text.encode())
 
     def append_metrics(self, line: dict[str, Any]) -> None:
         """Add a line to metrics.jsonl and the same numbers to TensorBoard."""

@@ -2,32 +2,15 @@
 
 import json
 import os
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from scaling import cli
+from tests.end_to_end.conftest import RunCli
 
 GOOD_CSV = "params,tokens,loss\n" + "".join(
     f"{n},{d},{1.7 + 400 / n**0.34 + 400 / d**0.28}\n" for n in (1e6, 3e6, 1e7, 3e7) for d in (1e8, 3e8, 1e9)
 )
-
-
-@pytest.fixture
-def run_cli(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> Callable[..., tuple[int, str, str]]:
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.chdir(tmp_path)
-        monkeypatch.setattr(sys, "argv", ["scaling", *arguments])
-        with pytest.raises(SystemExit) as exit_info:
-            cli.main()
-        out, err = capsys.readouterr()
-        return int(exit_info.value.code or 0), out, err
-
-    return run
 
 
 def _files(folder: Path) -> list[str]:
@@ -170,9 +153,7 @@ CASES: list[tuple[str, str]] = [
 
 
 @pytest.mark.parametrize(("line", "says"), CASES, ids=[line for line, _ in CASES])
-def test_bad_input(
-    line: str, says: str, run_cli: Callable[..., tuple[int, str, str]], tmp_path: Path
-) -> None:
+def test_bad_input(line: str, says: str, run_cli: RunCli, tmp_path: Path) -> None:
     for name, content in FILES.items():
         (tmp_path / name).write_bytes(content)
     before = _files(tmp_path)
@@ -186,9 +167,7 @@ def test_bad_input(
     assert _files(tmp_path) == before, "something was left behind"
 
 
-def test_a_directory_that_cannot_be_written(
-    run_cli: Callable[..., tuple[int, str, str]], tmp_path: Path
-) -> None:
+def test_a_directory_that_cannot_be_written(run_cli: RunCli, tmp_path: Path) -> None:
     if os.geteuid() == 0:
         (tmp_path / "file").write_text("in the way")
         code, _, err = run_cli("train", "cpu", "--out", "file/run")
@@ -198,7 +177,7 @@ def test_a_directory_that_cannot_be_written(
     assert code == 2 and "cannot be written" in err
 
 
-def test_json_is_one_document_on_stdout(run_cli: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
+def test_json_is_one_document_on_stdout(run_cli: RunCli, tmp_path: Path) -> None:
     code, out, err = run_cli("models", "--family", "gpt2", "--json")
     assert code == 0 and err == ""
     assert [row["params"]["total"] for row in json.loads(out)] == [
