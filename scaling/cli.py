@@ -136,7 +136,9 @@ def train(
     for point in record.points:
         bits = f", {point.bits_per_byte:.4f} bits per byte" if point.bits_per_byte else ""
         typer.echo(f"{record.name}: loss {point.loss:.4f} nats per token{bits} after {point.tokens:,} tokens")
-    typer.echo(f"Run directory: {directory}")
+    share = record.seconds["input_wait"] / max(record.seconds["total"], 1e-9)
+    mfu = f", {record.mfu:.1%} of the matmul peak" if record.mfu else ""
+    typer.echo(f"{record.seconds['total']:.0f} s{mfu}, {share:.1%} of it waiting for input; {directory}")
 
 
 def _train_dry_run(config: "RunConfig", as_json: bool) -> None:

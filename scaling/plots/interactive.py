@@ -44,7 +44,9 @@ def interactive_loss_vs_compute(
         traces += _predicted(law, "flops")
     return {
         "data": traces,
-        "layout": _layout(f"Training compute C (FLOPs: {points.counting['flops']})", points),
+        "layout": _layout(
+            f"Training compute C (FLOPs: {points.counting['flops']})", points, points.flops, 10.0
+        ),
     }
 
 
@@ -62,7 +64,7 @@ def interactive_loss_vs_tokens(
     traces += _measured(points, law, "tokens")
     if law is not None:
         traces += _predicted(law, "tokens")
-    return {"data": traces, "layout": _layout("Training tokens D (tokens)", points)}
+    return {"data": traces, "layout": _layout("Training tokens D (tokens)", points, points.tokens, 2.0)}
 
 
 def _measured(points: Points, law: LawFit | None, x: str) -> list[Trace]:
@@ -164,7 +166,8 @@ def _line(x: NDArray[np.float64], y: NDArray[np.float64], name: str, line: dict[
     }
 
 
-def _layout(x_title: str, points: Points) -> dict[str, Any]:
+def _layout(x_title: str, points: Points, x: NDArray[np.float64], beyond: float) -> dict[str, Any]:
+    """Axes that open on the points, and `beyond` times further right; the legend beside the data."""
     # Curves begin at the loss of an untrained model; the view opens on the points and can be moved.
     low, high = np.log10(points.loss.min()), np.log10(points.loss.max())
     room = max(0.02, 0.12 * (high - low))
@@ -172,7 +175,12 @@ def _layout(x_title: str, points: Points) -> dict[str, Any]:
     title = {"font": {"size": 13}, "standoff": 10}
     return {
         "xaxis": axis
-        | {"title": title | {"text": html.escape(x_title)}, "exponentformat": "power", "dtick": 1},
+        | {
+            "title": title | {"text": html.escape(x_title)},
+            "range": [float(np.log10(x.min() / 4)), float(np.log10(beyond * x.max()))],
+            "exponentformat": "power",
+            "dtick": 1,
+        },
         "yaxis": axis
         | {
             "title": title | {"text": "Validation loss (nats per token)"},
@@ -189,6 +197,6 @@ def _layout(x_title: str, points: Points) -> dict[str, Any]:
         "plot_bgcolor": "#ffffff",
         "margin": {"l": 60, "r": 12, "t": 34, "b": 56},
         "hoverlabel": {"bgcolor": "#ffffff", "bordercolor": MUTED, "font": {"color": INK}, "align": "left"},
-        "legend": {"x": 1, "xanchor": "right", "y": 1, "bgcolor": "rgba(255,255,255,0.8)"},
+        "legend": {"x": 1.01, "xanchor": "left", "y": 1},
         "hovermode": "closest",
     }
