@@ -185,10 +185,11 @@ def test_a_directory_holds_one_run_and_one_process(make_run: MakeRun, tmp_path: 
         train(make_run(steps=4), tmp_path / "run")
     import fcntl
 
-    with (tmp_path / "run/run.lock").open("a") as lock:
+    (tmp_path / "busy").mkdir()
+    with (tmp_path / "busy/run.lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         with pytest.raises(BadInputError, match="another process"):
-            train(make_run(steps=3), tmp_path / "run")
+            train(make_run(steps=3), tmp_path / "busy")
 
 
 def test_a_vocabulary_smaller_than_the_tokenizer_is_refused(make_run: MakeRun, tmp_path: Path) -> None:
