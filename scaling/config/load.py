@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, TypeAdapter, ValidationError
@@ -119,6 +119,11 @@ def _unknown_name(kind: str, name: str, known: Sequence[str]) -> BadInputError:
     return BadInputError(f"{kind} {name!r}: neither a named config nor a YAML file; {hint}{more}")
 
 
+def _one(kind: str) -> str:
+    """A directory of configs as a person calls one of them."""
+    return "hardware" if kind == "hardware" else f"{kind[:-1]} config"
+
+
 def find_config(kind: str, name: str) -> Path:
     """The file of a config given as a name in `configs/KIND` or as a path.
 
@@ -132,11 +137,11 @@ def find_config(kind: str, name: str) -> Path:
         packaged = config_root().parent / path  # `configs/sweeps/x.yaml` typed outside a checkout
         if path.parts[:1] == ("configs",) and packaged.is_file():
             return packaged
-        raise BadInputError(f"{kind[:-1]} config {name}: no such file")
+        raise BadInputError(f"{_one(kind)} {name}: no such file")
     found = config_root() / kind / f"{name}.yaml"
     if "/" not in name and found.is_file():
         return found
-    raise _unknown_name(f"{kind[:-1]} config", name, names(kind))
+    raise _unknown_name(_one(kind), name, names(kind))
 
 
 def _model_tree(value: Any) -> Tree:
@@ -225,22 +230,33 @@ def apply_override(tree: Tree, parts: Sequence[str], value: Any) -> Tree:
     return {**tree, head: changed}
 
 
+_FAMILIES = get_args(
+    get_args(ModelConfig)[0]
+)  # the classes, each with the tag that pydantic puts in a location
+_FAMILY_OF_TAG = {get_args(family)[1].tag: get_args(family)[0] for family in _FAMILIES}
+
+
 def _fields_at(schema: Any, location: Sequence[Any]) -> list[str]:
     """The field names that were possible where an unknown key stood."""
     model = schema
     for part in location:
-        if not (isinstance(model, type) and issubclass(model, BaseModel)) or part not in model.model_fields:
+        if part in _FAMILY_OF_TAG:
+            model = _FAMILY_OF_TAG[part]
+        elif isinstance(model, type) and issubclass(model, BaseModel) and part in model.model_fields:
+            model = model.model_fields[part].annotation
+        else:
             return []
-        model = model.model_fields[part].annotation
     return list(model.model_fields) if isinstance(model, type) and issubclass(model, BaseModel) else []
 
 
 def _one_line(error: ValidationError, schema: Any, where: str) -> str:
     first = error.errors()[0]
     location = first["loc"]
-    field = ".".join(str(part) for part in location)
+    field = ".".join(str(part) for part in location if part not in _FAMILY_OF_TAG)
     value = first.get("input")
     shown = f"{value!r}" if not isinstance(value, dict) else "this combination"
+    if first["type"] == "union_tag_invalid":
+        return f"{where}{field + '.' if field else ''}family: known: {', '.join(_FAMILY_OF_TAG)}"
     if first["type"] == "extra_forbidden":
         known = _fields_at(schema, location[:-1])
         near = difflib.get_close_matches(str(location[-1]), known, n=1, cutoff=0.5)

@@ -55,5 +55,19 @@ class MeshConfig(Frozen):
             raise ValueError(f"mesh {self} needs {known} devices; there are {n_devices}")
         return MeshConfig(**sizes)
 
+    def over(self, n_devices: int) -> "MeshConfig":
+        """The mesh that takes all of `n_devices`, with -1 replaced.
+
+        Raises:
+            ValueError: the axes do not multiply to the number of devices.
+        """
+        resolved = self.resolve(n_devices)
+        if (size := math.prod(resolved.sizes().values())) != n_devices:
+            raise ValueError(
+                f"mesh {self} takes {size} of {n_devices} devices: its axes must multiply to {n_devices}, "
+                f"and -1 on one of them takes what is left"
+            )
+        return resolved
+
     def __str__(self) -> str:
         return ",".join(f"{axis}={size}" for axis, size in self.sizes().items())

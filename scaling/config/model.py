@@ -1,25 +1,38 @@
 """Model configuration: the shape of a network and how it is computed. One class a family."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Discriminator, Field, PositiveInt, Tag, model_validator
 
 from scaling.config.base import Frozen
 
 DType = Literal["float32", "bfloat16"]
 LayerKind = Literal["dense", "banded"]
+Remat = Literal["none", "dots", "full"]
+Activation = Literal["gelu_tanh", "gelu", "relu", "silu"]
 
 
-class DecoderConfig(Frozen):
-    """A decoder-only Transformer: GPT-1 (post-norm), GPT-2 and GPT-3 (pre-norm) and what lies between.
+class Mixture(Frozen):
+    """A mixture of experts in place of feed-forward layers (Switch: Fedus et al. 2021, arXiv:2101.03961).
+
+    Every `every`-th layer of a stack is a mixture. A token goes to `top_k` of `experts`, each of which takes
+    at most `capacity_factor` times its even share of the tokens.
+    """
+
+    experts: int = Field(ge=2)
+    top_k: Literal[1, 2] = 1
+    every: PositiveInt = 2
+    capacity_factor: float = Field(default=1.25, gt=0)
+
+
+class TransformerConfig(Frozen):
+    """What the three Transformer families share.
 
     `d_head` and `d_ff` follow from the width (d_model / n_heads and 4 d_model) where they are not given.
-    `layer_pattern` repeats over depth: GPT-3 alternates `dense` with `banded`, in which a token sees the
-    `band_width` positions that end at its own (Child et al. 2019; Brown et al. 2020, section 2.1).
+    `gated` multiplies the activation with a second projection (GEGLU, SwiGLU: Shazeer 2020).
     """
 
     name: str = "custom"
-    family: Literal["decoder"] = "decoder"
 
     vocab_size: int = Field(ge=2)
     max_length: PositiveInt
@@ -29,12 +42,13 @@ class DecoderConfig(Frozen):
     d_head: PositiveInt
     d_ff: PositiveInt
     norm: Literal["pre", "post"] = "pre"
+    norm_kind: Literal["layer", "rms"] = "layer"
     norm_epsilon: float = Field(default=1e-5, gt=0)
-    activation: Literal["gelu_tanh", "gelu", "relu"] = "gelu_tanh"
+    activation: Activation = "gelu_tanh"
+    gated: bool = False
     bias: bool = True
     tie_embeddings: bool = True
-    layer_pattern: tuple[LayerKind, ...] = Field(default=("dense",), min_length=1)
-    band_width: PositiveInt | None = None
+    mixture: Mixture | None = None
     dropout: float = Field(default=0.0, ge=0, lt=1)
 
     init_std: float = Field(default=0.02, gt=0)
@@ -43,7 +57,7 @@ class DecoderConfig(Frozen):
 
     param_dtype: DType = "float32"
     compute_dtype: DType = "float32"
-    remat: Literal["none", "dots", "full"] = "none"
+    remat: Remat = "none"
     scan_layers: bool = False
 
     @model_validator(mode="before")
@@ -70,6 +84,29 @@ class DecoderConfig(Frozen):
         return data
 
     @model_validator(mode="after")
+    def _whole_groups(self) -> "TransformerConfig":
+        if self.mixture is not None and self.n_layers % self.mixture.every:
+            raise ValueError(
+                f"n_layers={self.n_layers} does not divide by mixture.every={self.mixture.every}"
+            )
+        return self
+
+
+class DecoderConfig(TransformerConfig):
+    """A decoder-only Transformer: GPT-1 (post-norm), GPT-2 and GPT-3 (pre-norm), LLaMA shapes.
+
+    `layer_pattern` repeats over depth: GPT-3 alternates `dense` with `banded`, in which a token sees the
+    `band_width` positions that end at its own (Child et al. 2019; Brown et al. 2020, section 2.1).
+    `n_kv_heads` below `n_heads` shares keys and values between heads (Ainslie et al. 2023).
+    """
+
+    family: Literal["decoder"] = "decoder"
+    positions: Literal["learned", "rotary", "none"] = "learned"
+    n_kv_heads: PositiveInt | None = None  # null is one for every head
+    layer_pattern: tuple[LayerKind, ...] = Field(default=("dense",), min_length=1)
+    band_width: PositiveInt | None = None
+
+    @model_validator(mode="after")
     def _check(self) -> "DecoderConfig":
         if self.n_layers % len(self.layer_pattern):
             raise ValueError(
@@ -78,7 +115,97 @@ class DecoderConfig(Frozen):
             )
         if "banded" in self.layer_pattern and self.band_width is None:
             raise ValueError("layer_pattern has banded layers: give band_width (positions a token sees)")
+        if self.n_kv_heads is not None and self.n_heads % self.n_kv_heads:
+            raise ValueError(f"n_heads={self.n_heads} does not divide by n_kv_heads={self.n_kv_heads}")
         return self
 
 
-ModelConfig = DecoderConfig
+class EncoderConfig(TransformerConfig):
+    """An encoder: BERT (Devlin et al. 2018), RoBERTa (Liu et al. 2019), ALBERT (Lan et al. 2020).
+
+    `embedding_size` below the width factorises the embedding, `share_layers` uses one layer's parameters at
+    every depth (both ALBERT). `pooler` is the projection of the first position, `sentence_head` the two-way
+    classifier upon it, `mlm_head` the transform before the vocabulary. `head_positions` is the share of
+    positions at which the vocabulary head is computed: 1 computes all, BERT gathers the masked 15%.
+    """
+
+    family: Literal["encoder"] = "encoder"
+    norm: Literal["pre", "post"] = "post"
+    positions: Literal["learned"] = "learned"
+    token_types: int = Field(default=2, ge=0)
+    embedding_size: PositiveInt | None = None  # null is the width
+    share_layers: bool = False
+    pooler: bool = True
+    sentence_head: bool = True
+    mlm_head: bool = True
+    head_positions: float = Field(default=1.0, gt=0, le=1)
+
+    @model_validator(mode="after")
+    def _check(self) -> "EncoderConfig":
+        if self.sentence_head and not self.pooler:
+            raise ValueError("sentence_head reads the pooler's output: give pooler=true")
+        if self.mixture is not None:
+            raise ValueError("mixture: encoders have no mixture of experts")
+        return self
+
+
+class EncoderDecoderConfig(TransformerConfig):
+    """An encoder-decoder Transformer: that of 2017 (Vaswani et al.) and T5 (Raffel et al. 2019).
+
+    `n_layers` counts the encoder's layers; the decoder has as many unless `n_decoder_layers` says otherwise.
+    Both sides share one token embedding. With `relative` positions each side has one table of biases, of
+    `relative_buckets` by heads, which all of its layers use.
+    """
+
+    family: Literal["encoder_decoder"] = "encoder_decoder"
+    n_decoder_layers: PositiveInt | None = None
+    positions: Literal["relative", "sinusoidal"] = "relative"
+    relative_buckets: PositiveInt = 32
+    relative_max_distance: PositiveInt = 128
+    scale_attention: bool = True  # T5 folds 1 / sqrt(d_head) into the initialisation
+
+    @property
+    def decoder_layers(self) -> int:
+        """Layers of the decoder."""
+        return self.n_decoder_layers or self.n_layers
+
+    @model_validator(mode="after")
+    def _check(self) -> "EncoderDecoderConfig":
+        if self.mixture is not None and self.decoder_layers % self.mixture.every:
+            raise ValueError(
+                f"n_decoder_layers={self.decoder_layers} does not divide by "
+                f"mixture.every={self.mixture.every}"
+            )
+        return self
+
+
+class LSTMConfig(Frozen):
+    """A stacked LSTM language model (Zaremba et al. 2014, arXiv:1409.2329)."""
+
+    name: str = "custom"
+    family: Literal["lstm"] = "lstm"
+    vocab_size: int = Field(ge=2)
+    max_length: PositiveInt
+    n_layers: PositiveInt
+    d_model: PositiveInt  # width of the embedding and of every hidden state
+    tie_embeddings: bool = False
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    init_std: float = Field(default=0.05, gt=0)
+    param_dtype: DType = "float32"
+    compute_dtype: DType = "float32"
+
+
+def _family(value: Any) -> str:
+    """A config without a family is a decoder."""
+    if isinstance(value, dict):
+        return str(value.get("family", "decoder"))
+    return str(getattr(value, "family", "decoder"))
+
+
+ModelConfig = Annotated[
+    Annotated[DecoderConfig, Tag("decoder")]
+    | Annotated[EncoderConfig, Tag("encoder")]
+    | Annotated[EncoderDecoderConfig, Tag("encoder_decoder")]
+    | Annotated[LSTMConfig, Tag("lstm")],
+    Discriminator(_family),
+]

@@ -14,11 +14,14 @@ Status = Literal["running", "finished", "interrupted", "failed"]
 class ParameterCounts(Frozen):
     """Parameters of a model, counted three ways and by component.
 
+    `active` is what one token uses: less than the total only where there is a mixture of experts.
+
     `non_embedding_with_head` adds the output head's vocabulary-by-width matrix once, whether or not it is
     tied to the embedding: it is what a token multiplies with in the forward pass.
     """
 
     total: int
+    active: int | None = None
     embedding: int
     non_embedding: int
     non_embedding_with_head: int

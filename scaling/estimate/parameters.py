@@ -1,28 +1,35 @@
 """Parameters of a model, counted by component from its config alone."""
 
-from scaling.config.model import DecoderConfig
+from scaling.config.model import EncoderConfig, ModelConfig
 from scaling.config.record import ParameterCounts
+from scaling.estimate.tensors import tensors
+
+_EMBEDDINGS = {"token_embedding", "position_embedding", "type_embedding"}
 
 
-def count_parameters(model: DecoderConfig) -> ParameterCounts:
+def head_size(model: ModelConfig) -> int:
+    """Numbers in the matrix that gives logits, tied or not; 0 for an encoder that has none."""
+    if isinstance(model, EncoderConfig):
+        width = model.embedding_size or model.d_model
+        return model.vocab_size * width if model.mlm_head else 0
+    return model.vocab_size * model.d_model
+
+
+def count_parameters(model: ModelConfig) -> ParameterCounts:
     """Parameters by component; their sum is the total, and equals `jax.eval_shape` of the module."""
-    d, heads, ff, n = model.d_model, model.n_heads * model.d_head, model.d_ff, model.n_layers
-    norm = d * (2 if model.bias else 1)
-    components = {
-        "token_embedding": model.vocab_size * d,
-        "position_embedding": model.max_length * d,
-        "attention": n * (4 * d * heads + (3 * heads + d if model.bias else 0)),
-        "feed_forward": n * (2 * d * ff + (ff + d if model.bias else 0)),
-        "norms": n * 2 * norm + (norm if model.norm == "pre" else 0),
-        "head": 0 if model.tie_embeddings else model.vocab_size * d,
-    }
+    components: dict[str, int] = {}
+    inactive = 0.0
+    for tensor in tensors(model):
+        components[tensor.component] = components.get(tensor.component, 0) + tensor.size
+        inactive += (1.0 - tensor.used) * tensor.size
     total = sum(components.values())
-    embedding = components["token_embedding"] + components["position_embedding"]
-    non_embedding = total - embedding - components["head"]
+    embedding = sum(size for name, size in components.items() if name in _EMBEDDINGS)
+    non_embedding = total - embedding - components.get("head", 0)
     return ParameterCounts(
         total=total,
+        active=total - round(inactive),
         embedding=embedding,
         non_embedding=non_embedding,
-        non_embedding_with_head=non_embedding + model.vocab_size * d,
+        non_embedding_with_head=non_embedding + head_size(model),
         by_component=components,
     )

@@ -1,4 +1,4 @@
-"""Causal self-attention without a cache, over whole sequences: a readable reference and a faster twin.
+"""Causal self-attention without a cache, over whole sequences: a readable reference and faster twins.
 
 `full` forms the whole (L, M) score matrix. `blocks` walks over blocks of rows and forms only the part of
 each that the mask can leave, which halves the work of a long causal sequence and drops what lies left of a
@@ -18,13 +18,14 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-Implementation = Literal["full", "blocks"]
+from scaling.config.tiling import Bounds, attention_blocks
+from scaling.models import splash
+from scaling.models.axes import placement
+
+Implementation = Literal["full", "blocks", "splash"]
 
 # Finite, so that a row whose every visible score is masked gives a uniform row and no NaN.
 _MASKED = -1e30
-# Narrower blocks skip more of the masked half, and pay for it in smaller matrix products and a longer graph.
-_SMALLEST_BLOCK = 128
-_MOST_BLOCKS = 8
 
 
 def causal_attention(
@@ -36,7 +37,7 @@ def causal_attention(
     band: int | None = None,
     scale: float | None = None,
     block: int | None = None,
-    implementation: Implementation = "blocks",
+    implementation: Implementation | None = None,
     dropout_rate: float = 0.0,
     key: Array | None = None,
 ) -> Array:
@@ -52,7 +53,9 @@ def causal_attention(
             GPT-3 (Brown et al. 2020, section 2.1; Child et al. 2019, arXiv:1904.10509). None sees all.
         scale: what scores are multiplied by; E ** -0.5 where None.
         block: rows in a block of `blocks`; None chooses. It need not divide L.
-        implementation: `full` or `blocks`; they agree to rounding. Dropout always takes `full`.
+        implementation: `full`, `blocks` or, on TPU alone, `splash`; they agree to rounding. None takes the
+            kernel of the platform that the step is traced for, where the shapes suit it, and else `blocks`.
+            Dropout always takes `full`.
         dropout_rate: share of the probabilities dropped.
         key: PRNG key, needed where `dropout_rate` is above 0.
 
@@ -73,10 +76,17 @@ def causal_attention(
         raise ValueError(f"band and block must be at least 1, got {band} and {block}")
     if dropout_rate > 0.0 and key is None:
         raise ValueError("attention dropout needs a key")
-    if implementation not in ("full", "blocks"):
-        raise ValueError(f"implementation is 'full' or 'blocks', got {implementation!r}")
-
     scale = E**-0.5 if scale is None else scale
+    placed = placement()
+    if implementation is None:
+        kernel = placed is not None and splash.runs_on(placed) and splash.fits(L, H, K)
+        implementation = "splash" if kernel else "blocks"
+    if implementation not in ("full", "blocks", "splash"):
+        raise ValueError(f"implementation is 'full', 'blocks' or 'splash', got {implementation!r}")
+    if implementation == "splash" and dropout_rate == 0.0:
+        if placed is None:
+            raise ValueError("splash attention needs to know the mesh it runs on")
+        return splash.splash_attention(q_BLHE, k_BMKE, v_BMKE, segment_ids_BL, band, scale, placed)
     # G query heads share a key head. Batch dimensions lead, as every back end's batched product wants them.
     q_BKGLE = q_BLHE.reshape(B, L, K, H // K, E).transpose(0, 2, 3, 1, 4)
     k_BKME = k_BMKE.transpose(0, 2, 1, 3)
@@ -84,7 +94,7 @@ def causal_attention(
     if implementation == "full" or dropout_rate > 0.0:
         out_BKGLE = _full(q_BKGLE, k_BKME, v_BKME, segment_ids_BL, band, scale, dropout_rate, key)
     else:
-        bounds = _bounds(L, block)
+        bounds = attention_blocks(L, block)
         out_BKGLE = _blocks(bounds, band, scale, q_BKGLE, k_BKME, v_BKME, segment_ids_BL)
     return out_BKGLE.transpose(0, 3, 1, 2, 4).reshape(B, L, H, E)
 
@@ -126,16 +136,6 @@ def _full(
 
 def _product(equation: str, a: Array, b: Array) -> Array:
     return jnp.einsum(equation, a, b, preferred_element_type=jnp.float32)
-
-
-Bounds = tuple[tuple[int, int], ...]
-
-
-def _bounds(L: int, block: int | None) -> Bounds:
-    """Cuts of the length into blocks; the last one takes the remainder."""
-    if block is None:
-        block = max(_SMALLEST_BLOCK, -(-L // _MOST_BLOCKS))
-    return tuple((start, min(start + block, L)) for start in range(0, L, block))
 
 
 def _turned(a_BKME: Array) -> Array:

@@ -1,19 +1,35 @@
 """Logical axis names: on parameters where they are created, on activations where they matter.
 
-Models name what an axis is ("embed", "heads", "batch"); `scaling.parallel` says on which mesh axis it lies.
+Models name what an axis is ("embed", "heads", "batch"); `scaling.parallel` says on which mesh axis it lies,
+and while a step is traced tells the models on what it will run (`Placement`).
 """
 
+import dataclasses
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
 import jax
 from flax import nnx
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 Axes = tuple[str | None, ...]
-Constrain = Callable[[jax.Array, Axes], jax.Array]
 
-_CONSTRAIN: ContextVar[Constrain | None] = ContextVar("constrain", default=None)
+
+@dataclasses.dataclass(frozen=True)
+class Placement:
+    """What a step is being traced for: a mesh, and how logical axes are split over it."""
+
+    mesh: Mesh
+    partition: Callable[[Axes, tuple[int, ...]], PartitionSpec]
+
+    @property
+    def platform(self) -> str:
+        """cpu, tpu or gpu (also of devices that are not there)."""
+        return self.mesh.devices.flat[0].platform
+
+
+_PLACEMENT: ContextVar[Placement | None] = ContextVar("placement", default=None)
 
 
 def param(value: jax.Array, *axes: str | None) -> nnx.Param:
@@ -27,17 +43,30 @@ def param(value: jax.Array, *axes: str | None) -> nnx.Param:
     return nnx.Param(value, axes=axes)
 
 
+def placement() -> Placement | None:
+    """What the step that is being traced will run on; None where nobody said."""
+    return _PLACEMENT.get()
+
+
+def platform() -> str:
+    """The platform that the step being traced will run on; the default back end where nobody said."""
+    placed = _PLACEMENT.get()
+    return jax.default_backend() if placed is None else placed.platform
+
+
 def constrain(x: jax.Array, *axes: str | None) -> jax.Array:
-    """Ask for `x` to be laid out by its logical axes; does nothing outside `constraining`."""
-    apply = _CONSTRAIN.get()
-    return x if apply is None else apply(x, axes)
+    """Ask for `x` to be laid out by its logical axes; does nothing on one device."""
+    placed = _PLACEMENT.get()
+    if placed is None or placed.mesh.size == 1:
+        return x
+    return jax.lax.with_sharding_constraint(x, NamedSharding(placed.mesh, placed.partition(axes, x.shape)))
 
 
 @contextmanager
-def constraining(apply: Constrain) -> Iterator[None]:
-    """While tracing inside, `constrain` calls `apply(x, logical axes)`."""
-    token = _CONSTRAIN.set(apply)
+def placed_on(where: Placement) -> Iterator[None]:
+    """While tracing inside, `constrain` and the choice of kernels follow `where`."""
+    token = _PLACEMENT.set(where)
     try:
         yield
     finally:
-        _CONSTRAIN.reset(token)
+        _PLACEMENT.reset(token)

@@ -8,17 +8,19 @@ Hsu et al. 2024, arXiv:2410.10989, section 3.2). The target's logit is picked by
 neither direction has a gather or a scatter, and a sharded vocabulary needs no more than a sum over shards.
 """
 
+import dataclasses
+import math
+from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.sharding import Mesh, PartitionSpec
 
-# Logits formed at once where no chunk is given: 2**25 fp32 numbers are 128 MiB, over all devices together.
-_LOGITS_AT_ONCE = 2**25
-# Fewer positions than this a chunk, and the loop costs more than the memory it saves.
-_FEWEST_POSITIONS = 64
+from scaling.config.tiling import logits_chunk
+from scaling.models.axes import placement
 
 
 def cross_entropy(
@@ -49,8 +51,11 @@ def cross_entropy(
     """
     weights_BL = jnp.ones(targets_BL.shape, jnp.float32) if weights_BL is None else weights_BL
     weights_BL = weights_BL.astype(jnp.float32)
-    chunk = _chunk_length(targets_BL.shape, head_VD.shape[0], chunk)
-    total, nll_sum, z_sum = _loss(z_loss, chunk, x_BLD, head_VD, targets_BL, weights_BL)
+    shards = _shards(x_BLD)
+    B, L = targets_BL.shape
+    rows = B if shards is None else B // shards.ways
+    chunk = logits_chunk(rows, L, head_VD.shape[0], chunk)
+    total, nll_sum, z_sum = _loss(z_loss, chunk, shards, x_BLD, head_VD, targets_BL, weights_BL)
     aux = {"nll_sum": nll_sum, "z_sum": z_sum, "weight_sum": weights_BL.sum()}
     return total, jax.tree.map(jax.lax.stop_gradient, aux)
 
@@ -59,7 +64,7 @@ def token_log_probabilities(
     x_BLD: Array, head_VD: Array, targets_BL: Array, *, chunk: int | None = None
 ) -> Array:
     """logp_BL: the fp32 log-probability of each target, in nats; arguments as of `cross_entropy`."""
-    chunk = _chunk_length(targets_BL.shape, head_VD.shape[0], chunk)
+    chunk = logits_chunk(targets_BL.shape[0], targets_BL.shape[1], head_VD.shape[0], chunk)
 
     @jax.checkpoint
     def of_chunk(pieces: tuple[Array, Array]) -> Array:
@@ -71,16 +76,6 @@ def token_log_probabilities(
         return of_chunk((x_BLD, targets_BL))
     logp_CBl = jax.lax.map(of_chunk, (_split(x_BLD, chunk), _split(targets_BL, chunk)))
     return _join(logp_CBl, L)
-
-
-def _chunk_length(shape: tuple[int, ...], V: int, chunk: int | None) -> int:
-    B, L = shape
-    if chunk is None:
-        chunk = max(_FEWEST_POSITIONS, _LOGITS_AT_ONCE // (B * V))
-        chunk = -(-L // -(-L // chunk))  # as many chunks, of even length
-    if chunk < 1:
-        raise ValueError(f"chunk must be at least 1 position, got {chunk}")
-    return min(chunk, L)
 
 
 def _split(a_BL: Array, chunk: int) -> Array:
@@ -139,9 +134,76 @@ def _chunk_sums(
     return sums, log_z_BL, token_BL
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+@dataclasses.dataclass(frozen=True)
+class _Shards:
+    """How the rows and the width of this loss are split over a mesh.
+
+    Left to the compiler, every chunk would gather the head and reduce its gradient over the devices. Under
+    `jax.shard_map` each device gathers the head once, adds up the gradient of its own rows over all chunks,
+    and reduces it once.
+    """
+
+    mesh: Mesh
+    rows: tuple[str, ...]  # mesh axes that split the batch
+    width: tuple[str, ...]  # those among them that split the head's width
+
+    @property
+    def ways(self) -> int:
+        """Into how many parts the batch is split."""
+        return math.prod(self.mesh.shape[axis] for axis in self.rows)
+
+    def map(self, function: Callable[..., Any], *arrays: Array) -> Any:
+        """`function(x, head, targets, weights)` on each device's rows."""
+        rows: Any = PartitionSpec(self.rows)
+        whole: Any = PartitionSpec()
+        width: Any = PartitionSpec(self.width or None)
+        gradients = _Gradients(rows, width, rows)
+        sums = _Sums(whole, whole, whole)
+        return jax.shard_map(
+            function,
+            mesh=self.mesh,
+            in_specs=(rows, whole, rows, rows),
+            out_specs=(sums, gradients),
+            axis_names=set(self.rows),
+            check_vma=False,
+        )(*arrays)
+
+    def reduce(self, sums: _Sums, gradients: _Gradients) -> tuple[_Sums, _Gradients]:
+        """Add up over devices what each found for its own rows."""
+        sums = jax.tree.map(lambda a: jax.lax.psum(a, self.rows), sums)
+        head = gradients.head
+        rest = tuple(axis for axis in self.rows if axis not in self.width)
+        for axis in self.width:
+            head = jax.lax.psum_scatter(head, axis, scatter_dimension=0, tiled=True)
+        head = jax.lax.psum(head, rest) if rest else head
+        return sums, gradients._replace(head=head)
+
+
+def _shards(x_BLD: Array) -> _Shards | None:
+    """The split of a loss over the mesh that the step is traced for; None where the rows are whole."""
+    placed = placement()
+    if placed is None or placed.mesh.size == 1:
+        return None
+
+    def axes(name: str, size: int) -> tuple[str, ...]:
+        spec = placed.partition((name,), (size,))
+        entry = spec[0] if len(spec) else None
+        named = (entry,) if isinstance(entry, str) else tuple(entry or ())
+        return tuple(axis for axis in named if placed.mesh.shape[axis] > 1)
+
+    rows, width = axes("batch", x_BLD.shape[0]), axes("embed", x_BLD.shape[2])
+    return _Shards(placed.mesh, rows, tuple(axis for axis in width if axis in rows)) if rows else None
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
 def _loss(
-    z_loss: float, chunk: int, x_BLD: Array, head_VD: Array, targets_BL: Array, weights_BL: Array
+    z_loss: float,
+    chunk: int,
+    shards: _Shards | None,
+    x_BLD: Array,
+    head_VD: Array,
+    targets_BL: Array,
+    weights_BL: Array,
 ) -> _Sums:
     def of_chunk(x: Array, targets: Array, weights: Array) -> _Sums:
         return _chunk_sums(z_loss, _logits(x, head_VD), targets, weights)[0]
@@ -171,14 +233,32 @@ def _chunk_gradients(
 
 
 def _loss_forward(
-    z_loss: float, chunk: int, x_BLD: Array, head_VD: Array, targets_BL: Array, weights_BL: Array
+    z_loss: float,
+    chunk: int,
+    shards: _Shards | None,
+    x_BLD: Array,
+    head_VD: Array,
+    targets_BL: Array,
+    weights_BL: Array,
 ) -> tuple[_Sums, tuple[_Gradients, Array]]:
-    L = targets_BL.shape[1]
+    local = partial(_sums_and_gradients, z_loss, chunk)
+    if shards is None:
+        sums, gradients = local(x_BLD, head_VD, targets_BL, weights_BL)
+    else:
+        sums, gradients = shards.map(
+            lambda *arrays: shards.reduce(*local(*arrays)), x_BLD, head_VD, targets_BL, weights_BL
+        )
     # An empty array carries the head's type to the backward pass without keeping the head.
-    head_type = jnp.zeros((0,), head_VD.dtype)
+    return sums, (gradients, jnp.zeros((0,), head_VD.dtype))
+
+
+def _sums_and_gradients(
+    z_loss: float, chunk: int, x_BLD: Array, head_VD: Array, targets_BL: Array, weights_BL: Array
+) -> tuple[_Sums, _Gradients]:
+    """Of these rows, a chunk of positions at a time."""
+    L = targets_BL.shape[1]
     if chunk >= L:
-        sums, gradients = _chunk_gradients(z_loss, x_BLD, head_VD, targets_BL, weights_BL)
-        return sums, (gradients, head_type)
+        return _chunk_gradients(z_loss, x_BLD, head_VD, targets_BL, weights_BL)
 
     def step(
         carry: tuple[_Sums, Array], piece: tuple[Array, ...]
@@ -193,11 +273,15 @@ def _loss_forward(
     pieces = tuple(_split(a, chunk) for a in (x_BLD, targets_BL, weights_BL))
     start = (_Sums(zero, zero, zero), jnp.zeros(head_VD.T.shape, jnp.float32))
     (sums, dhead_DV), (dx_CBlD, dweights_CBl) = jax.lax.scan(step, start, pieces)
-    return sums, (_Gradients(_join(dx_CBlD, L), dhead_DV, _join(dweights_CBl, L)), head_type)
+    return sums, _Gradients(_join(dx_CBlD, L), dhead_DV, _join(dweights_CBl, L))
 
 
 def _loss_backward(
-    z_loss: float, chunk: int, saved: tuple[_Gradients, Array], cotangents: _Sums
+    z_loss: float,
+    chunk: int,
+    shards: _Shards | None,
+    saved: tuple[_Gradients, Array],
+    cotangents: _Sums,
 ) -> tuple[Array, Array, None, Array]:
     gradients, head_type = saved
     d = cotangents.total  # the other two sums have stop_gradient on them

@@ -11,11 +11,12 @@ from flax import nnx
 from scaling.config.model import DecoderConfig
 from scaling.models.attention import causal_attention
 from scaling.models.axes import constrain, param
+from scaling.models.dense import LINEAR
 from scaling.models.layers import Attend, Attention, FeedForward, LayerNorm, dropout, normal
 
 # What a rematerialised layer keeps from the forward pass; the rest is computed again in the backward pass.
 REMAT_POLICIES: dict[str, Callable[..., bool]] = {
-    "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+    "dots": jax.checkpoint_policies.save_only_these_names(LINEAR),
     "full": jax.checkpoint_policies.nothing_saveable,
 }
 
@@ -100,18 +101,23 @@ class Decoder(nnx.Module):
             x_BLD = dropout(x_BLD, config.dropout, embedding_key)
             keys = jax.random.split(layers_key, config.n_layers)
 
-        def run(kind: str, layer: Layer, x_BLD: jax.Array, key: jax.Array | None) -> jax.Array:
-            attention_key = residual_key = None
-            if key is not None:
-                attention_key, residual_key = jax.random.split(key)
-            attend = partial(
+        def attend_as(kind: str, key: jax.Array | None) -> Attend:
+            return partial(
                 causal_attention,
                 segment_ids_BL=segment_ids_BL,
                 band=config.band_width if kind == "banded" else None,
                 dropout_rate=config.dropout if key is not None else 0.0,
-                key=attention_key,
+                key=key,
             )
-            return layer(x_BLD, attend, residual_key)
+
+        def run(kind: str | jax.Array, layer: Layer, x_BLD: jax.Array, key: jax.Array | None) -> jax.Array:
+            attention_key = residual_key = None
+            if key is not None:
+                attention_key, residual_key = jax.random.split(key)
+            if isinstance(kind, str):
+                return layer(x_BLD, attend_as(kind, attention_key), residual_key)
+            branches = [attend_as(name, attention_key) for name in layer_kinds(config)]
+            return layer(x_BLD, lambda q, k, v: jax.lax.switch(kind, branches, q, k, v), residual_key)
 
         return self.finish(run_layers(config, run, self.layers, x_BLD, keys))
 
@@ -138,40 +144,49 @@ def unstack(tree: Any, count: int) -> list[Any]:
     ]
 
 
+def layer_kinds(config: DecoderConfig) -> list[str]:
+    """The kinds of layers there are, in the order in which `run_layers` numbers them."""
+    return sorted(set(config.layer_pattern))
+
+
 def run_layers(
     config: DecoderConfig,
-    run: Callable[[str, Layer, jax.Array, jax.Array | None], jax.Array],
+    run: Callable[[str | jax.Array, Layer, jax.Array, jax.Array | None], jax.Array],
     layers: Layer,
     x_BLD: jax.Array,
     keys: jax.Array | None,
 ) -> jax.Array:
-    """All layers in order, scanned over the repeating pattern or unrolled, rematerialised as configured.
+    """All layers in order, scanned or unrolled, rematerialised as configured.
 
-    Scanned and unrolled compute the same numbers from the same stacked weights.
+    Scanned and unrolled compute the same numbers from the same stacked weights. A scan runs one layer's code
+    for every depth: where kinds of layers alternate, `run` gets the number of the kind and branches on it in
+    the attention alone, so that the program holds the rest of a layer once.
     """
 
-    def step(kind: str) -> Callable[[Layer, jax.Array, jax.Array | None], jax.Array]:
-        function = partial(run, kind)
-        if config.remat == "none":
-            return function
-        # Inside a scan nothing can be merged with the forward pass, so the barrier that prevents it is waste.
-        return jax.checkpoint(
-            function, policy=REMAT_POLICIES[config.remat], prevent_cse=not config.scan_layers
-        )
+    def step(
+        kind: str | jax.Array | None, layer: Layer, x_BLD: jax.Array, key: jax.Array | None
+    ) -> jax.Array:
+        return run(kinds[0] if kind is None else kind, layer, x_BLD, key)
 
-    pattern = config.layer_pattern
+    kinds, pattern = layer_kinds(config), config.layer_pattern
     if not config.scan_layers:
         for i, layer in enumerate(unstack(layers, config.n_layers)):
-            x_BLD = step(pattern[i % len(pattern)])(layer, x_BLD, None if keys is None else keys[i])
+            one = _rematerialised(config, partial(step, pattern[i % len(pattern)]))
+            x_BLD = one(layer, x_BLD, None if keys is None else keys[i])
         return x_BLD
 
-    repeats = config.n_layers // len(pattern)
-    grouped = jax.tree.map(lambda leaf: leaf.reshape(repeats, len(pattern), *leaf.shape[1:]), (layers, keys))
+    body = _rematerialised(config, step)
+    numbers = None
+    if len(kinds) > 1:
+        repeats = config.n_layers // len(pattern)
+        numbers = jnp.array([kinds.index(kind) for kind in pattern] * repeats, jnp.int32)
+    return jax.lax.scan(
+        lambda x_BLD, each: (body(each[0], each[1], x_BLD, each[2]), None), x_BLD, (numbers, layers, keys)
+    )[0]
 
-    def body(x_BLD: jax.Array, group: tuple[Layer, jax.Array | None]) -> tuple[jax.Array, None]:
-        group_layers, group_keys = group
-        for i, (kind, layer) in enumerate(zip(pattern, unstack(group_layers, len(pattern)), strict=True)):
-            x_BLD = step(kind)(layer, x_BLD, None if group_keys is None else group_keys[i])
-        return x_BLD, None
 
-    return jax.lax.scan(body, x_BLD, grouped)[0]
+def _rematerialised(config: DecoderConfig, function: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
+    if config.remat == "none":
+        return function
+    # Inside a scan nothing can be merged with the forward pass, so the barrier that prevents it is waste.
+    return jax.checkpoint(function, policy=REMAT_POLICIES[config.remat], prevent_cse=not config.scan_layers)

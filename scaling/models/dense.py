@@ -2,12 +2,17 @@
 
 The weight gradient sums over tokens, x^T dy, and so one of its operands must be turned round. Autodiff and
 XLA's CPU back end between them turn whichever comes first, often the wider one, and copy it to do so. Here
-the narrower one is turned, which is up to twice as fast for that product; elsewhere it makes no difference.
+the narrower one is turned on a CPU, which is up to twice as fast for that product; accelerators turn neither.
 """
 
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.ad_checkpoint import checkpoint_name
+
+from scaling.models.axes import platform
+
+LINEAR = "linear"  # the name under which rematerialisation policies may keep the result
 
 
 def linear(x: Array, kernel_KN: Array, bias_N: Array | None = None) -> Array:
@@ -21,11 +26,14 @@ def linear(x: Array, kernel_KN: Array, bias_N: Array | None = None) -> Array:
     Returns:
         (..., N) in the compute type; products accumulate in fp32.
     """
-    return _linear(x, kernel_KN) if bias_N is None else _linear_with_bias(x, kernel_KN, bias_N)
+    y = _linear(x, kernel_KN) if bias_N is None else _linear_with_bias(x, kernel_KN, bias_N)
+    return checkpoint_name(y, LINEAR)
 
 
 def _product(a: Array, b: Array, a_axes: tuple[int, ...], b_axes: tuple[int, ...], like: Array) -> Array:
-    y = jax.lax.dot_general(a, b, ((a_axes, b_axes), ((), ())), preferred_element_type=jnp.float32)
+    # Accelerators accumulate in fp32 and write the compute type at once; a CPU must be asked to.
+    wide = jnp.float32 if platform() == "cpu" else like.dtype
+    y = jax.lax.dot_general(a, b, ((a_axes, b_axes), ((), ())), preferred_element_type=wide)
     return y.astype(like.dtype)
 
 
@@ -43,7 +51,7 @@ def _backward(saved: tuple[Array, Array], dy: Array) -> tuple[Array, Array]:
     K, N = kernel_KN.shape
     dx = _product(dy, kernel_KN, (dy.ndim - 1,), (1,), x)
     tokens = tuple(range(x.ndim - 1))
-    if K <= N:
+    if K <= N or platform() != "cpu":
         return dx, _product(x, dy, tokens, tokens, kernel_KN)
     # Without the barrier the compiler undoes the choice, to save turning the small result back.
     return dx, jax.lax.optimization_barrier(_product(dy, x, tokens, tokens, kernel_KN)).T

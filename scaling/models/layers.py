@@ -1,6 +1,5 @@
 """The parts of a Transformer layer: norm, attention projections, feed-forward, dropout."""
 
-from collections.abc import Callable
 from typing import Protocol
 
 import jax
@@ -10,12 +9,7 @@ from flax import nnx
 from scaling.config.model import DecoderConfig
 from scaling.models.axes import constrain, param
 from scaling.models.dense import linear
-
-ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
-    "gelu_tanh": lambda x: jax.nn.gelu(x, approximate=True),
-    "gelu": lambda x: jax.nn.gelu(x, approximate=False),
-    "relu": jax.nn.relu,
-}
+from scaling.models.pointwise import ACTIVATIONS, layer_norm
 
 
 class Attend(Protocol):
@@ -53,13 +47,7 @@ class LayerNorm(nnx.Module):
 
     def __call__(self, x_BLD: jax.Array) -> jax.Array:
         """Normalise; the result has the type of `x_BLD`."""
-        x = x_BLD.astype(jnp.float32)
-        centred = x - jnp.mean(x, axis=-1, keepdims=True)
-        variance = jnp.mean(jnp.square(centred), axis=-1, keepdims=True)
-        y = centred * jax.lax.rsqrt(variance + self.epsilon) * self.scale[...].astype(jnp.float32)
-        if self.bias is not None:
-            y = y + self.bias[...].astype(jnp.float32)
-        return y.astype(x_BLD.dtype)
+        return layer_norm(self.epsilon)(x_BLD, self.scale[...], None if self.bias is None else self.bias[...])
 
 
 class Attention(nnx.Module):
@@ -87,17 +75,15 @@ class Attention(nnx.Module):
 
         B, L, D = x_BLD.shape
         H, E = self.query.shape[1:]
-
-        def heads(weight: nnx.Param, bias: nnx.Param | None) -> jax.Array:
-            kernel = cast(weight, x_BLD).reshape(D, H * E)
-            y_BLHE = linear(x_BLD, kernel, None if bias is None else cast(bias, x_BLD).reshape(H * E))
-            return constrain(y_BLHE.reshape(B, L, H, E), "batch", "length", "heads", "head")
-
-        mixed_BLHE = attend(
-            heads(self.query, self.query_bias),
-            heads(self.key, self.key_bias),
-            heads(self.value, self.value_bias),
-        )
+        # One product for the three projections, heads outermost: tensor parallelism splits those.
+        kernel_DH3E = jnp.stack([cast(w, x_BLD) for w in (self.query, self.key, self.value)], axis=2)
+        bias = None
+        if self.query_bias is not None and self.key_bias is not None and self.value_bias is not None:
+            biases = (self.query_bias, self.key_bias, self.value_bias)
+            bias = jnp.stack([cast(b, x_BLD) for b in biases], axis=1).reshape(H * 3 * E)
+        y_BLH3E = linear(x_BLD, kernel_DH3E.reshape(D, H * 3 * E), bias).reshape(B, L, H, 3, E)
+        y_BLH3E = constrain(y_BLH3E, "batch", "length", "heads", None, "head")
+        mixed_BLHE = attend(y_BLH3E[:, :, :, 0], y_BLH3E[:, :, :, 1], y_BLH3E[:, :, :, 2])
         out_bias = None if self.out_bias is None else cast(self.out_bias, x_BLD)
         return linear(mixed_BLHE.reshape(B, L, H * E), cast(self.out, x_BLD).reshape(H * E, D), out_bias)
 

@@ -1,71 +1,33 @@
-"""From logical axis names to mesh axes: one frozen table, and the shardings that follow from it."""
+"""The shardings that follow from the rules: of parameters, optimizer state, batches and activations."""
 
-import dataclasses
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from typing import Any
 
 import jax
 from flax import nnx
 from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 
-from scaling.models.axes import constraining
+from scaling.config.rules import DEFAULT_RULES, Rules
+from scaling.models.axes import Placement, placed_on
 
-MeshAxes = str | tuple[str, ...] | None
 AnyMesh = Mesh | AbstractMesh
 
 
-@dataclasses.dataclass(frozen=True)
-class Rules:
-    """The mesh axis, or axes, over which each logical axis is split; None replicates.
+def partition(
+    rules: Rules, axes: tuple[str | None, ...], shape: tuple[int, ...], mesh: AnyMesh
+) -> PartitionSpec:
+    """The partition of an array whose axes have these logical names.
 
-    The default is fully sharded data parallelism (ZeRO stage 3; Rajbhandari et al. 2020) with Megatron's
-    tensor parallelism (Shoeybi et al. 2019): widths over `fsdp`, heads, feed-forward and vocabulary over
-    `tensor`, and the batch over `data` and `fsdp` together.
+    Raises:
+        ValueError: an unknown logical name, or one mesh axis used twice.
     """
-
-    batch: MeshAxes = ("data", "fsdp")
-    length: MeshAxes = None
-    act_embed: MeshAxes = None
-    embed: MeshAxes = "fsdp"
-    heads: MeshAxes = "tensor"
-    head: MeshAxes = None
-    mlp: MeshAxes = "tensor"
-    vocab: MeshAxes = "tensor"
-    position: MeshAxes = None
-    norm: MeshAxes = None
-    layers: MeshAxes = None
-
-    def spec(self, axes: tuple[str | None, ...], shape: tuple[int, ...], mesh: AnyMesh) -> PartitionSpec:
-        """The partition of an array whose axes have these logical names.
-
-        An axis that its mesh axes do not divide is replicated (GPT-2's 50,257 pieces over 2 devices).
-
-        Raises:
-            ValueError: an unknown logical name, or one mesh axis used twice.
-        """
-        entries: list[MeshAxes] = []
-        used: set[str] = set()
-        for name, size in zip(axes, shape, strict=True):
-            if name is not None and not hasattr(self, name):
-                raise ValueError(f"no rule for the logical axis {name!r}")
-            rule = getattr(self, name) if name is not None else None
-            mesh_axes = (rule,) if isinstance(rule, str) else tuple(rule or ())
-            twice = used & set(mesh_axes)
-            if twice:
-                raise ValueError(f"axes {axes} would use mesh axis {sorted(twice)[0]!r} twice")
-            used |= set(mesh_axes)
-            ways = 1
-            for axis in mesh_axes:
-                ways *= mesh.shape[axis]
-            split = ways > 1 and size % ways == 0
-            entries.append((mesh_axes if len(mesh_axes) > 1 else mesh_axes[0]) if split else None)
-        while entries and entries[-1] is None:
-            entries.pop()
-        return PartitionSpec(*entries)
-
-
-DEFAULT_RULES = Rules()
+    entries = [
+        None if not split else split[0] if len(split) == 1 else split
+        for split in rules.split(axes, shape, mesh.shape)
+    ]
+    while entries and entries[-1] is None:
+        entries.pop()
+    return PartitionSpec(*entries)
 
 
 def _is_variable(node: Any) -> bool:
@@ -94,7 +56,7 @@ def shardings(tree: Any, mesh: Mesh, rules: Rules = DEFAULT_RULES) -> Any:
             return node  # an optimizer that keeps nothing for this parameter
         axes, shape = node.get_metadata("axes"), value.shape
         fits = len(axes) <= len(shape) <= len(axes) + 1
-        spec = rules.spec(logical_axes(node), shape, mesh) if fits else PartitionSpec()
+        spec = partition(rules, logical_axes(node), shape, mesh) if fits else PartitionSpec()
         return node.replace(NamedSharding(mesh, spec))
 
     return jax.tree.map(of, tree, is_leaf=_is_variable)
@@ -105,18 +67,9 @@ def batch_sharding(mesh: Mesh, rules: Rules = DEFAULT_RULES) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec(rules.batch))
 
 
-@contextmanager
-def constrained(mesh: Mesh, rules: Rules = DEFAULT_RULES) -> Iterator[None]:
+def placed(mesh: Mesh, rules: Rules = DEFAULT_RULES) -> AbstractContextManager[None]:
     """While tracing inside, the constraints that models ask for are laid on `mesh` by `rules`."""
-
-    def apply(x: jax.Array, axes: tuple[str | None, ...]) -> jax.Array:
-        return jax.lax.with_sharding_constraint(x, NamedSharding(mesh, rules.spec(axes, x.shape, mesh)))
-
-    if mesh.size == 1:
-        yield
-        return
-    with constraining(apply):
-        yield
+    return placed_on(Placement(mesh, lambda axes, shape: partition(rules, axes, shape, mesh)))
 
 
 def sharding_table(tree: Any, mesh: AnyMesh, rules: Rules = DEFAULT_RULES) -> list[tuple[str, str, str, str]]:
@@ -127,7 +80,7 @@ def sharding_table(tree: Any, mesh: AnyMesh, rules: Rules = DEFAULT_RULES) -> li
         if not _is_variable(node):
             continue
         axes, shape = logical_axes(node), node.get_value().shape
-        spec = rules.spec(axes, shape, mesh)
+        spec = partition(rules, axes, shape, mesh)
         entries = [*spec, *[None] * (len(shape) - len(spec))]
         layout = ", ".join("-" if e is None else e if isinstance(e, str) else "+".join(e) for e in entries)
         rows.append(

@@ -9,10 +9,12 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from scaling.config.rules import DEFAULT_RULES, Rules
 from scaling.config.run import RunConfig
+from scaling.models.build import new_model
 from scaling.models.cross_entropy import cross_entropy
 from scaling.models.decoder import Decoder
-from scaling.parallel.rules import DEFAULT_RULES, Rules, batch_sharding, constrained, shardings
+from scaling.parallel.rules import batch_sharding, placed, shardings
 from scaling.train.optimizers import make_optimizer
 
 Batch = dict[str, jax.Array]
@@ -51,7 +53,7 @@ def _microbatches(batch: Batch, count: int) -> Batch:
 
 def new_state(run: RunConfig, seed: jax.Array | int) -> TrainState:
     """A fresh state. Trace it: under `jax.eval_shape` for shapes, under `jax.jit` to lay it out."""
-    model = Decoder(run.model, jax.random.key(seed))
+    model = new_model(run.model, jax.random.key(seed))
     return TrainState(model, make_optimizer(run.train).init(model))
 
 
@@ -125,7 +127,7 @@ class TrainStep:
     ) -> tuple[TrainState, Metrics]:
         train = self.run.train
         key = jax.random.fold_in(jax.random.key(train.seed), number)
-        with constrained(self.mesh, self.rules):
+        with placed(self.mesh, self.rules):
             gradients, sums = self._gradients(state.model, batch, key)
         # A weighted mean over the whole batch, whatever the microbatches and devices.
         scale = 1.0 / jnp.maximum(sums["weight_sum"], 1.0)
@@ -141,7 +143,7 @@ class TrainStep:
         return TrainState(model, optimizer), metrics
 
     def _evaluate(self, model: Decoder, batch: Batch) -> Metrics:
-        with constrained(self.mesh, self.rules):
+        with placed(self.mesh, self.rules):
             sums = loss_sum(model, batch, z_loss=0.0, chunk=self.run.train.loss_chunk)[1]
         return {name: sums[name] for name in ("nll_sum", "weight_sum")}
 

@@ -9,6 +9,7 @@ import jax
 from scaling.config.errors import BadInputError
 from scaling.config.run import RunConfig
 from scaling.data.tokenizers import Tokenizer, load_tokenizer
+from scaling.models.build import new_model
 from scaling.models.decoder import Decoder
 from scaling.train.checkpoints import restore_model
 from scaling.train.run_directory import read_run
@@ -30,7 +31,7 @@ def load_trained(path: Path, warn: Callable[[str], None]) -> Trained:
         BadInputError: not a run directory, or no checkpoint that can be read.
     """
     run = read_run(path)
-    like = jax.eval_shape(lambda: Decoder(run.model, jax.random.key(0)))
+    like = jax.eval_shape(lambda: new_model(run.model, jax.random.key(0)))
     model = restore_model(path / "checkpoints", like, warn)
     if model is None:
         raise BadInputError(f"{path}: no checkpoint that can be read; train the run first")

@@ -10,9 +10,10 @@ from jax.sharding import PartitionSpec
 from scaling.config.errors import BadInputError
 from scaling.config.load import load_run
 from scaling.config.mesh import MeshConfig
+from scaling.config.rules import DEFAULT_RULES, Rules
 from scaling.models.axes import param
 from scaling.parallel.mesh import abstract_mesh, make_mesh
-from scaling.parallel.rules import DEFAULT_RULES, Rules, sharding_table
+from scaling.parallel.rules import partition, sharding_table
 from scaling.train.step import abstract_state
 
 GOLDEN = Path(__file__).parent / "sharding_table.txt"
@@ -49,15 +50,15 @@ def test_one_mesh_axis_is_never_used_twice() -> None:
     mesh = abstract_mesh(MeshConfig(fsdp=2, tensor=2), 4)
     rules = Rules(mlp="fsdp")
     with pytest.raises(ValueError, match="twice"):
-        rules.spec(("embed", "mlp"), (8, 8), mesh)
+        partition(rules, ("embed", "mlp"), (8, 8), mesh)
     with pytest.raises(ValueError, match="no rule"):
-        rules.spec(("colour",), (8,), mesh)
+        partition(rules, ("colour",), (8,), mesh)
 
 
 def test_what_does_not_divide_is_replicated() -> None:
     mesh = abstract_mesh(MeshConfig(fsdp=2, tensor=2), 4)
-    assert DEFAULT_RULES.spec(("vocab", "embed"), (257, 64), mesh) == PartitionSpec(None, "fsdp")
-    assert DEFAULT_RULES.spec(("vocab", "embed"), (256, 64), mesh) == PartitionSpec("tensor", "fsdp")
+    assert partition(DEFAULT_RULES, ("vocab", "embed"), (257, 64), mesh) == PartitionSpec(None, "fsdp")
+    assert partition(DEFAULT_RULES, ("vocab", "embed"), (256, 64), mesh) == PartitionSpec("tensor", "fsdp")
 
 
 def test_a_parameter_names_all_its_axes() -> None:

@@ -1,0 +1,119 @@
+"""What it costs: `models`, `estimate`."""
+
+from typing import Annotated, Any
+
+import typer
+
+from scaling.commands.options import Json, Overrides, print_json
+from scaling.config.errors import BadInputError
+
+
+def models(
+    family: Annotated[str | None, typer.Option(help="only names that start with this")] = None,
+    as_json: Json = False,
+) -> None:
+    """The named models with parameters and training FLOPs per token."""
+    from scaling.config.load import load_model, model_names
+    from scaling.estimate.flops import train_flops_per_token
+    from scaling.estimate.parameters import count_parameters
+
+    names = [name for name in model_names() if name.startswith(family or "")]
+    if not names:
+        families = sorted({name.split("-")[0] for name in model_names()})
+        raise BadInputError(f"no model is called {family!r}...; families: {', '.join(families)}")
+    rows: list[dict[str, Any]] = []
+    for name in names:
+        config = load_model(name)
+        counts = count_parameters(config)
+        rows.append(
+            {
+                "model": name,
+                "family": config.family,
+                "n_layers": config.n_layers,
+                "d_model": config.d_model,
+                "n_heads": getattr(config, "n_heads", None),
+                "max_length": config.max_length,
+                "params": counts.model_dump(),
+                "train_flops_per_token": train_flops_per_token(config, config.max_length),
+                "attention_convention": "causal",
+            }
+        )
+    if as_json:
+        print_json(rows)
+        return
+    width = max(len(name) for name in names)
+    typer.echo(
+        f"{'model':{width}}  {'parameters':>16}  {'non-embedding':>16}  layers  width  heads  FLOPs/token"
+    )
+    for row in rows:
+        typer.echo(
+            f"{row['model']:{width}}  {row['params']['total']:>16,}  {row['params']['non_embedding']:>16,}  "
+            f"{row['n_layers']:>6}  {row['d_model']:>5}  {row['n_heads'] or '-':>5}  "
+            f"{row['train_flops_per_token']:>11.3e}"
+        )
+    typer.echo("Training FLOPs per token at the model's full length, matmul by matmul, causal attention.")
+
+
+def estimate(
+    model: Annotated[str, typer.Argument(help="a model or a run: a name in configs, or a YAML file")],
+    overrides: Overrides = None,
+    on: Annotated[str | None, typer.Option(help="KIND:COUNT or KIND:TOPOLOGY, as h100-sxm:64")] = None,
+    tokens: Annotated[float | None, typer.Option(help="tokens of the whole run, as 300e9")] = None,
+    mesh: Annotated[str | None, typer.Option(help="devices by axis, as fsdp=64,tensor=8")] = None,
+    remat: Annotated[str | None, typer.Option(help="none, dots or full")] = None,
+    batch_tokens: Annotated[
+        str | None, typer.Option(help="tokens a step; a sequence for each batch shard where not given")
+    ] = None,
+    length: Annotated[str | None, typer.Option(help="tokens a sequence; the model's own longest")] = None,
+    target_length: Annotated[
+        int | None, typer.Option(help="of an encoder-decoder's targets; the sources' where not given")
+    ] = None,
+    accumulation: Annotated[str | None, typer.Option(help="microbatches a step")] = None,
+    optimizer: Annotated[str | None, typer.Option(help="adamw, adafactor, muon or lion")] = None,
+    attention: Annotated[str, typer.Option(help="causal (half) or full, of model FLOPs")] = "causal",
+    price: Annotated[float | None, typer.Option(help="USD per device and hour, instead of the list")] = None,
+    spot: Annotated[bool, typer.Option("--spot", help="the spot price, where one is known")] = False,
+    as_json: Json = False,
+) -> None:
+    """Parameters, FLOPs, memory, time and price, by arithmetic alone."""
+    from scaling.config.ask import run_for
+    from scaling.config.devices import parse_devices
+    from scaling.estimate.estimate import Shape, model_part, on_devices, train_part
+
+    if attention not in ("causal", "full"):
+        raise BadInputError(f"--attention {attention!r}: give causal or full")
+    for option, value in (("--tokens", tokens), ("--target-length", target_length), ("--price", price)):
+        if value is not None and not 0 < value < float("inf"):
+            raise BadInputError(f"{option} {value:g}: give a positive number")
+    devices = parse_devices(on) if on is not None else None
+    if devices is None and mesh is not None:
+        raise BadInputError("--mesh: name the devices too, for example --on tpu-v5p:8x8x8")
+    given = {
+        "model.remat": remat,
+        "train.batch_tokens": batch_tokens,
+        "data.sequence_length": length,
+        "train.accumulation": accumulation,
+        "train.optimizer": optimizer,
+    }
+    changes = [f"{key}={value}" for key, value in given.items() if value is not None]
+    run = run_for(model, devices, mesh, [*(overrides or ()), *changes])
+    shape = Shape(run.data.sequence_length, target_length, attention)  # type: ignore[arg-type]
+    document: dict[str, Any] = model_part(run.model, shape)
+    document["train"] = None if tokens is None else train_part(run.model, shape, tokens)
+    document |= {"devices": None, "memory": None, "time": None, "cost": None}
+    if devices is not None:
+        found = on_devices(
+            run,
+            devices,
+            tokens,
+            target_length=target_length,
+            price_kind="spot" if spot else "on-demand",
+            price=price,
+        )
+        document |= found.as_dict(devices)
+    if as_json:
+        print_json(document)
+    else:
+        from scaling.commands.estimate_text import estimate_text
+
+        typer.echo(estimate_text(document, run))

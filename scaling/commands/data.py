@@ -1,0 +1,57 @@
+"""Data: `data describe`, `data tokenizer`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from scaling.commands.options import Json, print_json, wrote
+from scaling.config.errors import BadInputError
+
+
+def describe(
+    source: Annotated[
+        str, typer.Argument(help="python-stdlib, text:GLOB, jsonl:GLOB or tfds:NAME")
+    ] = "python-stdlib",
+    tokenizer: Annotated[str, typer.Option(help="bytes or sentencepiece:PATH")] = "bytes",
+    field: Annotated[str, typer.Option(help="the JSON field or TFDS feature that holds the text")] = "text",
+    as_json: Json = False,
+) -> None:
+    """Documents, tokens and bytes of a corpus, and its validation split."""
+    import dataclasses
+
+    from scaling.config.data import DataConfig
+    from scaling.config.load import validate
+    from scaling.data.corpus import describe as describe_corpus
+
+    config = validate(DataConfig, {"source": source, "tokenizer": tokenizer, "field": field}, "data")
+    summary = dataclasses.asdict(describe_corpus(config))
+    if as_json:
+        print_json(summary)
+        return
+    for name, value in summary.items():
+        typer.echo(f"{name:22} {value:,}" if isinstance(value, int) else f"{name:22} {value}")
+
+
+def tokenizer(
+    out: Annotated[Path, typer.Option(help="the .model file to write")],
+    source: Annotated[
+        str, typer.Option(help="python-stdlib, text:GLOB, jsonl:GLOB or tfds:NAME")
+    ] = "python-stdlib",
+    field: Annotated[str, typer.Option(help="the JSON field or TFDS feature that holds the text")] = "text",
+    vocab_size: Annotated[int, typer.Option(help="pieces")] = 4096,
+    kind: Annotated[str, typer.Option("--type", help="bpe or unigram")] = "bpe",
+    seed: Annotated[int, typer.Option(help="of the sample of documents")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Train a SentencePiece tokenizer that gives every byte back."""
+    from scaling.config.data import DataConfig
+    from scaling.config.load import validate
+    from scaling.data.sources import open_source
+    from scaling.data.tokenizer_training import train_sentencepiece
+
+    if kind not in ("bpe", "unigram"):
+        raise BadInputError(f"--type {kind!r}: give bpe or unigram")
+    config = validate(DataConfig, {"source": source, "field": field}, "data")
+    train_sentencepiece(open_source(config), out, vocab_size=vocab_size, model_type=kind, seed=seed)  # type: ignore[arg-type]
+    wrote(out, as_json)

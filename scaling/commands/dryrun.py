@@ -1,0 +1,149 @@
+"""What the compiler says: `dryrun`."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from scaling.commands.options import Json, Overrides, print_json
+from scaling.config.errors import BadInputError
+
+if TYPE_CHECKING:
+    from scaling.config.compiled import Compiled
+    from scaling.config.devices import Devices
+    from scaling.config.run import RunConfig
+
+_GIB = 2**30
+
+
+def dryrun(
+    model: Annotated[str, typer.Argument(help="a model or a run: a name in configs, or a YAML file")],
+    overrides: Overrides = None,
+    on: Annotated[str, typer.Option(help="KIND:COUNT or KIND:TOPOLOGY, as tpu-v5p:8x8x8")] = "",
+    mesh: Annotated[str | None, typer.Option(help="devices by axis, as fsdp=64,tensor=8")] = None,
+    remat: Annotated[str | None, typer.Option(help="none, dots or full")] = None,
+    batch_tokens: Annotated[
+        str | None, typer.Option(help="tokens a step; a sequence for each batch shard where not given")
+    ] = None,
+    length: Annotated[str | None, typer.Option(help="tokens a sequence; the model's own longest")] = None,
+    accumulation: Annotated[str | None, typer.Option(help="microbatches a step")] = None,
+    optimizer: Annotated[str | None, typer.Option(help="adamw, adafactor, muon or lion")] = None,
+    effort: Annotated[
+        str, typer.Option(help="of the TPU compiler: quick, or full as training gets it (minutes)")
+    ] = "quick",
+    no_cache: Annotated[bool, typer.Option("--no-cache", help="compile again")] = False,
+    as_json: Json = False,
+) -> None:
+    """Compile the real train step for devices that are not there: memory, collectives, whether it fits."""
+    from scaling.config.ask import run_for
+    from scaling.config.devices import parse_devices
+    from scaling.train.compiled_cache import compiled_step
+
+    if not on:
+        raise BadInputError("--on: name the devices, for example --on tpu-v5p:8x8x8 or --on h100-sxm:64")
+    if effort not in ("quick", "full"):
+        raise BadInputError(f"--effort {effort!r}: give quick or full")
+    devices = parse_devices(on)
+    given = {
+        "model.remat": remat,
+        "train.batch_tokens": batch_tokens,
+        "data.sequence_length": length,
+        "train.accumulation": accumulation,
+        "train.optimizer": optimizer,
+    }
+    changes = [f"{key}={value}" for key, value in given.items() if value is not None]
+    run = run_for(model, devices, mesh, [*(overrides or ()), *changes])
+    with _waiting(f"compiling {run.model.name} for {devices}"):
+        compiled = compiled_step(run, devices, effort, fresh=no_cache)  # type: ignore[arg-type]
+    if as_json:
+        print_json(_document(run, devices, compiled))
+    else:
+        _print(run, devices, compiled)
+
+
+@contextmanager
+def _waiting(what: str) -> Iterator[None]:
+    """A spinner on stderr, where that is a terminal."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    # Descriptor 2 is captured while the compiler runs.
+    with os.fdopen(os.dup(2), "w") as stderr:
+        columns = SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
+        with Progress(*columns, console=Console(file=stderr), transient=True) as progress:
+            progress.add_task(what, total=None)
+            yield
+
+
+def would_help(run: "RunConfig", compiled: "Compiled") -> list[str]:
+    """What to change so that a step that does not fit takes less memory, cheapest first."""
+    if compiled.fits:
+        return []
+    helps = []
+    remat = getattr(run.model, "remat", "full")
+    if remat != "full":
+        helps.append("--remat full (computes the forward pass again instead of keeping it)")
+    rows = run.train.batch_tokens // run.data.sequence_length // run.train.accumulation
+    if rows > (run.mesh.batch_shards() or 1):
+        helps.append(f"--accumulation {2 * run.train.accumulation} (half as many sequences at once)")
+        helps.append("a smaller --batch-tokens")
+    if run.mesh.data > 1:
+        helps.append("fsdp in place of data in --mesh (shards parameters and optimizer state too)")
+    if compiled.argument_bytes > compiled.capacity_bytes // 2:
+        if run.train.optimizer == "adamw":
+            helps.append("--optimizer adafactor (keeps next to no state)")
+        helps.append("more devices along fsdp or tensor (parameters and optimizer state take over half)")
+    else:
+        helps.append("more devices along tensor (splits the activations of a sequence)")
+        helps.append("a shorter --length")
+    return helps
+
+
+def _document(run: "RunConfig", devices: "Devices", compiled: "Compiled") -> dict[str, Any]:
+    return {
+        "model": run.model.name,
+        "family": run.model.family,
+        "devices": {"kind": devices.hardware.name, "count": devices.count, "mesh": run.mesh.sizes()},
+        "compiled": compiled.model_dump(mode="json"),
+        "would_help": would_help(run, compiled),
+    }
+
+
+def _print(run: "RunConfig", devices: "Devices", compiled: "Compiled") -> None:
+    from scaling.tables import show, table
+
+    typer.echo(
+        f"{run.model.name} on {devices}, {devices.count} devices as {run.mesh}; "
+        f"{run.train.batch_tokens:,} tokens a step, {compiled.flops_per_device:.3e} FLOPs a device and step"
+    )
+    rows = [
+        ("arguments (parameters, optimizer state, batch)", compiled.argument_bytes),
+        ("temporaries (gradients, activations)", compiled.temp_bytes),
+        ("most at once", compiled.peak_bytes),
+        ("there is", compiled.capacity_bytes),
+    ]
+    shown = [(name, "-" if size is None else f"{size / _GIB:.2f}") for name, size in rows]
+    show(table("", ("memory of a device", "GiB"), shown))
+    spare = compiled.capacity_bytes - compiled.peak_bytes
+    if compiled.fits:
+        typer.echo(f"Fits, with {spare / _GIB:.2f} GiB to spare.")
+    else:
+        typer.echo(f"Does not fit: {max(0, -spare) / _GIB:.2f} GiB too much. What would help:")
+        for line in would_help(run, compiled):
+            typer.echo(f"  {line}")
+    if compiled.collectives is not None:
+        moved = [
+            (kind.replace("_", "-"), f"{traffic['count']:,}", f"{traffic['bytes'] / _GIB:.2f}")
+            for kind, traffic in compiled.collectives.model_dump().items()
+            if traffic["count"]
+        ]
+        if moved:
+            show(table("", ("collective", "a step", "GiB"), moved))
+    versions = ", ".join(f"{name} {version}" for name, version in compiled.versions.items())
+    typer.echo(f"Compiled in {compiled.compile_seconds:.0f} s ({compiled.effort} effort) by {versions}.")

@@ -1,0 +1,99 @@
+"""An estimate in words, for a person: every figure with its unit and what it rests on."""
+
+from typing import Any
+
+from scaling.config.run import RunConfig
+from scaling.tables import seconds_in_words
+
+_GIB = 2**30
+
+
+def _lines(title: str, rows: list[tuple[str, str]]) -> list[str]:
+    width = max(len(name) for name, _ in rows)
+    return ["", title, *(f"  {name:{width}}  {value}" for name, value in rows)]
+
+
+def _money(usd: float) -> str:
+    return f"{usd:,.0f} USD" if usd >= 100 else f"{usd:,.2f} USD"
+
+
+def estimate_text(document: dict[str, Any], run: RunConfig) -> str:
+    """The page that `scaling estimate` prints."""
+    params, flops = document["params"], document["flops_per_token"]
+    lines = [f"{document['model']} ({document['family'].replace('_', '-')})"]
+    rows = [(name.replace("_", " "), f"{size:>18,}") for name, size in params["by_component"].items()]
+    rows += [
+        ("total", f"{params['total']:>18,}"),
+        ("without embeddings", f"{params['non_embedding']:>18,}"),
+        ("without embeddings, with head", f"{params['non_embedding_with_head']:>18,}"),
+    ]
+    if params["active"] != params["total"]:
+        rows.append(("active a token", f"{params['active']:>18,}"))
+    lines += _lines("Parameters", rows)
+    target = f" and {flops['target_length']}" if flops["target_length"] else ""
+    lines += _lines(
+        f"FLOPs a token, sequences of {flops['length']}{target}, {flops['attention_convention']} attention",
+        [
+            ("forward", f"{flops['forward']:.4e}"),
+            ("forward and backward", f"{flops['train']:.4e}"),
+            ("executed", f"{flops['hardware']:.4e}  (remat={getattr(run.model, 'remat', 'none')})"),
+        ],
+    )
+    if document["train"]:
+        train = document["train"]
+        lines += _lines(
+            f"Training on {train['tokens']:.4g} tokens",
+            [
+                ("FLOPs", f"{train['flops']:.4e}, {train['pf_days']:,.4g} PF-days"),
+                ("6ND", f"{train['flops_6nd']:.4e}"),
+            ],
+        )
+    if document["memory"]:
+        lines += _device_lines(document, run)
+    return "\n".join(lines)
+
+
+def _device_lines(document: dict[str, Any], run: RunConfig) -> list[str]:
+    devices, memory, time, cost = (document[key] for key in ("devices", "memory", "time", "cost"))
+    mesh = ", ".join(f"{axis}={size}" for axis, size in devices["mesh"].items() if size > 1) or "one device"
+    parts = ("params", "optimizer", "gradients", "activations", "batch")
+    rows = [(part, f"{memory[f'{part}_bytes'] / _GIB:9.2f} GiB") for part in parts]
+    over = memory["total_bytes"] - memory["capacity_bytes"]
+    verdict = "fits" if memory["fits"] else f"does not fit: {over / _GIB:.2f} GiB too many"
+    rows.append(
+        (
+            "peak",
+            f"{memory['total_bytes'] / _GIB:9.2f} GiB of {memory['capacity_bytes'] / _GIB:.2f}, {verdict}",
+        )
+    )
+    title = f"Memory of one of {devices['count']} devices ({devices['kind']}:{devices['topology']}; {mesh})"
+    lines = _lines(title, rows)
+    low, high = time["step_seconds_interval"]
+    tokens = run.train.batch_tokens
+    rows = [
+        ("a step", f"{time['step_seconds']:.3g} s [{low:.3g}, {high:.3g}], {tokens:,} tokens"),
+        (
+            "bound by",
+            f"{time['bound']}; MFU {time['mfu']:.1%}, HFU {time['hfu']:.1%} of the data sheet's peak",
+        ),
+    ]
+    if time["train_hours"] is not None:
+        low, high = (3600 * hours for hours in time["train_hours_interval"])
+        whole = seconds_in_words(3600 * time["train_hours"])
+        rows.append(("the run", f"{whole} [{seconds_in_words(low)}, {seconds_in_words(high)}]"))
+    lines += _lines("Time", rows)
+    if cost:
+        rows = [("device-hours", f"{cost['device_hours']:,.4g}")]
+        if cost["usd"] is not None:
+            interval = f"[{_money(cost['usd_low'])}, {_money(cost['usd_high'])}]"
+            rows.append(("price", f"{_money(cost['usd'])} {interval}"))
+            rate = f"{cost['usd_per_device_hour']:.4g} USD a device and hour, {cost['price_kind']}"
+            dated = f", {cost['price_date']}" if cost["price_date"] else ""
+            rows.append(("at", rate + dated))
+            rows.append(("source", cost["price_source"]))
+        if cost["price_note"]:
+            rows.append(("note", cost["price_note"]))
+        rows.append(("energy", f"{cost['kwh']:,.4g} kWh, {cost['kg_co2'] / 1000:,.3g} t CO2"))
+        rows.append(("assuming", cost["energy_assumption"]))
+        lines += _lines("Cost", rows)
+    return lines

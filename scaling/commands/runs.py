@@ -1,0 +1,189 @@
+"""Running: `train`, `sweep`, `status`, `generate`, `demo`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from scaling.commands.options import DryRun, Json, Overrides, print_json, say
+
+if TYPE_CHECKING:
+    from scaling.config.run import RunConfig
+
+
+def train(
+    run: Annotated[str, typer.Argument(help="a run in configs/runs, or a YAML file")],
+    overrides: Overrides = None,
+    out: Annotated[Path | None, typer.Option(help="run directory; runs/NAME where not given")] = None,
+    dry_run: DryRun = False,
+    as_json: Json = False,
+) -> None:
+    """Train one run; the same command resumes it."""
+    from scaling.config.load import load_run
+
+    config = load_run(run, overrides or ())
+    if dry_run:
+        _train_dry_run(config, as_json)
+        return
+    from scaling.train.loop import train as train_run
+    from scaling.train.progress import Terminal
+
+    directory = out or Path("runs") / config.name
+    with Terminal() as reporter:
+        record = train_run(config, directory, reporter)
+    if as_json:
+        print_json(record.model_dump(mode="json"))
+        return
+    for point in record.points:
+        bits = f", {point.bits_per_byte:.4f} bits per byte" if point.bits_per_byte else ""
+        typer.echo(f"{record.name}: loss {point.loss:.4f} nats per token{bits} after {point.tokens:,} tokens")
+    share = record.seconds["input_wait"] / max(record.seconds["total"], 1e-9)
+    mfu = f", {record.mfu:.1%} of the matmul peak" if record.mfu else ""
+    typer.echo(f"{record.seconds['total']:.0f} s{mfu}, {share:.1%} of it waiting for input; {directory}")
+
+
+def _train_dry_run(config: "RunConfig", as_json: bool) -> None:
+    import jax
+
+    from scaling.parallel.mesh import abstract_mesh
+    from scaling.parallel.rules import sharding_table
+    from scaling.sweep.forecast import forecast
+    from scaling.tables import forecast_table, show, table
+    from scaling.train.device import matmul_peak
+    from scaling.train.step import abstract_state
+
+    mesh = abstract_mesh(config.mesh, len(jax.devices()))
+    plan = forecast(config, matmul_peak(config.model.compute_dtype) * mesh.size)
+    rows = sharding_table(abstract_state(config).model, mesh)
+    if as_json:
+        keys = ("parameter", "shape", "axes", "partition")
+        print_json(
+            {
+                "id": config.id(),
+                "config": config.model_dump(mode="json"),
+                "plan": plan.as_dict(),
+                "mesh": dict(mesh.shape),
+                "sharding": [dict(zip(keys, row, strict=True)) for row in rows],
+            }
+        )
+        return
+    show(forecast_table(f"Run {config.name} ({config.id()})", [plan]))
+    typer.echo("")
+    title = f"Sharding on {', '.join(f'{axis}={size}' for axis, size in mesh.shape.items())}"
+    show(table(title, ("parameter", "shape", "axes", "partition"), rows, left=4))
+
+
+def sweep(
+    sweep: Annotated[str, typer.Argument(help="a sweep in configs/sweeps, or a YAML file")],
+    overrides: Overrides = None,
+    out: Annotated[Path | None, typer.Option(help="sweep directory; runs/NAME where not given")] = None,
+    dry_run: DryRun = False,
+    as_json: Json = False,
+) -> None:
+    """Train many runs: prints the plan first, skips what is done, resumes what was interrupted."""
+    from scaling.config.load import load_sweep
+    from scaling.laws.points import read_records
+    from scaling.sweep.design import expand
+    from scaling.sweep.forecast import achieved_flops, forecast
+    from scaling.tables import forecast_table, show
+
+    config = load_sweep(sweep, overrides or ())
+    directory = out or Path("runs") / config.name
+    runs = expand(config)
+    from scaling.train.device import matmul_peak
+
+    achieved = achieved_flops(read_records(directory)) if directory.is_dir() else None
+    plans = [forecast(run, matmul_peak(run.model.compute_dtype), achieved) for run in runs]
+    if not as_json:
+        show(forecast_table(f"Sweep {config.name}", plans))
+    if dry_run:
+        if as_json:
+            print_json({"sweep": config.name, "runs": [plan.as_dict() for plan in plans]})
+        return
+    from scaling.sweep.execute import run_sweep
+    from scaling.train.progress import Terminal
+
+    with Terminal() as reporter:
+        records, failures = run_sweep(config, directory, reporter)
+    if as_json:
+        runs_json = [record.model_dump(mode="json") for record in records]
+        print_json({"sweep": config.name, "runs": runs_json, "failures": failures})
+    else:
+        typer.echo(
+            f"{len(records)} of {len(runs)} runs finished in {directory}; next: scaling fit {directory}"
+        )
+    if failures:
+        raise typer.Exit(1)
+
+
+def status(
+    directory: Annotated[Path, typer.Argument(help="a sweep or run directory")], as_json: Json = False
+) -> None:
+    """The ledger of a sweep: every run, how far it is, what it reached and took."""
+    from scaling.sweep.ledger import read_ledger
+
+    entries = read_ledger(directory)
+    if as_json:
+        print_json(
+            [
+                {
+                    "name": entry.name,
+                    "status": entry.status,
+                    "note": entry.note,
+                    "record": entry.record.model_dump(mode="json") if entry.record else None,
+                }
+                for entry in entries
+            ]
+        )
+        return
+    from scaling.tables import ledger_table, show
+
+    show(ledger_table(str(directory), entries))
+
+
+def generate(
+    run: Annotated[Path, typer.Argument(help="a run directory")],
+    prompt: Annotated[str, typer.Option(help="text to continue")],
+    tokens: Annotated[int, typer.Option(help="new tokens at most")] = 100,
+    temperature: Annotated[float, typer.Option(help="0 is greedy")] = 0.8,
+    top_k: Annotated[int | None, typer.Option(help="draw from the k most likely tokens")] = None,
+    top_p: Annotated[
+        float | None, typer.Option(help="draw from the likeliest that reach this probability")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="of the draws")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Continue a prompt with a trained model."""
+    from scaling.models.generate import Sampling
+    from scaling.models.generate import generate as continue_prompts
+    from scaling.train.trained import load_trained
+
+    sampling = Sampling(temperature, top_k, top_p).check()
+    trained = load_trained(run, say)
+    end = trained.tokenizer.end_of_text
+    ids = [end, *trained.tokenizer.encode(prompt).tolist()]
+    new = continue_prompts(trained.model, [ids], new_tokens=tokens, sampling=sampling, seed=seed, stop=end)[0]
+    text = trained.tokenizer.decode(new)
+    if as_json:
+        print_json({"prompt": prompt, "text": text, "tokens": new})
+    else:
+        typer.echo(prompt + text)
+
+
+def demo(
+    out: Annotated[Path, typer.Option(help="where runs, figures and report go")] = Path("demo"),
+    as_json: Json = False,
+) -> None:
+    """The main job, here and now: train a ladder, fit its law, predict the largest size, write the report."""
+    from scaling.commands.laws import print_law
+    from scaling.demo import run_demo
+    from scaling.train.progress import Terminal
+
+    with Terminal() as reporter:
+        result = run_demo(out, reporter)
+    if as_json:
+        print_json(result.as_dict())
+        return
+    print_law(result.law)
+    for path in (*result.figures, result.report):
+        typer.echo(f"Written to {path}")

@@ -1,0 +1,90 @@
+"""Devices asked for: `KIND:COUNT`, `KIND:TOPOLOGY` or `KIND:TOPOLOGY*SLICES`."""
+
+import math
+import re
+
+from scaling.config.base import Frozen
+from scaling.config.errors import BadInputError
+from scaling.config.hardware import Hardware
+from scaling.config.load import find_config, read_yaml, validate
+
+_SHAPE = re.compile(r"^([1-9][0-9]{0,5})((?:x[1-9][0-9]{0,3}){0,2})(?:\*([1-9][0-9]{0,3}))?$")
+
+
+class Devices(Frozen):
+    """Chips of one kind, in one or more slices of one shape."""
+
+    hardware: Hardware
+    topology: tuple[int, ...]  # chips along each axis of a slice; GPUs: the count alone
+    slices: int = 1
+
+    @property
+    def chips(self) -> int:
+        """Chips in all."""
+        return math.prod(self.topology) * self.slices
+
+    @property
+    def count(self) -> int:
+        """Devices as JAX counts them; the mesh multiplies to this."""
+        return self.chips * self.hardware.devices_per_chip
+
+    def __str__(self) -> str:
+        shape = "x".join(map(str, self.topology))
+        return f"{self.hardware.name}:{shape}" + (f"*{self.slices}" if self.slices > 1 else "")
+
+
+def load_hardware(name: str) -> Hardware:
+    """A kind of device by its name in `configs/hardware`, or by path.
+
+    Raises:
+        BadInputError: no such kind, or a file that is not one.
+    """
+    return validate(Hardware, read_yaml(find_config("hardware", name)), f"hardware {name}")
+
+
+def _topology_of(hardware: Hardware, chips: int, text: str) -> tuple[int, ...]:
+    """The most cube-like listed shape with so many chips."""
+    shapes = [tuple(map(int, shape.split("x"))) for shape in hardware.topologies]
+    fitting = [shape for shape in shapes if math.prod(shape) == chips]
+    if not fitting:
+        sizes = sorted({math.prod(shape) for shape in shapes})
+        near = sorted(sizes, key=lambda size: abs(math.log(size / chips)))[:4]
+        raise BadInputError(
+            f"--on {text}: {hardware.name} has no slice of {chips} chips; near it: "
+            f"{', '.join(map(str, sorted(near)))} (or give a shape such as {hardware.topologies[0]})"
+        )
+    return min(fitting, key=lambda shape: max(shape) / min(shape))
+
+
+def parse_devices(text: str) -> Devices:
+    """`h100-sxm:64`, `tpu-v5p:8x8x8`, `tpu-v5e:16x16*4` (four slices), `cpu:1`.
+
+    Raises:
+        BadInputError: an unknown kind, or a count or shape that the kind does not have.
+    """
+    kind, colon, shape = text.partition(":")
+    hardware = load_hardware(kind)
+    match = _SHAPE.match(shape)
+    if not colon or match is None:
+        raise BadInputError(
+            f"--on {text}: write KIND:COUNT or KIND:TOPOLOGY, for example h100-sxm:64 or tpu-v5p:8x8x8"
+        )
+    sizes = tuple(int(size) for size in (match[1] + match[2]).split("x"))
+    slices = int(match[3] or 1)
+    if hardware.platform != "tpu":
+        if len(sizes) > 1 or slices > 1:
+            raise BadInputError(f"--on {text}: {kind} takes a count of devices, for example {kind}:8")
+        return Devices(hardware=hardware, topology=sizes)
+    if len(sizes) == 1:
+        sizes = _topology_of(hardware, sizes[0], text)
+    elif hardware.inside is not None and len(sizes) != hardware.inside.dimensions:
+        raise BadInputError(
+            f"--on {text}: {kind} slices have {hardware.inside.dimensions} axes, "
+            f"for example {hardware.topologies[0]}"
+        )
+    if hardware.inside is not None and math.prod(sizes) > hardware.inside.devices:
+        raise BadInputError(
+            f"--on {text}: the largest {kind} slice has {hardware.inside.devices} chips; "
+            f"several slices are written {kind}:{hardware.topologies[-1]}*2"
+        )
+    return Devices(hardware=hardware, topology=sizes, slices=slices)

@@ -1,0 +1,64 @@
+"""How one step is laid out over devices: what memory, time and price are all computed from."""
+
+import dataclasses
+from collections.abc import Mapping
+
+from scaling.config.run import RunConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """Ways of each kind of parallelism, and the batch that is split over them.
+
+    `stages` and `sequence_parallel` describe other trainers' runs too (Megatron's, which the estimates are
+    held against); the mesh of a RunConfig has neither yet.
+    """
+
+    data: int
+    fsdp: int
+    tensor: int
+    rows: int  # sequences of a whole batch
+    length: int
+    target_length: int | None = None
+    accumulation: int = 1  # microbatches a step
+    stages: int = 1  # pipeline stages
+    interleave: int = 1  # virtual stages a device holds (Narayanan et al. 2021)
+    sequence_parallel: bool = False  # norms and residuals split over `tensor` (Korthikanti et al. 2022)
+
+    @property
+    def devices(self) -> int:
+        """Devices in all."""
+        return self.data * self.fsdp * self.tensor * self.stages
+
+    @property
+    def rows_on_a_device(self) -> int:
+        """Sequences of one microbatch on one device."""
+        return max(1, self.rows // (self.data * self.fsdp * self.accumulation))
+
+    @property
+    def tokens_on_a_device(self) -> int:
+        """Positions of one microbatch on one device (of the source, in an encoder-decoder)."""
+        return self.rows_on_a_device * self.length
+
+    @property
+    def mesh(self) -> Mapping[str, int]:
+        """The mesh axes that split parameters and batch."""
+        return {"data": self.data, "fsdp": self.fsdp, "tensor": self.tensor}
+
+
+def layout_of(run: RunConfig, n_devices: int, target_length: int | None = None) -> Layout:
+    """The layout of a run on so many devices.
+
+    Raises:
+        ValueError: the mesh does not multiply to the devices.
+    """
+    mesh = run.mesh.over(n_devices)
+    return Layout(
+        data=mesh.data,
+        fsdp=mesh.fsdp,
+        tensor=mesh.tensor,
+        rows=run.train.batch_tokens // run.data.sequence_length,
+        length=run.data.sequence_length,
+        target_length=target_length,
+        accumulation=run.train.accumulation,
+    )

@@ -1,0 +1,115 @@
+"""Memory of one device while the train step runs, from the config alone.
+
+What lies there from step to step (parameters, optimizer state, batch) is exact, padding included. What lies
+there for a while is told phase by phase, as the step goes: the forward pass leaves what the backward pass
+needs; the loss adds the gathered head, its gradient and a chunk of logits; the backward pass adds gradients
+and one layer's own arrays and weights. The largest phase is the peak. `benchmarks/memory.py` holds the sum
+against the compiler's.
+"""
+
+import dataclasses
+
+from scaling.config.model import LSTMConfig
+from scaling.config.run import RunConfig
+from scaling.config.tiling import logits_chunk
+from scaling.estimate.activations import stacks
+from scaling.estimate.layout import Layout
+from scaling.estimate.optimizer_state import optimizer_bytes
+from scaling.estimate.parameters import head_size
+from scaling.estimate.sharded import BYTES, array_bytes, shard_shape
+from scaling.estimate.tensors import Tensor, tensors
+
+# In the backward pass one layer's weights are gathered, its gradient is whole until it is scattered, and the
+# next layer's weights are on their way. The compiler's peaks say two and a half layers (docs/memory.md).
+_IN_FLIGHT = 2.5
+_COUNTERS = 1536  # step count, learning rate and step number, each in a tile of its own
+
+
+@dataclasses.dataclass(frozen=True)
+class Memory:
+    """Bytes on one device. Params, optimizer and batch are the step's arguments; all five add up to the peak.
+
+    `gradients` is what the peak's phase holds of them; `activations` is everything else that is there for a
+    while: what the forward pass keeps, one layer's arrays and gathered weights, logits.
+    """
+
+    params: int
+    optimizer: int
+    batch: int
+    gradients: int
+    activations: int
+    phase: str  # in which the peak falls: loss, backward or update
+
+    @property
+    def arguments(self) -> int:
+        """What the step is called with."""
+        return self.params + self.optimizer + self.batch
+
+    @property
+    def total(self) -> int:
+        """The peak."""
+        return self.arguments + self.gradients + self.activations
+
+
+def _is_layer(tensor: Tensor) -> bool:
+    return tensor.axes[0] == "layers"
+
+
+def _one_layer(parts: list[Tensor], layers: int, tensor_ways: int) -> float:
+    """Numbers in one layer's matrices, gathered over everything but `tensor`."""
+    return sum(t.size for t in parts if _is_layer(t) and t.is_matrix) / layers / tensor_ways
+
+
+def memory(run: RunConfig, layout: Layout, platform: str) -> Memory:
+    """The peak memory of one device in a train step of `run`, laid out as `layout`."""
+    model, mesh, parts = run.model, layout.mesh, tensors(run.model)
+    kind, compute = model.param_dtype, BYTES[model.compute_dtype]
+
+    def on_device(dtype: str, chosen: list[Tensor]) -> int:
+        return sum(array_bytes(shard_shape(t.axes, t.shape, mesh), dtype, platform) for t in chosen)
+
+    layers = [t for t in parts if _is_layer(t)]
+    matrices = [t for t in layers if t.is_matrix]
+    outside = [t for t in parts if not _is_layer(t)]
+
+    rows = layout.rows // (layout.data * layout.fsdp)
+    arrays = 2 + (2 if run.data.mask_documents else 0)
+    batch = arrays * array_bytes((rows, layout.length), "int32", platform) + _COUNTERS
+    params = on_device(kind, parts)
+    optimizer = optimizer_bytes(run.train.optimizer, parts, mesh, platform)
+
+    tokens = {
+        "source": layout.tokens_on_a_device,
+        "target": layout.rows_on_a_device * (layout.target_length or layout.length),
+    }
+    remat = "none" if isinstance(model, LSTMConfig) else model.remat
+    depth = stacks(model, layout.tensor, platform)
+    kept = sum(n * layer.kept(remat) * tokens[side] for n, layer, side in depth)
+    working = max(layer.working * tokens[side] for _, layer, side in depth)
+    if remat == "none":
+        kept += on_device(model.compute_dtype, matrices)  # the weights of every layer, cast
+    n_layers = sum(n for n, *_ in depth)
+    gathered = compute * _one_layer(parts, n_layers, layout.tensor)
+
+    # The head lies whole on each device that holds rows of its own, and so does its gradient.
+    split = layout.tensor if model.vocab_size % layout.tensor == 0 else 1
+    head = head_size(model) / split
+    side = "target" if len(depth) > 1 else "source"
+    length = tokens[side] // layout.rows_on_a_device
+    chunk = logits_chunk(layout.rows_on_a_device, length, model.vocab_size, run.train.loss_chunk)
+    logits = layout.rows_on_a_device * chunk * model.vocab_size / split * (4 + compute)
+    hidden = 3 * tokens[side] * model.d_model * compute
+
+    all_gradients = on_device(kind, parts)
+    loss = kept + head * compute + logits + hidden + 2 * gathered
+    backward = kept + working + hidden + _IN_FLIGHT * gathered
+    phases = {
+        "loss": (4 * head, loss),
+        "backward": (on_device(kind, layers) + on_device("float32", outside), backward),
+        "update": (all_gradients, 0.0),
+    }
+    if layout.accumulation > 1:  # the running sum beside what a microbatch adds
+        phases = {name: (held + all_gradients, rest) for name, (held, rest) in phases.items()}
+    phase = max(phases, key=lambda name: sum(phases[name]))
+    gradients, rest = phases[phase]
+    return Memory(params, optimizer, batch, round(gradients), round(rest), phase)

@@ -1,0 +1,168 @@
+"""`scaling dryrun`: the run it compiles, what it prints, and what it refuses."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from scaling.commands.dryrun import would_help
+from scaling.config.ask import default_mesh, parse_mesh
+from scaling.config.compiled import Compiled
+from scaling.config.errors import BadInputError
+from scaling.config.run import RunConfig
+from scaling.train import dry_run
+from tests.absent import devices, needs_tpu_compiler, tiny_run
+from tests.end_to_end.conftest import RunCli
+from tests.train.test_compiled_cache import ANSWER
+
+MODEL = """
+vocab_size: 512
+max_length: 128
+n_layers: 2
+d_model: 256
+n_heads: 2
+compute_dtype: bfloat16
+scan_layers: true
+"""
+
+
+@pytest.fixture
+def compiled(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[RunConfig]:
+    """The runs that were to be compiled; none is."""
+    runs: list[RunConfig] = []
+
+    def note(run: RunConfig, on: object, effort: str) -> Compiled:
+        runs.append(run)
+        return ANSWER
+
+    monkeypatch.setattr(dry_run, "dry_run", note)
+    monkeypatch.setenv("SCALING_CACHE", str(tmp_path / "cache"))
+    return runs
+
+
+@needs_tpu_compiler
+def test_a_model_of_ones_own(run_cli: RunCli, tmp_path: Path) -> None:
+    (tmp_path / "own.yaml").write_text(MODEL)
+    code, out, err = run_cli("dryrun", "own.yaml", "--on", "tpu-v5e:2x2", "--json")
+    assert (code, err) == (0, "")
+    document = json.loads(out)
+    assert document["devices"] == {
+        "kind": "tpu-v5e", "count": 4, "mesh": {"data": 1, "fsdp": 2, "tensor": 2},
+    }  # fmt: skip
+    assert document["compiled"]["fits"] and document["would_help"] == []
+    assert document["compiled"]["collectives"]["all_reduce"]["count"] > 0
+
+    code, out, err = run_cli("dryrun", "own.yaml", "--on", "tpu-v5e:2x2")  # remembered
+    assert (code, err) == (0, "")
+    assert "Fits, with 15." in out and "most at once" in out and "all-reduce" in out
+
+
+def test_one_sequence_for_each_batch_shard(compiled: list[RunConfig], run_cli: RunCli) -> None:
+    assert run_cli("dryrun", "gpt3-175b", "--on", "tpu-v5p:8x8x8")[0] == 0
+    assert compiled[0].mesh.sizes() == {"data": 1, "fsdp": 64, "tensor": 8}
+    assert compiled[0].train.batch_tokens == 64 * 2048
+    assert compiled[0].model.remat == "full"
+
+
+def test_options_and_overrides(compiled: list[RunConfig], run_cli: RunCli) -> None:
+    line = (
+        "dryrun gpt3-125m n_layers=4 train.beta2=0.9 --on h100-sxm:8 --mesh data=2,fsdp=-1 --remat dots "
+        "--length 1024 --accumulation 3 --optimizer lion"
+    )
+    assert run_cli(*line.split())[0] == 0
+    run = compiled[0]
+    assert (run.model.n_layers, run.model.remat, run.train.beta2) == (4, "dots", 0.9)
+    assert run.mesh.sizes() == {"data": 2, "fsdp": 4, "tensor": 1}
+    assert (run.data.sequence_length, run.train.accumulation, run.train.optimizer) == (1024, 3, "lion")
+    assert run.train.batch_tokens == 8 * 3 * 1024
+    assert run_cli("dryrun", "gpt3-125m", "--on", "h100-sxm:8", "--batch-tokens", "65536")[0] == 0
+    assert compiled[1].train.batch_tokens == 65536
+
+
+def test_a_run_in_place_of_a_model(compiled: list[RunConfig], run_cli: RunCli, tmp_path: Path) -> None:
+    assert run_cli("dryrun", "cpu", "train.batch_tokens=8192", "--on", "tpu-v5e:2x2")[0] == 0
+    (tmp_path / "run.yaml").write_text("base: cpu\ntrain: {batch_tokens: 8192}\nmesh: {fsdp: 4}\n")
+    assert run_cli("dryrun", "run.yaml", "--on", "tpu-v5e:2x2")[0] == 0
+    assert [run.train.batch_tokens for run in compiled] == [8192, 8192]
+    assert compiled[1].mesh.fsdp == 4
+
+
+def test_the_answer_for_a_person_who_has_too_little_memory(
+    compiled: list[RunConfig], run_cli: RunCli
+) -> None:
+    code, out, _ = run_cli("dryrun", "gpt3-13b", "--on", "tpu-v5e:2x2", "--batch-tokens", "16384")
+    assert code == 0
+    assert "Does not fit" in out and "--accumulation 2" in out
+
+
+CASES = [
+    ("gpt3-125m", "--on tpu-v5p"),
+    ("gpt3-125m --on", "--on"),
+    ("gpt3-125m --on tpu-v9:2x2", "tpu-v9"),
+    ("gpt3-125m --on tpu-v5e", "KIND:COUNT"),
+    ("gpt3-125m --on tpu-v5e:-4", "KIND:COUNT"),
+    ("gpt3-125m --on tpu-v5e:16x32", "256 chips"),
+    ("gpt3-999b --on tpu-v5e:2x2", "gpt3-"),
+    ("nowhere.yaml --on tpu-v5e:2x2", "no such file"),
+    ("gpt3-125m --on tpu-v5e:2x2 --mesh fsdp=8", "there are 4"),
+    ("gpt3-125m --on tpu-v5e:2x2 --mesh fsdp=2", "multiply to 4"),
+    ("gpt3-125m --on tpu-v5e:2x2 --mesh fsdp=3,tensor=-1", "no whole number"),
+    ("gpt3-125m --on tpu-v5e:2x2 --mesh fsdp=-2", "fsdp=-2"),
+    ("gpt3-125m --on tpu-v5e:2x2 --mesh fsdp=0", "fsdp=0"),
+    ("gpt3-125m --on tpu-v5e:2x2 --mesh fsdp", "fsdp=8,tensor=2"),
+    ("gpt3-125m --on tpu-v5e:2x2 --mesh fsdp=-1,data=-1", "only one"),
+    ("gpt3-125m --on tpu-v5e:2x2 --mesh fsdp=2,fsdp=2", "given twice"),
+    ("gpt3-125m --on tpu-v5e:2x2 --mesh depth=4", "known: data, fsdp, tensor"),
+    ("gpt3-125m --on tpu-v5e:2x2 --batch-tokens -2048", "train.batch_tokens"),
+    ("gpt3-125m --on tpu-v5e:2x2 --batch-tokens many", "train.batch_tokens"),
+    ("gpt3-125m --on tpu-v5e:2x2 --batch-tokens 2048", "does not divide"),
+    ("gpt3-125m --on tpu-v5e:2x2 --length 4096", "max_length=2048"),
+    ("gpt3-125m --on tpu-v5e:2x2 --length 0", "sequence_length"),
+    ("gpt3-125m --on tpu-v5e:2x2 --accumulation 0", "accumulation"),
+    ("gpt3-125m --on tpu-v5e:2x2 --accumulation half", "accumulation"),
+    ("gpt3-125m --on tpu-v5e:2x2 --optimizer adam", "adamw"),
+    ("gpt3-125m --on tpu-v5e:2x2 --remat most", "dots"),
+    ("gpt3-125m --on tpu-v5e:2x2 --effort much", "quick or full"),
+    ("gpt3-125m n_layerz=3 --on tpu-v5e:2x2", "did you mean n_layers"),
+    ("gpt3-125m train.lr=3 --on tpu-v5e:2x2", "train.lr"),
+    ("gpt3-125m --on v100:8", "CUDA 13"),
+]
+
+
+@pytest.mark.parametrize(("line", "says"), CASES, ids=[line for line, _ in CASES])
+def test_bad_input(line: str, says: str, run_cli: RunCli, tmp_path: Path) -> None:
+    code, out, err = run_cli("dryrun", *line.split())
+    assert (code, out) == (2, "")
+    assert len(err.strip().splitlines()) == 1 and err.startswith("scaling: ")
+    assert says in err, err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_meshes() -> None:
+    assert parse_mesh(" fsdp = 8, tensor=-1") == {"fsdp": 8, "tensor": -1}
+    with pytest.raises(BadInputError, match=r"fsdp=2\.5"):
+        parse_mesh("fsdp=2.5")
+
+
+@pytest.mark.parametrize(
+    ("width", "heads", "on", "sizes"),
+    [
+        (12288, 96, "tpu-v5p:8x8x8", (1, 64, 8)),
+        (2048, 16, "tpu-v5e:4x4", (1, 16, 1)),
+        (768, 12, "tpu-v5e:16x16", (16, 4, 4)),  # 256 devices: 6 x 128 of the width, 12 heads
+        (2048, 16, "tpu-v5e:4x4*2", (2, 16, 1)),
+        (4096, 32, "h100-sxm:1", (1, 1, 1)),
+    ],
+)
+def test_default_meshes(width: int, heads: int, on: str, sizes: tuple[int, int, int]) -> None:
+    assert tuple(default_mesh(width, heads, devices(on)).values()) == sizes
+
+
+def test_what_would_help() -> None:
+    run = tiny_run("train.batch_tokens=2048", mesh={"data": 2, "fsdp": 2})
+    helps = would_help(run, ANSWER)
+    for word, line in zip(
+        ("remat", "accumulation 2", "batch", "fsdp in place", "adafactor"), helps, strict=False
+    ):
+        assert word in line
+    assert would_help(run, ANSWER.model_copy(update={"fits": True})) == []
