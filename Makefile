@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test check format install bench clean
+.PHONY: demo test test-tpu check format install bench clean
 
 install: $(STAMP)
 
@@ -43,6 +43,13 @@ format: install
 bench: install
 	$(BIN)/python benchmarks/throughput.py
 	$(BIN)/python benchmarks/fit.py
+	$(BIN)/python benchmarks/step_time.py
+
+# What needs the TPU compiler (no TPU): the dry-run tests, and memory against it. About half an hour.
+test-tpu: install
+	$(BIN)/python -m pip install --quiet '.[tpu]' --constraint constraints.txt
+	$(BIN)/python -m pytest tests/parallel/test_absent.py tests/train/test_dry_run.py tests/commands/test_dryrun.py
+	$(BIN)/python benchmarks/memory.py
 
 clean:
 	rm -rf $(VENV) demo runs .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -106,30 +106,49 @@ def would_help(run: "RunConfig", compiled: "Compiled") -> list[str]:
 
 
 def _document(run: "RunConfig", devices: "Devices", compiled: "Compiled") -> dict[str, Any]:
-    return {
-        "model": run.model.name,
-        "family": run.model.family,
-        "devices": {"kind": devices.hardware.name, "count": devices.count, "mesh": run.mesh.sizes()},
-        "compiled": compiled.model_dump(mode="json"),
-        "would_help": would_help(run, compiled),
+    """The keys of `estimate --json`, and what the compiler says beside them."""
+    from scaling.estimate.estimate import Shape, model_part, on_devices
+
+    estimated = on_devices(run, devices, None)
+    document = model_part(run.model, Shape(run.data.sequence_length, None, "causal"))
+    document |= {"train": None, **estimated.as_dict(devices)}
+    memory = estimated.memory
+    document["compiled"] = compiled.model_dump(mode="json")
+    document["estimate_over_compiled"] = {
+        "argument_bytes": memory.arguments / compiled.argument_bytes,
+        "peak_bytes": memory.total / compiled.peak_bytes,
+        "flops_per_device": estimated.time.hardware_flops / devices.count / compiled.flops_per_device,
     }
+    document["would_help"] = would_help(run, compiled)
+    return document
 
 
 def _print(run: "RunConfig", devices: "Devices", compiled: "Compiled") -> None:
+    from scaling.estimate.estimate import on_devices
     from scaling.tables import show, table
+
+    ours = on_devices(run, devices, None).memory
 
     typer.echo(
         f"{run.model.name} on {devices}, {devices.count} devices as {run.mesh}; "
         f"{run.train.batch_tokens:,} tokens a step, {compiled.flops_per_device:.3e} FLOPs a device and step"
     )
     rows = [
-        ("arguments (parameters, optimizer state, batch)", compiled.argument_bytes),
-        ("temporaries (gradients, activations)", compiled.temp_bytes),
-        ("most at once", compiled.peak_bytes),
-        ("there is", compiled.capacity_bytes),
+        ("arguments (parameters, optimizer state, batch)", compiled.argument_bytes, ours.arguments),
+        ("temporaries (gradients, activations)", compiled.temp_bytes, None),
+        ("most at once", compiled.peak_bytes, ours.total),
+        ("there is", compiled.capacity_bytes, None),
     ]
-    shown = [(name, "-" if size is None else f"{size / _GIB:.2f}") for name, size in rows]
-    show(table("", ("memory of a device", "GiB"), shown))
+    shown = [
+        (
+            name,
+            "-" if size is None else f"{size / _GIB:.2f}",
+            "" if estimate is None else f"{estimate / _GIB:.2f}",
+            "" if estimate is None or size is None else f"{estimate / size - 1:+.1%}",
+        )
+        for name, size, estimate in rows
+    ]
+    show(table("", ("memory of a device, GiB", "compiler", "estimate", "difference"), shown))
     spare = compiled.capacity_bytes - compiled.peak_bytes
     if compiled.fits:
         typer.echo(f"Fits, with {spare / _GIB:.2f} GiB to spare.")

@@ -5,15 +5,22 @@ from typing import Any
 from scaling.config.run import RunConfig
 from scaling.tables import seconds_in_words
 
-_GIB = 2**30
+_GIB, _MIB = 2**30, 2**20
 
 
-def _lines(title: str, rows: list[tuple[str, str]]) -> list[str]:
+def section(title: str, rows: list[tuple[str, str]]) -> list[str]:
+    """A title and its rows, below an empty line."""
     width = max(len(name) for name, _ in rows)
     return ["", title, *(f"  {name:{width}}  {value}" for name, value in rows)]
 
 
-def _money(usd: float) -> str:
+def in_bytes(size: float) -> str:
+    """GiB, or MiB below a tenth of one."""
+    return f"{size / _GIB:.2f} GiB" if size >= _GIB / 10 else f"{size / _MIB:.1f} MiB"
+
+
+def money(usd: float) -> str:
+    """Whole dollars from a hundred on."""
     return f"{usd:,.0f} USD" if usd >= 100 else f"{usd:,.2f} USD"
 
 
@@ -29,9 +36,9 @@ def estimate_text(document: dict[str, Any], run: RunConfig) -> str:
     ]
     if params["active"] != params["total"]:
         rows.append(("active a token", f"{params['active']:>18,}"))
-    lines += _lines("Parameters", rows)
+    lines += section("Parameters", rows)
     target = f" and {flops['target_length']}" if flops["target_length"] else ""
-    lines += _lines(
+    lines += section(
         f"FLOPs a token, sequences of {flops['length']}{target}, {flops['attention_convention']} attention",
         [
             ("forward", f"{flops['forward']:.4e}"),
@@ -41,7 +48,7 @@ def estimate_text(document: dict[str, Any], run: RunConfig) -> str:
     )
     if document["train"]:
         train = document["train"]
-        lines += _lines(
+        lines += section(
             f"Training on {train['tokens']:.4g} tokens",
             [
                 ("FLOPs", f"{train['flops']:.4e}, {train['pf_days']:,.4g} PF-days"),
@@ -49,25 +56,26 @@ def estimate_text(document: dict[str, Any], run: RunConfig) -> str:
             ],
         )
     if document["memory"]:
-        lines += _device_lines(document, run)
+        lines += device_lines(document, run)
     return "\n".join(lines)
 
 
-def _device_lines(document: dict[str, Any], run: RunConfig) -> list[str]:
+def device_lines(document: dict[str, Any], run: RunConfig) -> list[str]:
+    """Memory, time and cost of a document that has them."""
     devices, memory, time, cost = (document[key] for key in ("devices", "memory", "time", "cost"))
     mesh = ", ".join(f"{axis}={size}" for axis, size in devices["mesh"].items() if size > 1) or "one device"
     parts = ("params", "optimizer", "gradients", "activations", "batch")
-    rows = [(part, f"{memory[f'{part}_bytes'] / _GIB:9.2f} GiB") for part in parts]
+    rows = [(part, f"{in_bytes(memory[f'{part}_bytes']):>12}") for part in parts]
     over = memory["total_bytes"] - memory["capacity_bytes"]
-    verdict = "fits" if memory["fits"] else f"does not fit: {over / _GIB:.2f} GiB too many"
+    verdict = "fits" if memory["fits"] else f"does not fit: {in_bytes(over)} too many"
     rows.append(
         (
             "peak",
-            f"{memory['total_bytes'] / _GIB:9.2f} GiB of {memory['capacity_bytes'] / _GIB:.2f}, {verdict}",
+            f"{in_bytes(memory['total_bytes']):>12} of {in_bytes(memory['capacity_bytes'])}, {verdict}",
         )
     )
     title = f"Memory of one of {devices['count']} devices ({devices['kind']}:{devices['topology']}; {mesh})"
-    lines = _lines(title, rows)
+    lines = section(title, rows)
     low, high = time["step_seconds_interval"]
     tokens = run.train.batch_tokens
     rows = [
@@ -81,12 +89,12 @@ def _device_lines(document: dict[str, Any], run: RunConfig) -> list[str]:
         low, high = (3600 * hours for hours in time["train_hours_interval"])
         whole = seconds_in_words(3600 * time["train_hours"])
         rows.append(("the run", f"{whole} [{seconds_in_words(low)}, {seconds_in_words(high)}]"))
-    lines += _lines("Time", rows)
+    lines += section("Time", rows)
     if cost:
         rows = [("device-hours", f"{cost['device_hours']:,.4g}")]
         if cost["usd"] is not None:
-            interval = f"[{_money(cost['usd_low'])}, {_money(cost['usd_high'])}]"
-            rows.append(("price", f"{_money(cost['usd'])} {interval}"))
+            interval = f"[{money(cost['usd_low'])}, {money(cost['usd_high'])}]"
+            rows.append(("price", f"{money(cost['usd'])} {interval}"))
             rate = f"{cost['usd_per_device_hour']:.4g} USD a device and hour, {cost['price_kind']}"
             dated = f", {cost['price_date']}" if cost["price_date"] else ""
             rows.append(("at", rate + dated))
@@ -95,5 +103,5 @@ def _device_lines(document: dict[str, Any], run: RunConfig) -> list[str]:
             rows.append(("note", cost["price_note"]))
         rows.append(("energy", f"{cost['kwh']:,.4g} kWh, {cost['kg_co2'] / 1000:,.3g} t CO2"))
         rows.append(("assuming", cost["energy_assumption"]))
-        lines += _lines("Cost", rows)
+        lines += section("Cost", rows)
     return lines

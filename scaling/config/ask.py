@@ -20,8 +20,8 @@ from scaling.config.mesh import MeshConfig
 from scaling.config.model import ModelConfig
 from scaling.config.run import RunConfig
 
-_LEAST_WIDTH = 128  # of a shard: the TPU compiler gathers narrower ones by adding up arrays of zeros
-_MOST_TENSOR = 8  # ways that the default mesh splits heads: one host's devices
+LEAST_WIDTH = 128  # of a shard: the TPU compiler gathers narrower ones by adding up arrays of zeros
+MOST_TENSOR = 8  # ways that the default mesh splits heads: one host's devices
 
 
 def run_for(name: str, devices: Devices | None, mesh: str | None, changes: Iterable[str]) -> RunConfig:
@@ -96,11 +96,12 @@ def parse_mesh(text: str) -> dict[str, int]:
 
 
 def default_mesh(width: int, heads: int, devices: Devices) -> dict[str, int]:
-    """Fully sharded as far as each device keeps 128 of the width, then tensor parallel, then replicated."""
+    """Fully sharded as far as the width goes, then tensor parallel, then replicated."""
     left, slices = devices.count // devices.slices, devices.slices
-    fsdp = _largest_divisor(left, lambda n: width % n == 0 and width // n >= _LEAST_WIDTH)
+    least = LEAST_WIDTH if devices.hardware.platform == "tpu" else 1
+    fsdp = _largest_divisor(left, lambda n: width % n == 0 and width // n >= least)
     left //= fsdp
-    tensor = _largest_divisor(left, lambda n: heads % n == 0 and n <= _MOST_TENSOR)
+    tensor = _largest_divisor(left, lambda n: heads % n == 0 and n <= MOST_TENSOR)
     return {"data": slices * left // tensor, "fsdp": fsdp, "tensor": tensor}
 
 

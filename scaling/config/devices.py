@@ -4,6 +4,7 @@ import math
 import re
 
 from scaling.config.base import Frozen
+from scaling.config.cache import cache_root
 from scaling.config.errors import BadInputError
 from scaling.config.hardware import Hardware
 from scaling.config.load import find_config, read_yaml, validate
@@ -33,12 +34,25 @@ class Devices(Frozen):
         return f"{self.hardware.name}:{shape}" + (f"*{self.slices}" if self.slices > 1 else "")
 
 
+THIS_CPU = "cpu.json"  # in the cache directory: what `scaling.train.this_cpu` measured
+
+
+def this_cpu_is_measured() -> bool:
+    """Whether this computer's own rates are known."""
+    return (cache_root() / THIS_CPU).is_file()
+
+
 def load_hardware(name: str) -> Hardware:
-    """A kind of device by its name in `configs/hardware`, or by path.
+    """A kind of device by its name in `configs/hardware`, or by path; `cpu` as it was measured.
 
     Raises:
         BadInputError: no such kind, or a file that is not one.
     """
+    if name == "cpu" and this_cpu_is_measured():
+        try:
+            return Hardware.model_validate_json((cache_root() / THIS_CPU).read_text())
+        except (OSError, ValueError):
+            pass  # damaged: the nominal figures below, until it is measured again
     return validate(Hardware, read_yaml(find_config("hardware", name)), f"hardware {name}")
 
 

@@ -26,6 +26,7 @@ class Rules:
     position: MeshAxes = None
     norm: MeshAxes = None
     layers: MeshAxes = None
+    expert: MeshAxes = None
 
     def split(
         self, axes: Sequence[str | None], shape: Sequence[int], mesh: Mapping[str, int]

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from scaling.config.cache import cache_root
 from scaling.config.errors import BadInputError
 from scaling.data.content_hash import content_hash, is_validation
 from scaling.data.sources import Documents
@@ -64,11 +65,6 @@ class TokenStore:
     end_of_text: int
     fingerprint: str
     path: Path
-
-
-def cache_root() -> Path:
-    """`$SCALING_CACHE`, or `~/.cache/scaling`."""
-    return Path(os.environ.get("SCALING_CACHE") or "~/.cache/scaling").expanduser()
 
 
 def open_store(

@@ -20,7 +20,7 @@ from scaling.estimate.layout import Layout, layout_of
 from scaling.estimate.memory import Memory, memory
 from scaling.estimate.parameters import count_parameters
 from scaling.estimate.price import Cost, cost
-from scaling.estimate.time import SPREAD, StepTime, step_time
+from scaling.estimate.time import StepTime, step_time
 from scaling.estimate.work import work_of
 
 PF_DAY = 1e15 * 86400.0  # FLOPs of a petaflop per second for a day
@@ -108,7 +108,7 @@ class OnDevices:
                 "step_seconds": time.seconds,
                 "step_seconds_interval": [time.low, time.high],
                 "train_hours": hours,
-                "train_hours_interval": None if hours is None else [hours * SPREAD[0], hours * SPREAD[1]],
+                "train_hours_interval": None if hours is None else [hours * share for share in time.spread],
                 "mfu": time.mfu,
                 "hfu": time.hfu,
                 "bound": time.bound,
@@ -145,7 +145,7 @@ def on_devices(
     spent = None
     if steps is not None:
         hours = steps * time.seconds / 3600
-        spent = cost(devices, hours, SPREAD, kind=price_kind, usd_per_device_hour=price)
+        spent = cost(devices, hours, time.spread, kind=price_kind, usd_per_device_hour=price)
     return OnDevices(
         layout=layout,
         memory=memory(run, layout, platform),

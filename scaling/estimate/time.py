@@ -20,8 +20,8 @@ Bound = Literal["compute", "memory", "communication"]
 _SUSTAINED = 0.85  # of the rate of large matrix products, over the shapes of a whole step
 _BANDWIDTH = 0.80  # of the data sheet's memory bandwidth and of links
 _HIDDEN = 0.9  # of the computation beside which gradients and gathered weights travel
-# Measured over predicted seconds of published runs, tenth to ninetieth percentile (docs/step_time.md).
-SPREAD = (0.85, 1.35)
+# Measured over predicted seconds: the fastest and the slowest of 21 published runs (docs/step_time.md).
+SPREAD = (0.92, 1.21)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,6 +35,8 @@ class StepTime:
     model_flops: float  # of the whole step, over all devices
     hardware_flops: float
     peak_flops: float  # of all devices together
+    slower: float  # by which the device's large matrix products may be slower than typical, 1 or more
+    faster: float  # or faster, 1 or less
 
     @property
     def seconds(self) -> float:
@@ -42,14 +44,26 @@ class StepTime:
         return self.compute + self.memory + self.communication + self.idle
 
     @property
+    def spread(self) -> tuple[float, float]:
+        """Shares of the estimate between which the seconds lie.
+
+        The spread of published runs, and that of the device's matrix rate for the time they take.
+        """
+        share = self.compute / self.seconds
+        return (
+            SPREAD[0] * (1 - share + share * self.faster),
+            SPREAD[1] * (1 - share + share * self.slower),
+        )
+
+    @property
     def low(self) -> float:
-        """Seconds at the fast end of the published runs' spread."""
-        return self.seconds * SPREAD[0]
+        """Seconds at the fast end."""
+        return self.seconds * self.spread[0]
 
     @property
     def high(self) -> float:
-        """Seconds at the slow end of the published runs' spread."""
-        return self.seconds * SPREAD[1]
+        """Seconds at the slow end."""
+        return self.seconds * self.spread[1]
 
     @property
     def mfu(self) -> float:
@@ -108,4 +122,6 @@ def step_time(work: Work, layout: Layout, devices: Devices, dtype: str = "bfloat
         model_flops=work.model_flops,
         hardware_flops=work.hardware_flops,
         peak_flops=peak * layout.devices,
+        slower=hardware.matmul.typical / hardware.matmul.low,
+        faster=hardware.matmul.typical / hardware.matmul.high,
     )

@@ -33,14 +33,16 @@ _PLACEMENT: ContextVar[Placement | None] = ContextVar("placement", default=None)
 
 
 def param(value: jax.Array, *axes: str | None) -> nnx.Param:
-    """A parameter that carries the logical name of each of its axes as plain metadata.
+    """A parameter that carries the logical name of each of its axes, and its shape, as plain metadata.
+
+    An optimizer's arrays inherit both: those of another shape are told by it.
 
     Raises:
         ValueError: as many names as axes are needed.
     """
     if value.ndim != len(axes):
         raise ValueError(f"a parameter of shape {value.shape} needs {value.ndim} axis names, got {axes}")
-    return nnx.Param(value, axes=axes)
+    return nnx.Param(value, axes=axes, own_shape=value.shape)
 
 
 def placement() -> Placement | None:

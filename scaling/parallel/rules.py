@@ -54,8 +54,8 @@ def shardings(tree: Any, mesh: Mesh, rules: Rules = DEFAULT_RULES) -> Any:
         value = node.get_value()
         if not jax.tree.leaves(value):
             return node  # an optimizer that keeps nothing for this parameter
-        axes, shape = node.get_metadata("axes"), value.shape
-        fits = len(axes) <= len(shape) <= len(axes) + 1
+        own_shape, shape = tuple(node.get_metadata("own_shape")), value.shape
+        fits = shape[-len(own_shape) :] == own_shape
         spec = partition(rules, logical_axes(node), shape, mesh) if fits else PartitionSpec()
         return node.replace(NamedSharding(mesh, spec))
 

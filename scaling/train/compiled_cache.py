@@ -6,12 +6,12 @@ No JAX is imported until something has to be compiled.
 import hashlib
 import importlib.metadata
 import json
-import os
 from pathlib import Path
 
 from pydantic import ValidationError
 
 import scaling
+from scaling.config.cache import cache_root
 from scaling.config.compiled import Compiled, Effort
 from scaling.config.devices import Devices
 from scaling.config.environment import prepare_environment
@@ -66,7 +66,7 @@ def cache_path(run: RunConfig, devices: Devices, effort: Effort) -> Path:
         "sources": _sources(),
     }
     text = json.dumps(depends, sort_keys=True)
-    return _cache_root() / "dryrun" / f"{hashlib.sha256(text.encode()).hexdigest()[:24]}.json"
+    return cache_root() / "dryrun" / f"{hashlib.sha256(text.encode()).hexdigest()[:24]}.json"
 
 
 def versions(platform: str) -> dict[str, str]:
@@ -95,10 +95,3 @@ def _sources() -> str:
         for path in sorted(package.glob(pattern)):
             digest.update(str(path.relative_to(package)).encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()
-
-
-def _cache_root() -> Path:
-    """`$SCALING_CACHE`, or `scaling` in the user's cache directory."""
-    if named := os.environ.get("SCALING_CACHE"):
-        return Path(named).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "scaling"

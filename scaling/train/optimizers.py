@@ -3,6 +3,7 @@
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
 from flax import nnx
 from optax.contrib import MuonDimensionNumbers, muon
@@ -51,11 +52,30 @@ def _muon_dimensions(model: nnx.Module) -> Any:
     )
 
 
+def in_float32(optimizer: optax.GradientTransformation) -> optax.GradientTransformation:
+    """`optimizer` with its state and arithmetic in float32, whatever the type of the parameters.
+
+    In bfloat16 a moment with decay 0.999 never moves: its changes round to nothing.
+    """
+
+    def wide(tree: Any) -> Any:
+        return jax.tree.map(lambda leaf: leaf.astype(jnp.float32), tree)
+
+    def update(gradients: Any, state: Any, parameters: Any = None) -> tuple[Any, Any]:
+        return optimizer.update(wide(gradients), state, None if parameters is None else wide(parameters))
+
+    return optax.GradientTransformation(lambda parameters: optimizer.init(wide(parameters)), update)
+
+
 def make_optimizer(train: TrainConfig) -> optax.GradientTransformation:
-    """The optimizer of a config, without clipping and with a learning rate of 1.
+    """The optimizer of a config, in float32, without clipping and with a learning rate of 1.
 
     Weight decay is decoupled: the step multiplies it by the scheduled rate too (Loshchilov and Hutter 2019).
     """
+    return in_float32(_named(train))
+
+
+def _named(train: TrainConfig) -> optax.GradientTransformation:
     match train.optimizer:
         case "adamw":
             return optax.chain(

@@ -47,8 +47,12 @@ def test_a_model_of_ones_own(run_cli: RunCli, tmp_path: Path) -> None:
     assert (code, err) == (0, "")
     document = json.loads(out)
     assert document["devices"] == {
-        "kind": "tpu-v5e", "count": 4, "mesh": {"data": 1, "fsdp": 2, "tensor": 2},
-    }  # fmt: skip
+        "kind": "tpu-v5e",
+        "count": 4,
+        "topology": "2x2",
+        "mesh": {"data": 1, "fsdp": 2, "tensor": 2},
+    }
+    assert document["estimate_over_compiled"]["argument_bytes"] == pytest.approx(1.0, abs=1e-3)
     assert document["compiled"]["fits"] and document["would_help"] == []
     assert document["compiled"]["collectives"]["all_reduce"]["count"] > 0
 
