@@ -9,7 +9,7 @@ against the compiler's.
 
 import dataclasses
 
-from scaling.config.model import LSTMConfig
+from scaling.config.model import EncoderDecoderConfig, LSTMConfig
 from scaling.config.run import RunConfig
 from scaling.config.tiling import logits_chunk
 from scaling.estimate.activations import stacks
@@ -73,8 +73,11 @@ def memory(run: RunConfig, layout: Layout, platform: str) -> Memory:
     outside = [t for t in parts if not _is_layer(t)]
 
     rows = layout.rows // (layout.data * layout.fsdp)
+    # Inputs and targets, and of packed documents segments and positions; a second length has both of its own.
     arrays = 2 + (2 if run.data.mask_documents else 0)
     batch = arrays * array_bytes((rows, layout.length), "int32", platform) + _COUNTERS
+    if isinstance(model, EncoderDecoderConfig):
+        batch += array_bytes((rows, layout.target_length or layout.length), "int32", platform)
     params = on_device(kind, parts)
     optimizer = optimizer_bytes(run.train.optimizer, parts, mesh, platform)
 
