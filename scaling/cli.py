@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from scaling import __version__
-from scaling.commands import cost, data, dryrun, laws, runs
+from scaling.commands import cost, data, dryrun, laws, plan, runs
 from scaling.commands.options import say
 from scaling.config.environment import choose_platform
 from scaling.config.errors import BadInputError
@@ -32,6 +32,7 @@ _COMMANDS: tuple[Callable[..., None], ...] = (
     cost.models,
     cost.estimate,
     dryrun.dryrun,
+    plan.plan,
     runs.train,
     runs.sweep,
     runs.status,

@@ -56,7 +56,7 @@ def dryrun(
     }
     changes = [f"{key}={value}" for key, value in given.items() if value is not None]
     run = run_for(model, devices, mesh, [*(overrides or ()), *changes])
-    with _waiting(f"compiling {run.model.name} for {devices}"):
+    with waiting(f"compiling {run.model.name} for {devices}"):
         compiled = compiled_step(run, devices, effort, fresh=no_cache)  # type: ignore[arg-type]
     if as_json:
         print_json(_document(run, devices, compiled))
@@ -65,7 +65,7 @@ def dryrun(
 
 
 @contextmanager
-def _waiting(what: str) -> Iterator[None]:
+def waiting(what: str) -> Iterator[None]:
     """A spinner on stderr, where that is a terminal."""
     if not sys.stderr.isatty():
         yield

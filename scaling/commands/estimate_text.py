@@ -52,12 +52,19 @@ def estimate_text(document: dict[str, Any], run: RunConfig) -> str:
             f"Training on {train['tokens']:.4g} tokens",
             [
                 ("FLOPs", f"{train['flops']:.4e}, {train['pf_days']:,.4g} PF-days"),
-                ("6ND", f"{train['flops_6nd']:.4e}"),
+                ("6ND", f"{train['flops_6nd']:.4e}{_of_both_sides(document)}"),
             ],
         )
     if document["memory"]:
         lines += device_lines(document, run)
     return "\n".join(lines)
+
+
+def _of_both_sides(document: dict[str, Any]) -> str:
+    """What the shorthand leaves out of an encoder-decoder."""
+    if document["family"] != "encoder_decoder":
+        return ""
+    return "  (as if every token passed both sides; it passes one)"
 
 
 def device_lines(document: dict[str, Any], run: RunConfig) -> list[str]:

@@ -68,6 +68,11 @@ def _train_dry_run(config: "RunConfig", as_json: bool) -> None:
         )
         return
     show(forecast_table(f"Run {config.name} ({config.id()})", [plan]))
+    if mesh.size > len(jax.devices()):
+        typer.echo(
+            f"The time is that of {mesh.size} devices like this machine's {len(jax.devices())}: for others, "
+            f"scaling estimate RUN --on KIND:COUNT"
+        )
     typer.echo("")
     title = f"Sharding on {', '.join(f'{axis}={size}' for axis, size in mesh.shape.items())}"
     show(table(title, ("parameter", "shape", "axes", "partition"), rows, left=4))

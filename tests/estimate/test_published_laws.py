@@ -1,0 +1,157 @@
+"""Published laws against what their papers say follows from them; law.json without NumPy."""
+
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from scaling.config.errors import BadInputError
+from scaling.estimate.loss_law import LossLaw, read_loss_law
+from scaling.estimate.published_laws import PUBLISHED, find_law
+from scaling.laws.law import LawFit
+
+CHINCHILLA, REPLICATION = PUBLISHED["chinchilla"], PUBLISHED["chinchilla-replication"]
+GOPHER = 5.76e23  # FLOPs of Hoffmann et al. 2022
+
+
+def document(**changes: object) -> dict[str, object]:
+    """A law.json as `scaling fit` writes it."""
+    parameters = {"E": 1.7, "A": 400.0, "B": 500.0, "alpha": 0.34, "beta": 0.3}
+    fit = {
+        "law": "chinchilla", "equation": "L = E + A / N^alpha + B / D^beta", "parameters": parameters,
+        "intervals": {name: [0.9 * value, 1.1 * value] for name, value in parameters.items()},
+        "objective": {"name": "huber", "delta": 1e-3, "value": 0.1}, "n_points": 20, "n_starts": 9,
+        "n_starts_at_best": 9, "gradient_norm": 1e-9, "boundary_hits": [], "holdout": None, "optimum": None,
+        "counting": {"params": "all parameters", "flops": "6ND"}, "n_selected": 20,
+        "ranges": {"params": [1e6, 1e8], "tokens": [1e7, 1e9]}, "versions": {},
+    }  # fmt: skip
+    return fit | changes
+
+
+def write(path: Path, value: object) -> Path:
+    path.write_text(json.dumps(value))
+    return path
+
+
+def test_the_optimum_of_approach_3_at_gophers_budget() -> None:
+    """The paper says 40B (table A3's text and figure 4); that needs the exponents of its source, not the
+    two digits that it prints, which give 32B."""
+    digits = CHINCHILLA.model_copy(update={"alpha": 0.3392, "beta": 0.2849})
+    assert digits.optimum(GOPHER)[0] == pytest.approx(40e9, rel=0.03)
+    assert CHINCHILLA.optimum(GOPHER)[0] == pytest.approx(32e9, rel=0.02)
+    # Besiroglu et al. 2024: their fit agrees with the 20 tokens a parameter of Chinchilla's other approaches.
+    params, tokens = REPLICATION.optimum(GOPHER)
+    assert 60e9 < params < 80e9 and 18 < tokens / params < 27
+
+
+@pytest.mark.parametrize("law", PUBLISHED.values(), ids=list(PUBLISHED))
+def test_the_closed_form_is_the_least_loss(law: LossLaw) -> None:
+    for flops in (1e18, 1e21, GOPHER):
+        params, tokens = law.optimum(flops)
+        assert 6 * params * tokens == pytest.approx(flops)
+        # First-order condition along 6ND = C: both terms fall equally fast in their logarithms.
+        assert law.alpha * law.A * params**-law.alpha == pytest.approx(
+            law.beta * law.B * tokens**-law.beta, rel=1e-9
+        )
+        least = law.loss(params, tokens)
+        assert all(law.loss(params * x, tokens / x) > least for x in (0.5, 0.9, 1.1, 2.0))
+        assert law.tokens_for(params, least) == pytest.approx(tokens)
+    assert law.tokens_for(1e6, law.E) == math.inf
+
+
+def test_intervals() -> None:
+    interval, meaning = CHINCHILLA.interval(1e9, 2e10)
+    assert interval is None and "without the uncertainty" in meaning
+    interval, meaning = REPLICATION.interval(1e9, 2e10)
+    assert interval is not None and interval[0] < REPLICATION.loss(1e9, 2e10) < interval[1]
+    # No draw of parameters from inside their intervals gives a loss outside.
+    inside = REPLICATION.model_copy(update={"alpha": 0.31, "beta": 0.40, "A": 300.0, "E": 1.87})
+    assert interval[0] < inside.loss(1e9, 2e10) < interval[1] and "not known" in meaning
+    assert "times the most params" in str(CHINCHILLA.extrapolation(1e12, 1e12))
+    assert CHINCHILLA.extrapolation(1e9, 1e12) is None
+
+
+def test_a_law_of_ones_own(tmp_path: Path) -> None:
+    path = write(tmp_path / "law.json", document())
+    law = find_law(str(path))
+    theirs = LawFit.model_validate(document())
+    assert law.loss(3e8, 5e9) == pytest.approx(float(theirs.predict(params=3e8, tokens=5e9)))
+    assert law.counts == "total" and law.note is None
+    interval, _ = law.interval(3e8, 5e9)
+    assert interval is not None and interval[0] < law.loss(3e8, 5e9) < interval[1]
+
+
+def test_the_bootstrap_of_ones_own_law_is_the_interval(tmp_path: Path) -> None:
+    samples = {"E": [1.6, 1.7, 1.8], "A": [300.0, 400, 500], "B": [500.0, 500, 500],
+               "alpha": [0.33, 0.34, 0.35], "beta": [0.3, 0.3, 0.3]}  # fmt: skip
+    boot = {"n": 3, "level": 0.9, "unit": "run", "seed": 0, "samples": samples}
+    fit = document(bootstrap=boot)
+    law = read_loss_law(write(tmp_path / "law.json", fit))
+    interval, meaning = law.interval(3e8, 5e9)
+    theirs = LawFit.model_validate(fit).interval(params=3e8, tokens=5e9)
+    assert interval is not None and theirs is not None and "90%" in meaning
+    assert interval == pytest.approx([float(bound) for bound in theirs])
+
+
+BAD = [
+    ("{", "not a law.json"),
+    ("[]", "not a law.json"),
+    ("", "not a law.json"),
+    (json.dumps({"law": "chinchilla"}), "parameters"),
+    (json.dumps(document(law="kaplan-joint")), "--law chinchilla"),
+    (json.dumps(document(parameters={"E": 1.0, "A": 2.0})), "lacks B, alpha, beta"),
+    (json.dumps(document()).replace("400.0", "-400.0", 1), "A: input should be greater than 0"),
+    (json.dumps(document()).replace("400.0", "NaN", 1), "finite"),
+]
+
+
+@pytest.mark.parametrize(("text", "says"), BAD, ids=[says for _, says in BAD])
+def test_files_that_are_no_such_law(text: str, says: str, tmp_path: Path) -> None:
+    (tmp_path / "law.json").write_text(text)
+    with pytest.raises(BadInputError, match=says) as error:
+        find_law(str(tmp_path / "law.json"))
+    assert "\n" not in str(error.value)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.one_of(
+        st.binary(max_size=40),
+        st.recursive(
+            st.none() | st.booleans() | st.floats() | st.text(max_size=5),
+            lambda inner: (
+                st.lists(inner, max_size=3)
+                | st.dictionaries(st.sampled_from([*document(), "E", "A", "bootstrap"]), inner, max_size=6)
+            ),
+            max_leaves=12,
+        ).map(lambda value: json.dumps(document() | value if isinstance(value, dict) else value).encode()),
+    )
+)
+def test_any_file_is_a_law_or_one_line(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "law.json"
+    path.write_bytes(content)
+    try:
+        law = read_loss_law(path)
+    except BadInputError as error:
+        assert "\n" not in str(error)
+    else:
+        assert math.isfinite(law.loss(1e9, 1e10))
+
+
+def test_unknown_names() -> None:
+    for name in ("kaplan", "nowhere/law.json", ""):
+        with pytest.raises(BadInputError, match="--law"):
+            find_law(name)
+
+
+def test_neither_numpy_nor_jax_is_imported() -> None:
+    code = (
+        "import sys, scaling.estimate.published_laws, scaling.estimate.alternatives, scaling.commands.plan;"
+        "assert not {'numpy', 'jax'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
