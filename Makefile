@@ -47,7 +47,7 @@ bench: install
 
 # What needs the TPU compiler (no TPU): the dry-run tests, and memory against it. About half an hour.
 test-tpu: install
-	$(BIN)/python -m pip install --quiet '.[tpu]' --constraint constraints.txt
+	$(BIN)/python -m pip install --quiet --editable '.[test,tpu]' --constraint constraints.txt
 	$(BIN)/python -m pytest tests/parallel/test_absent.py tests/train/test_dry_run.py tests/commands/test_dryrun.py
 	$(BIN)/python benchmarks/memory.py
 
