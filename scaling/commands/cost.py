@@ -4,7 +4,18 @@ from typing import Annotated, Any
 
 import typer
 
-from scaling.commands.options import Json, Overrides, print_json
+from scaling.commands.options import (
+    Accumulation,
+    BatchTokens,
+    Json,
+    Length,
+    Mesh,
+    Optimizer,
+    Overrides,
+    Remat,
+    as_overrides,
+    print_json,
+)
 from scaling.config.errors import BadInputError
 
 
@@ -59,17 +70,15 @@ def estimate(
     overrides: Overrides = None,
     on: Annotated[str | None, typer.Option(help="KIND:COUNT or KIND:TOPOLOGY, as h100-sxm:64")] = None,
     tokens: Annotated[float | None, typer.Option(help="tokens of the whole run, as 300e9")] = None,
-    mesh: Annotated[str | None, typer.Option(help="devices by axis, as fsdp=64,tensor=8")] = None,
-    remat: Annotated[str | None, typer.Option(help="none, dots or full")] = None,
-    batch_tokens: Annotated[
-        str | None, typer.Option(help="tokens a step; a sequence for each batch shard where not given")
-    ] = None,
-    length: Annotated[str | None, typer.Option(help="tokens a sequence; the model's own longest")] = None,
+    mesh: Mesh = None,
+    remat: Remat = None,
+    batch_tokens: BatchTokens = None,
+    length: Length = None,
     target_length: Annotated[
         int | None, typer.Option(help="of an encoder-decoder's targets; the sources' where not given")
     ] = None,
-    accumulation: Annotated[str | None, typer.Option(help="microbatches a step")] = None,
-    optimizer: Annotated[str | None, typer.Option(help="adamw, adafactor, muon or lion")] = None,
+    accumulation: Accumulation = None,
+    optimizer: Optimizer = None,
     attention: Annotated[str, typer.Option(help="causal (half) or full, of model FLOPs")] = "causal",
     price: Annotated[float | None, typer.Option(help="USD per device and hour, instead of the list")] = None,
     spot: Annotated[bool, typer.Option("--spot", help="the spot price, where one is known")] = False,
@@ -92,15 +101,8 @@ def estimate(
     devices = parse_devices(on) if on is not None else None
     if devices is None and mesh is not None:
         raise BadInputError("--mesh: name the devices too, for example --on tpu-v5p:8x8x8")
-    given = {
-        "model.remat": remat,
-        "train.batch_tokens": batch_tokens,
-        "data.sequence_length": length,
-        "train.accumulation": accumulation,
-        "train.optimizer": optimizer,
-    }
-    changes = [f"{key}={value}" for key, value in given.items() if value is not None]
-    run = run_for(model, devices, mesh, [*(overrides or ()), *changes])
+    changes = as_overrides(overrides, remat, batch_tokens, length, accumulation, optimizer)
+    run = run_for(model, devices, mesh, changes)
     shape = Shape(run.data.sequence_length, target_length, attention)  # type: ignore[arg-type]
     document: dict[str, Any] = model_part(run.model, shape)
     document["train"] = None if tokens is None else train_part(run.model, shape, tokens)

@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from scaling.commands.options import Json, Overrides, print_json
+from scaling.commands.options import (
+    Accumulation,
+    BatchTokens,
+    Json,
+    Length,
+    Mesh,
+    Optimizer,
+    Overrides,
+    Remat,
+    as_overrides,
+    print_json,
+)
 from scaling.config.errors import BadInputError
 
 if TYPE_CHECKING:
@@ -23,14 +34,12 @@ def dryrun(
     model: Annotated[str, typer.Argument(help="a model or a run: a name in configs, or a YAML file")],
     overrides: Overrides = None,
     on: Annotated[str, typer.Option(help="KIND:COUNT or KIND:TOPOLOGY, as tpu-v5p:8x8x8")] = "",
-    mesh: Annotated[str | None, typer.Option(help="devices by axis, as fsdp=64,tensor=8")] = None,
-    remat: Annotated[str | None, typer.Option(help="none, dots or full")] = None,
-    batch_tokens: Annotated[
-        str | None, typer.Option(help="tokens a step; a sequence for each batch shard where not given")
-    ] = None,
-    length: Annotated[str | None, typer.Option(help="tokens a sequence; the model's own longest")] = None,
-    accumulation: Annotated[str | None, typer.Option(help="microbatches a step")] = None,
-    optimizer: Annotated[str | None, typer.Option(help="adamw, adafactor, muon or lion")] = None,
+    mesh: Mesh = None,
+    remat: Remat = None,
+    batch_tokens: BatchTokens = None,
+    length: Length = None,
+    accumulation: Accumulation = None,
+    optimizer: Optimizer = None,
     effort: Annotated[
         str, typer.Option(help="of the TPU compiler: quick, or full as training gets it (minutes)")
     ] = "quick",
@@ -47,15 +56,8 @@ def dryrun(
     if effort not in ("quick", "full"):
         raise BadInputError(f"--effort {effort!r}: give quick or full")
     devices = parse_devices(on)
-    given = {
-        "model.remat": remat,
-        "train.batch_tokens": batch_tokens,
-        "data.sequence_length": length,
-        "train.accumulation": accumulation,
-        "train.optimizer": optimizer,
-    }
-    changes = [f"{key}={value}" for key, value in given.items() if value is not None]
-    run = run_for(model, devices, mesh, [*(overrides or ()), *changes])
+    changes = as_overrides(overrides, remat, batch_tokens, length, accumulation, optimizer)
+    run = run_for(model, devices, mesh, changes)
     with waiting(f"compiling {run.model.name} for {devices}"):
         compiled = compiled_step(run, devices, effort, fresh=no_cache)  # type: ignore[arg-type]
     if as_json:

@@ -11,7 +11,34 @@ Overrides = Annotated[
     typer.Argument(help="key=value changes to the config, as model.n_layers=6", metavar="[KEY=VALUE]..."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="print one JSON document on stdout")]
+Mesh = Annotated[str | None, typer.Option(help="devices by axis, as fsdp=64,tensor=8")]
+Remat = Annotated[str | None, typer.Option(help="none, dots or full")]
+BatchTokens = Annotated[
+    str | None, typer.Option(help="tokens a step; a sequence for each batch shard where not given")
+]
+Length = Annotated[str | None, typer.Option(help="tokens a sequence; the model's own longest")]
+Accumulation = Annotated[str | None, typer.Option(help="microbatches a step")]
+Optimizer = Annotated[str | None, typer.Option(help="adamw, adafactor, muon or lion")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="print what would be done, and do nothing")]
+
+
+def as_overrides(
+    overrides: list[str] | None,
+    remat: str | None,
+    batch_tokens: str | None,
+    length: str | None,
+    accumulation: str | None,
+    optimizer: str | None,
+) -> list[str]:
+    """The overrides that a person typed, and those that the options of a run stand for."""
+    given = {
+        "model.remat": remat,
+        "train.batch_tokens": batch_tokens,
+        "data.sequence_length": length,
+        "train.accumulation": accumulation,
+        "train.optimizer": optimizer,
+    }
+    return [*(overrides or ()), *(f"{key}={value}" for key, value in given.items() if value is not None)]
 
 
 def print_json(document: Any) -> None:

@@ -41,6 +41,12 @@ class Layout:
         return self.rows_on_a_device * self.length
 
     @property
+    def tokens_by_side(self) -> dict[str, int]:
+        """Positions of one microbatch on one device, of the source and of the target."""
+        target = self.rows_on_a_device * (self.target_length or self.length)
+        return {"source": self.tokens_on_a_device, "target": target}
+
+    @property
     def mesh(self) -> Mapping[str, int]:
         """The mesh axes that split parameters and batch."""
         return {"data": self.data, "fsdp": self.fsdp, "tensor": self.tensor}

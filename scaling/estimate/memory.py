@@ -81,10 +81,7 @@ def memory(run: RunConfig, layout: Layout, platform: str) -> Memory:
     params = on_device(kind, parts)
     optimizer = optimizer_bytes(run.train.optimizer, parts, mesh, platform)
 
-    tokens = {
-        "source": layout.tokens_on_a_device,
-        "target": layout.rows_on_a_device * (layout.target_length or layout.length),
-    }
+    tokens = layout.tokens_by_side
     remat = "none" if isinstance(model, LSTMConfig) else model.remat
     depth = stacks(model, layout.tensor, platform)
     kept = sum(n * layer.kept(remat) * tokens[side] for n, layer, side in depth)

@@ -2,9 +2,9 @@
 
 Matrix products run at the rate that large ones reach on the device, times what the mix of shapes in a real
 step holds of it. Elementwise work runs at memory bandwidth. Tensor parallelism waits for its collectives;
-those of data parallelism run beside the computation and cost only what is longer than it. The two shares
-below are the only fitted numbers: `benchmarks/step_time.py` holds the sum against published runs, and the
-spread of those ratios is the interval of every time and price.
+those of data parallelism run beside the computation and cost only what is longer than it. The three shares
+below were chosen before the comparison and not fitted to it: `benchmarks/step_time.py` holds the sum against
+published runs, and the spread of those ratios is the interval of every time and price.
 """
 
 import dataclasses

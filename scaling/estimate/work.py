@@ -36,12 +36,6 @@ class Work:
     beside: tuple[Traffic, ...]  # run while something else is computed
 
 
-def tokens_by_side(layout: Layout) -> dict[str, int]:
-    """Positions of one microbatch on one device, of the source and of the target."""
-    target = layout.rows_on_a_device * (layout.target_length or layout.length)
-    return {"source": layout.tokens_on_a_device, "target": target}
-
-
 def _remat(model: ModelConfig) -> str:
     return "none" if isinstance(model, LSTMConfig) else model.remat
 
@@ -67,7 +61,7 @@ def _elementwise_bytes(model: ModelConfig, layout: Layout, platform: str) -> flo
     What is rematerialised passes forward twice. Weights are read and cast once a pass, however few tokens.
     """
     passes = _FORWARD + _BACKWARD + {"none": 0, "dots": 1, "full": _FORWARD}[_remat(model)]
-    tokens = tokens_by_side(layout)
+    tokens = layout.tokens_by_side
     total = 0.0
     for layers, arrays, side in stacks(model, layout.tensor, platform):
         total += layers / layout.stages * passes * (arrays.inputs + arrays.carried) * tokens[side]
@@ -89,7 +83,7 @@ def _update_bytes(run: RunConfig, layout: Layout) -> float:
 def _tensor_sums(model: ModelConfig, layout: Layout, platform: str) -> tuple[Traffic, ...]:
     """Two sums over the ways a layer, each way (Shoeybi et al. 2019); rematerialised layers do one again."""
     sums = 4 + (1 if _remat(model) == "full" else 0)
-    tokens = tokens_by_side(layout)
+    tokens = layout.tokens_by_side
     size = BYTES[model.compute_dtype] * (1 if isinstance(model, LSTMConfig) else model.d_model)
     return tuple(
         Traffic(

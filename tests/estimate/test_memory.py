@@ -1,15 +1,18 @@
 """Memory: exact where it is exact, the published measurements, and what must hold whatever the numbers."""
 
+import json
 import math
+import statistics
+from pathlib import Path
 
 import jax
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from scaling.config.devices import parse_devices
 from scaling.config.load import load_model, load_run
 from scaling.config.mesh import MeshConfig
-from scaling.config.model import DecoderConfig
 from scaling.estimate import megatron
 from scaling.estimate.layout import Layout, layout_of
 from scaling.estimate.memory import memory
@@ -18,35 +21,18 @@ from scaling.estimate.sharded import array_bytes
 from scaling.estimate.tensors import tensors
 from scaling.parallel.mesh import make_mesh
 from scaling.parallel.rules import shardings
+from tests.estimate.megatron_settings import megatron_case
 
 GIB = 2**30
 
-# Korthikanti et al. 2022, arXiv:2205.05198, table 3: heads, width, layers, tensor and pipeline ways, batch,
-# microbatch, interleaved stages; figure 1 and table 5: GiB of parameters and optimizer, and of activations
+# Korthikanti et al. 2022, arXiv:2205.05198, figures 1 and 7: GiB of parameters and optimizer, of activations
 # without recomputation and with sequence parallelism and selective recomputation.
 MEGATRON = {
-    "22B": ((64, 6144, 48, 8, 1, 4, 4, 1), 45.5625, 59.25, 9.5625),
-    "175B": ((96, 12288, 96, 8, 8, 64, 1, 3), 45.5625, 66.84375, 12.3515625),
-    "530B": ((128, 20480, 105, 8, 35, 280, 1, 3), 31.640625, 114.0234375, 23.076171875),
-    "1T": ((160, 25600, 128, 8, 64, 512, 1, 1), 32.958984375, 131.25, 26.5625),
+    "22B": (45.5625, 59.25, 9.5625),
+    "175B": (45.5625, 66.84375, 12.3515625),
+    "530B": (31.640625, 114.0234375, 23.076171875),
+    "1T": (32.958984375, 131.25, 26.5625),
 }
-
-
-def megatron_case(name: str, sequence_parallel: bool) -> tuple[DecoderConfig, Layout]:
-    heads, width, layers, tensor, stages, batch, micro, interleave = MEGATRON[name][0]
-    model = DecoderConfig(vocab_size=51200, max_length=2048, n_layers=layers, d_model=width, n_heads=heads)
-    layout = Layout(
-        data=1,
-        fsdp=1,
-        tensor=tensor,
-        rows=batch,
-        length=2048,
-        accumulation=batch // micro,
-        stages=stages,
-        interleave=interleave,
-        sequence_parallel=sequence_parallel,
-    )
-    return model, layout
 
 
 @pytest.mark.parametrize("name", MEGATRON)
@@ -55,7 +41,7 @@ def test_megatron_measured(name, recompute):
     """The paper's figures of an A100, which follow its equations: within 1%; the issue asks for 10%."""
     model, layout = megatron_case(name, recompute == "selective")
     ours = megatron.memory(model, layout, recompute)
-    _, state, none, selective = MEGATRON[name]
+    state, none, selective = MEGATRON[name]
     assert ours.parameters_and_optimizer / GIB == pytest.approx(state, rel=0.01)
     want = {"none": none, "selective": selective}[recompute]
     assert ours.activations / GIB == pytest.approx(want, rel=0.01)
@@ -149,6 +135,34 @@ def test_more_of_anything_that_saves_memory_saves_memory(name, fsdp, tensor, acc
     assert peak(fsdp=2 * fsdp) < peak()
     if tensor < 4:
         assert peak(tensor=2 * tensor) < peak()
+
+
+def test_peaks_that_the_tpu_compiler_gave():
+    """What `benchmarks/memory.py` compiled: arguments to 0.1%, peak to 5% in the median and 15% at worst."""
+    steps = json.loads(Path(__file__).with_name("compiled_steps.json").read_text())["steps"]
+    off = []
+    for step in steps:
+        length = load_model(step["model"]).max_length
+        base = {"base": step["model"], "dropout": 0.0, "scan_layers": True, "compute_dtype": "bfloat16"}
+        run = load_run(
+            {
+                "model": base | {"remat": step["remat"]},
+                "data": {"sequence_length": length},
+                "train": {
+                    "steps": 1,
+                    "batch_tokens": step["rows"] * length,
+                    "learning_rate": 1e-3,
+                    "accumulation": step["accumulation"],
+                },
+                "mesh": step["mesh"],
+            }
+        )
+        ours = memory(run, layout_of(run, parse_devices(step["devices"]).count), "tpu")
+        assert ours.arguments == pytest.approx(step["argument_bytes"], rel=1e-3), step
+        off.append(abs(ours.total / step["peak_bytes"] - 1))
+    assert len(off) >= 40
+    assert statistics.median(off) < 0.05
+    assert max(off) < 0.15
 
 
 def test_full_sixteen_bit_fine_tuning_of_llama_65b():

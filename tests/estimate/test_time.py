@@ -10,41 +10,24 @@ from scaling.config.ask import run_for
 from scaling.config.devices import parse_devices
 from scaling.config.errors import BadInputError
 from scaling.config.load import names
-from scaling.config.model import DecoderConfig
 from scaling.estimate import megatron
 from scaling.estimate.estimate import on_devices
 from scaling.estimate.layout import Layout
 from scaling.estimate.network import Link, axis_links
 from scaling.estimate.price import cost, list_price
 from scaling.estimate.time import SPREAD, step_time
+from tests.estimate.megatron_settings import megatron_case
 
-# Korthikanti et al. 2022, arXiv:2205.05198, tables 3 and 5: heads, width, layers, tensor and pipeline ways,
-# batch, microbatch, interleaved stages; seconds of an iteration on A100 80 GB with full recomputation, and
-# with sequence parallelism and selective recomputation.
-MEGATRON = {
-    "22B": ((64, 6144, 48, 8, 1, 4, 4, 1), 1.42, 1.10),
-    "175B": ((96, 12288, 96, 8, 8, 64, 1, 3), 18.13, 13.75),
-    "530B": ((128, 20480, 105, 8, 35, 280, 1, 3), 49.05, 37.83),
-    "1T": ((160, 25600, 128, 8, 64, 512, 1, 1), 94.42, 71.49),
-}
+# Korthikanti et al. 2022, arXiv:2205.05198, table 5: seconds of an iteration on A100 80 GB with full
+# recomputation, and with sequence parallelism and selective recomputation.
+MEGATRON = {"22B": (1.42, 1.10), "175B": (18.13, 13.75), "530B": (49.05, 37.83), "1T": (94.42, 71.49)}
 
 
 @pytest.mark.parametrize("name", MEGATRON)
 @pytest.mark.parametrize("recompute", ["full", "selective"])
 def test_megatron_measured(name, recompute):
-    (heads, width, layers, tensor, stages, batch, micro, interleave), full, selective = MEGATRON[name]
-    model = DecoderConfig(vocab_size=51200, max_length=2048, n_layers=layers, d_model=width, n_heads=heads)
-    layout = Layout(
-        data=1,
-        fsdp=1,
-        tensor=tensor,
-        rows=batch,
-        length=2048,
-        accumulation=batch // micro,
-        stages=stages,
-        interleave=interleave,
-        sequence_parallel=recompute == "selective",
-    )
+    full, selective = MEGATRON[name]
+    model, layout = megatron_case(name, recompute == "selective")
     ours = step_time(
         megatron.work(model, layout, recompute), layout, parse_devices(f"a100-80gb:{layout.devices}")
     )
