@@ -1,6 +1,9 @@
 """Step times against published iterations, rings against closed forms, and prices."""
 
 import datetime
+import importlib.util
+import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -23,6 +26,15 @@ from tests.estimate.megatron_settings import megatron_case
 MEGATRON = {"22B": (1.42, 1.10), "175B": (18.13, 13.75), "530B": (49.05, 37.83), "1T": (94.42, 71.49)}
 
 
+def step_time_benchmark():
+    path = Path(__file__).parents[2] / "benchmarks" / "step_time.py"
+    spec = importlib.util.spec_from_file_location("step_time_benchmark", path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
 @pytest.mark.parametrize("name", MEGATRON)
 @pytest.mark.parametrize("recompute", ["full", "selective"])
 def test_megatron_measured(name, recompute):
@@ -34,6 +46,14 @@ def test_megatron_measured(name, recompute):
     measured = {"full": full, "selective": selective}[recompute]
     assert ours.seconds == pytest.approx(measured, rel=0.15)
     assert ours.low <= measured <= ours.high
+
+
+def test_every_published_run_lies_in_the_spread():
+    """The table of docs/step_time.md; its range is the interval that every estimate is given with."""
+    ratios = {row.run: row.ratio for row in step_time_benchmark().rows()}
+    assert {"BLOOM 176B", "LLaMA 65B", "PaLM 540B"} < set(ratios)
+    assert min(ratios.values()) == pytest.approx(SPREAD[0], abs=0.005)
+    assert max(ratios.values()) == pytest.approx(SPREAD[1], abs=0.005)
 
 
 def test_a_ring_by_hand():
