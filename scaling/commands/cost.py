@@ -14,6 +14,7 @@ from scaling.commands.options import (
     Overrides,
     Remat,
     as_overrides,
+    devices_named,
     print_json,
 )
 from scaling.config.errors import BadInputError
@@ -86,7 +87,6 @@ def estimate(
 ) -> None:
     """Parameters, FLOPs, memory, time and price, by arithmetic alone."""
     from scaling.config.ask import run_for
-    from scaling.config.devices import parse_devices, this_cpu_is_measured
     from scaling.estimate.estimate import Shape, model_part, on_devices, train_part
 
     if attention not in ("causal", "full"):
@@ -94,11 +94,7 @@ def estimate(
     for option, value in (("--tokens", tokens), ("--target-length", target_length), ("--price", price)):
         if value is not None and not 0 < value < float("inf"):
             raise BadInputError(f"{option} {value:g}: give a positive number")
-    if on is not None and on.startswith("cpu:") and not this_cpu_is_measured():
-        from scaling.train.this_cpu import measure_this_cpu
-
-        measure_this_cpu()
-    devices = parse_devices(on) if on is not None else None
+    devices = devices_named(on) if on is not None else None
     if devices is None and mesh is not None:
         raise BadInputError("--mesh: name the devices too, for example --on tpu-v5p:8x8x8")
     changes = as_overrides(overrides, remat, batch_tokens, length, accumulation, optimizer)

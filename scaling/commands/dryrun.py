@@ -18,6 +18,7 @@ from scaling.commands.options import (
     Overrides,
     Remat,
     as_overrides,
+    devices_named,
     print_json,
 )
 from scaling.config.errors import BadInputError
@@ -48,14 +49,13 @@ def dryrun(
 ) -> None:
     """Compile the real train step for devices that are not there: memory, collectives, whether it fits."""
     from scaling.config.ask import run_for
-    from scaling.config.devices import parse_devices
     from scaling.train.compiled_cache import compiled_step
 
     if not on:
         raise BadInputError("--on: name the devices, for example --on tpu-v5p:8x8x8 or --on h100-sxm:64")
     if effort not in ("quick", "full"):
         raise BadInputError(f"--effort {effort!r}: give quick or full")
-    devices = parse_devices(on)
+    devices = devices_named(on)
     changes = as_overrides(overrides, remat, batch_tokens, length, accumulation, optimizer)
     run = run_for(model, devices, mesh, changes)
     with waiting(f"compiling {run.model.name} for {devices}"):

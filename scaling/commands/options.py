@@ -2,9 +2,12 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from scaling.config.devices import Devices
 
 Overrides = Annotated[
     list[str] | None,
@@ -39,6 +42,18 @@ def as_overrides(
         "train.optimizer": optimizer,
     }
     return [*(overrides or ()), *(f"{key}={value}" for key, value in given.items() if value is not None)]
+
+
+def devices_named(on: str) -> "Devices":
+    """The devices of `--on`; this computer's own CPU is measured the first time."""
+    from scaling.config.devices import parse_devices, this_cpu_is_measured
+
+    if on.startswith("cpu:") and not this_cpu_is_measured():
+        parse_devices(on)  # a count that is none is refused before anything is measured
+        from scaling.train.this_cpu import measure_this_cpu
+
+        measure_this_cpu()
+    return parse_devices(on)
 
 
 def print_json(document: Any) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from scaling.commands.options import Json, print_json
+from scaling.commands.options import Json, devices_named, print_json
 from scaling.config.errors import BadInputError
 
 if TYPE_CHECKING:
@@ -43,7 +43,6 @@ def plan(
     as_json: Json = False,
 ) -> None:
     """What to train for a budget: size, tokens, layout, time, price, and the loss to expect."""
-    from scaling.config.devices import parse_devices, this_cpu_is_measured
     from scaling.estimate.alternatives import rejected
     from scaling.estimate.budget import make_budget
     from scaling.estimate.planner import Planner
@@ -61,11 +60,7 @@ def plan(
             raise BadInputError(f"{option} {whole}: give a number from {least} to {most:,}")
     if not on:
         raise BadInputError("--on: name the devices, for example --on tpu-v5e:16x16 or --on h100-sxm:64")
-    if on.startswith("cpu:") and not this_cpu_is_measured():
-        from scaling.train.this_cpu import measure_this_cpu
-
-        measure_this_cpu()
-    devices = parse_devices(on)
+    devices = devices_named(on)
     kind = "spot" if spot else "on-demand"
     budget = make_budget(
         devices,
