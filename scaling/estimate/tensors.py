@@ -58,17 +58,20 @@ def _norm(model: TransformerConfig, name: str, width: int | None = None) -> Iter
 
 
 def _attention(
-    model: TransformerConfig, component: str = "attention", kv_heads: int | None = None
+    model: TransformerConfig,
+    component: str = "attention",
+    kv_heads: int | None = None,
+    name: str = "attention",
 ) -> Iterator[Tensor]:
     d, heads, head = model.d_model, model.n_heads, model.d_head
     keys = kv_heads or heads
-    for name, count in (("query", heads), ("key", keys), ("value", keys)):
-        yield Tensor(component, f"attention.{name}", (d, count, head), ("embed", "heads", "head"))
-    yield Tensor(component, "attention.out", (heads, head, d), ("heads", "head", "embed"))
+    for part, count in (("query", heads), ("key", keys), ("value", keys)):
+        yield Tensor(component, f"{name}.{part}", (d, count, head), ("embed", "heads", "head"))
+    yield Tensor(component, f"{name}.out", (heads, head, d), ("heads", "head", "embed"))
     if model.bias:
-        for name, count in (("query", heads), ("key", keys), ("value", keys)):
-            yield Tensor(component, f"attention.{name}_bias", (count, head), ("heads", "head"))
-        yield Tensor(component, "attention.out_bias", (d,), ("norm",))
+        for part, count in (("query", heads), ("key", keys), ("value", keys)):
+            yield Tensor(component, f"{name}.{part}_bias", (count, head), ("heads", "head"))
+        yield Tensor(component, f"{name}.out_bias", (d,), ("norm",))
 
 
 def _feed_forward(model: TransformerConfig) -> Iterator[Tensor]:
@@ -183,14 +186,17 @@ def _encoder_decoder(model: EncoderDecoderConfig) -> Iterator[Tensor]:
     d = model.d_model
     yield from _vocabulary(model, d)
 
-    def side(name: str, layers: int, cross: bool) -> Iterator[Tensor]:
-        yield from _stacked(layers, _norm(model, "attention_norm"))
-        yield from _stacked(layers, _attention(model, f"{name}_attention"))
+    def layers(name: str, count: int, cross: bool) -> Iterator[Tensor]:
+        yield from _stacked(count, _norm(model, "attention_norm"))
+        yield from _stacked(count, _attention(model, f"{name}_attention"))
         if cross:
-            yield from _stacked(layers, _norm(model, "cross_norm"))
-            yield from _stacked(layers, _prefixed("cross", _attention(model, "cross_attention")))
-        yield from _stacked(layers, _norm(model, "feed_forward_norm"))
-        yield from _feed_forwards(model, layers)
+            yield from _stacked(count, _norm(model, "cross_norm"))
+            yield from _stacked(count, _attention(model, "cross_attention", name="cross_attention"))
+        yield from _stacked(count, _norm(model, "feed_forward_norm"))
+        yield from _feed_forwards(model, count)
+
+    def side(name: str, count: int, cross: bool) -> Iterator[Tensor]:
+        yield from _prefixed("layers", layers(name, count, cross))
         if model.positions == "relative":
             shape = (model.relative_buckets, model.n_heads)
             yield Tensor("relative_bias", "relative_bias", shape, ("position", "heads"))
