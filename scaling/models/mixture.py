@@ -99,7 +99,7 @@ class MixtureOfExperts(nnx.Module):
         routes, gates_BQ, losses = _route(self.mixture, logits_BLX, counted_BL, C)
 
         def to_experts(slots_BSK: Array) -> Array:
-            """The slots of every row on the device of their row, to those of an expert on that of the expert."""
+            """From slots that lie with their row to slots that lie with their expert."""
             slots_BSK = constrain(slots_BSK, "batch", None, None)
             slots_XBCK = slots_BSK.reshape(B, X, C, -1).transpose(1, 0, 2, 3)
             return constrain(slots_XBCK, "expert", "expert_batch", None, None)
@@ -146,7 +146,9 @@ def _hidden(activation: Callable[[Array], Array]) -> Callable[..., Array]:
     return keeping_inputs(function)
 
 
-def _route(mixture: Mixture, logits_BLX: Array, counted_BL: Array, capacity: int) -> tuple[Routes, Array, Losses]:
+def _route(
+    mixture: Mixture, logits_BLX: Array, counted_BL: Array, capacity: int
+) -> tuple[Routes, Array, Losses]:
     """Every token's experts and slots, the gates (B, Q) of its choices, and the router's losses."""
     B, L, X = logits_BLX.shape
     probabilities_BLX = jax.nn.softmax(logits_BLX, axis=-1)
@@ -190,7 +192,9 @@ def _moved(rows_BSK: Array, at_BJT: Array, back_BIS: Array) -> Array:
 
     `back_BIS` are the targets of each row in turn: the backward pass gathers by them, and scatters nothing.
     """
-    y_BJTK = jax.vmap(lambda rows_SK, at_JT: rows_SK.at[at_JT].get(mode="fill", fill_value=0))(rows_BSK, at_BJT)
+    y_BJTK = jax.vmap(lambda rows_SK, at_JT: rows_SK.at[at_JT].get(mode="fill", fill_value=0))(
+        rows_BSK, at_BJT
+    )
     if at_BJT.shape[1] == 1:
         return y_BJTK[:, 0]
     return y_BJTK.sum(1, dtype=jnp.float32).astype(rows_BSK.dtype)
