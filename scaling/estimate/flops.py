@@ -179,9 +179,42 @@ def hardware_flops(model: ModelConfig, length: int, rows: int = 1, target_length
     if isinstance(model, DecoderConfig):
         return _decoder_hardware(model, length, rows)
     flops = forward_flops(model, length, "full", target_length)
+    if isinstance(model, EncoderDecoderConfig):
+        slack = _slack(model, model.n_layers, length)
+        slack += _slack(model, model.decoder_layers, target_length or length)
+        flops = dataclasses.replace(flops, linear=flops.linear + slack)
     remat = "none" if isinstance(model, LSTMConfig) else model.remat
     again = {"none": 0.0, "dots": flops.pairs, "full": flops.linear + flops.pairs}[remat]
     return 3 * flops.total + again
+
+
+def executed_feed_forwards(model: TransformerConfig, layers: int, length: int) -> float:
+    """FLOPs that a row's feed-forwards in a stack execute: forward, backward and recomputed.
+
+    An expert multiplies all of its slots, filled or not. The last product of a feed-forward is not needed
+    again in a pre-norm layer: nothing but the residual reads it, and an expert's gate stands before it.
+    """
+
+    def executed(tokens: int, router: int) -> float:
+        forward = tokens * _feed_forward(model) + router
+        last = tokens * 2 * model.d_model * model.d_ff if model.norm == "pre" else 0
+        return 3 * forward + (forward - last if model.remat == "full" else 0)
+
+    dense, mixture = executed(length, 0), model.mixture
+    if mixture is None:
+        return layers * dense
+    slots = mixture.experts * mixture.capacity(length)
+    mixed = layers // mixture.every
+    router = length * 2 * model.d_model * mixture.experts
+    return (layers - mixed) * dense + mixed * executed(slots, router)
+
+
+def _slack(model: TransformerConfig, layers: int, length: int) -> float:
+    """FLOPs that a row's mixtures execute forward beyond what the mathematics asks for: of empty slots."""
+    if model.mixture is None:
+        return 0.0
+    mixed, slots = layers // model.mixture.every, model.mixture.experts * model.mixture.capacity(length)
+    return mixed * (slots - model.mixture.top_k * length) * _feed_forward(model)
 
 
 def _decoder_hardware(model: DecoderConfig, length: int, rows: int) -> float:
@@ -195,17 +228,14 @@ def _decoder_hardware(model: DecoderConfig, length: int, rows: int) -> float:
             pairs_forward = 4.0 * heads * forward
             pairs_backward = 10.0 * heads * backward + 2.0 * heads * length
         projections = length * _projections(model, model.n_kv_heads)
-        layer = 3 * (projections + length * _feed_forward(model)) + pairs_forward + pairs_backward
+        layer = 3 * projections + pairs_forward + pairs_backward
         if model.remat != "none":
             layer += pairs_forward
         if model.remat == "full":
-            # Of a pre-norm layer the last product is not needed again: nothing but the residual reads it.
-            down = length * 2 * model.d_model * model.d_ff
-            layer += projections + length * _feed_forward(model) - (down if model.norm == "pre" else 0)
+            layer += projections
         total += layer
-    if model.mixture is not None:
-        extra = _feed_forwards(model, model.n_layers) - model.n_layers * _feed_forward(model)
-        total += 3 * length * extra * len(model.layer_pattern) / model.n_layers
     chunk = logits_chunk(rows, length, model.vocab_size)
     padded = chunk * -(-length // chunk)
-    return model.n_layers / len(model.layer_pattern) * total + 6 * padded * model.d_model * model.vocab_size
+    total *= model.n_layers / len(model.layer_pattern)
+    total += executed_feed_forwards(model, model.n_layers, length)
+    return total + 6 * padded * model.d_model * model.vocab_size
