@@ -5,7 +5,8 @@ import dataclasses
 from scaling.config.model import LSTMConfig, ModelConfig
 from scaling.config.run import RunConfig
 from scaling.estimate.activations import mixtures, stacks
-from scaling.estimate.flops import forward_flops, hardware_flops
+from scaling.estimate.executed import hardware_flops
+from scaling.estimate.flops import forward_flops
 from scaling.estimate.layout import Layout
 from scaling.estimate.network import CollectiveKind
 from scaling.estimate.sharded import BYTES

@@ -56,7 +56,7 @@ def test_every_figure_is_rounded_cut_or_explained() -> None:
     allowed = {
         ("gpt3-13b", "parameters"): 0.012,  # the model's name, 13.0B; Table D.1 prints 12,850M
         ("gpt3-175b", "parameters"): 0.003,  # 175.0B; Table D.1 prints 174,600M
-        ("t5-11b", "chip-hours"): 0.10,
+        ("t5-11b", "chip-hours"): 0.12,  # inside the interval that hours are given with
         ("t5-11b", "USD"): 0.70,
     }
     assert open_rows.keys() == allowed.keys()
