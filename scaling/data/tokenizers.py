@@ -11,6 +11,7 @@ import numpy as np
 
 from scaling.config.data import TOKENIZERS
 from scaling.config.errors import BadInputError
+from scaling.objectives.words import WordFlags
 
 # SentencePiece writes a space inside a piece as this character (U+2581), so a real one needs care.
 _SPACE_MARK = "\N{LOWER ONE EIGHTH BLOCK}"
@@ -46,6 +47,10 @@ class Tokenizer(Protocol):
         """Bytes of UTF-8 text that each token stands for, (V,) int32; 0 for special tokens."""
         ...
 
+    def word_flags(self) -> WordFlags:
+        """Which tokens belong to one word."""
+        ...
+
 
 def load_tokenizer(name: str) -> Tokenizer:
     """The tokenizer that a config names: `bytes` or `sentencepiece:PATH`.
@@ -59,6 +64,10 @@ def load_tokenizer(name: str) -> Tokenizer:
     if kind == "sentencepiece" and path:
         return SentencePieceTokenizer.load(path)
     raise BadInputError(f"data.tokenizer: unknown tokenizer {name!r}; give {TOKENIZERS}")
+
+
+def _in_word(byte: int) -> bool:
+    return byte >= 0x80 or chr(byte).isalnum() or byte == ord("_")
 
 
 class ByteTokenizer:
@@ -82,6 +91,11 @@ class ByteTokenizer:
         lengths = np.ones(self.vocab_size, np.int32)
         lengths[self.end_of_text] = 0
         return lengths
+
+    def word_flags(self) -> WordFlags:
+        """A word is a run of letters, digits and underscores; a byte beyond ASCII is part of a letter."""
+        in_word_V = np.array([*map(_in_word, range(256)), False])
+        return WordFlags(in_word_V, in_word_V)
 
 
 class SentencePieceTokenizer:
@@ -150,6 +164,15 @@ class SentencePieceTokenizer:
     def byte_lengths(self) -> np.ndarray:
         """(V,) int32: one for a byte piece, zero for control pieces and `<unk>`."""
         return np.array([len(text) for text in self._texts], np.int32)
+
+    def word_flags(self) -> WordFlags:
+        """A piece that starts with a space begins a word; single bytes go by what ByteTokenizer says."""
+        texts = self._texts
+        text_V = np.array([bool(text) for text in texts])
+        byte_V = np.array([self._processor.is_byte(i) for i in range(self.vocab_size)])
+        in_word_V = np.array([len(text) == 1 and _in_word(text[0]) for text in texts])
+        spaced_V = np.array([text.startswith(b" ") for text in texts])
+        return WordFlags(np.where(byte_V, in_word_V, text_V & ~spaced_V), np.where(byte_V, in_word_V, text_V))
 
     @cached_property
     def _texts(self) -> list[bytes]:
