@@ -13,8 +13,8 @@ import numpy as np
 
 from scaling.config.errors import BadInputError
 from scaling.data.batch_schedule import BatchSchedule
-from scaling.data.content_hash import mix_seed
 from scaling.data.packing import Batch, Rows
+from scaling.objectives.draws import mix_seed
 
 
 class StepBatches:

@@ -166,13 +166,13 @@ class SentencePieceTokenizer:
         return np.array([len(text) for text in self._texts], np.int32)
 
     def word_flags(self) -> WordFlags:
-        """A piece that starts with a space begins a word; single bytes go by what ByteTokenizer says."""
-        texts = self._texts
-        text_V = np.array([bool(text) for text in texts])
-        byte_V = np.array([self._processor.is_byte(i) for i in range(self.vocab_size)])
-        in_word_V = np.array([len(text) == 1 and _in_word(text[0]) for text in texts])
-        spaced_V = np.array([text.startswith(b" ") for text in texts])
-        return WordFlags(np.where(byte_V, in_word_V, text_V & ~spaced_V), np.where(byte_V, in_word_V, text_V))
+        """A piece that starts with a space begins a word; other white space stands alone."""
+        # Of a token without text both ends are empty: it belongs to no word. A space may be a piece of its
+        # own before the rest of its word.
+        return WordFlags(
+            np.array([bool(text[:1].strip()) for text in self._texts]),
+            np.array([bool(text[-1:].strip(b"\t\n\v\f\r")) for text in self._texts]),
+        )
 
     @cached_property
     def _texts(self) -> list[bytes]:

@@ -54,9 +54,9 @@ def build_objective(
 
 
 def _continuation(window_BW: np.ndarray, length: int, specials: Specials) -> Batch:
-    targets_BT = window_BW[:, length:]
+    targets_BT = np.ascontiguousarray(window_BW[:, length:])
     return {
-        "inputs": window_BW[:, :length],
+        "inputs": np.ascontiguousarray(window_BW[:, :length]),
         "decoder_inputs": decoder_inputs(targets_BT, specials),
         "targets": targets_BT,
     }
