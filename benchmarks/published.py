@@ -209,7 +209,7 @@ def transformer_flops() -> Table:
     rows = []
     for line in PRINTED["transformer_table_2"]["rows"]:
         capacity = conventions.vaswani_table_2(line["hours"])
-        work = train_flops_per_token(load_model(line["model"]), 32) * 50e3 * line["steps"]
+        work = train_flops_per_token(load_model(line["model"]), 32) * 25e3 * line["steps"]
         reason = f"matmul by matmul {shown(work, line['flops'])}, {work / capacity:.0%} of it"
         rows.append(Row(line["model"], "FLOPs", line["flops"], capacity, reason))
     return table("transformer_table_2", rows)
@@ -269,7 +269,7 @@ def t5_cost() -> Table:
         Row("t5-11b", "chip-hours", part["chip_hours"], hours, "one run's efficiency against a typical one"),
         Row("t5-11b", "USD", part["usd"], bill.usd, f"{interval}; 1.3M is reached at an MFU of {mfu:.0%}"),
     ]
-    mesh = ", ".join(f"{axis} {size}" for axis, size in found.layout.mesh.items())
+    mesh = ", ".join(f"{axis} {size}" for axis, size in found.layout.mesh.items() if size > 1)
     note = f"""\
         Ours assumes {part["steps"]:,} steps of {part["sequences"]:,} sequences, {part["length"]} tokens in and
         {part["target_length"]} out: {t5_tokens():.3g} tokens of the source, {t5_flops():.3g} model FLOPs (Table

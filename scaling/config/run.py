@@ -51,6 +51,8 @@ class RunConfig(Frozen):
                 f"(model.max_length={self.model.max_length})"
             )
         self._check_targets()
+        mixture = getattr(self.model, "mixture", None)
+        self.mesh.check_experts(None if mixture is None else mixture.experts)
         for _, batch in train.batch_stages():
             if batch % length:
                 raise ValueError(
@@ -74,7 +76,7 @@ class RunConfig(Frozen):
     def _check_targets(self) -> None:
         """The model has the positions and the heads that the objective asks for."""
         length, objective, model = self.data.sequence_length, self.objective, self.model
-        target = row_lengths(objective, length).target
+        target = self.target_length
         if target is not None and target > model.max_length:
             raise ValueError(
                 f"objective: {objective.name} has targets of {target} tokens at "
@@ -98,6 +100,11 @@ class RunConfig(Frozen):
                 f"objective.sentences={objective.sentences} needs model.token_types of at least 2, "
                 f"it is {model.token_types}"
             )
+
+    @property
+    def target_length(self) -> int | None:
+        """Positions of a row's target; None for a model of one side."""
+        return row_lengths(self.objective, self.data.sequence_length).target
 
     def batch_arrays(self) -> Arrays:
         """Name, shape and type of every array in the largest training batch, over all hosts."""

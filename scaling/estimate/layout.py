@@ -71,7 +71,7 @@ def layout_of(run: RunConfig, n_devices: int, target_length: int | None = None) 
         tensor=mesh.tensor,
         rows=run.train.batch_tokens // run.data.sequence_length,
         length=run.data.sequence_length,
-        target_length=target_length,
+        target_length=target_length or run.target_length,
         accumulation=run.train.accumulation,
         expert=mesh.expert,
     )

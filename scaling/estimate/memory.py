@@ -86,11 +86,9 @@ def memory(run: RunConfig, layout: Layout, platform: str) -> Memory:
     outside = [t for t in parts if not _is_layer(t)]
 
     rows = layout.rows // layout.batch_shards
-    # Inputs and targets, and of packed documents segments and positions; a second length has both of its own.
-    arrays = 2 + (2 if run.data.mask_documents else 0)
-    batch = arrays * array_bytes((rows, layout.length), "int32", platform) + _COUNTERS
-    if isinstance(model, EncoderDecoderConfig):
-        batch += array_bytes((rows, layout.target_length or layout.length), "int32", platform)
+    batch = _COUNTERS
+    for shape, dtype in run.batch_arrays().values():
+        batch += array_bytes((rows, *shape[1:]), dtype, platform)
     params = on_device(kind, parts)
     optimizer = optimizer_bytes(run.train.optimizer, parts, mesh, platform)
 
