@@ -203,7 +203,7 @@ def executed_feed_forwards(model: TransformerConfig, layers: int, length: int) -
     dense, mixture = executed(length, 0), model.mixture
     if mixture is None:
         return layers * dense
-    slots = mixture.experts * mixture.capacity(length)
+    slots = mixture.slots(length)
     mixed = layers // mixture.every
     router = length * 2 * model.d_model * mixture.experts
     return (layers - mixed) * dense + mixed * executed(slots, router)
@@ -213,7 +213,7 @@ def _slack(model: TransformerConfig, layers: int, length: int) -> float:
     """FLOPs that a row's mixtures execute forward beyond what the mathematics asks for: of empty slots."""
     if model.mixture is None:
         return 0.0
-    mixed, slots = layers // model.mixture.every, model.mixture.experts * model.mixture.capacity(length)
+    mixed, slots = layers // model.mixture.every, model.mixture.slots(length)
     return mixed * (slots - model.mixture.top_k * length) * _feed_forward(model)
 
 

@@ -43,6 +43,9 @@ def inputs(rows: int, length: int, width: int = 8, seed: int = 2) -> jax.Array:
     return jax.random.normal(jax.random.key(seed), (rows, length, width))
 
 
+apply = jax.jit(MixtureOfExperts.__call__)
+
+
 def experts(made: MixtureOfExperts, x_BLD: jax.Array) -> jax.Array:
     """What every expert makes of every token: (B, L, X, D)."""
 
@@ -78,24 +81,29 @@ def places(mixture: Mixture, logits_BLX: Any, mask_BL: Any) -> tuple[Any, Any, A
 
 def by_hand(made: MixtureOfExperts, x_BLD: jax.Array, mask_BL: Any = None) -> tuple[jax.Array, Losses]:
     """The mixture from a loop's choices and all experts on all tokens; differentiable but for the choices."""
-    mixture, X = made.mixture, made.mixture.experts
     mask_BL = np.ones(x_BLD.shape[:2]) if mask_BL is None else np.asarray(mask_BL)
-    logits_BLX = x_BLD @ made.router[...]
-    chosen, kept, real_BL = places(mixture, jax.lax.stop_gradient(logits_BLX), mask_BL)
-    p_BLX = jax.nn.softmax(logits_BLX)
-    gates_BLX = p_BLX
+    logits_BLX = jax.lax.stop_gradient(x_BLD @ made.router[...])
+    return weighted(made, x_BLD, *places(made.mixture, logits_BLX, mask_BL))
+
+
+@jax.jit
+def weighted(
+    made: MixtureOfExperts, x_BLD: jax.Array, chosen: jax.Array, kept: jax.Array, real_BL: jax.Array
+) -> tuple[jax.Array, Losses]:
+    mixture, logits_BLX = made.mixture, x_BLD @ made.router[...]
+    gates_BLX = p_BLX = jax.nn.softmax(logits_BLX)
     if mixture.top_k == 2:
         gates_BLX = p_BLX / jnp.where(real_BL, (p_BLX * chosen.any(0)).sum(-1), 1.0)[..., None]
     y_BLD = jnp.einsum("BLX,BLXD->BLD", gates_BLX * kept.any(0), experts(made, x_BLD))
-    balance = 0.0
+    balance = jnp.zeros(())
     for b in range(len(x_BLD)):
-        f_X = chosen[0, b].sum(0) / max(1, real_BL[b].sum())
-        balance += X * (f_X * (p_BLX[b] * real_BL[b][:, None]).sum(0)).sum()
-    total = max(1, real_BL.sum())
+        f_X = chosen[0, b].sum(0) / jnp.maximum(1, real_BL[b].sum())
+        balance += mixture.experts * (f_X * (p_BLX[b] * real_BL[b][:, None]).sum(0)).sum()
+    total = jnp.maximum(1, real_BL.sum())
     return y_BLD, Losses(
-        balance=jnp.asarray(balance / total),
+        balance=balance / total,
         z=(jax.nn.logsumexp(logits_BLX, axis=-1) ** 2 * real_BL).sum() / total,
-        dropped=jnp.asarray((chosen & ~kept).sum() / (mixture.top_k * total)),
+        dropped=(chosen & ~kept).sum() / (mixture.top_k * total),
     )
 
 
@@ -149,7 +157,7 @@ def test_any_shape(rows: int, length: int, experts: int, top_k: int, factor: flo
     made = module({"experts": experts, "top_k": top_k, "capacity_factor": factor})
     x_BLD = inputs(rows, length, seed=seed)
     mask_BL = np.random.default_rng(seed).integers(0, 2, (rows, length))
-    ours = jax.jit(MixtureOfExperts.__call__)(made, x_BLD, None, mask_BL)
+    ours = apply(made, x_BLD, None, mask_BL)
     jax.tree.map(partial(np.testing.assert_allclose, atol=2e-5), ours, by_hand(made, x_BLD, mask_BL))
 
 
@@ -179,7 +187,7 @@ def test_transformers_switch(factor: float) -> None:
         probabilities = torch.softmax(logits, -1)
         balance = switch.load_balancing_loss_func(probabilities, probabilities.argmax(-1))
         z = switch.router_z_loss_func(logits)
-    y_BLD, losses = made(x_BLD)
+    y_BLD, losses = apply(made, x_BLD)
     np.testing.assert_allclose(y_BLD, want, atol=1e-5)
     np.testing.assert_allclose(losses.balance, float(balance), rtol=1e-5)
     np.testing.assert_allclose(losses.z, float(z), rtol=1e-5)
@@ -194,7 +202,7 @@ def test_identical_experts_are_the_dense_feed_forward(gated: bool) -> None:
         if (stacked := getattr(made, name)) is not None:
             stacked[...] = jnp.broadcast_to(stacked[0], stacked.shape)
     x_BLD = inputs(2, 9)
-    y_BLD, losses = made(x_BLD)
+    y_BLD, losses = apply(made, x_BLD)
     assert losses.dropped == 0
     if gated:
         want = experts(made, x_BLD)[:, :, 0]
@@ -209,7 +217,7 @@ def test_identical_experts_are_the_dense_feed_forward(gated: bool) -> None:
 def test_two_of_two_experts_are_their_weighted_sum() -> None:
     made = module({"experts": 2, "top_k": 2, "capacity_factor": 1.0})  # an even share each is every token
     x_BLD = inputs(2, 9)
-    y_BLD, losses = made(x_BLD)
+    y_BLD, losses = apply(made, x_BLD)
     gates_BLX = jax.nn.softmax(x_BLD @ made.router[...])
     want = (gates_BLX[..., None] * experts(made, x_BLD)).sum(2)
     np.testing.assert_allclose(y_BLD, want, atol=1e-5)
@@ -227,9 +235,9 @@ def test_balance_is_one_where_it_is_even_and_the_experts_where_it_is_not(top_k: 
     ):
         made.router[...] = scale * jnp.broadcast_to(router, (4, 4)) * (jnp.arange(4) < router.shape[1])
         x_BLD = jnp.ones((1, 12, 4)) if want == 4.0 else tokens_LD
-        assert made(x_BLD)[1].balance == pytest.approx(want, abs=1e-5)
+        assert apply(made, x_BLD)[1].balance == pytest.approx(want, abs=1e-5)
     made.router[...] = jnp.zeros((4, 4))
-    assert made(tokens_LD)[1].z == pytest.approx(np.log(4) ** 2, rel=1e-6)
+    assert apply(made, tokens_LD)[1].z == pytest.approx(np.log(4) ** 2, rel=1e-6)
 
 
 def test_losses_come_with_their_coefficients_and_layers_add_up() -> None:
@@ -245,8 +253,8 @@ def test_rows_are_groups_of_their_own() -> None:
     """What a row gets and what it is told does not depend on the rows beside it."""
     made = module({"capacity_factor": 0.5})
     x_BLD = inputs(4, 8)
-    y_BLD, losses = made(x_BLD)
-    alone = [made(x_BLD[i : i + 1]) for i in range(4)]
+    y_BLD, losses = apply(made, x_BLD)
+    alone = [apply(made, x_BLD[i : i + 1]) for i in range(4)]
     np.testing.assert_allclose(y_BLD, jnp.concatenate([y for y, _ in alone]), atol=1e-6)
     for together, apart in zip(losses, zip(*(each for _, each in alone), strict=True), strict=True):
         np.testing.assert_allclose(together, np.mean(apart), rtol=1e-5)
@@ -257,25 +265,27 @@ def test_one_choice_looks_only_back() -> None:
     made = module({"capacity_factor": 0.5})
     x_BLD = inputs(2, 12)
     other = x_BLD.at[:, 7:].set(inputs(2, 5, seed=5))
-    np.testing.assert_allclose(made(x_BLD)[0][:, :7], made(other)[0][:, :7], atol=1e-6)
+    np.testing.assert_allclose(apply(made, x_BLD)[0][:, :7], apply(made, other)[0][:, :7], atol=1e-6)
 
 
 def test_jitter_is_the_routers_alone_and_only_with_a_key() -> None:
     made, still = module({"jitter": 0.3}), module({})
     x_BLD = inputs(2, 8)
-    np.testing.assert_array_equal(made(x_BLD)[0], still(x_BLD)[0])
-    np.testing.assert_array_equal(still(x_BLD, jax.random.key(3))[0], still(x_BLD)[0])
-    noisy = made(x_BLD, jax.random.key(3))[1].z
-    assert noisy != made(x_BLD)[1].z and noisy == pytest.approx(float(made(x_BLD)[1].z), rel=0.3)
+    np.testing.assert_array_equal(apply(made, x_BLD)[0], apply(still, x_BLD)[0])
+    np.testing.assert_array_equal(apply(still, x_BLD, jax.random.key(3))[0], apply(still, x_BLD)[0])
+    noisy = apply(made, x_BLD, jax.random.key(3))[1].z
+    assert noisy != apply(made, x_BLD)[1].z and noisy == pytest.approx(
+        float(apply(made, x_BLD)[1].z), rel=0.3
+    )
     made.router[...] = jnp.zeros_like(made.router[...])  # then noise has nothing to act on
-    np.testing.assert_array_equal(made(x_BLD, jax.random.key(3))[0], made(x_BLD)[0])
+    np.testing.assert_array_equal(apply(made, x_BLD, jax.random.key(3))[0], apply(made, x_BLD)[0])
 
 
 def test_the_router_stays_in_float32() -> None:
     made = module({"top_k": 2})
     x_BLD = inputs(2, 8).astype(jnp.bfloat16)
-    y_BLD, losses = made(x_BLD)
-    wide, wide_losses = made(x_BLD.astype(jnp.float32))
+    y_BLD, losses = apply(made, x_BLD)
+    wide, wide_losses = apply(made, x_BLD.astype(jnp.float32))
     assert y_BLD.dtype == jnp.bfloat16 and all(loss.dtype == jnp.float32 for loss in losses)
     np.testing.assert_allclose(y_BLD.astype(jnp.float32), wide, atol=0.05, rtol=0.05)
     jax.tree.map(np.testing.assert_array_equal, losses, wide_losses)
