@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import jax
@@ -21,11 +22,19 @@ class Trained:
 
     run: RunConfig
     model: Decoder
-    tokenizer: Tokenizer
+
+    @cached_property
+    def tokenizer(self) -> Tokenizer:
+        """The run's tokenizer, read when it is asked for.
+
+        Raises:
+            BadInputError: its file is gone, or the run reads ids alone.
+        """
+        return load_tokenizer(self.run.data.tokenizer)
 
 
 def load_trained(path: Path, warn: Callable[[str], None]) -> Trained:
-    """The newest whole checkpoint of a run directory, its config and its tokenizer.
+    """The newest whole checkpoint of a run directory, and its config.
 
     Raises:
         BadInputError: not a run directory, or no checkpoint that can be read.
@@ -35,4 +44,4 @@ def load_trained(path: Path, warn: Callable[[str], None]) -> Trained:
     model = restore_model(path / "checkpoints", like, warn)
     if model is None:
         raise BadInputError(f"{path}: no checkpoint that can be read; train the run first")
-    return Trained(run, model, load_tokenizer(run.data.tokenizer))
+    return Trained(run, model)
