@@ -102,6 +102,7 @@ class DecoderConfig(TransformerConfig):
 
     family: Literal["decoder"] = "decoder"
     positions: Literal["learned", "rotary", "none"] = "learned"
+    rotary_base: float = Field(default=10_000.0, gt=0)
     n_kv_heads: PositiveInt | None = None  # null is one for every head
     layer_pattern: tuple[LayerKind, ...] = Field(default=("dense",), min_length=1)
     band_width: PositiveInt | None = None

@@ -92,10 +92,6 @@ def _rotary(settings: Settings, where: str) -> dict[str, float]:
     theta = parameters.get("rope_theta", settings.get("rope_theta", 10_000.0))
     if isinstance(theta, bool) or not isinstance(theta, int | float) or theta <= 0:
         raise BadInputError(f"{where}: rope_theta={theta!r} is not a positive number")
-    if "rotary_base" not in DecoderConfig.model_fields:
-        if theta != 10_000.0:
-            raise BadInputError(f"{where}: rope_theta={theta!r} has no counterpart here, only 10000.0")
-        return {}
     return {"rotary_base": float(theta)}
 
 
@@ -181,6 +177,6 @@ def settings_of(layout: Layout, model: ModelConfig, dtype: str, source: Settings
     out[layout.activation_key] = _activation_name(layout, model)
     out |= dict.fromkeys(layout.dropout_keys, model.dropout)
     if isinstance(model, DecoderConfig) and model.positions == "rotary":
-        out["rope_theta"] = getattr(model, "rotary_base", 10_000.0)
+        out["rope_theta"] = model.rotary_base
     out |= {key: source[key] for key in TOKEN_IDS if isinstance(source.get(key), int)}
     return out
