@@ -155,19 +155,26 @@ def generate(
     top_p: Annotated[
         float | None, typer.Option(help="draw from the likeliest that reach this probability")
     ] = None,
+    beams: Annotated[int | None, typer.Option(help="search with so many beams instead of drawing")] = None,
+    length_penalty: Annotated[float, typer.Option(help="of beam search; 0 is none")] = 0.6,
     seed: Annotated[int, typer.Option(help="of the draws")] = 0,
     as_json: Json = False,
 ) -> None:
-    """Continue a prompt with a trained model."""
-    from scaling.models.generate import Sampling
+    """Continue a prompt with a trained decoder, or answer it with an encoder-decoder."""
+    from scaling.models.generate import Beams, Sampling
     from scaling.models.generate import generate as continue_prompts
     from scaling.train.trained import load_trained
 
-    sampling = Sampling(temperature, top_k, top_p).check()
+    how = Sampling(temperature, top_k, top_p) if beams is None else Beams(beams, length_penalty)
+    how.check()
     trained = load_trained(run, say)
     end = trained.tokenizer.end_of_text
-    ids = [end, *trained.tokenizer.encode(prompt).tolist()]
-    new = continue_prompts(trained.model, [ids], new_tokens=tokens, sampling=sampling, seed=seed, stop=end)[0]
+    ids = trained.tokenizer.encode(prompt).tolist()
+    if trained.run.model.family == "decoder":
+        ids = [end, *ids]
+    new = continue_prompts(
+        trained.model, [ids], new_tokens=tokens, sampling=how, seed=seed, start=end, stop=end
+    )[0]
     text = trained.tokenizer.decode(new)
     if as_json:
         print_json({"prompt": prompt, "text": text, "tokens": new})

@@ -51,6 +51,7 @@ class TransformerConfig(Frozen):
     mixture: Mixture | None = None
     dropout: float = Field(default=0.0, ge=0, lt=1)
 
+    init: Literal["normal", "fan_in"] = "normal"  # fan_in: std 1 / sqrt(inputs), embeddings 1 (T5)
     init_std: float = Field(default=0.02, gt=0)
     position_init_std: float = Field(default=0.02, gt=0)
     residual_init_scaling: bool = True  # output projections start at init_std / sqrt(2 n_layers)
@@ -118,6 +119,10 @@ class DecoderConfig(TransformerConfig):
             raise ValueError("layer_pattern has banded layers: give band_width (positions a token sees)")
         if self.n_kv_heads is not None and self.n_heads % self.n_kv_heads:
             raise ValueError(f"n_heads={self.n_heads} does not divide by n_kv_heads={self.n_kv_heads}")
+        if self.positions == "rotary" and self.d_head % 2:
+            raise ValueError(
+                f"d_head={self.d_head}: rotary positions turn pairs of features, give an even one"
+            )
         return self
 
 

@@ -29,19 +29,21 @@ def cross_entropy(
     targets_BL: Array,
     weights_BL: Array | None = None,
     *,
+    bias_V: Array | None = None,
     z_loss: float = 0.0,
     chunk: int | None = None,
 ) -> tuple[Array, dict[str, Array]]:
     """Weighted sum over positions of -log p(target) + z_loss * (log Z)^2, in nats.
 
-    Logits are x . head, accumulated in fp32 whatever the compute type; Z is their sum of exponentials, and
-    the second term holds it near 1 (PaLM, Chowdhery et al. 2022, section 5).
+    Logits are x . head + bias, accumulated in fp32 whatever the compute type; Z is their sum of exponentials,
+    and the second term holds it near 1 (PaLM, Chowdhery et al. 2022, section 5).
 
     Args:
         x_BLD: hidden states after the last norm, in the compute type.
         head_VD: output head, or the tied embedding, in the compute type.
         targets_BL: integer ids in [0, V). An id outside counts as a logit of 0.
         weights_BL: what each position counts; ones where None. Differentiable too.
+        bias_V: added to the logits.
         z_loss: coefficient of the second term.
         chunk: positions of each row formed at once; it need not divide L. None chooses by size.
 
@@ -55,20 +57,26 @@ def cross_entropy(
     B, L = targets_BL.shape
     rows = B if shards is None else B // shards.ways
     chunk = logits_chunk(rows, L, head_VD.shape[0], chunk)
-    total, nll_sum, z_sum = _loss(z_loss, chunk, shards, x_BLD, head_VD, targets_BL, weights_BL)
+    head = _Head(head_VD, bias_V)
+    total, nll_sum, z_sum = _loss(z_loss, chunk, shards, x_BLD, head, targets_BL, weights_BL)
     aux = {"nll_sum": nll_sum, "z_sum": z_sum, "weight_sum": weights_BL.sum()}
     return total, jax.tree.map(jax.lax.stop_gradient, aux)
 
 
 def token_log_probabilities(
-    x_BLD: Array, head_VD: Array, targets_BL: Array, *, chunk: int | None = None
+    x_BLD: Array,
+    head_VD: Array,
+    targets_BL: Array,
+    *,
+    bias_V: Array | None = None,
+    chunk: int | None = None,
 ) -> Array:
     """logp_BL: the fp32 log-probability of each target, in nats; arguments as of `cross_entropy`."""
     chunk = logits_chunk(targets_BL.shape[0], targets_BL.shape[1], head_VD.shape[0], chunk)
 
     @jax.checkpoint
     def of_chunk(pieces: tuple[Array, Array]) -> Array:
-        logits = _logits(pieces[0], head_VD)
+        logits = _logits(pieces[0], _Head(head_VD, bias_V))
         return _picked(logits, pieces[1]) - jax.nn.logsumexp(logits, axis=-1)
 
     L = targets_BL.shape[1]
@@ -92,8 +100,16 @@ def _join(a_CBl: Array, L: int) -> Array:
     return jnp.moveaxis(a_CBl, 0, 1).reshape(B, C * chunk, *rest)[:, :L]
 
 
-def _logits(x_BLD: Array, head_VD: Array) -> Array:
-    return jnp.einsum("bld,vd->blv", x_BLD, head_VD, preferred_element_type=jnp.float32)
+class _Head(NamedTuple):
+    """What turns hidden states into logits."""
+
+    kernel_VD: Array
+    bias_V: Array | None
+
+
+def _logits(x_BLD: Array, head: _Head) -> Array:
+    logits_BLV = jnp.einsum("bld,vd->blv", x_BLD, head.kernel_VD, preferred_element_type=jnp.float32)
+    return logits_BLV if head.bias_V is None else logits_BLV + head.bias_V.astype(jnp.float32)
 
 
 def _is_target(logits_BLV: Array, targets_BL: Array) -> Array:
@@ -111,10 +127,11 @@ class _Sums(NamedTuple):
 
 
 class _Gradients(NamedTuple):
-    """Of x_BLD, of the head as (D, V), of weights_BL."""
+    """Of x_BLD, of the head as (D, V), of its bias (V,), of weights_BL."""
 
     x: Array
     head: Array
+    bias: Array | None
     weights: Array
 
 
@@ -152,17 +169,19 @@ class _Shards:
         """Into how many parts the batch is split."""
         return math.prod(self.mesh.shape[axis] for axis in self.rows)
 
-    def map(self, function: Callable[..., Any], *arrays: Array) -> Any:
+    def map(self, function: Callable[..., Any], *arrays: Any) -> Any:
         """`function(x, head, targets, weights)` on each device's rows."""
         rows: Any = PartitionSpec(self.rows)
         whole: Any = PartitionSpec()
         width: Any = PartitionSpec(self.width or None)
-        gradients = _Gradients(rows, width, rows)
+        head: _Head = arrays[1]
+        bias = None if head.bias_V is None else whole
+        gradients = _Gradients(rows, width, bias, rows)
         sums = _Sums(whole, whole, whole)
         return jax.shard_map(
             function,
             mesh=self.mesh,
-            in_specs=(rows, whole, rows, rows),
+            in_specs=(rows, _Head(whole, bias), rows, rows),
             out_specs=(sums, gradients),
             axis_names=set(self.rows),
             check_vma=False,
@@ -176,7 +195,8 @@ class _Shards:
         for axis in self.width:
             head = jax.lax.psum_scatter(head, axis, scatter_dimension=0, tiled=True)
         head = jax.lax.psum(head, rest) if rest else head
-        return sums, gradients._replace(head=head)
+        bias = None if gradients.bias is None else jax.lax.psum(gradients.bias, self.rows)
+        return sums, gradients._replace(head=head, bias=bias)
 
 
 def _shards(x_BLD: Array) -> _Shards | None:
@@ -201,12 +221,12 @@ def _loss(
     chunk: int,
     shards: _Shards | None,
     x_BLD: Array,
-    head_VD: Array,
+    head: _Head,
     targets_BL: Array,
     weights_BL: Array,
 ) -> _Sums:
     def of_chunk(x: Array, targets: Array, weights: Array) -> _Sums:
-        return _chunk_sums(z_loss, _logits(x, head_VD), targets, weights)[0]
+        return _chunk_sums(z_loss, _logits(x, head), targets, weights)[0]
 
     if chunk >= targets_BL.shape[1]:
         return of_chunk(x_BLD, targets_BL, weights_BL)
@@ -215,10 +235,10 @@ def _loss(
 
 
 def _chunk_gradients(
-    z_loss: float, x_BLD: Array, head_VD: Array, targets_BL: Array, weights_BL: Array
+    z_loss: float, x_BLD: Array, head: _Head, targets_BL: Array, weights_BL: Array
 ) -> tuple[_Sums, _Gradients]:
     """Sums and their gradients; that of the head in fp32, to be added up over chunks."""
-    logits_BLV = _logits(x_BLD, head_VD)
+    logits_BLV = _logits(x_BLD, head)
     sums, log_z_BL, token_BL = _chunk_sums(z_loss, logits_BLV, targets_BL, weights_BL)
     probability_BLV = jnp.exp(logits_BLV - log_z_BL[..., None])
     factor_BL1 = (weights_BL * (1.0 + 2.0 * z_loss * log_z_BL))[..., None]
@@ -226,10 +246,11 @@ def _chunk_gradients(
     dlogits_BLV = (factor_BL1 * probability_BLV - target_BLV).astype(x_BLD.dtype)
     # Without a barrier the compiler forms them twice, once for each product.
     dlogits_BLV = jax.lax.optimization_barrier(dlogits_BLV)
-    dx_BLD = jnp.einsum("blv,vd->bld", dlogits_BLV, head_VD, preferred_element_type=jnp.float32)
+    dx_BLD = jnp.einsum("blv,vd->bld", dlogits_BLV, head.kernel_VD, preferred_element_type=jnp.float32)
     # Turned round here is x, not the far larger dlogits; only the sum over chunks is turned back.
     dhead_DV = jnp.einsum("bld,blv->dv", x_BLD, dlogits_BLV, preferred_element_type=jnp.float32)
-    return sums, _Gradients(dx_BLD.astype(x_BLD.dtype), dhead_DV, token_BL)
+    dbias_V = None if head.bias_V is None else dlogits_BLV.sum((0, 1), dtype=jnp.float32)
+    return sums, _Gradients(dx_BLD.astype(x_BLD.dtype), dhead_DV, dbias_V, token_BL)
 
 
 def _loss_forward(
@@ -237,58 +258,60 @@ def _loss_forward(
     chunk: int,
     shards: _Shards | None,
     x_BLD: Array,
-    head_VD: Array,
+    head: _Head,
     targets_BL: Array,
     weights_BL: Array,
-) -> tuple[_Sums, tuple[_Gradients, Array]]:
+) -> tuple[_Sums, tuple[_Gradients, _Head]]:
     local = partial(_sums_and_gradients, z_loss, chunk)
     if shards is None:
-        sums, gradients = local(x_BLD, head_VD, targets_BL, weights_BL)
+        sums, gradients = local(x_BLD, head, targets_BL, weights_BL)
     else:
         sums, gradients = shards.map(
-            lambda *arrays: shards.reduce(*local(*arrays)), x_BLD, head_VD, targets_BL, weights_BL
+            lambda *arrays: shards.reduce(*local(*arrays)), x_BLD, head, targets_BL, weights_BL
         )
-    # An empty array carries the head's type to the backward pass without keeping the head.
-    return sums, (gradients, jnp.zeros((0,), head_VD.dtype))
+    # Empty arrays carry the head's types to the backward pass without keeping the head.
+    return sums, (gradients, jax.tree.map(lambda a: jnp.zeros((0,), a.dtype), head))
 
 
 def _sums_and_gradients(
-    z_loss: float, chunk: int, x_BLD: Array, head_VD: Array, targets_BL: Array, weights_BL: Array
+    z_loss: float, chunk: int, x_BLD: Array, head: _Head, targets_BL: Array, weights_BL: Array
 ) -> tuple[_Sums, _Gradients]:
     """Of these rows, a chunk of positions at a time."""
     L = targets_BL.shape[1]
     if chunk >= L:
-        return _chunk_gradients(z_loss, x_BLD, head_VD, targets_BL, weights_BL)
+        return _chunk_gradients(z_loss, x_BLD, head, targets_BL, weights_BL)
 
-    def step(
-        carry: tuple[_Sums, Array], piece: tuple[Array, ...]
-    ) -> tuple[tuple[_Sums, Array], tuple[Array, Array]]:
-        sums, dhead_DV = carry
+    def step(carry: Any, piece: tuple[Array, ...]) -> tuple[Any, tuple[Array, Array]]:
         x, targets, weights = piece
-        more, gradients = _chunk_gradients(z_loss, x, head_VD, targets, weights)
-        carry = jax.tree.map(jnp.add, sums, more), dhead_DV + gradients.head
+        sums, gradients = _chunk_gradients(z_loss, x, head, targets, weights)
+        carry = jax.tree.map(jnp.add, carry, (sums, gradients.head, gradients.bias))
         return carry, (gradients.x, gradients.weights)
 
     zero = jnp.zeros((), jnp.float32)
     pieces = tuple(_split(a, chunk) for a in (x_BLD, targets_BL, weights_BL))
-    start = (_Sums(zero, zero, zero), jnp.zeros(head_VD.T.shape, jnp.float32))
-    (sums, dhead_DV), (dx_CBlD, dweights_CBl) = jax.lax.scan(step, start, pieces)
-    return sums, _Gradients(_join(dx_CBlD, L), dhead_DV, _join(dweights_CBl, L))
+    bias = None if head.bias_V is None else jnp.zeros(head.bias_V.shape, jnp.float32)
+    start = (_Sums(zero, zero, zero), jnp.zeros(head.kernel_VD.T.shape, jnp.float32), bias)
+    (sums, dhead_DV, dbias_V), (dx_CBlD, dweights_CBl) = jax.lax.scan(step, start, pieces)
+    return sums, _Gradients(_join(dx_CBlD, L), dhead_DV, dbias_V, _join(dweights_CBl, L))
 
 
 def _loss_backward(
     z_loss: float,
     chunk: int,
     shards: _Shards | None,
-    saved: tuple[_Gradients, Array],
+    saved: tuple[_Gradients, _Head],
     cotangents: _Sums,
-) -> tuple[Array, Array, None, Array]:
-    gradients, head_type = saved
+) -> tuple[Array, _Head, None, Array]:
+    gradients, like = saved
     d = cotangents.total  # the other two sums have stop_gradient on them
     dx_BLD = (d * gradients.x).astype(gradients.x.dtype)
     # The barrier keeps the compiler from turning the product itself round to save this small transpose.
     dhead_VD = jax.lax.optimization_barrier(gradients.head).T
-    return dx_BLD, (d * dhead_VD).astype(head_type.dtype), None, d * gradients.weights
+    dbias_V = None
+    if gradients.bias is not None and like.bias_V is not None:
+        dbias_V = (d * gradients.bias).astype(like.bias_V.dtype)
+    dhead = _Head((d * dhead_VD).astype(like.kernel_VD.dtype), dbias_V)
+    return dx_BLD, dhead, None, d * gradients.weights
 
 
 _loss.defvjp(_loss_forward, _loss_backward)

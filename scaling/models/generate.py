@@ -1,4 +1,4 @@
-"""Generation from a decoder with a key-value cache: greedy, temperature, top-k and top-p."""
+"""Generation with a key-value cache: greedy, temperature, top-k, top-p and beam search."""
 
 from functools import partial
 from typing import NamedTuple
@@ -8,7 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from scaling.config.errors import BadInputError
-from scaling.models.decoder import Decoder, Layer, unstack
+from scaling.models.cache import Cache, empty_cache, extend, source_cache
+from scaling.models.decoder import Decoder
+from scaling.models.encoder_decoder import EncoderDecoder
+from scaling.models.language_model import LanguageModel, logits
 
 _MASKED = -1e30
 
@@ -35,79 +38,6 @@ class Sampling(NamedTuple):
         return self
 
 
-class Cache(NamedTuple):
-    """Keys and values of every layer, (N, B, M, H, E); rows past a sequence's end are not looked at."""
-
-    keys_NBMHE: jax.Array
-    values_NBMHE: jax.Array
-
-
-def empty_cache(model: Decoder, batch: int, length: int) -> Cache:
-    """A cache for `batch` sequences of up to `length` tokens."""
-    config = model.config
-    shape = (config.n_layers, batch, length, config.n_heads, config.d_head)
-    zeros = jnp.zeros(shape, config.compute_dtype)
-    return Cache(zeros, zeros)
-
-
-def cached_attention(
-    q_BLHE: jax.Array,
-    keys_BMHE: jax.Array,
-    values_BMHE: jax.Array,
-    positions_BL: jax.Array,
-    band: int | None,
-) -> jax.Array:
-    """Attention of queries at `positions_BL` over cached keys at positions 0 to M - 1, softmax in float32."""
-    scores_BHLM = jnp.einsum("BLHE,BMHE->BHLM", q_BLHE, keys_BMHE, preferred_element_type=jnp.float32)
-    distance_BLM = positions_BL[:, :, None] - jnp.arange(keys_BMHE.shape[1])
-    seen_BLM = distance_BLM >= 0
-    if band is not None:
-        seen_BLM &= distance_BLM < band
-    scores_BHLM = jnp.where(seen_BLM[:, None], scores_BHLM * q_BLHE.shape[-1] ** -0.5, _MASKED)
-    weights_BHLM = jax.nn.softmax(scores_BHLM, axis=-1).astype(values_BMHE.dtype)
-    return jnp.einsum("BHLM,BMHE->BLHE", weights_BHLM, values_BMHE)
-
-
-def extend(
-    model: Decoder, cache: Cache, tokens_BL: jax.Array, positions_BL: jax.Array
-) -> tuple[jax.Array, Cache]:
-    """Run `tokens_BL` at `positions_BL` on top of the cache: hidden states (B, L, D) and the longer cache.
-
-    A prompt and a single new token are the same call. A row's positions must be consecutive.
-    """
-    config = model.config
-    x_BLD = model.embed(tokens_BL, positions_BL)
-    write = jax.vmap(partial(jax.lax.dynamic_update_slice_in_dim, axis=0))
-    start_B = positions_BL[:, 0]
-
-    def run(kind: str, layer: Layer, x_BLD: jax.Array, old: Cache) -> tuple[jax.Array, Cache]:
-        new: list[Cache] = []
-
-        def attend(q_BLHE: jax.Array, k_BLHE: jax.Array, v_BLHE: jax.Array) -> jax.Array:
-            new.append(
-                Cache(write(old.keys_NBMHE, k_BLHE, start_B), write(old.values_NBMHE, v_BLHE, start_B))
-            )
-            band = config.band_width if kind == "banded" else None
-            return cached_attention(q_BLHE, *new[0], positions_BL, band)
-
-        return layer(x_BLD, attend), new[0]
-
-    size = len(config.layer_pattern)
-    repeats = config.n_layers // size
-    grouped = jax.tree.map(lambda leaf: leaf.reshape(repeats, size, *leaf.shape[1:]), (model.layers, cache))
-
-    def body(x_BLD: jax.Array, group: tuple[Layer, Cache]) -> tuple[jax.Array, Cache]:
-        written = []
-        for kind, (layer, old) in zip(config.layer_pattern, unstack(group, size), strict=True):
-            x_BLD, one = run(kind, layer, x_BLD, old)
-            written.append(one)
-        return x_BLD, jax.tree.map(lambda *parts: jnp.stack(parts), *written)
-
-    x_BLD, caches = jax.lax.scan(body, x_BLD, grouped)
-    flat = jax.tree.map(lambda leaf: leaf.reshape(config.n_layers, *leaf.shape[2:]), caches)
-    return model.finish(x_BLD), flat
-
-
 def sample(logits_BV: jax.Array, sampling: Sampling, key: jax.Array) -> jax.Array:
     """One token a row, (B,) int32. Top-p keeps the fewest tokens that reach p (Holtzman et al. 2020)."""
     if sampling.temperature == 0:
@@ -126,80 +56,195 @@ def sample(logits_BV: jax.Array, sampling: Sampling, key: jax.Array) -> jax.Arra
     return jax.random.categorical(key, logits_BV, axis=-1).astype(jnp.int32)
 
 
-@partial(jax.jit, static_argnames=("new_tokens", "sampling", "stop"))
-def _generate(
-    model: Decoder,
+class _Begun(NamedTuple):
+    """A batch of sequences about to be continued."""
+
+    cache: Cache
+    x_B1D: jax.Array  # what the head multiplies at the last token so far
+    positions_B: jax.Array  # where the next token goes
+
+
+def _begin(
+    model: Decoder | EncoderDecoder, prompts_BL: jax.Array, lengths_B: jax.Array, start: int, new_tokens: int
+) -> _Begun:
+    """Read the prompts: a decoder's are continued, an encoder-decoder's are sources of a target that begins
+    with `start`. Prompts are padded to the right."""
+    B, L = prompts_BL.shape
+    if isinstance(model, Decoder):
+        cache = empty_cache(model, B, L + new_tokens)
+        x_BLD, cache = extend(model, cache, prompts_BL, jnp.broadcast_to(jnp.arange(L), (B, L)))
+        x_B1D = jnp.take_along_axis(x_BLD, (lengths_B - 1)[:, None, None], axis=1)
+        return _Begun(cache, x_B1D, lengths_B)
+    cache = source_cache(model, prompts_BL, jnp.arange(L) < lengths_B[:, None], new_tokens + 1)
+    x_B1D, cache = extend(model, cache, jnp.full((B, 1), start, jnp.int32), jnp.zeros((B, 1), jnp.int32))
+    return _Begun(cache, x_B1D, jnp.ones((B,), jnp.int32))
+
+
+@partial(jax.jit, static_argnames=("new_tokens", "sampling", "start", "stop"))
+def _sample(
+    model: Decoder | EncoderDecoder,
     prompts_BL: jax.Array,
     lengths_B: jax.Array,
     key: jax.Array,
     new_tokens: int,
     sampling: Sampling,
+    start: int,
     stop: int | None,
 ) -> jax.Array:
-    B, L = prompts_BL.shape
-    cache = empty_cache(model, B, L + new_tokens)
-    positions_BL = jnp.broadcast_to(jnp.arange(L), (B, L))
-    x_BLD, cache = extend(model, cache, prompts_BL, positions_BL)
-    last_BD = jnp.take_along_axis(x_BLD, (lengths_B - 1)[:, None, None], axis=1)
-    done_B = jnp.zeros((B,), bool)
-    Carry = tuple[Cache, jax.Array, jax.Array, jax.Array]
-
-    def body(carry: Carry, step: jax.Array) -> tuple[Carry, jax.Array]:
-        cache, x_B1D, position_B, done_B = carry
-        token_B = sample(model.logits(x_B1D)[:, 0], sampling, jax.random.fold_in(key, step))
+    def body(carry: tuple[_Begun, jax.Array], step: jax.Array) -> tuple[tuple[_Begun, jax.Array], jax.Array]:
+        (cache, x_B1D, position_B), done_B = carry
+        token_B = sample(logits(model, x_B1D)[:, 0], sampling, jax.random.fold_in(key, step))
         if stop is not None:
             token_B = jnp.where(done_B, stop, token_B)
             done_B = done_B | (token_B == stop)
         x_B1D, cache = extend(model, cache, token_B[:, None], position_B[:, None])
-        return (cache, x_B1D, position_B + 1, done_B), token_B
+        return (_Begun(cache, x_B1D, position_B + 1), done_B), token_B
 
-    carry = (cache, last_BD, lengths_B, done_B)
-    return jax.lax.scan(body, carry, jnp.arange(new_tokens))[1].T
+    begun = _begin(model, prompts_BL, lengths_B, start, new_tokens)
+    done_B = jnp.zeros((prompts_BL.shape[0],), bool)
+    return jax.lax.scan(body, (begun, done_B), jnp.arange(new_tokens))[1].T
+
+
+class Beams(NamedTuple):
+    """Beam search: `width` continuations are kept at every step. A finished one of n tokens scores
+    log p / ((5 + n) / 6) ** `length_penalty` (Wu et al. 2016, arXiv:1609.08144, equation 14)."""
+
+    width: int = 4
+    length_penalty: float = 0.6
+
+    def check(self) -> "Beams":
+        """Itself, if it makes sense.
+
+        Raises:
+            BadInputError: names the setting and what would be accepted.
+        """
+        if self.width < 1:
+            raise BadInputError(f"beams={self.width}: give at least 1")
+        if self.length_penalty < 0:
+            raise BadInputError(f"length-penalty={self.length_penalty}: give 0 or more")
+        return self
+
+
+class _Search(NamedTuple):
+    """Beams still open (rows W apart share a prompt) and the best that have ended."""
+
+    begun: _Begun  # of B x W rows
+    tokens_BWT: jax.Array
+    logp_BW: jax.Array
+    ended_BWT: jax.Array
+    ended_scores_BW: jax.Array
+
+
+@partial(jax.jit, static_argnames=("new_tokens", "beams", "start", "stop"))
+def _search(
+    model: Decoder | EncoderDecoder,
+    prompts_BL: jax.Array,
+    lengths_B: jax.Array,
+    new_tokens: int,
+    beams: Beams,
+    start: int,
+    stop: int,
+) -> tuple[jax.Array, jax.Array]:
+    """The best continuation of each prompt, (B, T) filled up with `stop`, and its score."""
+    B, W, T, V = prompts_BL.shape[0], beams.width, new_tokens, model.config.vocab_size
+    begun = _begin(model, prompts_BL, lengths_B, start, new_tokens)
+    rows = jnp.repeat(jnp.arange(B), W)
+    begun = _Begun(begun.cache.of_rows(rows), begun.x_B1D[rows], begun.positions_B[rows])
+    search = _Search(
+        begun,
+        tokens_BWT=jnp.full((B, W, T), stop, jnp.int32),
+        logp_BW=jnp.full((B, W), _MASKED).at[:, 0].set(0.0),  # at first all beams are the same one
+        ended_BWT=jnp.full((B, W, T), stop, jnp.int32),
+        ended_scores_BW=jnp.full((B, W), _MASKED),
+    )
+
+    def penalty(length: jax.Array) -> jax.Array:
+        return ((5.0 + length) / 6.0) ** beams.length_penalty
+
+    def body(search: _Search, step: jax.Array) -> tuple[_Search, None]:
+        cache, x_RD, positions_R = search.begun
+        logp_BWV = jax.nn.log_softmax(logits(model, x_RD)[:, 0]).reshape(B, W, V)
+        logp_BWV = logp_BWV + search.logp_BW[:, :, None]
+        # Every beam may end here: those compete with what has ended before.
+        scores_BW = logp_BWV[:, :, stop] / penalty(step + 1)
+        all_scores = jnp.concatenate([search.ended_scores_BW, scores_BW], axis=1)
+        all_tokens = jnp.concatenate([search.ended_BWT, search.tokens_BWT], axis=1)
+        ended_scores_BW, best_BW = jax.lax.top_k(all_scores, W)
+        ended_BWT = jnp.take_along_axis(all_tokens, best_BW[:, :, None], axis=1)
+        # The others go on.
+        open_logp = logp_BWV.at[:, :, stop].set(_MASKED).reshape(B, W * V)
+        logp_BW, picked_BW = jax.lax.top_k(open_logp, W)
+        from_BW, token_BW = picked_BW // V, (picked_BW % V).astype(jnp.int32)
+        tokens_BWT = jnp.take_along_axis(search.tokens_BWT, from_BW[:, :, None], axis=1)
+        tokens_BWT = tokens_BWT.at[:, :, step].set(token_BW)
+        rows_R = (jnp.arange(B)[:, None] * W + from_BW).reshape(-1)
+        x_RD, cache = extend(
+            model, cache.of_rows(rows_R), token_BW.reshape(-1, 1), positions_R[rows_R][:, None]
+        )
+        begun = _Begun(cache, x_RD, positions_R[rows_R] + 1)
+        return _Search(begun, tokens_BWT, logp_BW, ended_BWT, ended_scores_BW), None
+
+    search = jax.lax.scan(body, search, jnp.arange(T))[0]
+    # A beam that is still open when the tokens are used up counts as it stands.
+    scores = jnp.concatenate([search.ended_scores_BW, search.logp_BW / penalty(jnp.array(T))], axis=1)
+    tokens = jnp.concatenate([search.ended_BWT, search.tokens_BWT], axis=1)
+    best_B = jnp.argmax(scores, axis=1)
+    rows = jnp.arange(B)
+    return tokens[rows, best_B], scores[rows, best_B]
 
 
 def generate(
-    model: Decoder,
+    model: LanguageModel,
     prompts: list[list[int]],
     *,
     new_tokens: int,
-    sampling: Sampling = Sampling(),  # noqa: B008 (immutable)
+    sampling: Sampling | Beams = Sampling(),  # noqa: B008 (immutable)
     seed: int = 0,
+    start: int = 0,
     stop: int | None = None,
 ) -> list[list[int]]:
     """Continue each prompt by `new_tokens` tokens, or up to and without `stop`.
 
-    Prompts may differ in length: a shorter one is padded to the right, and the padding is overwritten
-    before any token looks at it.
+    An encoder-decoder reads each prompt as a source and writes a target that begins with `start`. Prompts
+    may differ in length: a shorter one is padded to the right, and no token looks at the padding.
 
     Raises:
-        BadInputError: an empty prompt, a token outside the vocabulary, or more tokens than the model has
-            positions for.
+        BadInputError: a model that generates nothing, an empty prompt, a token outside the vocabulary, more
+            tokens than the model has positions for, beams without `stop`.
     """
+    if not isinstance(model, Decoder | EncoderDecoder):
+        family = model.config.family
+        raise BadInputError(f"family={family}: only decoders and encoder-decoders generate text")
     config = model.config
     lengths = [len(prompt) for prompt in prompts]
     if not prompts or min(lengths) == 0:
         raise BadInputError("a prompt is empty: give at least one token")
     if new_tokens < 1:
         raise BadInputError(f"new tokens: {new_tokens} is not a positive number")
-    if max(lengths) + new_tokens > config.max_length:
+    if isinstance(model, Decoder):
+        if max(lengths) + new_tokens > config.max_length:
+            raise BadInputError(
+                f"a prompt of {max(lengths)} tokens and {new_tokens} new ones need "
+                f"{max(lengths) + new_tokens} positions; the model has {config.max_length}"
+            )
+    elif max(*lengths, new_tokens) > config.max_length:
         raise BadInputError(
-            f"a prompt of {max(lengths)} tokens and {new_tokens} new ones need "
-            f"{max(lengths) + new_tokens} positions; the model has {config.max_length}"
+            f"a source of {max(lengths)} tokens and {new_tokens} new ones: the model has "
+            f"{config.max_length} positions on each side"
         )
     if not all(0 <= token < config.vocab_size for prompt in prompts for token in prompt):
         raise BadInputError(f"a prompt holds a token outside the vocabulary (0 to {config.vocab_size - 1})")
     padded = np.zeros((len(prompts), max(lengths)), np.int32)
     for row, prompt in zip(padded, prompts, strict=True):
         row[: len(prompt)] = prompt
-    out = np.asarray(
-        _generate(
-            model,
-            jnp.asarray(padded),
-            jnp.asarray(lengths),
-            jax.random.key(seed),
-            new_tokens=new_tokens,
-            sampling=sampling.check(),
-            stop=stop,
-        )
-    ).tolist()
+    given = (model, jnp.asarray(padded), jnp.asarray(lengths))
+    sampling = sampling.check()
+    if isinstance(sampling, Beams):
+        if stop is None:
+            raise BadInputError("beam search needs a token that ends a text")
+        found = _search(*given, new_tokens=new_tokens, beams=sampling, start=start, stop=stop)[0]
+    else:
+        key = jax.random.key(seed)
+        found = _sample(*given, key=key, new_tokens=new_tokens, sampling=sampling, start=start, stop=stop)
+    out: list[list[int]] = np.asarray(found).tolist()
     return out if stop is None else [row[: row.index(stop)] if stop in row else row for row in out]

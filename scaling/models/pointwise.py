@@ -49,8 +49,25 @@ def layer_norm(epsilon: float) -> Callable[[Array, Array, Array | None], Array]:
     return keeping_inputs(function)
 
 
+@cache
+def rms_norm(epsilon: float) -> Callable[[Array, Array], Array]:
+    """(x_BLD, scale_D) to x divided by its root mean square, in float32 (Zhang and Sennrich 2019).
+
+    The result has the type of `x_BLD`.
+    """
+
+    def function(x_BLD: Array, scale_D: Array) -> Array:
+        x = x_BLD.astype(jnp.float32)
+        mean_square = jnp.mean(jnp.square(x), axis=-1, keepdims=True)
+        return (x * jax.lax.rsqrt(mean_square + epsilon) * scale_D.astype(jnp.float32)).astype(x_BLD.dtype)
+
+    return keeping_inputs(function)
+
+
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "gelu_tanh": keeping_inputs(lambda x: jax.nn.gelu(x, approximate=True)),
     "gelu": keeping_inputs(lambda x: jax.nn.gelu(x, approximate=False)),
     "relu": keeping_inputs(jax.nn.relu),
+    "silu": keeping_inputs(jax.nn.silu),
+    "tanh": keeping_inputs(jnp.tanh),
 }

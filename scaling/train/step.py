@@ -13,34 +13,44 @@ from scaling.config.rules import DEFAULT_RULES, Rules
 from scaling.config.run import RunConfig
 from scaling.models.build import new_model
 from scaling.models.cross_entropy import cross_entropy
-from scaling.models.decoder import Decoder
+from scaling.models.language_model import Batch, LanguageModel
 from scaling.parallel.rules import batch_sharding, placed, shardings
 from scaling.train.optimizers import make_optimizer
 
-Batch = dict[str, jax.Array]
 Metrics = dict[str, jax.Array]
+
+_TOKEN_SUMS = ("nll_sum", "z_sum", "weight_sum")
 
 
 class TrainState(NamedTuple):
     """What an optimizer step changes."""
 
-    model: Decoder
+    model: LanguageModel
     optimizer: Any
 
 
 def loss_sum(
-    model: Decoder, batch: Batch, *, z_loss: float, chunk: int | None, dropout_key: jax.Array | None = None
+    model: LanguageModel,
+    batch: Batch,
+    *,
+    z_loss: float,
+    chunk: int | None,
+    dropout_key: jax.Array | None = None,
 ) -> tuple[jax.Array, Metrics]:
-    """Summed loss of a batch in nats, and `nll_sum` and `weight_sum` (tokens of loss) beside it."""
-    x_BLD = model(
-        batch["inputs"],
-        segment_ids_BL=batch.get("segment_ids"),
-        positions_BL=batch.get("positions"),
-        dropout_key=dropout_key,
+    """Summed loss of a batch in nats, and beside it `nll_sum`, `weight_sum` (tokens of loss), and each
+    auxiliary loss times `weight_sum`."""
+    terms = model.terms(batch, dropout_key)
+    total, sums = cross_entropy(
+        terms.x_BLD,
+        model.head_VD(),
+        terms.targets_BL,
+        terms.weights_BL,
+        bias_V=model.head_bias_V(),
+        z_loss=z_loss,
+        chunk=chunk,
     )
-    return cross_entropy(
-        x_BLD, model.head_VD(), batch["targets"], batch.get("weights"), z_loss=z_loss, chunk=chunk
-    )
+    extra = {name: sums["weight_sum"] * loss for name, loss in terms.auxiliary.items()}
+    return total + sum(extra.values()), sums | extra
 
 
 def _microbatches(batch: Batch, count: int) -> Batch:
@@ -95,12 +105,12 @@ class TrainStep:
             out_shardings=everywhere,
         )
 
-    def _gradients(self, model: Decoder, batch: Batch, key: jax.Array) -> tuple[Decoder, Metrics]:
+    def _gradients(self, model: LanguageModel, batch: Batch, key: jax.Array) -> tuple[LanguageModel, Metrics]:
         """Gradients of the summed loss, and the sums, over the microbatches of a batch."""
         train = self.run.train
         dropout = self.run.model.dropout > 0
 
-        def of(model: Decoder, microbatch: Batch, key: jax.Array) -> tuple[Decoder, Metrics]:
+        def of(model: LanguageModel, microbatch: Batch, key: jax.Array) -> tuple[LanguageModel, Metrics]:
             function = jax.grad(loss_sum, has_aux=True)
             return function(
                 model,
@@ -139,10 +149,12 @@ class TrainStep:
         model = jax.tree.map(
             lambda p, u: (p + learning_rate * u.astype(jnp.float32)).astype(p.dtype), state.model, updates
         )
-        metrics = {"loss": sums["nll_sum"] / jnp.maximum(sums["weight_sum"], 1.0), "grad_norm": norm}
+        weight = jnp.maximum(sums["weight_sum"], 1.0)
+        extra = {name: sums[name] / weight for name in sums if name not in _TOKEN_SUMS}
+        metrics = {"loss": sums["nll_sum"] / weight, "grad_norm": norm, **extra}
         return TrainState(model, optimizer), metrics
 
-    def _evaluate(self, model: Decoder, batch: Batch) -> Metrics:
+    def _evaluate(self, model: LanguageModel, batch: Batch) -> Metrics:
         with placed(self.mesh, self.rules):
             sums = loss_sum(model, batch, z_loss=0.0, chunk=self.run.train.loss_chunk)[1]
         return {name: sums[name] for name in ("nll_sum", "weight_sum")}

