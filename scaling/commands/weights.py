@@ -21,7 +21,9 @@ def import_hf(
     out: Annotated[Path, typer.Option(help="the run directory to make")],
     tokenizer: Annotated[
         str | None,
-        typer.Option(help="sentencepiece:PATH, bytes or ids; a SentencePiece model beside the weights, or ids"),
+        typer.Option(
+            help="sentencepiece:PATH, bytes or ids; a SentencePiece model beside the weights, or ids"
+        ),
     ] = None,
     dtype: Annotated[str, typer.Option(help="of the parameters: float32 or bfloat16")] = "float32",
     as_json: Json = False,
@@ -183,8 +185,8 @@ def _read_text(path: Path) -> str:
 def text_rows(trained: "Trained", text: str) -> Rows:
     """A text as rows of at most the model's positions, each of its tokens scored once.
 
-    A decoder's first row starts with end-of-text, as in training, and each further row with the last token
-    of the row before.
+    A decoder's first row starts with what texts start with in training, and each further row with the last
+    token of the row before.
 
     Raises:
         BadInputError: the run has no tokenizer, or reads pairs of texts.
@@ -198,7 +200,7 @@ def text_rows(trained: "Trained", text: str) -> Rows:
     size = config.max_length
     if not isinstance(config, DecoderConfig):
         return [tokens[i : i + size] for i in range(0, len(tokens), size)]
-    tokens = [trained.tokenizer.end_of_text, *tokens]
+    tokens = [trained.start, *tokens]
     step = max(1, size - 1)
     return [tokens[i : i + size] for i in range(0, len(tokens) - 1, step)]
 

@@ -31,7 +31,7 @@ class DataConfig(Frozen):
     data_dir: str | None = None
     """Where TFDS keeps prepared datasets; null is `$TFDS_DATA_DIR`, then TFDS's own default."""
     tokenizer: str = "bytes"
-    """`bytes` (257 tokens) or `sentencepiece:PATH` of a `.model` file; `ids` is none: a run that reads ids alone."""
+    """`bytes` (257 tokens) or `sentencepiece:PATH` of a `.model` file; `ids` is none: it reads ids alone."""
     sequence_length: Annotated[int, Field(ge=2)] = 256
     """Tokens a row."""
     validation_fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.05

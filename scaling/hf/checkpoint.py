@@ -133,7 +133,7 @@ class Checkpoint:
 
 
 def _some(kind: str, names: list[str]) -> str:
-    """"3 tensors (a, b, c) are", with at most a few names."""
+    """ "3 tensors (a, b, c) are", with at most a few names."""
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     shown = ", ".join(names[:_SHOWN]) + more
     return f"{len(names)} {kind}{'s' if len(names) > 1 else ''} ({shown}) {'are' if len(names) > 1 else 'is'}"

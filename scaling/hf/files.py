@@ -141,7 +141,8 @@ def write(
     if len(shards) == 1:
         save_file(shards[0], directory / _ONE, metadata=format_tag)
         return [directory / _ONE]
-    paths, weight_map = [], {}
+    paths: list[Path] = []
+    weight_map: dict[str, str] = {}
     for i, shard in enumerate(shards, 1):
         path = directory / f"model-{i:05d}-of-{len(shards):05d}.safetensors"
         save_file(shard, path, metadata=format_tag)

@@ -1,4 +1,4 @@
-"""How an architecture's tensors and settings lie in a Hugging Face checkpoint: tables, read in both directions."""
+"""How an architecture lies in a Hugging Face checkpoint: tables of names, read in both directions."""
 
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping
@@ -117,7 +117,8 @@ class Placed:
 def place(layout: Layout, model: ModelConfig) -> tuple[list[Placed], list[str]]:
     """Where every tensor of a model lies in a layout, and the names of those that have no place there."""
     known = {tensor.name: tensor for tensor in tensors(model)}
-    placed, seen = [], set()
+    placed: list[Placed] = []
+    seen: set[str] = set()
     for rule in layout.rules:
         if rule.gated is not None and rule.gated != getattr(model, "gated", False):
             continue

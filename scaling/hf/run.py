@@ -25,17 +25,16 @@ from scaling.estimate.flops import train_flops_per_token
 from scaling.estimate.parameters import count_parameters
 from scaling.estimate.tensors import tensors
 from scaling.hf.checkpoint import Checkpoint
-from scaling.hf.files import read_json, write
+from scaling.hf.files import write
 from scaling.hf.layout import Arrays, place, to_theirs
 from scaling.hf.layouts import LAYOUTS, layout_for, layout_named
 from scaling.hf.settings import TOKEN_IDS, settings_of
 from scaling.train.checkpoints import Checkpoints, restore_model
 from scaling.train.device import git_commit, versions
-from scaling.train.run_directory import read_run
+from scaling.train.run_directory import SOURCE, read_origin, read_run
 from scaling.train.step import TrainState
 
 SHARD_BYTES = 5_000_000_000
-_SOURCE = "source.json"  # in an imported run: what the weights came as
 _SENTENCEPIECE = ("spiece.model", "tokenizer.model", "sentencepiece.bpe.model")
 _LEAF = "value"  # a module's parameter is a node with this one leaf
 
@@ -89,14 +88,15 @@ def import_run(
     train = {"steps": 1, "batch_tokens": model.max_length, "learning_rate": 1e-4}
     tree = {"name": _run_name(out), "model": model, "data": data, "train": train}
     run: RunConfig = validate(RunConfig, tree, str(source))
+    ids = {**checkpoint.layout.written, **checkpoint.settings}
+    ids = {key: ids[key] for key in TOKEN_IDS if isinstance(ids.get(key), int)}
+    origin = {"path": str(source.absolute()), "model_type": checkpoint.layout.model_type, **ids}
     with _made_whole(out) as directory:
         arrays = checkpoint.tensors(jax.numpy.dtype(dtype))
         _save(directory / "checkpoints", arrays)
         if beside is not None:
             shutil.copyfile(beside, directory / beside.name)
-        held = {key: checkpoint.settings[key] for key in TOKEN_IDS if key in checkpoint.settings}
-        origin = {"path": str(source.absolute()), "model_type": checkpoint.layout.model_type, **held}
-        (directory / _SOURCE).write_text(json.dumps(origin, indent=2) + "\n")
+        (directory / SOURCE).write_text(json.dumps(origin, indent=2) + "\n")
         (directory / "config.yaml").write_text(dump_yaml(run))
         record = _record(run)
         (directory / "record.json").write_text(record.model_dump_json(indent=2) + "\n")
@@ -127,11 +127,13 @@ def export_run(
         raise BadInputError(f"--shard-bytes {shard_bytes}: give at least 1")
     _refuse_existing(out)
     model = read_run(path).model
-    origin = read_json(path / _SOURCE) if (path / _SOURCE).is_file() else {}
+    origin = read_origin(path)
     first = layout or origin.get("model_type")
     chosen = layout_for(model, first if first in LAYOUTS else None)
     if layout is not None and layout_named(layout, "--layout") is not chosen:
-        raise BadInputError(f"--layout {layout}: the model of {path} does not fit it; {chosen.model_type} does")
+        raise BadInputError(
+            f"--layout {layout}: the model of {path} does not fit it; {chosen.model_type} does"
+        )
     ours = _restore(path, model, warn)
     theirs: Arrays = {}
     for placed in place(chosen, model)[0]:
@@ -205,7 +207,9 @@ def _check_tokenizer(name: str, vocab_size: int) -> None:
     validate(DataConfig, {"tokenizer": name}, "--tokenizer")
     pieces = load_tokenizer(name).vocab_size
     if pieces > vocab_size:
-        raise BadInputError(f"--tokenizer {name}: has {pieces} pieces, and the model's vocabulary {vocab_size}")
+        raise BadInputError(
+            f"--tokenizer {name}: has {pieces} pieces, and the model's vocabulary {vocab_size}"
+        )
 
 
 def _sentencepiece_beside(source: Path, vocab_size: int, say: Callable[[str], None]) -> Path | None:

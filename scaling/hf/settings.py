@@ -5,7 +5,13 @@ from typing import Any
 
 from scaling.config.errors import BadInputError
 from scaling.config.load import validate
-from scaling.config.model import DecoderConfig, EncoderConfig, EncoderDecoderConfig, ModelConfig
+from scaling.config.model import (
+    DecoderConfig,
+    EncoderConfig,
+    EncoderDecoderConfig,
+    ModelConfig,
+    TransformerConfig,
+)
 from scaling.hf.layout import Layout, place
 
 Settings = Mapping[str, Any]
@@ -112,29 +118,31 @@ def _check_scale(settings: Settings, tied: bool, where: str) -> None:
 
 
 def why_not(layout: Layout, model: ModelConfig) -> str | None:
-    """What of a model has no place in a layout; None where it fits."""
+    """What of a model has no place in a layout of its family; None where it fits."""
+    if not isinstance(model, TransformerConfig):
+        return f"family={model.family}"
     for field, value in layout.implied.items():
         held = getattr(model, field)
-        if field == "embedding_size" and held == getattr(model, "d_model", None):
+        if field == "embedding_size" and held == model.d_model:
             held = None
         if held != value:
             return f"{field}={_plain(held)}"
-    assert not isinstance(model, DecoderConfig | EncoderConfig | EncoderDecoderConfig) or model.d_head
     if _activation_name(layout, model) is None:
-        return f"activation={model.activation}, gated={str(model.gated).lower()}"  # type: ignore[union-attr]
-    if "d_head" not in layout.numbers and model.n_heads * model.d_head != model.d_model:  # type: ignore[union-attr]
-        return f"d_head={model.d_head} other than d_model / n_heads"  # type: ignore[union-attr]
-    if "d_ff" not in layout.numbers and model.d_ff != 4 * model.d_model:  # type: ignore[union-attr]
-        return f"d_ff={model.d_ff} other than 4 d_model"  # type: ignore[union-attr]
-    if "n_kv_heads" not in layout.numbers and getattr(model, "n_kv_heads", None) not in (None, model.n_heads):  # type: ignore[union-attr]
-        return f"n_kv_heads={model.n_kv_heads}"  # type: ignore[union-attr]
+        return f"activation={model.activation} with gated={_plain(model.gated)}"
+    if "d_head" not in layout.numbers and model.n_heads * model.d_head != model.d_model:
+        return f"d_head={model.d_head} beside d_model={model.d_model} and n_heads={model.n_heads}"
+    if "d_ff" not in layout.numbers and model.d_ff != 4 * model.d_model:
+        return f"d_ff={model.d_ff} beside d_model={model.d_model}"
+    n_kv_heads = getattr(model, "n_kv_heads", None)
+    if "n_kv_heads" not in layout.numbers and n_kv_heads not in (None, model.n_heads):
+        return f"n_kv_heads={n_kv_heads}"
     if isinstance(model, EncoderConfig):
         if model.token_types == 0:
             return "token_types=0"
         if _switches(layout, model) not in layout.architectures:
-            return " and ".join(_switches(layout, model)) + " without the other heads"
+            return " and ".join(_switches(layout, model)) + " alone"
         if "embedding_size" in layout.numbers and model.embedding_size in (None, model.d_model):
-            return f"embedding_size={model.embedding_size}: it always projects embeddings"
+            return f"embedding_size={model.embedding_size}, only a smaller one than d_model"
     unplaced = place(layout, model)[1]
     return f"place for {unplaced[0]}" if unplaced else None
 

@@ -113,9 +113,9 @@ def test_names_of_older_files(tmp_path: Path) -> None:
     norm = {"weight": "gamma", "bias": "beta"}
     _rename(
         source,
-        lambda name: ".".join([*name.split(".")[:-1], norm[name.split(".")[-1]]])
-        if "LayerNorm" in name
-        else name,
+        lambda name: (
+            ".".join([*name.split(".")[:-1], norm[name.split(".")[-1]]]) if "LayerNorm" in name else name
+        ),
     )
     held = load_file(source / "model.safetensors")
     assert "bert.embeddings.LayerNorm.gamma" in held
@@ -164,7 +164,8 @@ def test_a_t5_that_is_tied_and_not_scaled_gets_a_head_of_its_own(tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    "name", ["gpt1", "gpt2-124m", "llama-7b", "bert-base", "roberta-base", "albert-base", "t5-base", "t5v11-base"]
+    "name",
+    ["gpt1", "gpt2-124m", "llama-7b", "bert-base", "roberta-base", "albert-base", "t5-base", "t5v11-base"],
 )
 def test_named_models_have_the_layout_of_their_name(name: str, tmp_path: Path) -> None:
     """Freshly made models of the published shapes, made small, go into the layout of their family."""
