@@ -209,16 +209,16 @@ def transformer_flops() -> Table:
     rows = []
     for line in PRINTED["transformer_table_2"]["rows"]:
         capacity = conventions.vaswani_table_2(line["hours"])
-        work = train_flops_per_token(load_model(line["model"]), 32) * 50e3 * line["steps"]
+        work = train_flops_per_token(load_model(line["model"]), 32) * 25e3 * line["steps"]
         reason = f"matmul by matmul {shown(work, line['flops'])}, {work / capacity:.0%} of it"
         rows.append(Row(line["model"], "FLOPs", line["flops"], capacity, reason))
     return table("transformer_table_2", rows)
 
 
 def t5_tokens() -> float:
-    """Tokens of both sides over T5-11B's whole run."""
+    """Tokens that T5-11B's whole run reads: those of the source."""
     part = PRINTED["t5_11b_run"]
-    return float(part["steps"] * part["sequences"] * (part["length"] + part["target_length"]))
+    return float(part["steps"] * part["sequences"] * part["length"])
 
 
 def t5_run() -> OnDevices:
@@ -262,17 +262,18 @@ def t5_cost() -> Table:
     )
     hours = bill.device_hours / devices.hardware.devices_per_chip
     price, paper, google = bill.usd / hours, printed_value(part["usd"])[0], int(part["chip_hours"])
-    mfu, everything = t5_mfu_at(paper), 6.0 * count("t5-11b") * t5_tokens()
+    both_sides = t5_tokens() * (1 + part["target_length"] / part["length"])
+    mfu, everything = t5_mfu_at(paper), 6.0 * count("t5-11b") * both_sides
     interval = f"interval {shown(bill.usd_low, '1M')} to {shown(bill.usd_high, '1M')}"
     rows = [
         Row("t5-11b", "chip-hours", part["chip_hours"], hours, "one run's efficiency against a typical one"),
         Row("t5-11b", "USD", part["usd"], bill.usd, f"{interval}; 1.3M is reached at an MFU of {mfu:.0%}"),
     ]
-    mesh = ", ".join(f"{axis} {size}" for axis, size in found.layout.mesh.items())
+    mesh = ", ".join(f"{axis} {size}" for axis, size in found.layout.mesh.items() if size > 1)
     note = f"""\
         Ours assumes {part["steps"]:,} steps of {part["sequences"]:,} sequences, {part["length"]} tokens in and
-        {part["target_length"]} out: {t5_tokens():.3g} tokens of both sides, {t5_flops():.3g} model FLOPs (Table
-        D.1 counts the source's 1e12 tokens alone and no attention scores, 3.30e22); {devices.chips} chips of TPU
+        {part["target_length"]} out: {t5_tokens():.3g} tokens of the source, {t5_flops():.3g} model FLOPs (Table
+        D.1 counts no attention scores and half of the parameters a token, 3.30e22); {devices.chips} chips of TPU
         v3 at {price:.2f} USD a chip and hour (Google Cloud's on-demand list, {bill.price_date}); layers
         rematerialised, Adafactor, bfloat16, the mesh {mesh}. That runs at an MFU of {found.time.mfu:.0%}. Google's
         own account of the run lies {abs(hours / google - 1):.0%} from our hours and costs {google * price:,.0f}

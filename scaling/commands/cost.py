@@ -76,7 +76,7 @@ def estimate(
     batch_tokens: BatchTokens = None,
     length: Length = None,
     target_length: Annotated[
-        int | None, typer.Option(help="of an encoder-decoder's targets; the sources' where not given")
+        int | None, typer.Option(help="of an encoder-decoder's targets; by its objective where not given")
     ] = None,
     accumulation: Accumulation = None,
     optimizer: Optimizer = None,
@@ -99,6 +99,7 @@ def estimate(
         raise BadInputError("--mesh: name the devices too, for example --on tpu-v5p:8x8x8")
     changes = as_overrides(overrides, remat, batch_tokens, length, accumulation, optimizer)
     run = run_for(model, devices, mesh, changes)
+    target_length = target_length or run.target_length
     shape = Shape(run.data.sequence_length, target_length, attention)  # type: ignore[arg-type]
     document: dict[str, Any] = model_part(run.model, shape)
     document["train"] = None if tokens is None else train_part(run.model, shape, tokens)

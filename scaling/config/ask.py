@@ -51,7 +51,9 @@ def run_for(name: str, devices: Devices | None, mesh: str | None, changes: Itera
         tree["mesh"] = {}
     elif not asked:
         shape = validate(ModelConfig, tree.get("model") or {}, f"{name}: model")
-        tree["mesh"] = default_mesh(shape.d_model, getattr(shape, "n_heads", 1), devices)
+        mixture = getattr(shape, "mixture", None)
+        experts = 1 if mixture is None else mixture.experts
+        tree["mesh"] = default_mesh(shape.d_model, getattr(shape, "n_heads", 1), devices, experts)
     sizes: MeshConfig = validate(MeshConfig, tree["mesh"], "mesh")
     if devices is not None:
         try:
@@ -95,14 +97,17 @@ def parse_mesh(text: str) -> dict[str, int]:
     return sizes
 
 
-def default_mesh(width: int, heads: int, devices: Devices) -> dict[str, int]:
-    """Fully sharded as far as the width goes, then tensor parallel, then replicated."""
+def default_mesh(width: int, heads: int, devices: Devices, experts: int = 1) -> dict[str, int]:
+    """Experts over as many devices as they divide, then fully sharded as far as the width goes, then tensor
+    parallel, then replicated."""
     left, slices = devices.count // devices.slices, devices.slices
     least = LEAST_WIDTH if devices.hardware.platform == "tpu" else 1
+    expert = _largest_divisor(left, lambda n: experts % n == 0)
+    left //= expert
     fsdp = _largest_divisor(left, lambda n: width % n == 0 and width // n >= least)
     left //= fsdp
     tensor = _largest_divisor(left, lambda n: heads % n == 0 and n <= MOST_TENSOR)
-    return {"data": slices * left // tensor, "fsdp": fsdp, "tensor": tensor}
+    return {"data": slices * left // tensor, "fsdp": fsdp, "expert": expert, "tensor": tensor}
 
 
 def _largest_divisor(number: int, accepted: Callable[[int], bool]) -> int:

@@ -12,6 +12,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from scaling.config.errors import BadInputError
 from scaling.config.model import ModelConfig
+from scaling.config.objective import OBJECTIVES, objective_name
 from scaling.config.run import RunConfig
 from scaling.config.sweep import Recipe, SweepConfig
 
@@ -234,14 +235,16 @@ _FAMILIES = get_args(
     get_args(ModelConfig)[0]
 )  # the classes, each with the tag that pydantic puts in a location
 _FAMILY_OF_TAG = {get_args(family)[1].tag: get_args(family)[0] for family in _FAMILIES}
+_OBJECTIVE_OF_NAME: dict[str, Any] = {objective_name(objective): objective for objective in OBJECTIVES}
+_CLASS_OF_TAG: dict[str, Any] = {**_FAMILY_OF_TAG, **_OBJECTIVE_OF_NAME}
 
 
 def _fields_at(schema: Any, location: Sequence[Any]) -> list[str]:
     """The field names that were possible where an unknown key stood."""
     model = schema
     for part in location:
-        if part in _FAMILY_OF_TAG:
-            model = _FAMILY_OF_TAG[part]
+        if part in _CLASS_OF_TAG:
+            model = _CLASS_OF_TAG[part]
         elif isinstance(model, type) and issubclass(model, BaseModel) and part in model.model_fields:
             model = model.model_fields[part].annotation
         else:
@@ -252,9 +255,11 @@ def _fields_at(schema: Any, location: Sequence[Any]) -> list[str]:
 def _one_line(error: ValidationError, schema: Any, where: str) -> str:
     first = error.errors()[0]
     location = first["loc"]
-    field = ".".join(str(part) for part in location if part not in _FAMILY_OF_TAG)
+    field = ".".join(str(part) for part in location if part not in _CLASS_OF_TAG)
     value = first.get("input")
     shown = f"{value!r}" if not isinstance(value, dict) else "this combination"
+    if first["type"] == "union_tag_invalid" and location[-1:] == ("objective",):
+        return f"{where}{field}.name: known: {', '.join(_OBJECTIVE_OF_NAME)}"
     if first["type"] == "union_tag_invalid":
         return f"{where}{field + '.' if field else ''}family: known: {', '.join(_FAMILY_OF_TAG)}"
     if first["type"] == "extra_forbidden":

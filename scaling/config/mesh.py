@@ -11,14 +11,16 @@ class MeshConfig(Frozen):
     """Devices along each mesh axis; -1 on at most one axis takes all devices that are left.
 
     `data` replicates the model, `fsdp` shards parameters and optimizer state as well as the batch,
-    `tensor` splits heads, feed-forward width and vocabulary.
+    `tensor` splits heads, feed-forward width and vocabulary. `expert` splits the experts of a mixture, and
+    the batch outside them: elsewhere its devices are replicas, as those of `data`.
     """
 
     data: int = 1
     fsdp: int = 1
     tensor: int = 1
+    expert: int = 1
 
-    @field_validator("data", "fsdp", "tensor")
+    @field_validator("data", "fsdp", "tensor", "expert")
     @classmethod
     def _positive_or_rest(cls, value: int) -> int:
         if value < 1 and value != -1:
@@ -33,11 +35,27 @@ class MeshConfig(Frozen):
 
     def sizes(self) -> dict[str, int]:
         """Axis name to size, in the order of the device mesh (outermost first)."""
-        return {"data": self.data, "fsdp": self.fsdp, "tensor": self.tensor}
+        return {"data": self.data, "fsdp": self.fsdp, "expert": self.expert, "tensor": self.tensor}
 
     def batch_shards(self) -> int | None:
         """Ways the batch is split; None while an axis is still -1."""
-        return None if -1 in (self.data, self.fsdp) else self.data * self.fsdp
+        ways = (self.data, self.fsdp, self.expert)
+        return None if -1 in ways else math.prod(ways)
+
+    def check_experts(self, experts: int | None) -> None:
+        """That the axis `expert` suits a model of so many experts a mixture; None is a model without any.
+
+        Raises:
+            ValueError: there is nothing to split, or it does not split evenly.
+        """
+        if self.expert == 1:
+            return
+        if experts is None:
+            raise ValueError(f"mesh.expert={self.expert}: the model has no mixture of experts; give 1")
+        if self.expert != -1 and experts % self.expert:
+            raise ValueError(
+                f"mesh.expert={self.expert} does not divide the model's mixture.experts={experts}"
+            )
 
     def resolve(self, n_devices: int) -> "MeshConfig":
         """The mesh with -1 replaced for `n_devices`.
@@ -70,4 +88,5 @@ class MeshConfig(Frozen):
         return resolved
 
     def __str__(self) -> str:
-        return ",".join(f"{axis}={size}" for axis, size in self.sizes().items())
+        sizes = self.sizes().items()
+        return ",".join(f"{axis}={size}" for axis, size in sizes if axis != "expert" or size != 1)

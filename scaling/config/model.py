@@ -1,5 +1,6 @@
 """Model configuration: the shape of a network and how it is computed. One class a family."""
 
+import math
 from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, PositiveInt, Tag, model_validator
@@ -15,14 +16,25 @@ Activation = Literal["gelu_tanh", "gelu", "relu", "silu"]
 class Mixture(Frozen):
     """A mixture of experts in place of feed-forward layers (Switch: Fedus et al. 2021, arXiv:2101.03961).
 
-    Every `every`-th layer of a stack is a mixture. A token goes to `top_k` of `experts`, each of which takes
-    at most `capacity_factor` times its even share of the tokens.
+    Every `every`-th layer of a stack is a mixture, the last of each group. A token goes to `top_k` of
+    `experts`, each of which takes at most `capacity_factor` times its even share of a row's tokens.
+    `balance_loss` and `router_z_loss` are what the two losses of a router count in the loss: 1e-2 (Fedus et
+    al., section 2.2) and 1e-3 (Zoph et al. 2022, arXiv:2202.08906, section 3.1). `jitter` is the noise on a
+    router's input while training (Fedus et al., table 11, take 1e-2).
     """
 
     experts: int = Field(ge=2)
     top_k: Literal[1, 2] = 1
     every: PositiveInt = 2
     capacity_factor: float = Field(default=1.25, gt=0)
+    balance_loss: float = Field(default=0.01, ge=0)
+    router_z_loss: float = Field(default=0.001, ge=0)
+    jitter: float = Field(default=0.0, ge=0, lt=1)
+
+    def capacity(self, tokens: int) -> int:
+        """Most of a row's `tokens` that one expert takes; a token goes to an expert at most once."""
+        share = self.capacity_factor * self.top_k * tokens / self.experts
+        return min(tokens, math.ceil(share - 1e-9))  # 1.1 x 100 / 10 is 11, and not 12
 
 
 class TransformerConfig(Frozen):

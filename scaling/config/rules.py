@@ -12,10 +12,12 @@ class Rules:
 
     The default is fully sharded data parallelism (ZeRO stage 3; Rajbhandari et al. 2020) with Megatron's
     tensor parallelism (Shoeybi et al. 2019): widths over `fsdp`, heads, feed-forward and vocabulary over
-    `tensor`, and the batch over `data` and `fsdp` together.
+    `tensor`, and the batch over `data`, `fsdp` and `expert` together. Inside a mixture the experts lie over
+    `expert` and the rows over the rest (Lepikhin et al. 2020, arXiv:2006.16668, section 3.2).
     """
 
-    batch: MeshAxes = ("data", "fsdp")
+    batch: MeshAxes = ("data", "fsdp", "expert")
+    expert_batch: MeshAxes = ("data", "fsdp")  # rows, where experts are split too
     length: MeshAxes = None
     act_embed: MeshAxes = None
     embed: MeshAxes = "fsdp"
@@ -26,7 +28,7 @@ class Rules:
     position: MeshAxes = None
     norm: MeshAxes = None
     layers: MeshAxes = None
-    expert: MeshAxes = None
+    expert: MeshAxes = "expert"
 
     def split(
         self, axes: Sequence[str | None], shape: Sequence[int], mesh: Mapping[str, int]

@@ -2,33 +2,57 @@
 
 import hashlib
 import json
+from typing import Any
 
 from pydantic import Field, model_validator
 
 from scaling.config.base import Frozen
+from scaling.config.batch import Arrays, batch_arrays, masked_limit, row_lengths
 from scaling.config.data import DataConfig
 from scaling.config.mesh import MeshConfig
-from scaling.config.model import ModelConfig
+from scaling.config.model import EncoderConfig, ModelConfig
+from scaling.config.objective import (
+    MaskedObjective,
+    ObjectiveConfig,
+    check_family,
+    with_default_objective,
+)
 from scaling.config.train import TrainConfig
 
 
 class RunConfig(Frozen):
-    """Everything that a run's numbers depend on, and nothing else."""
+    """Everything that a run's numbers depend on, and nothing else.
+
+    Without an `objective` the model's family says it: encoders are trained by `masked`, encoder-decoders by
+    `spans`, everything else by `causal`. `train.batch_tokens` and every budget of tokens count positions of
+    `inputs`, rows times data.sequence_length, whatever the objective (T5's convention: Raffel et al. 2019,
+    section 3.1.2).
+    """
 
     name: str = Field(default="run", pattern=r"^[A-Za-z0-9][A-Za-z0-9._=+-]*$", max_length=120)
     model: ModelConfig
+    objective: ObjectiveConfig
     data: DataConfig = DataConfig()
     train: TrainConfig
     mesh: MeshConfig = MeshConfig()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_objective(cls, data: Any) -> Any:
+        return with_default_objective(data)
+
     @model_validator(mode="after")
     def _check(self) -> "RunConfig":
         length, train = self.data.sequence_length, self.train
+        check_family(self.objective, self.model.family)
         if length > self.model.max_length:
             raise ValueError(
                 f"data.sequence_length={length} is longer than the positions of the model "
                 f"(model.max_length={self.model.max_length})"
             )
+        self._check_targets()
+        mixture = getattr(self.model, "mixture", None)
+        self.mesh.check_experts(None if mixture is None else mixture.experts)
         for _, batch in train.batch_stages():
             if batch % length:
                 raise ValueError(
@@ -48,6 +72,44 @@ class RunConfig(Frozen):
                     f"divide over mesh data x fsdp = {shards} devices"
                 )
         return self
+
+    def _check_targets(self) -> None:
+        """The model has the positions and the heads that the objective asks for."""
+        length, objective, model = self.data.sequence_length, self.objective, self.model
+        target = self.target_length
+        if target is not None and target > model.max_length:
+            raise ValueError(
+                f"objective: {objective.name} has targets of {target} tokens at "
+                f"data.sequence_length={length}, more than the positions of the model "
+                f"(model.max_length={model.max_length})"
+            )
+        if not isinstance(objective, MaskedObjective) or not isinstance(model, EncoderConfig):
+            return
+        chosen, computed = masked_limit(objective.rate, length), round(model.head_positions * length)
+        if model.head_positions < 1 and computed < chosen:
+            raise ValueError(
+                f"model.head_positions={model.head_positions} computes the head at {computed} of {length} "
+                f"positions, objective.rate={objective.rate} chooses up to {chosen}: give at least the rate"
+            )
+        if objective.sentences == "none":
+            return
+        if not model.sentence_head:
+            raise ValueError(f"objective.sentences={objective.sentences} needs model.sentence_head=true")
+        if model.token_types < 2:
+            raise ValueError(
+                f"objective.sentences={objective.sentences} needs model.token_types of at least 2, "
+                f"it is {model.token_types}"
+            )
+
+    @property
+    def target_length(self) -> int | None:
+        """Positions of a row's target; None for a model of one side."""
+        return row_lengths(self.objective, self.data.sequence_length).target
+
+    def batch_arrays(self) -> Arrays:
+        """Name, shape and type of every array in the largest training batch, over all hosts."""
+        rows = self.train.batch_tokens // self.data.sequence_length
+        return batch_arrays(self.objective, self.data, rows)
 
     def id(self) -> str:
         """Twelve hex digits: the SHA-256 of the canonical JSON of the resolved config without its mesh.

@@ -6,10 +6,11 @@
     content_hash                which side of the split a document is on, and where in the order
     store                       a corpus tokenised once, memory-mapped from a cache
     packing                     documents concatenated and cut into rows
+    objective_rows              rows of an objective other than causal
     batch_schedule, batches     rows of step n on this host; iterators that can be saved and restored
     validation                  the fixed validation set, and its size in bytes of text
     corpus                      all of it from one DataConfig: start here
 
-Shapes in names: B rows of a batch on this host, L tokens a row, T tokens of a split, D documents,
-V vocabulary.
+Shapes in names: B rows of a batch on this host, L positions of a row's inputs, T tokens of a split,
+D documents, V vocabulary.
 """

@@ -13,8 +13,8 @@ import numpy as np
 
 from scaling.config.errors import BadInputError
 from scaling.data.batch_schedule import BatchSchedule
-from scaling.data.content_hash import mix_seed
-from scaling.data.packing import Batch, PackedRows
+from scaling.data.packing import Batch, Rows
+from scaling.objectives.draws import mix_seed
 
 
 class StepBatches:
@@ -22,7 +22,7 @@ class StepBatches:
 
     def __init__(
         self,
-        rows: PackedRows,
+        rows: Rows,
         schedule: BatchSchedule,
         *,
         seed: int,
@@ -54,14 +54,15 @@ class StepBatches:
     def __getitem__(self, step: int) -> Batch:
         share = self._schedule.rows_at(step) // self._host_count
         begin = self._schedule.rows_before(step) + self._host_index * share
-        return self._rows.take(np.array([self._numbers[begin + b] for b in range(share)]))
+        numbers_B = np.arange(begin, begin + share)
+        return self._rows.take(np.array([self._numbers[number] for number in numbers_B.tolist()]), numbers_B)
 
 
 class BatchIterator:
     """Batches in the order of steps, made ahead in a background thread; its state is the next step.
 
-    Batches are dicts of (B, L) arrays with B = rows of the step / host_count: `inputs`, `targets` int32, and
-    where documents are masked `segment_ids`, `positions` int32. No weights: every position counts.
+    Batches are dicts of arrays with B = rows of the step / host_count: those that
+    `scaling.config.batch.batch_arrays` names. Where there are no weights every target counts.
     """
 
     def __init__(
@@ -132,7 +133,7 @@ class BatchIterator:
             raise BadInputError(
                 f"the checkpoint was trained on other data ({state['data']}) than the config names "
                 f"({self._fingerprint}): the source's texts, tokenizer, validation_fraction, max_documents, "
-                "sequence_length, mask_documents or seed differ"
+                "sequence_length, mask_documents or seed, or the objective, differ"
             )
         if state["rows"] != self._schedule.rows_before(step):
             raise BadInputError(

@@ -3,16 +3,22 @@
 import hashlib
 from dataclasses import dataclass
 
+import numpy as np
+
 from scaling.config.data import DataConfig
 from scaling.config.errors import BadInputError
+from scaling.config.objective import CausalObjective, Objective
 from scaling.data.batch_schedule import BatchSchedule
 from scaling.data.batches import BatchIterator, StepBatches
 from scaling.data.content_hash import content_order, shuffled_order
-from scaling.data.packing import PackedRows
+from scaling.data.objective_rows import ObjectiveRows
+from scaling.data.packing import PackedRows, Rows
 from scaling.data.sources import open_source
 from scaling.data.store import Progress, TokenStore, open_store
 from scaling.data.tokenizers import Tokenizer, load_tokenizer
 from scaling.data.validation import ValidationBatches
+from scaling.objectives.draws import mix_seed
+from scaling.objectives.specials import Specials, specials_needed
 
 
 @dataclass(frozen=True)
@@ -40,14 +46,23 @@ class Corpus:
     config: DataConfig
     tokenizer: Tokenizer
     store: TokenStore
-    train_rows: PackedRows
-    validation_rows: PackedRows
+    train_rows: Rows
+    validation_rows: Rows
+    objective: Objective
+    specials: Specials
 
     @property
     def fingerprint(self) -> str:
-        """Names the sequence of training rows: texts, tokenizer, split, row length, masking and seed."""
+        """Names the sequence of training rows: texts, tokenizer, split, row length, seed and objective."""
         config = self.config
-        parts = (self.store.fingerprint, config.sequence_length, config.mask_documents, config.seed)
+        parts: tuple[object, ...] = (
+            self.store.fingerprint,
+            config.sequence_length,
+            config.mask_documents,
+            config.seed,
+        )
+        if self.objective.name != "causal":
+            parts = (*parts, self.objective.model_dump_json())
         return hashlib.blake2b(repr(parts).encode(), digest_size=8).hexdigest()
 
     def train_batches(
@@ -78,15 +93,17 @@ class Corpus:
     def validation_batches(
         self, batch_rows: int, *, tokens: int | None = None, host_index: int = 0, host_count: int = 1
     ) -> ValidationBatches:
-        """The first `tokens` validation predictions (None: all): the same for every seed and batch size.
+        """The first `tokens` validation positions (None: all): the same for every seed and batch size.
 
         Raises:
           ValueError: the hosts do not divide the batch, or a size below 1.
         """
+        byte_lengths_V = self.tokenizer.byte_lengths()
+        added = max(0, self.specials.vocab_size - len(byte_lengths_V))
         return ValidationBatches(
             self.validation_rows,
             batch_rows,
-            byte_lengths=self.tokenizer.byte_lengths(),
+            byte_lengths=np.pad(byte_lengths_V, (0, added)),
             tokens=tokens,
             host_index=host_index,
             host_count=host_count,
@@ -112,18 +129,30 @@ class Corpus:
         )
 
 
-def open_corpus(config: DataConfig, *, progress: Progress | None = None) -> Corpus:
+def open_corpus(
+    config: DataConfig,
+    objective: Objective | None = None,
+    *,
+    vocab_size: int | None = None,
+    progress: Progress | None = None,
+) -> Corpus:
     """Opens a corpus, tokenising it first where the cache does not hold it.
 
     Args:
       config: what to read.
+      objective: what batches are made for; None is causal.
+      vocab_size: the model's vocabulary, from whose top sentinels are counted down; None is the least.
       progress: called with documents done and documents in all while tokenising.
 
     Raises:
-      BadInputError: the source, tokenizer, split or cache cannot be used, or the training side is shorter
-        than one row.
+      BadInputError: the source, tokenizer, split or cache cannot be used, the vocabulary has no room for the
+        tokens of the tokenizer and the objective, or a side is shorter than one row.
     """
+    objective = objective or CausalObjective()
     tokenizer = load_tokenizer(config.tokenizer)
+    needed = tokenizer.vocab_size + specials_needed(objective, config.sequence_length)
+    specials = Specials(vocab_size or needed, tokenizer.vocab_size, tokenizer.end_of_text)
+    specials.check(objective, config)
     store = open_store(
         open_source(config),
         tokenizer,
@@ -131,27 +160,29 @@ def open_corpus(config: DataConfig, *, progress: Progress | None = None) -> Corp
         max_documents=config.max_documents,
         progress=progress,
     )
-
-    if store.train.tokens < config.sequence_length:
+    train_order_D = shuffled_order(store.train.hashes, config.seed)
+    validation_order_D = content_order(store.validation.hashes)
+    train_rows: Rows
+    validation_rows: Rows
+    if objective.name != "causal":
+        # Validation is the same for every seed, its noise too.
+        train_rows, validation_rows = (
+            ObjectiveRows(split, order_D, config, objective, specials, tokenizer, seed=seed)
+            for split, order_D, seed in (
+                (store.train, train_order_D, mix_seed(config.seed, stream=3)),
+                (store.validation, validation_order_D, mix_seed(0, stream=4)),
+            )
+        )
+        return Corpus(config, tokenizer, store, train_rows, validation_rows, objective, specials)
+    L, mask = config.sequence_length, config.mask_documents
+    if store.train.tokens < L:
         raise BadInputError(
-            f"data.sequence_length={config.sequence_length}: the training side has only {store.train.tokens} "
+            f"data.sequence_length={L}: the training side has only {store.train.tokens} "
             "tokens, less than one row; shorten it or give data.source more text"
         )
-    train_rows = PackedRows(
-        store.train,
-        shuffled_order(store.train.hashes, config.seed),
-        config.sequence_length,
-        mask_documents=config.mask_documents,
-        pad=False,
-    )
-    validation_rows = PackedRows(
-        store.validation,
-        content_order(store.validation.hashes),
-        config.sequence_length,
-        mask_documents=config.mask_documents,
-        pad=True,
-    )
-    return Corpus(config, tokenizer, store, train_rows, validation_rows)
+    train_rows = PackedRows(store.train, train_order_D, L, mask_documents=mask, pad=False)
+    validation_rows = PackedRows(store.validation, validation_order_D, L, mask_documents=mask, pad=True)
+    return Corpus(config, tokenizer, store, train_rows, validation_rows, objective, specials)
 
 
 def describe(config: DataConfig, *, progress: Progress | None = None) -> DataSummary:

@@ -1,10 +1,39 @@
 """Packing: documents joined into one stream of tokens, and the stream cut into rows."""
 
+from typing import Protocol
+
 import numpy as np
 
 from scaling.data.store import TokenSplit
 
 Batch = dict[str, np.ndarray]
+
+
+class Rows(Protocol):
+    """What batches are made of: rows by number."""
+
+    every_token_counts: bool
+    """Whether each position of a row is a token of loss, so that a part of a row can be counted alone."""
+    sequence_length: int
+    """L, positions of `inputs`."""
+
+    @property
+    def tokens(self) -> int:
+        """Positions of `inputs` in all rows, padding not counted."""
+        ...
+
+    def __len__(self) -> int:
+        """Rows of one epoch."""
+        ...
+
+    @property
+    def tokens_per_epoch(self) -> int:
+        """Positions of `inputs` in one pass over the rows, padding not counted."""
+        ...
+
+    def take(self, indices_B: np.ndarray, numbers_B: np.ndarray | None = None) -> Batch:
+        """The rows of these indices. `numbers_B`, places in the endless sequence, are what noise hangs on."""
+        ...
 
 
 class PackedRows:
@@ -31,6 +60,7 @@ class PackedRows:
         pad: bool,
     ) -> None:
         """`pad` fills up the last row; without it the remainder, less than a row, is left out."""
+        self.every_token_counts = True
         self._ids = split.ids
         self._mask_documents = mask_documents
         self._pad = pad
@@ -59,8 +89,8 @@ class PackedRows:
         """One row, (L,) arrays."""
         return {key: value[0] for key, value in self.take(np.array([index])).items()}
 
-    def take(self, indices_B: np.ndarray) -> Batch:
-        """The rows of these numbers, (B, L) arrays. Raises IndexError for a number that is no row's."""
+    def take(self, indices_B: np.ndarray, numbers_B: np.ndarray | None = None) -> Batch:
+        """The rows of these indices, (B, L) arrays. Raises IndexError for an index that is no row's."""
         if len(indices_B) and (indices_B.min() < 0 or indices_B.max() >= self._count):
             raise IndexError(f"rows {indices_B} of {self._count}")
         B, L = len(indices_B), self.sequence_length

@@ -11,6 +11,7 @@ import numpy as np
 
 from scaling.config.data import TOKENIZERS
 from scaling.config.errors import BadInputError
+from scaling.objectives.words import WordFlags
 
 # SentencePiece writes a space inside a piece as this character (U+2581), so a real one needs care.
 _SPACE_MARK = "\N{LOWER ONE EIGHTH BLOCK}"
@@ -46,6 +47,10 @@ class Tokenizer(Protocol):
         """Bytes of UTF-8 text that each token stands for, (V,) int32; 0 for special tokens."""
         ...
 
+    def word_flags(self) -> WordFlags:
+        """Which tokens belong to one word."""
+        ...
+
 
 def load_tokenizer(name: str) -> Tokenizer:
     """The tokenizer that a config names: `bytes` or `sentencepiece:PATH`.
@@ -65,6 +70,10 @@ def load_tokenizer(name: str) -> Tokenizer:
             "(scaling score RUN --ids FILE.json), or import it with --tokenizer sentencepiece:PATH"
         )
     raise BadInputError(f"data.tokenizer: unknown tokenizer {name!r}; give {TOKENIZERS}")
+
+
+def _in_word(byte: int) -> bool:
+    return byte >= 0x80 or chr(byte).isalnum() or byte == ord("_")
 
 
 class ByteTokenizer:
@@ -88,6 +97,11 @@ class ByteTokenizer:
         lengths = np.ones(self.vocab_size, np.int32)
         lengths[self.end_of_text] = 0
         return lengths
+
+    def word_flags(self) -> WordFlags:
+        """A word is a run of letters, digits and underscores; a byte beyond ASCII is part of a letter."""
+        in_word_V = np.array([*map(_in_word, range(256)), False])
+        return WordFlags(in_word_V, in_word_V)
 
 
 class SentencePieceTokenizer:
@@ -156,6 +170,15 @@ class SentencePieceTokenizer:
     def byte_lengths(self) -> np.ndarray:
         """(V,) int32: one for a byte piece, zero for control pieces and `<unk>`."""
         return np.array([len(text) for text in self._texts], np.int32)
+
+    def word_flags(self) -> WordFlags:
+        """A piece that starts with a space begins a word; other white space stands alone."""
+        # Of a token without text both ends are empty: it belongs to no word. A space may be a piece of its
+        # own before the rest of its word.
+        return WordFlags(
+            np.array([bool(text[:1].strip()) for text in self._texts]),
+            np.array([bool(text[-1:].strip(b"\t\n\v\f\r")) for text in self._texts]),
+        )
 
     @cached_property
     def _texts(self) -> list[bytes]:

@@ -5,23 +5,25 @@ from functools import cached_property
 
 import numpy as np
 
-from scaling.data.packing import Batch, PackedRows
+from scaling.data.packing import Batch, Rows
 
 
 class ValidationBatches:
-    """The first `tokens` predictions of the validation rows, in batches of one fixed shape.
+    """The first `tokens` positions of the validation rows, in batches of one fixed shape.
 
-    Iterating gives dicts of (B, L) arrays, B = batch_rows / host_count: `inputs`, `targets` int32, `weights`
-    float32 (0 on padding, which fills up the last row and the last batch), and where documents are masked
-    `segment_ids`, `positions` int32. Can be iterated any number of times.
+    Iterating gives the arrays of `scaling.config.batch.batch_arrays`, B = batch_rows / host_count, and always
+    float32 `weights` of the shape of `targets`, 0 where nothing counts: on padding, which fills up the last
+    row and the last batch, and where the objective predicts nothing. `sentence_targets` are -1 on rows that
+    fill up. Can be iterated any number of times. Causal rows count to the position, others to the row.
 
     `tokens` and `text_bytes` are totals over all hosts: with `nats` the weighted sum of losses over all
-    batches and hosts, nats / tokens is the loss per token and nats / ln 2 / text_bytes is bits per byte.
+    batches and hosts, nats / tokens is the loss per token and nats / ln 2 / text_bytes is bits per byte of
+    what is predicted.
     """
 
     def __init__(
         self,
-        rows: PackedRows,
+        rows: Rows,
         batch_rows: int,
         *,
         byte_lengths: np.ndarray,
@@ -29,7 +31,7 @@ class ValidationBatches:
         host_index: int = 0,
         host_count: int = 1,
     ) -> None:
-        """`tokens=None`, or more than there are, takes the whole split.
+        """`tokens=None`, or more than there are, takes the whole split; `byte_lengths` is over any target.
 
         Raises ValueError where the hosts do not divide the batch, or `tokens` or `batch_rows` is below 1.
         """
@@ -43,25 +45,36 @@ class ValidationBatches:
         self._batch_rows = batch_rows
         self._host_index = host_index
         self._L = rows.sequence_length
-        self.tokens = rows.tokens if tokens is None else min(tokens, rows.tokens)
-        """Predictions that count, over all hosts: those of end-of-text included."""
+        self._positions = rows.tokens if tokens is None else min(tokens, rows.tokens)
 
     @property
     def rows(self) -> int:
         """Rows that hold a prediction that counts, over all hosts."""
-        return -(-self.tokens // self._L)
+        return -(-self._positions // self._L)
 
     def __len__(self) -> int:
         return -(-self.rows // self._batch_rows)
 
-    @cached_property
+    @property
+    def tokens(self) -> int:
+        """Targets that count, over all hosts: those of end-of-text included."""
+        return self._positions if self._rows.every_token_counts else self._counted[0]
+
+    @property
     def text_bytes(self) -> int:
-        """UTF-8 bytes of text that the counted targets stand for; end-of-text stands for none."""
-        total = 0
+        """UTF-8 bytes of text that the counted targets stand for; special tokens stand for none."""
+        return self._counted[1]
+
+    @cached_property
+    def _counted(self) -> tuple[int, int]:
+        """Targets that count, and their bytes of text."""
+        tokens = text_bytes = 0
         for begin in range(0, self.rows, self._batch_rows):
             batch = self._take(np.arange(begin, min(begin + self._batch_rows, self.rows)))
-            total += int(self._byte_lengths[batch["targets"][batch["weights"] > 0]].sum(dtype=np.int64))
-        return total
+            counted = batch["targets"][batch["weights"] > 0]
+            tokens += len(counted)
+            text_bytes += int(self._byte_lengths[counted].sum(dtype=np.int64))
+        return tokens, text_bytes
 
     def __iter__(self) -> Iterator[Batch]:
         for number in range(len(self)):
@@ -71,6 +84,13 @@ class ValidationBatches:
     def _take(self, indices_B: np.ndarray) -> Batch:
         # Past the end any row will do, as long as nothing in it counts.
         batch = self._rows.take(np.minimum(indices_B, self.rows - 1))
-        prediction_BL = indices_B[:, None] * self._L + np.arange(self._L)
-        batch["weights"] = (prediction_BL < self.tokens).astype(np.float32)
+        if self._rows.every_token_counts:
+            prediction_BL = indices_B[:, None] * self._L + np.arange(self._L)
+            batch["weights"] = (prediction_BL < self._positions).astype(np.float32)
+            return batch
+        beyond_B = indices_B >= self.rows
+        batch["weights"] = batch.get("weights", np.ones(batch["targets"].shape, np.float32))
+        batch["weights"][beyond_B] = 0
+        if "sentence_targets" in batch:
+            batch["sentence_targets"][beyond_B] = -1
         return batch

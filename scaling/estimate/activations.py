@@ -10,6 +10,7 @@ from scaling.config.model import (
     DecoderConfig,
     EncoderDecoderConfig,
     LSTMConfig,
+    Mixture,
     ModelConfig,
     TransformerConfig,
 )
@@ -43,20 +44,28 @@ class LayerArrays:
 
 
 def layer_arrays(
-    model: TransformerConfig, tensor: int, platform: str, *, cross: bool = False, kv_heads: int | None = None
+    model: TransformerConfig,
+    tensor: int,
+    platform: str,
+    *,
+    cross: bool = False,
+    kv_heads: int | None = None,
+    mixture: Mixture | None = None,
 ) -> LayerArrays:
-    """The arrays of one Transformer layer, split over `tensor` ways.
+    """The arrays of one Transformer layer, split over `tensor` ways; its feed-forward dense or a mixture.
 
     With `cross` the layer has a second attention, to another sequence; what that sequence's keys and values
-    take is counted to this layer's tokens, as if both were as long.
+    take is counted to this layer's tokens, as if both were as long. A mixture keeps the slots that its
+    experts take, not what they give, and the router's logits and probabilities in float32.
     """
     width = BYTES[model.compute_dtype]
     d, inward = model.d_model, 2 if model.gated else 1
     heads, keys = model.n_heads / tensor, (kv_heads or model.n_heads) / tensor
     ff = model.d_ff / tensor
-    if model.mixture is not None:  # a token passes through as many experts as the capacity has room for
-        share = 1 / model.mixture.every
-        ff *= 1 - share + share * model.mixture.top_k * model.mixture.capacity_factor
+    slots = router = 0.0
+    if mixture is not None:  # a token passes through as many experts as the capacity has room for
+        slots, router = slots_a_token(mixture), 4.0 * mixture.experts
+        ff *= slots
     # A TPU kernel reads heads one by one, each padded to whole lanes.
     head = -(-model.d_head // _LANES) * _LANES if platform == "tpu" else model.d_head
     times = 2 if cross else 1
@@ -64,15 +73,44 @@ def layer_arrays(
     projected = times * (heads + 2 * keys) * model.d_head
     return LayerArrays(
         carried=width * d,
-        products=width * (projected + times * d + inward * ff),
-        inputs=width * ((2 * norms - 1) * d + times * heads * model.d_head + (inward + 1) * ff),
+        products=width * (projected + times * d + inward * ff) + router,
+        inputs=width * ((2 * norms - 1 + slots) * d + times * heads * model.d_head + (inward + 1) * ff)
+        + 2 * router,
         attention=times * (width * (2 * heads + 2 * keys) * head + 4 * heads),
-        cotangents=width * (2 * d + projected + (inward + 1) * ff),
+        cotangents=width * ((2 + slots) * d + projected + (inward + 1) * ff) + router,
     )
 
 
+def slots_a_token(mixture: Mixture) -> float:
+    """Slots of experts that there are for each token."""
+    return min(mixture.top_k * mixture.capacity_factor, mixture.experts)
+
+
+def mixtures(model: ModelConfig) -> list[tuple[int, float, str]]:
+    """(layers, slots a token, side) of the layers that have a mixture; sides as in `stacks`."""
+    if isinstance(model, LSTMConfig) or model.mixture is None:
+        return []
+    every, slots = model.mixture.every, slots_a_token(model.mixture)
+    found = [(model.n_layers // every, slots, "source")]
+    if isinstance(model, EncoderDecoderConfig):
+        found.append((model.decoder_layers // every, slots, "target"))
+    return found
+
+
 def stacks(model: ModelConfig, tensor: int, platform: str) -> list[tuple[int, LayerArrays, str]]:
-    """(layers, arrays, side) of each stack; sides are `source` and `target`."""
+    """(layers, arrays, side) of each kind of layer; sides are `source` and `target`."""
+
+    def of(
+        model: TransformerConfig, layers: int, side: str, cross: bool = False, kv_heads: int | None = None
+    ) -> list[tuple[int, LayerArrays, str]]:
+        mixed = 0 if model.mixture is None else layers // model.mixture.every
+        kinds = ((layers - mixed, None), (mixed, model.mixture))
+        return [
+            (n, layer_arrays(model, tensor, platform, cross=cross, kv_heads=kv_heads, mixture=mixture), side)
+            for n, mixture in kinds
+            if n
+        ]
+
     match model:
         case LSTMConfig():
             width = BYTES[model.compute_dtype] * model.d_model
@@ -80,12 +118,9 @@ def stacks(model: ModelConfig, tensor: int, platform: str) -> list[tuple[int, La
             arrays = LayerArrays(width, 4 * width, 7 * width, 0.0, 4 * width)
             return [(model.n_layers, arrays, "source")]
         case EncoderDecoderConfig():
-            return [
-                (model.n_layers, layer_arrays(model, tensor, platform), "source"),
-                (model.decoder_layers, layer_arrays(model, tensor, platform, cross=True), "target"),
-            ]
+            target = of(model, model.decoder_layers, "target", cross=True)
+            return of(model, model.n_layers, "source") + target
         case DecoderConfig():
-            arrays = layer_arrays(model, tensor, platform, kv_heads=model.n_kv_heads)
-            return [(model.n_layers, arrays, "source")]
+            return of(model, model.n_layers, "source", kv_heads=model.n_kv_heads)
         case _:
-            return [(model.n_layers, layer_arrays(model, tensor, platform), "source")]
+            return of(model, model.n_layers, "source")

@@ -9,11 +9,10 @@ from scaling.config.hardware import PriceKind
 from scaling.config.model import EncoderDecoderConfig, ModelConfig
 from scaling.config.record import ParameterCounts
 from scaling.config.run import RunConfig
+from scaling.estimate.executed import hardware_flops
 from scaling.estimate.flops import (
     AttentionConvention,
     forward_flops_per_token,
-    hardware_flops,
-    tokens_a_sequence,
     train_flops_per_token,
 )
 from scaling.estimate.layout import Layout, layout_of
@@ -39,7 +38,6 @@ def model_part(model: ModelConfig, shape: Shape) -> dict[str, Any]:
     """The keys that follow from the model alone."""
     counts: ParameterCounts = count_parameters(model)
     arguments = (model, shape.length, shape.convention, shape.target_length)
-    sequence = tokens_a_sequence(model, shape.length, shape.target_length)
     return {
         "model": model.name,
         "family": model.family,
@@ -47,7 +45,7 @@ def model_part(model: ModelConfig, shape: Shape) -> dict[str, Any]:
         "flops_per_token": {
             "forward": forward_flops_per_token(*arguments),
             "train": train_flops_per_token(*arguments),
-            "hardware": hardware_flops(model, shape.length, 1, shape.target_length) / sequence,
+            "hardware": hardware_flops(model, shape.length, 1, shape.target_length) / shape.length,
             "attention_convention": shape.convention,
             "length": shape.length,
             "target_length": shape.target_length if isinstance(model, EncoderDecoderConfig) else None,
@@ -140,8 +138,7 @@ def on_devices(
         raise BadInputError(f"--on {devices}: {error}") from error
     platform = devices.hardware.platform
     time = step_time(work_of(run, layout, platform), layout, devices, run.model.compute_dtype)
-    a_step = layout.rows * tokens_a_sequence(run.model, layout.length, target_length)
-    steps = None if tokens is None else tokens / a_step
+    steps = None if tokens is None else tokens / (layout.rows * layout.length)
     spent = None
     if steps is not None:
         hours = steps * time.seconds / 3600

@@ -1,8 +1,7 @@
 """FLOPs of a model, counted matmul by matmul from its config alone. A multiply and an add are two.
 
-`model FLOPs` are what the mathematics asks for, whatever the program does twice: utilisation (MFU) is stated
-in them. `hardware FLOPs` are what the train step executes: rematerialisation, the blocks of attention and the
-recomputed scores of its backward pass included (Korthikanti et al. 2022, arXiv:2205.05198, section 6).
+These are `model FLOPs`, what the mathematics asks for, whatever the program does twice: utilisation (MFU) is
+stated in them. What the train step executes is `scaling.estimate.executed`'s.
 """
 
 import dataclasses
@@ -16,7 +15,6 @@ from scaling.config.model import (
     ModelConfig,
     TransformerConfig,
 )
-from scaling.config.tiling import attention_blocks, logits_chunk
 
 AttentionConvention = Literal["causal", "full"]
 
@@ -44,19 +42,19 @@ def _keys_seen(length: int, band: int | None, convention: AttentionConvention) -
     return width - width * width / (2 * length)
 
 
-def _projections(model: TransformerConfig, kv_heads: int | None = None) -> int:
+def projection_flops(model: TransformerConfig, kv_heads: int | None = None) -> int:
     """A token's FLOPs through the query, key, value and output projections."""
     return 2 * model.d_model * model.d_head * 2 * (model.n_heads + (kv_heads or model.n_heads))
 
 
-def _feed_forward(model: TransformerConfig) -> int:
+def feed_forward_flops(model: TransformerConfig) -> int:
     """A token's FLOPs through one dense feed-forward, or one expert."""
     return 2 * (3 if model.gated else 2) * model.d_model * model.d_ff
 
 
 def _feed_forwards(model: TransformerConfig, layers: int) -> float:
     """A token's FLOPs through the feed-forwards of a stack, its routers and chosen experts included."""
-    one, mixture = _feed_forward(model), model.mixture
+    one, mixture = feed_forward_flops(model), model.mixture
     if mixture is None:
         return layers * one
     mixed = layers // mixture.every
@@ -68,7 +66,9 @@ def _decoder(model: DecoderConfig, length: int, convention: AttentionConvention)
     for kind in model.layer_pattern:
         seen += _keys_seen(length, model.band_width if kind == "banded" else None, convention)
     seen *= model.n_layers / len(model.layer_pattern)
-    linear = model.n_layers * _projections(model, model.n_kv_heads) + _feed_forwards(model, model.n_layers)
+    linear = model.n_layers * projection_flops(model, model.n_kv_heads) + _feed_forwards(
+        model, model.n_layers
+    )
     return ForwardFlops(
         linear=length * linear,
         pairs=length * 4 * model.n_heads * model.d_head * seen,
@@ -78,7 +78,7 @@ def _decoder(model: DecoderConfig, length: int, convention: AttentionConvention)
 
 def _encoder(model: EncoderConfig, length: int) -> ForwardFlops:
     d, width = model.d_model, model.embedding_size or model.d_model
-    layer = _projections(model) + _feed_forward(model)
+    layer = projection_flops(model) + feed_forward_flops(model)
     head = 0.0
     if width != d:
         head += length * 2 * width * d
@@ -99,8 +99,8 @@ def _encoder_decoder(
     model: EncoderDecoderConfig, source: int, target: int, convention: AttentionConvention
 ) -> ForwardFlops:
     n, m, heads = model.n_layers, model.decoder_layers, model.n_heads * model.d_head
-    encoder = source * (n * _projections(model) + _feed_forwards(model, n))
-    decoder = target * (m * _projections(model) + _feed_forwards(model, m))
+    encoder = source * (n * projection_flops(model) + _feed_forwards(model, n))
+    decoder = target * (m * projection_flops(model) + _feed_forwards(model, m))
     # Cross-attention: queries and output of each target position, keys and values of each source position.
     cross = m * (target + source) * 2 * model.d_model * heads * 2
     pairs = n * source * source + m * target * (_keys_seen(target, None, convention) + source)
@@ -135,20 +135,18 @@ def forward_flops(
             return ForwardFlops(length * layers, 0.0, length * 2 * model.d_model * model.vocab_size)
 
 
-def tokens_a_sequence(model: ModelConfig, length: int, target_length: int | None = None) -> int:
-    """Tokens that a sequence counts as: both sides of an encoder-decoder."""
-    return length + (target_length or length) if isinstance(model, EncoderDecoderConfig) else length
-
-
 def forward_flops_per_token(
     model: ModelConfig,
     length: int,
     convention: AttentionConvention = "causal",
     target_length: int | None = None,
 ) -> float:
-    """FLOPs of a forward pass a token of a sequence of `length`."""
-    sequence = forward_flops(model, length, convention, target_length).total
-    return sequence / tokens_a_sequence(model, length, target_length)
+    """FLOPs of a forward pass a token of a sequence of `length`.
+
+    Tokens are those that are read: an encoder-decoder's source (Raffel et al. 2019, section 3.1.2), whose
+    share of the target's FLOPs they carry.
+    """
+    return forward_flops(model, length, convention, target_length).total / length
 
 
 def train_flops_per_token(
@@ -159,53 +157,3 @@ def train_flops_per_token(
 ) -> float:
     """Model FLOPs of forward and backward a token: the backward pass does each matmul twice."""
     return 3 * forward_flops_per_token(model, length, convention, target_length)
-
-
-def _pairs_of_blocks(length: int, band: int | None) -> tuple[int, int]:
-    """(query, key) pairs that the blocks of attention form, forward and backward: diagonal blocks whole."""
-    forward = backward = 0
-    for start, stop in attention_blocks(length):
-        forward += (stop - start) * (stop - (0 if band is None else max(0, start - band + 1)))
-        backward += (stop - start) * ((length if band is None else min(length, stop + band - 1)) - start)
-    return forward, backward
-
-
-def hardware_flops(model: ModelConfig, length: int, rows: int = 1, target_length: int | None = None) -> float:
-    """FLOPs that the train step executes for one of `rows` sequences, forward, backward and recomputed.
-
-    For decoders it equals a count over the step's jaxpr. Families whose step is not here yet are counted as
-    model FLOPs with whole attention, and one more forward pass of the layers where they are rematerialised.
-    """
-    if isinstance(model, DecoderConfig):
-        return _decoder_hardware(model, length, rows)
-    flops = forward_flops(model, length, "full", target_length)
-    remat = "none" if isinstance(model, LSTMConfig) else model.remat
-    again = {"none": 0.0, "dots": flops.pairs, "full": flops.linear + flops.pairs}[remat]
-    return 3 * flops.total + again
-
-
-def _decoder_hardware(model: DecoderConfig, length: int, rows: int) -> float:
-    heads = model.n_heads * model.d_head
-    total = 0.0
-    for kind in model.layer_pattern:
-        forward, backward = _pairs_of_blocks(length, model.band_width if kind == "banded" else None)
-        if model.dropout > 0:  # dropout attends without blocks, differentiated as it stands
-            pairs_forward, pairs_backward = 4.0 * heads * length**2, 8.0 * heads * length**2
-        else:  # forward: scores and values; backward: scores again, and four products, and one dot a row
-            pairs_forward = 4.0 * heads * forward
-            pairs_backward = 10.0 * heads * backward + 2.0 * heads * length
-        projections = length * _projections(model, model.n_kv_heads)
-        layer = 3 * (projections + length * _feed_forward(model)) + pairs_forward + pairs_backward
-        if model.remat != "none":
-            layer += pairs_forward
-        if model.remat == "full":
-            # Of a pre-norm layer the last product is not needed again: nothing but the residual reads it.
-            down = length * 2 * model.d_model * model.d_ff
-            layer += projections + length * _feed_forward(model) - (down if model.norm == "pre" else 0)
-        total += layer
-    if model.mixture is not None:
-        extra = _feed_forwards(model, model.n_layers) - model.n_layers * _feed_forward(model)
-        total += 3 * length * extra * len(model.layer_pattern) / model.n_layers
-    chunk = logits_chunk(rows, length, model.vocab_size)
-    padded = chunk * -(-length // chunk)
-    return model.n_layers / len(model.layer_pattern) * total + 6 * padded * model.d_model * model.vocab_size

@@ -24,16 +24,22 @@ class Layout:
     stages: int = 1  # pipeline stages
     interleave: int = 1  # virtual stages a device holds (Narayanan et al. 2021)
     sequence_parallel: bool = False  # norms and residuals split over `tensor` (Korthikanti et al. 2022)
+    expert: int = 1  # ways that the experts of a mixture are split, and the batch outside them
 
     @property
     def devices(self) -> int:
         """Devices in all."""
-        return self.data * self.fsdp * self.tensor * self.stages
+        return self.batch_shards * self.tensor * self.stages
+
+    @property
+    def batch_shards(self) -> int:
+        """Ways the batch is split."""
+        return self.data * self.fsdp * self.expert
 
     @property
     def rows_on_a_device(self) -> int:
         """Sequences of one microbatch on one device."""
-        return max(1, self.rows // (self.data * self.fsdp * self.accumulation))
+        return max(1, self.rows // (self.batch_shards * self.accumulation))
 
     @property
     def tokens_on_a_device(self) -> int:
@@ -49,7 +55,7 @@ class Layout:
     @property
     def mesh(self) -> Mapping[str, int]:
         """The mesh axes that split parameters and batch."""
-        return {"data": self.data, "fsdp": self.fsdp, "tensor": self.tensor}
+        return {"data": self.data, "fsdp": self.fsdp, "expert": self.expert, "tensor": self.tensor}
 
 
 def layout_of(run: RunConfig, n_devices: int, target_length: int | None = None) -> Layout:
@@ -65,6 +71,7 @@ def layout_of(run: RunConfig, n_devices: int, target_length: int | None = None) 
         tensor=mesh.tensor,
         rows=run.train.batch_tokens // run.data.sequence_length,
         length=run.data.sequence_length,
-        target_length=target_length,
+        target_length=target_length or run.target_length,
         accumulation=run.train.accumulation,
+        expert=mesh.expert,
     )

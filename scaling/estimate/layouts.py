@@ -46,7 +46,7 @@ class Candidate:
     @property
     def mesh(self) -> MeshConfig:
         """The mesh as a run's config has it."""
-        return MeshConfig(data=self.layout.data, fsdp=self.layout.fsdp, tensor=self.layout.tensor)
+        return MeshConfig(**self.layout.mesh)
 
     @property
     def tokens_per_second(self) -> float:
@@ -111,7 +111,7 @@ def by_time(runs: dict[Remat, RunConfig], devices: Devices, rows: int) -> Iterat
         candidate = Candidate(layout, remat, time, memory(runs[remat], layout, platform), room)
         yield candidate
         more = 2 * layout.accumulation
-        if not candidate.fits and rows % (layout.data * layout.fsdp * more) == 0:
+        if not candidate.fits and rows % (layout.batch_shards * more) == 0:
             push(dataclasses.replace(layout, accumulation=more), remat)
 
 

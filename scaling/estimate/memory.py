@@ -55,9 +55,22 @@ def _is_layer(tensor: Tensor) -> bool:
     return tensor.axes[0] == "layers"
 
 
-def _one_layer(parts: list[Tensor], layers: int, tensor_ways: int) -> float:
-    """Numbers in one layer's matrices, gathered over everything but `tensor`."""
-    return sum(t.size for t in parts if _is_layer(t) and t.is_matrix) / layers / tensor_ways
+def _one_layer(parts: list[Tensor], layers: int, sides: int, layout: Layout) -> float:
+    """Numbers in one layer's matrices, gathered over everything but `tensor` and `expert`.
+
+    Where some layers have a mixture, of the larger kind of layer.
+    """
+    matrices = [t for t in parts if _is_layer(t) and t.is_matrix]
+    experts = [t for t in matrices if t.is_expert]
+    dense = [t for t in matrices if t.component == "feed_forward" and not t.is_expert] if experts else []
+    rest = sum(t.size for t in matrices) - sum(t.size for t in experts + dense)
+    either = max(
+        (
+            sum(t.size / t.shape[0] for t in kind) / ways / sides
+            for kind, ways in ((dense, 1), (experts, layout.expert))
+        )
+    )
+    return (rest / layers + either) / layout.tensor
 
 
 def memory(run: RunConfig, layout: Layout, platform: str) -> Memory:
@@ -72,12 +85,10 @@ def memory(run: RunConfig, layout: Layout, platform: str) -> Memory:
     matrices = [t for t in layers if t.is_matrix]
     outside = [t for t in parts if not _is_layer(t)]
 
-    rows = layout.rows // (layout.data * layout.fsdp)
-    # Inputs and targets, and of packed documents segments and positions; a second length has both of its own.
-    arrays = 2 + (2 if run.data.mask_documents else 0)
-    batch = arrays * array_bytes((rows, layout.length), "int32", platform) + _COUNTERS
-    if isinstance(model, EncoderDecoderConfig):
-        batch += array_bytes((rows, layout.target_length or layout.length), "int32", platform)
+    rows = layout.rows // layout.batch_shards
+    batch = _COUNTERS
+    for shape, dtype in run.batch_arrays().values():
+        batch += array_bytes((rows, *shape[1:]), dtype, platform)
     params = on_device(kind, parts)
     optimizer = optimizer_bytes(run.train.optimizer, parts, mesh, platform)
 
@@ -89,12 +100,13 @@ def memory(run: RunConfig, layout: Layout, platform: str) -> Memory:
     if remat == "none":
         kept += on_device(model.compute_dtype, matrices)  # the weights of every layer, cast
     n_layers = sum(n for n, *_ in depth)
-    gathered = compute * _one_layer(parts, n_layers, layout.tensor)
+    sides = 2 if isinstance(model, EncoderDecoderConfig) else 1
+    gathered = compute * _one_layer(parts, n_layers, sides, layout)
 
     # The head lies whole on each device that holds rows of its own, and so does its gradient.
     split = layout.tensor if model.vocab_size % layout.tensor == 0 else 1
     head = head_size(model) / split
-    side = "target" if len(depth) > 1 else "source"
+    side = "target" if sides == 2 else "source"
     length = tokens[side] // layout.rows_on_a_device
     chunk = logits_chunk(layout.rows_on_a_device, length, model.vocab_size, run.train.loss_chunk)
     logits = layout.rows_on_a_device * chunk * model.vocab_size / split * (4 + compute)

@@ -1,7 +1,8 @@
 """Seconds that collectives take on the networks that join devices.
 
 Each is a ring: of n devices, each sends (n - 1) / n of an array's bytes, an all-reduce twice that (Thakur et
-al. 2005; Austin et al. 2025, "How to Scale Your Model", chapter 3).
+al. 2005; Austin et al. 2025, "How to Scale Your Model", chapter 3). In an all-to-all each device sends only
+the n-th that it holds, and on a torus a byte passes a quarter of each side on average (same chapter).
 """
 
 import dataclasses
@@ -11,7 +12,7 @@ from scaling.config.devices import Devices
 from scaling.config.hardware import Network
 from scaling.estimate.layout import Layout
 
-CollectiveKind = Literal["all_gather", "reduce_scatter", "all_reduce"]
+CollectiveKind = Literal["all_gather", "reduce_scatter", "all_reduce", "all_to_all"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,11 +22,15 @@ class Link:
     ways: int
     bandwidth: float  # bytes a second
     latency: float  # seconds a step of the ring
+    hops: float | None = None  # links that a byte of an all-to-all passes; None is one, through a switch
 
     def seconds(self, kind: CollectiveKind, size: float) -> float:
         """Time of one collective over an array that has `size` bytes where it is whole."""
         if self.ways == 1:
             return 0.0
+        if kind == "all_to_all":
+            hops = (self.ways - 1) / self.ways if self.hops is None else self.hops
+            return hops * size / self.ways / self.bandwidth + (self.ways - 1) * self.latency
         passes = 2 if kind == "all_reduce" else 1
         return passes * (size * (self.ways - 1) / self.ways / self.bandwidth + (self.ways - 1) * self.latency)
 
@@ -39,18 +44,19 @@ def _torus(network: Network, topology: tuple[int, ...], ways: dict[str, int]) ->
     """Mesh axes laid along the axes of the torus, the innermost mesh axis first."""
     free = sorted(topology)
     links = {}
-    for axis in ("tensor", "fsdp", "data"):
-        left, bandwidth = ways[axis], 0.0
+    for axis in ("tensor", "expert", "fsdp", "data"):
+        left, bandwidth, hops = ways[axis], 0.0, 0.0
         while left > 1 and free:
             side = free[0]
             closed = _wraps(side, network.dimensions or 2) and left >= side
             bandwidth += network.bandwidth * (2 if closed else 1)
+            hops += min(left, side) / 4
             if left >= side:
                 free.pop(0)
             else:
                 free[0] = max(1, side // left)
             left //= max(1, side)
-        links[axis] = Link(ways[axis], bandwidth or network.bandwidth, network.latency)
+        links[axis] = Link(ways[axis], bandwidth or network.bandwidth, network.latency, hops or None)
     return links
 
 
@@ -58,7 +64,7 @@ def _switch(devices: Devices, ways: dict[str, int]) -> dict[str, Link]:
     """Mesh axes over hosts: the innermost fills the fast domain first, the rest crosses the slow network."""
     inside, between = devices.hardware.inside, devices.hardware.between
     links, stride = {}, 1
-    for axis in ("tensor", "fsdp", "data", "stages"):
+    for axis in ("tensor", "expert", "fsdp", "data", "stages"):
         count = ways[axis]
         domain = inside.devices if inside is not None else 1
         near = max(1, min(count, domain // stride))
@@ -80,6 +86,7 @@ def axis_links(devices: Devices, layout: Layout) -> dict[str, Link]:
     """The link of every mesh axis of a layout on these devices."""
     ways = {
         "tensor": layout.tensor,
+        "expert": layout.expert,
         "fsdp": layout.fsdp,
         "data": layout.data,
         "stages": layout.stages,

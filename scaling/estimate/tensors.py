@@ -41,6 +41,11 @@ class Tensor:
         """Whether it multiplies the width: weights and embeddings, not biases or norm scales."""
         return len(self.axes) - ("layers" in self.axes) >= 2 and "embed" in self.axes
 
+    @property
+    def is_expert(self) -> bool:
+        """Whether it is split by experts: they and their router."""
+        return "expert" in self.axes
+
 
 def _stacked(layers: int | None, tensors: Iterator[Tensor]) -> Iterator[Tensor]:
     for tensor in tensors:

@@ -4,13 +4,13 @@ import dataclasses
 
 from scaling.config.model import LSTMConfig, ModelConfig
 from scaling.config.run import RunConfig
-from scaling.estimate.activations import stacks
-from scaling.estimate.flops import forward_flops, hardware_flops
+from scaling.estimate.activations import mixtures, stacks
+from scaling.estimate.executed import hardware_flops
+from scaling.estimate.flops import forward_flops
 from scaling.estimate.layout import Layout
 from scaling.estimate.network import CollectiveKind
-from scaling.estimate.parameters import count_parameters
 from scaling.estimate.sharded import BYTES
-from scaling.estimate.tensors import tensors
+from scaling.estimate.tensors import Tensor, tensors
 
 _FORWARD, _BACKWARD = 2, 3  # times that an array of a layer passes through memory
 
@@ -50,7 +50,7 @@ def work_of(run: RunConfig, layout: Layout, platform: str) -> Work:
         model_flops=3 * layout.rows * flops,
         hardware_flops=layout.rows * executed,
         bytes_moved=moved,
-        waited_for=_tensor_sums(model, layout, platform),
+        waited_for=_tensor_sums(model, layout, platform) + _exchanges(model, layout),
         beside=_sharded_data(model, layout),
     )
 
@@ -69,23 +69,32 @@ def _elementwise_bytes(model: ModelConfig, layout: Layout, platform: str) -> flo
 
 
 def _matrices(model: ModelConfig, layout: Layout) -> float:
-    """Numbers in the matrices that one device multiplies with, gathered over everything but `tensor`."""
-    return sum(t.size for t in tensors(model) if t.is_matrix) / layout.tensor / layout.stages
+    """Numbers in the matrices that a device multiplies with, gathered over all but `tensor` and `expert`."""
+    numbers = sum(t.size / _expert_ways(t, layout) for t in tensors(model) if t.is_matrix)
+    return numbers / layout.tensor / layout.stages
+
+
+def _expert_ways(tensor: Tensor, layout: Layout) -> int:
+    return layout.expert if tensor.is_expert else 1
 
 
 def _update_bytes(run: RunConfig, layout: Layout) -> float:
     """Bytes that the optimizer moves: gradient in; parameter and moments in and out; all of one shard."""
-    shard = count_parameters(run.model).total / (layout.fsdp * layout.tensor * layout.stages)
+    numbers = sum(t.size / _expert_ways(t, layout) for t in tensors(run.model))
+    shard = numbers / (layout.fsdp * layout.tensor * layout.stages)
     moments = {"adamw": 2, "muon": 1, "lion": 1, "adafactor": 0}[run.train.optimizer]
     return shard * (4 + 2 * BYTES[run.model.param_dtype] + 2 * 4 * moments)
 
 
 def _tensor_sums(model: ModelConfig, layout: Layout, platform: str) -> tuple[Traffic, ...]:
-    """Two sums over the ways a layer, each way (Shoeybi et al. 2019); rematerialised layers do one again."""
+    """Two sums over the ways a layer, each way (Shoeybi et al. 2019); rematerialised layers do one again.
+
+    Those after experts are over all of their slots.
+    """
     sums = 4 + (1 if _remat(model) == "full" else 0)
     tokens = layout.tokens_by_side
     size = BYTES[model.compute_dtype] * (1 if isinstance(model, LSTMConfig) else model.d_model)
-    return tuple(
+    layers = [
         Traffic(
             "tensor",
             "all_reduce",
@@ -93,16 +102,43 @@ def _tensor_sums(model: ModelConfig, layout: Layout, platform: str) -> tuple[Tra
             layout.accumulation * layers / layout.stages * (sums * 1.5 if side == "target" else sums),
         )
         for layers, _, side in stacks(model, layout.tensor, platform)
-        if layout.tensor > 1
+    ]
+    beyond = [
+        Traffic("tensor", "all_reduce", size * tokens[side] * (slots - 1), 2 * layout.accumulation * layers)
+        for layers, slots, side in mixtures(model)
+    ]
+    return tuple(layers + beyond) if layout.tensor > 1 else ()
+
+
+def _exchanges(model: ModelConfig, layout: Layout) -> tuple[Traffic, ...]:
+    """Tokens to their experts and back, each way; what goes to experts goes again where it was not kept."""
+    if layout.expert == 1:
+        return ()
+    times = 4 if _remat(model) == "none" else 5
+    tokens = layout.tokens_by_side
+    return tuple(
+        Traffic(
+            "expert",
+            "all_to_all",
+            layout.expert * tokens[side] * slots * model.d_model * BYTES[model.compute_dtype],
+            layout.accumulation * layers / layout.stages * times,
+        )
+        for layers, slots, side in mixtures(model)
     )
 
 
 def _sharded_data(model: ModelConfig, layout: Layout) -> tuple[Traffic, ...]:
-    """Weights gathered forward and backward and gradients scattered for every microbatch; replicas' sums."""
+    """Weights gathered forward and backward and gradients scattered for every microbatch; replicas' sums.
+
+    Along `expert` all but the experts are replicas.
+    """
     weights = _matrices(model, layout)
+    replicated = sum(t.size for t in tensors(model) if t.is_matrix and not t.is_expert)
+    outside = replicated / layout.tensor / layout.stages
     width = BYTES[model.compute_dtype]
     return (
         Traffic("fsdp", "all_gather", weights * width, 2 * layout.accumulation),
         Traffic("fsdp", "reduce_scatter", weights * width, layout.accumulation),
         Traffic("data", "all_reduce", 4 * weights / layout.fsdp),
+        Traffic("expert", "all_reduce", 4 * outside / layout.fsdp),
     )

@@ -144,7 +144,8 @@ class Decoder(nnx.Module):
     def terms(self, batch: Batch, dropout_key: jax.Array | None = None) -> Terms:
         """What the loss of a batch is computed from."""
         x_BLD, losses = self._of_batch(batch, dropout_key)
-        return Terms(x_BLD, batch["targets"], batch.get("weights"), router_losses(self.config, losses))
+        routers = router_losses(self.config.mixture, [losses])
+        return Terms(x_BLD, batch["targets"], batch.get("weights"), *routers)
 
     def _of_batch(self, batch: Batch, dropout_key: jax.Array | None) -> tuple[jax.Array, Losses | None]:
         return self._run(

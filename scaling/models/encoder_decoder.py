@@ -203,19 +203,17 @@ class EncoderDecoder(nnx.Module):
     def terms(self, batch: Batch, dropout_key: jax.Array | None = None) -> Terms:
         """What the loss of a batch is computed from."""
         x_BTD, losses = self._of_batch(batch, dropout_key)
-        return Terms(x_BTD, batch["targets"], batch.get("weights"), losses)
+        routers = router_losses(self.config.mixture, losses)
+        return Terms(x_BTD, batch["targets"], batch.get("weights"), *routers)
 
-    def _of_batch(
-        self, batch: Batch, dropout_key: jax.Array | None
-    ) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def _of_batch(self, batch: Batch, dropout_key: jax.Array | None) -> tuple[jax.Array, list[Losses | None]]:
         encoder_key, decoder_key = (None, None) if dropout_key is None else jax.random.split(dropout_key)
         segments_BL = batch.get("segment_ids")
         memory_BMD, source_losses = self._encode(batch["inputs"], segments_BL, encoder_key)
         x_BTD, target_losses = self._decode(
             batch["decoder_inputs"], memory_BMD, segments_BL, batch.get("decoder_segment_ids"), decoder_key
         )
-        sides = [router_losses(self.config, losses) for losses in (source_losses, target_losses)]
-        return x_BTD, {name: sides[0][name] + sides[1][name] for name in sides[0]}
+        return x_BTD, [source_losses, target_losses]
 
 
 def _split(key: jax.Array | None) -> tuple[jax.Array | None, jax.Array | None, jax.Array | None]:

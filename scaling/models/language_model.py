@@ -13,13 +13,15 @@ class Terms(NamedTuple):
 
     Logits are `x_BLD . head_VD() + head_bias_V()`; the token loss is their cross-entropy with the targets,
     weighted. `auxiliary` holds further losses by name, each a mean with its coefficient applied (routers of
-    experts, sentence heads): the loss is the mean token loss and all of them added up.
+    experts, sentence heads): the loss is the mean token loss and all of them added up. `observed` holds means
+    that are logged and not trained on.
     """
 
     x_BLD: jax.Array
     targets_BL: jax.Array
     weights_BL: jax.Array | None
-    auxiliary: dict[str, jax.Array]
+    auxiliary: dict[str, jax.Array] = {}  # noqa: RUF012 (never changed)
+    observed: dict[str, jax.Array] = {}  # noqa: RUF012
 
 
 class LanguageModel(Protocol):

@@ -12,7 +12,7 @@ from scaling.config.model import TransformerConfig
 from scaling.models.axes import constrain
 from scaling.models.dense import LINEAR
 from scaling.models.layers import Attend, Attention, FeedForward, Norm, dropout
-from scaling.models.mixture import Losses, MixtureOfExperts
+from scaling.models.mixture import Losses, MixtureOfExperts, no_losses
 
 # What a rematerialised layer keeps from the forward pass; the rest is computed again in the backward pass.
 REMAT_POLICIES: dict[str, Callable[..., bool]] = {
@@ -38,6 +38,7 @@ class Layer(nnx.Module):
         feed_forward = FeedForward(config, feed_forward_key) if config.mixture is None else None
         self.feed_forward: FeedForward | None = nnx.data(feed_forward)
         self.mixture: MixtureOfExperts | None = nnx.data(None)
+        self.among_mixtures = config.mixture is not None
         self.pre_norm = config.norm == "pre"
         self.dropout = config.dropout
 
@@ -50,7 +51,7 @@ class Layer(nnx.Module):
         across: Callable[[Attention, jax.Array], jax.Array] | None = None,
         real_BL: jax.Array | None = None,
     ) -> tuple[jax.Array, Losses | None]:
-        """x_BLD to x_BLD, and the losses of a mixture's router.
+        """x_BLD to x_BLD, and the losses of a mixture's router (0 without one; None in a stack of none).
 
         `key` turns residual dropout on; `across` computes cross-attention from its module and x_BLD;
         `real_BL` is false on padding, which takes no room in experts.
@@ -70,7 +71,8 @@ class Layer(nnx.Module):
             x_BLD = beside(self.cross_norm, partial(across, self.cross_attention), x_BLD, keys[2])
         if self.mixture is None:
             assert self.feed_forward is not None
-            return beside(self.feed_forward_norm, self.feed_forward, x_BLD, keys[1]), None
+            x_BLD = beside(self.feed_forward_norm, self.feed_forward, x_BLD, keys[1])
+            return x_BLD, no_losses() if self.among_mixtures else None
         routed: list[Losses] = []
 
         def experts(x_BLD: jax.Array) -> jax.Array:

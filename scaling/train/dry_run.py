@@ -104,9 +104,10 @@ def abstract_arguments(step: TrainStep) -> tuple[Any, ...]:
         step.abstract_state,
         step.state_shardings,
     )
-    shape = (run.train.batch_tokens // run.data.sequence_length, run.data.sequence_length)
-    names = ["inputs", "targets"] + (["segment_ids", "positions"] if run.data.mask_documents else [])
-    batch = {name: jax.ShapeDtypeStruct(shape, jnp.int32, sharding=step.batch_sharding) for name in names}
+    batch = {
+        name: jax.ShapeDtypeStruct(shape, dtype, sharding=step.batch_sharding)
+        for name, (shape, dtype) in run.batch_arrays().items()
+    }
     return state, batch, jax.ShapeDtypeStruct((), jnp.float32), jax.ShapeDtypeStruct((), jnp.int32)
 
 

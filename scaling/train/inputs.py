@@ -5,7 +5,6 @@ from dataclasses import dataclass
 import jax
 from jax.sharding import Mesh
 
-from scaling.config.errors import BadInputError
 from scaling.config.run import RunConfig
 from scaling.data.batch_schedule import BatchSchedule
 from scaling.data.batches import BatchIterator
@@ -31,12 +30,12 @@ def open_inputs(run: RunConfig, reporter: Reporter) -> Inputs:
         BadInputError: the data, the tokenizer or the mesh do not fit the run.
     """
     mesh = make_mesh(run.mesh)
-    corpus = open_corpus(run.data, progress=every_tenth(reporter, "tokenising"))
-    if corpus.tokenizer.vocab_size > run.model.vocab_size:
-        raise BadInputError(
-            f"model.vocab_size={run.model.vocab_size} is smaller than the vocabulary of "
-            f"data.tokenizer={run.data.tokenizer} ({corpus.tokenizer.vocab_size})"
-        )
+    corpus = open_corpus(
+        run.data,
+        run.objective,
+        vocab_size=run.model.vocab_size,
+        progress=every_tenth(reporter, "tokenising"),
+    )
     hosts = {"host_index": jax.process_index(), "host_count": jax.process_count()}
     length = run.data.sequence_length
     stages = tuple((first, batch // length) for first, batch in run.train.batch_stages())

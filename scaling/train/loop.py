@@ -80,7 +80,7 @@ class _Training:
         self.length = run.data.sequence_length
         self.functions = TrainStep(run, self.mesh)
         self.checkpoints = Checkpoints(directory.checkpoints, run.train.keep_checkpoints)
-        self.flops_per_token = train_flops_per_token(run.model, self.length)
+        self.flops_per_token = train_flops_per_token(run.model, self.length, target_length=run.target_length)
         self.device = device_facts(run.model.compute_dtype, self.mesh.size)
         self.peak = float(self.device["peak_flops"] or 0) * self.mesh.size
         self.params = count_parameters(run.model)

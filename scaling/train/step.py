@@ -37,8 +37,8 @@ def loss_sum(
     chunk: int | None,
     dropout_key: jax.Array | None = None,
 ) -> tuple[jax.Array, Metrics]:
-    """Summed loss of a batch in nats, and beside it `nll_sum`, `weight_sum` (tokens of loss), and each
-    auxiliary loss times `weight_sum`."""
+    """Summed loss of a batch in nats, and beside it `nll_sum`, `weight_sum` (tokens of loss), and what else
+    the model's terms name, times `weight_sum`."""
     terms = model.terms(batch, dropout_key)
     total, sums = cross_entropy(
         terms.x_BLD,
@@ -50,7 +50,8 @@ def loss_sum(
         chunk=chunk,
     )
     extra = {name: sums["weight_sum"] * loss for name, loss in terms.auxiliary.items()}
-    return total + sum(extra.values()), sums | extra
+    seen = {name: sums["weight_sum"] * value for name, value in terms.observed.items()}
+    return total + sum(extra.values()), sums | extra | seen
 
 
 def _microbatches(batch: Batch, count: int) -> Batch:

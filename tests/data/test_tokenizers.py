@@ -157,3 +157,29 @@ def test_an_unwritable_place_for_the_model(tmp_path):
         train_sentencepiece(Sample(), tmp_path / "file" / "m", vocab_size=400, max_bytes=50_000)
     with pytest.raises(BadInputError, match="is a folder"):
         train_sentencepiece(Sample(), tmp_path, vocab_size=400, max_bytes=50_000)
+
+
+def spelled(tokenizer, text):
+    """The words of a text, as the flags have them."""
+    flags, ids = tokenizer.word_flags(), tokenizer.encode(text)
+    words = []
+    for at, token in enumerate(ids):
+        if at and flags.continues[token] and flags.open[ids[at - 1]]:
+            words[-1].append(token)
+        else:
+            words.append([token])
+    return [tokenizer.decode(word) for word in words]
+
+
+def test_words_of_bytes():
+    words = spelled(ByteTokenizer(), "snake_case + naïve2\n\tend.")
+    assert words == ["snake_case", " ", "+", " ", "naïve2", "\n", "\t", "end", "."]
+    flags = ByteTokenizer().word_flags()
+    assert len(flags.open) == len(flags.continues) == 257
+    assert not flags.open[256] and not flags.continues[256]
+
+
+def test_words_of_pieces(trained):
+    assert spelled(trained, "the qzjxv\nof") == ["the", " qzjxv", "\n", "of"]
+    flags = trained.word_flags()
+    assert not flags.open[trained.end_of_text] and not flags.continues[trained.end_of_text]

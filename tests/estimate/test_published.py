@@ -56,7 +56,7 @@ def test_every_figure_is_rounded_cut_or_explained() -> None:
     allowed = {
         ("gpt3-13b", "parameters"): 0.012,  # the model's name, 13.0B; Table D.1 prints 12,850M
         ("gpt3-175b", "parameters"): 0.003,  # 175.0B; Table D.1 prints 174,600M
-        ("t5-11b", "chip-hours"): 0.10,
+        ("t5-11b", "chip-hours"): 0.12,  # inside the interval that hours are given with
         ("t5-11b", "USD"): 0.70,
     }
     assert open_rows.keys() == allowed.keys()
@@ -127,9 +127,10 @@ def test_t5_11b_costs_what_the_stated_utilisation_says() -> None:
     rate = found.cost.usd / (found.cost.device_hours / 2)  # two devices a chip
     account = float(PRINTED["t5_11b_run"]["chip_hours"]) * rate
     assert found.cost.usd_low < account < found.cost.usd_high < paper
-    # ... and is reached at 16% of peak, or 30% if every parameter counts for every token.
+    # ... and is reached at 16% of peak, or 30% if every parameter counts for every token of both sides.
     assert published.t5_cost_at(0.16).usd == pytest.approx(paper, rel=0.03)
-    everything = 6 * published.count("t5-11b") * published.t5_tokens()
+    both_sides = published.t5_tokens() * (1 + 114 / 512)
+    everything = 6 * published.count("t5-11b") * both_sides
     assert published.t5_cost_at(0.30, everything).usd == pytest.approx(paper, rel=0.03)
     # One price, whether by the step's time or by its MFU.
     assert published.t5_cost_at(found.time.mfu).usd == pytest.approx(found.cost.usd, rel=1e-6)

@@ -1,0 +1,216 @@
+"""Training objectives: what of a row a model reads, and what it predicts. One class an objective."""
+
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field, PositiveInt, model_validator
+
+from scaling.config.base import Frozen
+
+_RECURRENT = "rnn_encoder_decoder"
+
+
+class Objective(Frozen):
+    """What the objectives share; `name` tells them apart."""
+
+    families: ClassVar[tuple[str, ...]]
+    """Model families that the objective trains."""
+    token_of_loss: ClassVar[str]
+    """What a token of loss is: what `weights` are 1 for, and what the loss is a mean over."""
+
+    name: str
+
+
+class CausalObjective(Objective):
+    """Each token from those before it (of its document, with data.mask_documents).
+
+    A token of loss: every token of the row.
+    """
+
+    families = ("decoder", "lstm", "feed_forward")
+    token_of_loss = "a token of text or end-of-text, given those before it"
+    name: Literal["causal"] = "causal"
+
+
+class PrefixObjective(Objective):
+    """A prefix LM: the prefix is read both ways, the rest is predicted from left to right.
+
+    A document's part of a row (the row, without data.mask_documents) splits at a uniformly random point with
+    at least a token on either side; a part of one token has no prefix. Liu et al. 2018 (arXiv:1801.10198);
+    Raffel et al. 2019 (arXiv:1910.10683), section 3.2.1.
+
+    A token of loss: every token after the prefix, the first of them predicted at the prefix's last position.
+    """
+
+    families = ("decoder",)
+    token_of_loss = "a token after the prefix, given the prefix and the tokens between"
+    name: Literal["prefix"] = "prefix"
+
+
+class MaskedObjective(Objective):
+    """Masked language modelling: Devlin et al. 2018 (arXiv:1810.04805), section 3.1 and appendix A.
+
+    Of a row's tokens of text round(rate * count), at least one, are chosen: `mask` of them become [MASK],
+    `random` another token, the rest stay. `dynamic` chooses anew each epoch (Liu et al. 2019,
+    arXiv:1907.11692, section 4.1), else a row is masked alike each time. `whole_words` chooses all tokens of
+    a word or none, and at most as many tokens: a row whose words are all longer than that has none.
+
+    `sentences` makes rows of two segments of documents, [CLS] A [SEP] B [SEP], rather than windows of packed
+    text. The model tells also whether B is from elsewhere, half the time (`next`: 1 is from elsewhere), or
+    whether the two were swapped (`order`: 1 is swapped; Lan et al. 2019, arXiv:1909.11942, section 3.1).
+    `short` is the share of pairs that are cut to a random length.
+
+    A token of loss: every chosen token, whatever became of it.
+    """
+
+    families = ("encoder",)
+    token_of_loss = "a chosen token (masked, replaced or kept), given the rest of the row"
+    name: Literal["masked"] = "masked"
+    rate: float = Field(default=0.15, gt=0, lt=1)
+    mask: float = Field(default=0.8, ge=0, le=1)
+    random: float = Field(default=0.1, ge=0, le=1)
+    dynamic: bool = True
+    whole_words: bool = False
+    sentences: Literal["none", "next", "order"] = "none"
+    short: float = Field(default=0.1, ge=0, le=1)
+
+    @model_validator(mode="after")
+    def _check(self) -> "MaskedObjective":
+        if self.mask + self.random > 1 + 1e-9:
+            raise ValueError(f"mask={self.mask} and random={self.random} are shares: at most 1 together")
+        return self
+
+
+class SpansObjective(Objective):
+    """Span corruption: Raffel et al. 2019 (arXiv:1910.10683), section 3.1.4 and 3.3.
+
+    `rate` of a window's tokens is dropped in spans of `mean_length` on average; a sentinel stands for each
+    span in the source, and before its tokens in the target; both sides end with end-of-text. The window is
+    as long as fills the source: 568 tokens and a target of 114 where data.sequence_length is 512.
+
+    `iid` drops each token independently instead (`mean_length` is not used); neighbours share a sentinel.
+    Lengths then vary: the source is padded, and the target has room for four standard deviations more than
+    its mean, beyond which a row's tokens are not dropped (a row in some 30,000).
+
+    A token of loss: every symbol of the target: dropped tokens, sentinels and the end.
+    """
+
+    families = ("encoder_decoder", _RECURRENT)
+    token_of_loss = "a symbol of the target (dropped token, sentinel or end), given source and target so far"
+    name: Literal["spans"] = "spans"
+    rate: float = Field(default=0.15, gt=0, lt=1)
+    mean_length: float = Field(default=3.0, ge=1)
+    iid: bool = False
+
+
+class SpanNoise(Frozen):
+    """One setting of span corruption; `mean_length` null is one span, which ends the window (a prefix LM)."""
+
+    rate: float = Field(default=0.15, gt=0, lt=1)
+    mean_length: float | None = Field(default=3.0, ge=1)
+    weight: float = Field(default=1.0, gt=0)
+
+
+class DenoisingObjective(Objective):
+    """A mixture of denoisers: UL2 (Tay et al. 2022, arXiv:2205.05131), section 3.1, without mode tokens.
+
+    Each row takes one setting of `mixture`, in proportion to its weight. All rows have the shape of the
+    longest: a setting that needs a shorter window takes it from a random place in the row's, and its target
+    is padded. The default is the seven settings of UL2's table 1, alike in weight.
+
+    A token of loss: every symbol of the target but padding: dropped tokens, sentinels and the end.
+    """
+
+    families = ("encoder_decoder", _RECURRENT)
+    token_of_loss = SpansObjective.token_of_loss
+    name: Literal["denoising"] = "denoising"
+    mixture: tuple[SpanNoise, ...] = Field(
+        default=(
+            SpanNoise(rate=0.15, mean_length=3),
+            SpanNoise(rate=0.15, mean_length=8),
+            SpanNoise(rate=0.5, mean_length=3),
+            SpanNoise(rate=0.5, mean_length=8),
+            SpanNoise(rate=0.15, mean_length=64),
+            SpanNoise(rate=0.5, mean_length=64),
+            SpanNoise(rate=0.25, mean_length=None),
+        ),
+        min_length=1,
+    )
+
+
+class ContinuationObjective(Objective):
+    """The source is data.sequence_length tokens of text, the target the `target_length` that follow.
+
+    The loss is the likelihood of text given text, comparable with a decoder's.
+
+    A token of loss: every token of the target.
+    """
+
+    families = ("encoder_decoder", _RECURRENT)
+    token_of_loss = "a token of text or end-of-text, given the source and the target so far"
+    name: Literal["continuation"] = "continuation"
+    target_length: PositiveInt | None = None  # null is data.sequence_length
+
+
+ObjectiveConfig = Annotated[
+    CausalObjective
+    | PrefixObjective
+    | MaskedObjective
+    | SpansObjective
+    | DenoisingObjective
+    | ContinuationObjective,
+    Field(discriminator="name"),
+]
+
+OBJECTIVES: tuple[type[Objective], ...] = (
+    CausalObjective,
+    PrefixObjective,
+    MaskedObjective,
+    SpansObjective,
+    DenoisingObjective,
+    ContinuationObjective,
+)
+
+
+def objective_name(kind: type[Objective]) -> str:
+    """What a config calls an objective."""
+    return str(kind.model_fields["name"].default)
+
+
+def default_objective(family: str) -> str:
+    """The name of the objective that a family is trained with where none is given."""
+    if family == "encoder":
+        return "masked"
+    return "spans" if family in SpansObjective.families else "causal"
+
+
+def with_default_objective(tree: Any) -> Any:
+    """A run's tree with its objective's name filled in by the model's family; a bare name is a mapping."""
+    if not isinstance(tree, dict):
+        return tree
+    model, objective = tree.get("model"), tree.get("objective")
+    if objective is not None and not isinstance(objective, (dict, str)):
+        return tree
+    if isinstance(objective, str):
+        return {**tree, "objective": {"name": objective}}
+    found = model.get("family") if isinstance(model, dict) else getattr(model, "family", None)
+    return {**tree, "objective": {"name": default_objective(str(found or "decoder")), **(objective or {})}}
+
+
+def check_family(objective: Objective, family: str) -> None:
+    """Raises ValueError, one line, where the objective cannot train a model of the family."""
+    named = {objective_name(kind): kind.families for kind in OBJECTIVES}
+    fitting = [name for name, families in named.items() if family in families] or [default_objective(family)]
+    if objective.name not in fitting:
+        raise ValueError(
+            f"objective: {objective.name} trains {_one_of(objective.families)}, the model is "
+            f"{_one_of((family,))}; give objective.name={_alternatives(fitting)}"
+        )
+
+
+def _one_of(families: tuple[str, ...]) -> str:
+    article = "an" if families[0][0] in "aeiou" or families[0] == "lstm" else "a"
+    return f"{article} {_alternatives(families)}"
+
+
+def _alternatives(words: list[str] | tuple[str, ...]) -> str:
+    return " or ".join(filter(None, (", ".join(words[:-1]), words[-1])))
