@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from scaling import __version__
-from scaling.commands import cost, data, dryrun, laws, plan, runs
+from scaling.commands import cost, data, dryrun, laws, plan, runs, weights
 from scaling.commands.options import say
 from scaling.config.environment import choose_platform
 from scaling.config.errors import BadInputError
@@ -40,6 +40,9 @@ _COMMANDS: tuple[Callable[..., None], ...] = (
     laws.plot,
     laws.report,
     runs.generate,
+    weights.score,
+    weights.import_hf,
+    weights.export_hf,
     runs.demo,
 )
 for command in _COMMANDS:

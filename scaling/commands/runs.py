@@ -171,9 +171,9 @@ def generate(
     end = trained.tokenizer.end_of_text
     ids = trained.tokenizer.encode(prompt).tolist()
     if trained.run.model.family == "decoder":
-        ids = [end, *ids]
+        ids = [trained.start, *ids]
     new = continue_prompts(
-        trained.model, [ids], new_tokens=tokens, sampling=how, seed=seed, start=end, stop=end
+        trained.model, [ids], new_tokens=tokens, sampling=how, seed=seed, start=trained.start, stop=end
     )[0]
     text = trained.tokenizer.decode(new)
     if as_json:

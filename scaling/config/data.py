@@ -8,7 +8,7 @@ from scaling.config.base import Frozen
 
 EMBEDDED_SOURCE = "python-stdlib"
 SOURCES = f"{EMBEDDED_SOURCE}, text:GLOB, jsonl:GLOB or tfds:NAME[/CONFIG][:VERSION][:SPLIT]"
-TOKENIZERS = "bytes or sentencepiece:PATH"
+TOKENIZERS = "bytes, sentencepiece:PATH, or ids where there is none"
 
 
 def _names_one_of(value: str, prefixes: tuple[str, ...]) -> bool:
@@ -31,7 +31,7 @@ class DataConfig(Frozen):
     data_dir: str | None = None
     """Where TFDS keeps prepared datasets; null is `$TFDS_DATA_DIR`, then TFDS's own default."""
     tokenizer: str = "bytes"
-    """`bytes` (257 tokens) or `sentencepiece:PATH` of a `.model` file."""
+    """`bytes` (257 tokens) or `sentencepiece:PATH` of a `.model` file; `ids` is none: it reads ids alone."""
     sequence_length: Annotated[int, Field(ge=2)] = 256
     """Tokens a row."""
     validation_fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.05
@@ -58,6 +58,6 @@ class DataConfig(Frozen):
     @field_validator("tokenizer")
     @classmethod
     def _tokenizer_is_known(cls, value: str) -> str:
-        if value != "bytes" and not _names_one_of(value, ("sentencepiece",)):
+        if value not in ("bytes", "ids") and not _names_one_of(value, ("sentencepiece",)):
             raise ValueError(f"unknown tokenizer {value!r}; give {TOKENIZERS}")
         return value

@@ -8,7 +8,8 @@ from pydantic import Field, ValidationError
 from scaling.config.base import Frozen
 from scaling.config.errors import BadInputError
 
-Status = Literal["running", "finished", "interrupted", "failed"]
+# `imported`: weights from elsewhere. Nothing was trained here, so it has no points and no budget.
+Status = Literal["running", "finished", "interrupted", "failed", "imported"]
 
 
 class ParameterCounts(Frozen):

@@ -56,13 +56,19 @@ def load_tokenizer(name: str) -> Tokenizer:
     """The tokenizer that a config names: `bytes` or `sentencepiece:PATH`.
 
     Raises:
-      BadInputError: an unknown kind, a missing file, or a file that is no usable SentencePiece model.
+      BadInputError: `ids`, which is none; an unknown kind, a missing file, or a file that is no usable
+        SentencePiece model.
     """
     kind, _, path = name.partition(":")
     if name == "bytes":
         return ByteTokenizer()
     if kind == "sentencepiece" and path:
         return SentencePieceTokenizer.load(path)
+    if name == "ids":
+        raise BadInputError(
+            "data.tokenizer=ids: there is no tokenizer between text and this model; give ids "
+            "(scaling score RUN --ids FILE.json), or import it with --tokenizer sentencepiece:PATH"
+        )
     raise BadInputError(f"data.tokenizer: unknown tokenizer {name!r}; give {TOKENIZERS}")
 
 

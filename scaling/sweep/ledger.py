@@ -11,7 +11,7 @@ from scaling.config.sweep import SweepConfig
 from scaling.sweep.design import expand
 from scaling.train.run_directory import is_locked
 
-RunStatus = Literal["pending", "running", "interrupted", "failed", "finished", "damaged"]
+RunStatus = Literal["pending", "running", "interrupted", "failed", "finished", "imported", "damaged"]
 
 
 @dataclass(frozen=True)

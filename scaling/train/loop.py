@@ -43,6 +43,8 @@ def train(run: RunConfig, path: Path, reporter: progress.Reporter | None = None)
     record = _earlier(path, run)
     if record is not None and record.status == "finished":
         return record
+    if record is not None and record.status == "imported":
+        raise BadInputError(f"{path}: holds imported weights, which no training made; give another directory")
     reporter = reporter or progress.Silent()
     inputs = open_inputs(run, reporter)  # before the directory is made: bad input leaves nothing behind
     try:

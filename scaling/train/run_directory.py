@@ -14,6 +14,7 @@ from scaling.config.record import RunRecord
 from scaling.config.run import RunConfig
 
 _LOCK = "run.lock"
+SOURCE = "source.json"  # of imported weights alone
 
 
 def is_locked(directory: Path) -> bool:
@@ -131,3 +132,21 @@ def read_run(path: Path) -> RunConfig:
     if not config.is_file():
         raise BadInputError(f"{path}: not a run directory (it has no config.yaml)")
     return load_run(read_yaml(config))
+
+
+def read_origin(path: Path) -> dict[str, Any]:
+    """Of imported weights: where they came from and the ids that open and close a text; else empty.
+
+    Raises:
+        BadInputError: the file is damaged.
+    """
+    origin = path / SOURCE
+    if not origin.is_file():
+        return {}
+    try:
+        tree = json.loads(origin.read_text())
+    except (OSError, ValueError) as error:
+        raise BadInputError(f"{origin}: cannot be read ({str(error)[:120]})") from error
+    if not isinstance(tree, dict):
+        raise BadInputError(f"{origin}: expected a mapping, found a {type(tree).__name__}")
+    return tree

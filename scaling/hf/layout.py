@@ -1,0 +1,185 @@
+"""How an architecture lies in a Hugging Face checkpoint: tables of names, read in both directions."""
+
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from scaling.config.model import ModelConfig
+from scaling.estimate.tensors import Tensor, tensors
+
+Arrays = dict[str, np.ndarray]
+
+# transformers' names of activations; of those that mean the same, the first is written.
+ACTIVATIONS = {
+    "gelu_new": "gelu_tanh",
+    "gelu_pytorch_tanh": "gelu_tanh",
+    "gelu": "gelu",
+    "gelu_python": "gelu",
+    "relu": "relu",
+    "silu": "silu",
+    "swish": "silu",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Rule:
+    """One tensor of theirs, and the tensors of ours that lie in it side by side along its output axis.
+
+    `{i}` in `theirs` is the layer: ours are stacked over layers, theirs are not. `turned` says that theirs is
+    (out, in), as torch.nn.Linear keeps it. Heads and their width are one axis of theirs. `blank_rows` lead
+    theirs and have no place in ours. A rule with `gated` holds for such feed-forwards alone.
+    """
+
+    theirs: str
+    ours: tuple[str, ...]
+    turned: bool = False
+    blank_rows: int = 0
+    gated: bool | None = None
+
+
+def same(theirs: str, *ours: str, **options: Any) -> Rule:
+    """Theirs is (in, out) like ours: vectors, embeddings, GPT's Conv1D."""
+    return Rule(theirs, ours, **options)
+
+
+def turned(theirs: str, *ours: str, **options: Any) -> Rule:
+    """Theirs is a torch.nn.Linear."""
+    return Rule(theirs, ours, turned=True, **options)
+
+
+@dataclasses.dataclass(frozen=True)
+class Copy:
+    """A tensor of theirs that repeats another: read only to see that it does.
+
+    Written where the head is not tied and `when_untied` says that theirs reads it then.
+    """
+
+    theirs: str
+    of: str
+    when_untied: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """One `model_type` of config.json.
+
+    - `prefix`: of every tensor that is no head; a checkpoint of the bare model leaves it out.
+    - `rules`, `copies`: the tensors. `unused`: regular expressions of buffers that hold no parameter.
+    - `head`: the output head where it is not tied to the embedding.
+    - `heads`: our switches that are on where a checkpoint holds the tensor named.
+    - `architectures`: the class named in config.json, by the switches that are on; `bare` is among them
+      where one is the model without heads.
+    - `numbers`: our field to their key. `defaults`: what a missing key of theirs means.
+    - `activations`: their name to ours and whether it gates, the first of equals is written.
+    - `implied`: our settings that the layout stands for. `required`: their settings, and the one value of
+      each that has a counterpart; `written` of them go into config.json.
+    """
+
+    model_type: str
+    family: type
+    rules: tuple[Rule, ...]
+    copies: tuple[Copy, ...]
+    head: str
+    embedding: str
+    architectures: Mapping[tuple[str, ...], str]
+    numbers: Mapping[str, str]
+    defaults: Mapping[str, Any]
+    activation_key: str
+    activations: Mapping[str, tuple[str, bool]]
+    dropout_keys: tuple[str, ...]
+    implied: Mapping[str, Any]
+    required: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    written: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    prefix: str = ""
+    bare: str | None = None
+    unused: tuple[str, ...] = ()
+    heads: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    position_rows: int = 0  # rows of their position table that are no position of ours
+
+
+@dataclasses.dataclass(frozen=True)
+class Placed:
+    """A rule applied to a model: the tensors of ours it fills, the names and the one shape of theirs."""
+
+    rule: Rule
+    tensors: tuple[Tensor, ...]
+    names: tuple[str, ...]  # one a layer, or one
+    shape: tuple[int, ...]
+
+    @property
+    def stacked(self) -> bool:
+        """Whether ours leads with an axis of layers."""
+        return _stacked(self.tensors[0])
+
+
+def place(layout: Layout, model: ModelConfig) -> tuple[list[Placed], list[str]]:
+    """Where every tensor of a model lies in a layout, and the names of those that have no place there."""
+    known = {tensor.name: tensor for tensor in tensors(model)}
+    placed: list[Placed] = []
+    seen: set[str] = set()
+    for rule in layout.rules:
+        if rule.gated is not None and rule.gated != getattr(model, "gated", False):
+            continue
+        if not all(name in known for name in rule.ours):
+            continue
+        group = tuple(known[name] for name in rule.ours)
+        seen.update(rule.ours)
+        names: Iterable[str] = [rule.theirs]
+        if _stacked(group[0]):
+            names = [rule.theirs.format(i=i) for i in range(group[0].shape[0])]
+        shapes = [_flat(tensor) for tensor in group]
+        shape = (*shapes[0][:-1], sum(shape[-1] for shape in shapes))
+        if rule.turned:
+            shape = shape[::-1]
+        shape = (shape[0] + rule.blank_rows, *shape[1:])
+        placed.append(Placed(rule, group, tuple(names), shape))
+    return placed, [name for name in known if name not in seen]
+
+
+def to_ours(placed: Placed, read: Callable[[str], np.ndarray]) -> Arrays:
+    """Our tensors out of theirs, which `read` gives by name."""
+    layers: list[list[np.ndarray]] = []
+    widths = np.cumsum([_flat(tensor)[-1] for tensor in placed.tensors])[:-1]
+    for name in placed.names:
+        array = read(name)
+        array = array.T if placed.rule.turned else array
+        array = array[placed.rule.blank_rows :]
+        layers.append(np.split(array, widths, axis=-1))
+    out = {}
+    for tensor, parts in zip(placed.tensors, zip(*layers, strict=True), strict=True):
+        whole = np.stack(parts) if placed.stacked else parts[0]
+        out[tensor.name] = np.ascontiguousarray(whole.reshape(tensor.shape))
+    return out
+
+
+def to_theirs(placed: Placed, ours: Mapping[str, np.ndarray]) -> Arrays:
+    """Their tensors out of ours: the inverse of `to_ours`, blank rows as zeros."""
+    out = {}
+    for i, name in enumerate(placed.names):
+        parts = []
+        for tensor in placed.tensors:
+            one = ours[tensor.name][i] if placed.stacked else ours[tensor.name]
+            parts.append(one.reshape(_flat(tensor)))
+        array = np.concatenate(parts, axis=-1)
+        if placed.rule.blank_rows:
+            blank = np.zeros((placed.rule.blank_rows, *array.shape[1:]), array.dtype)
+            array = np.concatenate([blank, array])
+        out[name] = np.ascontiguousarray(array.T if placed.rule.turned else array)
+    return out
+
+
+def _stacked(tensor: Tensor) -> bool:
+    return tensor.axes[0] == "layers"
+
+
+def _flat(tensor: Tensor) -> tuple[int, ...]:
+    """The shape of one layer of a tensor, with heads and their width as one axis."""
+    shape: list[int] = []
+    for axis, size in zip(tensor.axes, tensor.shape, strict=True):
+        if axis == "head":
+            shape[-1] *= size
+        elif axis != "layers":
+            shape.append(size)
+    return tuple(shape)
