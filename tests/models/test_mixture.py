@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from scaling.config.model import DecoderConfig, Mixture
-from scaling.estimate.flops import hardware_flops
+from scaling.estimate.executed import hardware_flops
 from scaling.estimate.tensors import tensors
-from scaling.models.layers import FeedForward, LayerNorm
-from scaling.models.mixture import Losses, MixtureOfExperts, auxiliary
+from scaling.models.layers import FeedForward, Norm
+from scaling.models.mixture import Losses, MixtureOfExperts, router_losses
 from scaling.models.pointwise import ACTIVATIONS
 from scaling.parallel.jaxpr_flops import matmul_flops
 from scaling.parallel.rules import logical_axes
@@ -242,11 +242,14 @@ def test_balance_is_one_where_it_is_even_and_the_experts_where_it_is_not(top_k: 
 
 def test_losses_come_with_their_coefficients_and_layers_add_up() -> None:
     mixture = Mixture(experts=4, balance_loss=0.5, router_z_loss=0.1)
-    each = Losses(jnp.array([1.0, 2.0]), jnp.array([3.0, 4.0]), jnp.array([0.0, 1.0]))
-    said = auxiliary(mixture, each)
+    # Of two layers each, the second of which is a mixture; two stacks.
+    each = Losses(jnp.array([0.0, 2.0]), jnp.array([0.0, 4.0]), jnp.array([0.0, 0.5]))
+    said, seen = router_losses(mixture, [each, each, None])
     assert {name: float(value) for name, value in said.items()} == pytest.approx(
-        {"balance": 1.5, "router_z": 0.7}
+        {"balance_loss": 2.0, "router_z_loss": 0.8}
     )
+    assert float(seen["dropped_tokens"]) == pytest.approx(0.5)
+    assert router_losses(None, [None]) == ({}, {})
 
 
 def test_rows_are_groups_of_their_own() -> None:
@@ -314,10 +317,10 @@ def test_tensors_equal_the_module(gated: bool, bias: bool) -> None:
 @pytest.mark.parametrize("gated", [False, True], ids=["plain", "gated"])
 def test_executed_flops_equal_the_jaxpr(remat: Any, norm: Any, mixture: dict[str, Any], gated: bool) -> None:
     """Of a layer's mixture with norm and residual: forward, backward, and what is computed again."""
-    from scaling.models.decoder import REMAT_POLICIES
+    from scaling.models.stack import REMAT_POLICIES
 
     model = config(mixture, remat=remat, norm=norm, gated=gated)
-    made, layer_norm, x_BLD = module(mixture, gated=gated), LayerNorm(model), inputs(3, 20)
+    made, layer_norm, x_BLD = module(mixture, gated=gated), Norm(model), inputs(3, 20)
 
     def layer(made: MixtureOfExperts, x_BLD: jax.Array) -> Any:
         y_BLD, losses = made(layer_norm(x_BLD) if norm == "pre" else x_BLD)
