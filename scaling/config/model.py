@@ -209,9 +209,9 @@ class LSTMConfig(BaselineConfig):
 class FeedForwardLMConfig(BaselineConfig):
     """The neural probabilistic language model (Bengio et al. 2003, JMLR 3:1137-1155, section 2).
 
-    The embeddings of the `context` tokens before the target (n - 1 of the paper's n), side by side, go through
-    a hidden layer of `d_model` (the paper's h) to the vocabulary. `direct` adds the paper's direct connections
-    from the embeddings to the output (its matrix W). More than one hidden layer is not in the paper.
+    The embeddings of the `context` tokens before the target (n - 1 of the paper's n), side by side, go
+    through a hidden layer of `d_model` (the paper's h) to the vocabulary. `direct` adds the paper's direct
+    connections from the embeddings to the output (its matrix W). The paper has one hidden layer.
     """
 
     family: Literal["feed_forward"] = "feed_forward"
@@ -257,7 +257,8 @@ class RNNEncoderDecoderConfig(BaselineConfig):
     def _check(self) -> "RNNEncoderDecoderConfig":
         if self.tie_embeddings and self.d_readout != self.d_embedding:
             raise ValueError(
-                f"tie_embeddings=true needs d_readout={self.d_readout} equal to d_embedding={self.d_embedding}"
+                f"tie_embeddings=true needs d_readout={self.d_readout} equal to "
+                f"d_embedding={self.d_embedding}"
             )
         return self
 
@@ -276,7 +277,10 @@ class NGramConfig(Frozen):
     order: int = Field(ge=1, le=16)
     discounts: Literal["modified", "single"] = "modified"
 
-    dropout: ClassVar[float] = 0.0  # counts drop nothing; whoever asks a model of any family may read it
+    # What may be asked of a model of any family: counts drop nothing, and know one kind of number.
+    dropout: ClassVar[float] = 0.0
+    param_dtype: ClassVar[DType] = "float32"
+    compute_dtype: ClassVar[DType] = "float32"
 
 
 def _family(value: Any) -> str:
@@ -315,8 +319,8 @@ def network(model: ModelConfig) -> NetworkConfig:
     """
     if isinstance(model, NGramConfig):
         raise BadInputError(
-            f"model {model.name}: family=ngram has counts that follow from the text it is fitted to, not from "
-            f"its config; estimates are for {', '.join(_NETWORK_FAMILIES)}"
+            f"model {model.name}: family=ngram has counts that follow from the text it is fitted to, not "
+            f"from its config; estimates are for {', '.join(_NETWORK_FAMILIES)}"
         )
     return model
 

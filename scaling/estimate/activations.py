@@ -9,9 +9,12 @@ import dataclasses
 from scaling.config.model import (
     DecoderConfig,
     EncoderDecoderConfig,
+    FeedForwardLMConfig,
     LSTMConfig,
     ModelConfig,
+    RNNEncoderDecoderConfig,
     TransformerConfig,
+    network,
 )
 from scaling.estimate.sharded import BYTES
 
@@ -71,14 +74,73 @@ def layer_arrays(
     )
 
 
+def _lstm_arrays(model: LSTMConfig) -> LayerArrays:
+    """Of one layer: what enters, the four gates in the compute type, the cell in float32.
+
+    Every device runs the recurrence of its rows whole, so nothing is split over `tensor`.
+    """
+    width, d = BYTES[model.compute_dtype], model.d_model
+    gates = 4 * width * d
+    return LayerArrays(
+        carried=width * d, products=gates, inputs=gates + 4 * d, attention=0.0, cotangents=2 * gates
+    )
+
+
+def _feed_forward_lm_arrays(model: FeedForwardLMConfig) -> LayerArrays:
+    """Of one of the hidden layers: what it multiplies with, on average over them, and what it gives."""
+    width, d = BYTES[model.compute_dtype], model.d_model
+    into = (model.d_window + (model.n_layers - 1) * d) / model.n_layers
+    return LayerArrays(
+        carried=width * into,
+        products=width * d,
+        inputs=width * d,
+        attention=0.0,
+        cotangents=width * (into + d),
+    )
+
+
+def _rnn_arrays(model: RNNEncoderDecoderConfig) -> tuple[LayerArrays, LayerArrays]:
+    """Of the encoder and of the decoder, at equal lengths of source and target.
+
+    A unit keeps its gates, candidate and states, in float32 where autodiff does, about eight widths a step.
+    The decoder keeps one row of attention a position, which is as long as the source: `max_length` here.
+    """
+    width, d, e = BYTES[model.compute_dtype], model.d_model, model.d_embedding
+    unit = 8 * 4 * d
+    source = LayerArrays(
+        carried=width * e,
+        products=width * (6 * d + model.d_attention),
+        inputs=2 * unit + width * (2 * d + model.d_attention),
+        attention=0.0,
+        cotangents=width * (6 * d + e) + 4 * (2 * d + model.d_attention),
+    )
+    target = LayerArrays(
+        carried=width * e,
+        products=width * (3 * d + model.d_attention + 2 * model.d_readout),
+        inputs=unit + width * (5 * d + model.d_attention + e + 2 * model.d_readout),
+        attention=3 * 4 * model.max_length,
+        cotangents=width * (6 * d + model.d_attention + e + 2 * model.d_readout),
+    )
+    return source, target
+
+
 def stacks(model: ModelConfig, tensor: int, platform: str) -> list[tuple[int, LayerArrays, str]]:
-    """(layers, arrays, side) of each stack; sides are `source` and `target`."""
+    """(layers, arrays, side) of each stack; sides are `source` and `target`.
+
+    The arrays of recurrent and feed-forward models are rough: nobody chose what autodiff keeps there.
+
+    Raises:
+        BadInputError: an n-gram keeps nothing.
+    """
+    model = network(model)
     match model:
         case LSTMConfig():
-            width = BYTES[model.compute_dtype] * model.d_model
-            # Input, four gates, cell and hidden state of every step.
-            arrays = LayerArrays(width, 4 * width, 7 * width, 0.0, 4 * width)
-            return [(model.n_layers, arrays, "source")]
+            return [(model.n_layers, _lstm_arrays(model), "source")]
+        case FeedForwardLMConfig():
+            return [(model.n_layers, _feed_forward_lm_arrays(model), "source")]
+        case RNNEncoderDecoderConfig():
+            source, target = _rnn_arrays(model)
+            return [(1, source, "source"), (1, target, "target")]
         case EncoderDecoderConfig():
             return [
                 (model.n_layers, layer_arrays(model, tensor, platform), "source"),

@@ -9,14 +9,20 @@ import dataclasses
 from typing import Literal
 
 from scaling.config.model import (
+    BaselineConfig,
     DecoderConfig,
     EncoderConfig,
     EncoderDecoderConfig,
+    FeedForwardLMConfig,
     LSTMConfig,
     ModelConfig,
+    RNNEncoderDecoderConfig,
     TransformerConfig,
+    TwoSidedConfig,
+    network,
 )
 from scaling.config.tiling import attention_blocks, logits_chunk
+from scaling.estimate.parameters import head_size, head_width
 
 AttentionConvention = Literal["causal", "full"]
 
@@ -111,6 +117,18 @@ def _encoder_decoder(
     )
 
 
+def _rnn_encoder_decoder(model: RNNEncoderDecoderConfig, source: int, target: int) -> ForwardFlops:
+    d, e, a = model.d_model, model.d_embedding, model.d_attention
+    unit = e * 3 * d + d * 3 * d
+    encoder = source * (2 * unit + 2 * d * a)  # the keys of attention too
+    decoder = target * (unit + d * a + 2 * d * 3 * d + (3 * d + e) * 2 * model.d_readout)
+    return ForwardFlops(
+        linear=2 * (encoder + decoder + d * d),  # one projection a sequence gives the decoder's first state
+        pairs=2 * source * target * (a + 2 * d),
+        head=target * 2 * head_size(model),
+    )
+
+
 def forward_flops(
     model: ModelConfig,
     length: int,
@@ -122,7 +140,11 @@ def forward_flops(
     Every matmul of the layers and of the heads; embedding lookups, norms and activations are not matmuls and
     count nothing (Kaplan et al. 2020, table 1; Hoffmann et al. 2022, appendix F). The convention concerns
     causal self-attention alone: attention over a whole sequence is `full` by its nature.
+
+    Raises:
+        BadInputError: an n-gram looks up, and multiplies nothing.
     """
+    model = network(model)
     match model:
         case DecoderConfig():
             return _decoder(model, length, convention)
@@ -132,12 +154,17 @@ def forward_flops(
             return _encoder_decoder(model, length, target_length or length, convention)
         case LSTMConfig():
             layers = model.n_layers * 2 * 8 * model.d_model**2
-            return ForwardFlops(length * layers, 0.0, length * 2 * model.d_model * model.vocab_size)
+            return ForwardFlops(length * layers, 0.0, length * 2 * head_size(model))
+        case FeedForwardLMConfig():
+            layers = 2 * model.d_model * (model.d_window + (model.n_layers - 1) * model.d_model)
+            return ForwardFlops(length * layers, 0.0, length * 2 * head_size(model))
+        case RNNEncoderDecoderConfig():
+            return _rnn_encoder_decoder(model, length, target_length or length)
 
 
 def tokens_a_sequence(model: ModelConfig, length: int, target_length: int | None = None) -> int:
     """Tokens that a sequence counts as: both sides of an encoder-decoder."""
-    return length + (target_length or length) if isinstance(model, EncoderDecoderConfig) else length
+    return length + (target_length or length) if isinstance(model, TwoSidedConfig) else length
 
 
 def forward_flops_per_token(
@@ -173,15 +200,28 @@ def _pairs_of_blocks(length: int, band: int | None) -> tuple[int, int]:
 def hardware_flops(model: ModelConfig, length: int, rows: int = 1, target_length: int | None = None) -> float:
     """FLOPs that the train step executes for one of `rows` sequences, forward, backward and recomputed.
 
-    For decoders it equals a count over the step's jaxpr. Families whose step is not here yet are counted as
-    model FLOPs with whole attention, and one more forward pass of the layers where they are rematerialised.
+    For decoders, recurrent and feed-forward models it equals a count over the step's jaxpr. Families whose
+    step is not here yet are counted as model FLOPs with whole attention, and one more forward pass of the
+    layers where they are rematerialised.
     """
     if isinstance(model, DecoderConfig):
         return _decoder_hardware(model, length, rows)
+    model = network(model)
     flops = forward_flops(model, length, "full", target_length)
-    remat = "none" if isinstance(model, LSTMConfig) else model.remat
+    if isinstance(model, BaselineConfig):
+        scored = (target_length or length) if isinstance(model, TwoSidedConfig) else length
+        return 3 * (flops.linear + flops.pairs) + 6 * _padded(rows, scored, model.vocab_size) * head_width(
+            model
+        )
+    remat = model.remat
     again = {"none": 0.0, "dots": flops.pairs, "full": flops.linear + flops.pairs}[remat]
     return 3 * flops.total + again
+
+
+def _padded(rows: int, length: int, vocab_size: int) -> int:
+    """Positions whose logits the loss forms: whole chunks."""
+    chunk = logits_chunk(rows, length, vocab_size)
+    return chunk * -(-length // chunk)
 
 
 def _decoder_hardware(model: DecoderConfig, length: int, rows: int) -> float:
@@ -206,6 +246,5 @@ def _decoder_hardware(model: DecoderConfig, length: int, rows: int) -> float:
     if model.mixture is not None:
         extra = _feed_forwards(model, model.n_layers) - model.n_layers * _feed_forward(model)
         total += 3 * length * extra * len(model.layer_pattern) / model.n_layers
-    chunk = logits_chunk(rows, length, model.vocab_size)
-    padded = chunk * -(-length // chunk)
+    padded = _padded(rows, length, model.vocab_size)
     return model.n_layers / len(model.layer_pattern) * total + 6 * padded * model.d_model * model.vocab_size

@@ -9,13 +9,13 @@ against the compiler's.
 
 import dataclasses
 
-from scaling.config.model import EncoderDecoderConfig, LSTMConfig
+from scaling.config.model import TwoSidedConfig, network
 from scaling.config.run import RunConfig
 from scaling.config.tiling import logits_chunk
 from scaling.estimate.activations import stacks
 from scaling.estimate.layout import Layout
 from scaling.estimate.optimizer_state import optimizer_bytes
-from scaling.estimate.parameters import head_size
+from scaling.estimate.parameters import head_size, head_width
 from scaling.estimate.sharded import BYTES, array_bytes, shard_shape
 from scaling.estimate.tensors import Tensor, tensors
 
@@ -62,7 +62,7 @@ def _one_layer(parts: list[Tensor], layers: int, tensor_ways: int) -> float:
 
 def memory(run: RunConfig, layout: Layout, platform: str) -> Memory:
     """The peak memory of one device in a train step of `run`, laid out as `layout`."""
-    model, mesh, parts = run.model, layout.mesh, tensors(run.model)
+    model, mesh, parts = network(run.model), layout.mesh, tensors(run.model)
     kind, compute = model.param_dtype, BYTES[model.compute_dtype]
 
     def on_device(dtype: str, chosen: list[Tensor]) -> int:
@@ -76,13 +76,13 @@ def memory(run: RunConfig, layout: Layout, platform: str) -> Memory:
     # Inputs and targets, and of packed documents segments and positions; a second length has both of its own.
     arrays = 2 + (2 if run.data.mask_documents else 0)
     batch = arrays * array_bytes((rows, layout.length), "int32", platform) + _COUNTERS
-    if isinstance(model, EncoderDecoderConfig):
+    if isinstance(model, TwoSidedConfig):
         batch += array_bytes((rows, layout.target_length or layout.length), "int32", platform)
     params = on_device(kind, parts)
     optimizer = optimizer_bytes(run.train.optimizer, parts, mesh, platform)
 
     tokens = layout.tokens_by_side
-    remat = "none" if isinstance(model, LSTMConfig) else model.remat
+    remat = model.remat
     depth = stacks(model, layout.tensor, platform)
     kept = sum(n * layer.kept(remat) * tokens[side] for n, layer, side in depth)
     working = max(layer.working * tokens[side] for _, layer, side in depth)
@@ -94,11 +94,11 @@ def memory(run: RunConfig, layout: Layout, platform: str) -> Memory:
     # The head lies whole on each device that holds rows of its own, and so does its gradient.
     split = layout.tensor if model.vocab_size % layout.tensor == 0 else 1
     head = head_size(model) / split
-    side = "target" if len(depth) > 1 else "source"
+    side = "target" if isinstance(model, TwoSidedConfig) else "source"
     length = tokens[side] // layout.rows_on_a_device
     chunk = logits_chunk(layout.rows_on_a_device, length, model.vocab_size, run.train.loss_chunk)
     logits = layout.rows_on_a_device * chunk * model.vocab_size / split * (4 + compute)
-    hidden = 3 * tokens[side] * model.d_model * compute
+    hidden = 3 * tokens[side] * head_width(model) * compute
 
     all_gradients = on_device(kind, parts)
     loss = kept + head * compute + logits + hidden + 2 * gathered

@@ -107,14 +107,17 @@ def lstm(gates_LBG: Array, state_DG: Array, starts_LB: Array | None) -> Array:
     return _run(gates_LBG, state_DG, starts_LB)[0]
 
 
-def _run(gates_LBG: Array, state_DG: Array, starts_LB: Array | None) -> tuple[Array, Array, Array]:
+_Gates = tuple[Array, Array, Array, Array]  # input, forget, cell, output, each D wide
+
+
+def _run(gates_LBG: Array, state_DG: Array, starts_LB: Array | None) -> tuple[Array, _Gates, Array]:
     """Hidden states, activated gates and cells of every step."""
     B, D = gates_LBG.shape[1], state_DG.shape[0]
     dtype = gates_LBG.dtype
 
     def step(
         carry: tuple[Array, Array], each: tuple[Array, Array | None]
-    ) -> tuple[tuple[Array, Array], tuple[Array, Array, Array]]:
+    ) -> tuple[tuple[Array, Array], tuple[Array, _Gates, Array]]:
         (h_BD, c_BD), (gates_BG, starts_B) = carry, each
         h_BD, c_BD = _cleared(h_BD, starts_B), _cleared(c_BD, starts_B)
         recurrent_BG = jnp.matmul(h_BD, state_DG, preferred_element_type=jnp.float32)
@@ -122,7 +125,8 @@ def _run(gates_LBG: Array, state_DG: Array, starts_LB: Array | None) -> tuple[Ar
         i, f, g, o = jax.nn.sigmoid(i), jax.nn.sigmoid(f), jnp.tanh(g), jax.nn.sigmoid(o)
         c_BD = f * c_BD + i * g
         h_BD = (o * jnp.tanh(c_BD)).astype(dtype)
-        return (h_BD, c_BD), (h_BD, jnp.concatenate([i, f, g, o], axis=-1).astype(dtype), c_BD)
+        activated = i.astype(dtype), f.astype(dtype), g.astype(dtype), o.astype(dtype)
+        return (h_BD, c_BD), (h_BD, activated, c_BD)
 
     start = jnp.zeros((B, D), dtype), jnp.zeros((B, D), jnp.float32)
     return jax.lax.scan(step, start, (gates_LBG, starts_LB))[1]
@@ -140,24 +144,24 @@ def _before(x_LBD: Array, starts_LB: Array | None) -> Array:
     return jnp.where(starts_LB[..., None], jnp.zeros((), x_LBD.dtype), before_LBD)
 
 
-_Saved = tuple[Array, Array, Array, Array, Array | None]
+_Saved = tuple[Array, _Gates, Array, Array, Array | None]
 
 
 def _forward(gates_LBG: Array, state_DG: Array, starts_LB: Array | None) -> tuple[Array, _Saved]:
-    h_LBD, activated_LBG, c_LBD = _run(gates_LBG, state_DG, starts_LB)
-    return h_LBD, (h_LBD, activated_LBG, c_LBD, state_DG, starts_LB)
+    h_LBD, activated, c_LBD = _run(gates_LBG, state_DG, starts_LB)
+    return h_LBD, (h_LBD, activated, c_LBD, state_DG, starts_LB)
 
 
 def _backward(saved: _Saved, dh_LBD: Array) -> tuple[Array, Array, None]:
-    h_LBD, activated_LBG, c_LBD, state_DG, starts_LB = saved
+    h_LBD, activated, c_LBD, state_DG, starts_LB = saved
     dtype = h_LBD.dtype
 
     def step(
-        carry: tuple[Array, Array], each: tuple[Array, Array, Array, Array, Array | None]
+        carry: tuple[Array, Array], each: tuple[Array, _Gates, Array, Array, Array | None]
     ) -> tuple[tuple[Array, Array], Array]:
-        dh_BD, dc_BD, activated_BG, c_BD, before_BD, starts_B = *carry, *each[1:]
-        dh_BD = dh_BD + each[0].astype(jnp.float32)
-        i, f, g, o = jnp.split(activated_BG.astype(jnp.float32), 4, axis=-1)
+        (dh_BD, dc_BD), (dout_BD, gates, c_BD, before_BD, starts_B) = carry, each
+        dh_BD = dh_BD + dout_BD.astype(jnp.float32)
+        i, f, g, o = (gate.astype(jnp.float32) for gate in gates)
         tanh_c = jnp.tanh(c_BD)
         dc_BD = dc_BD + dh_BD * o * (1.0 - tanh_c * tanh_c)
         dgates = (
@@ -173,9 +177,9 @@ def _backward(saved: _Saved, dh_LBD: Array) -> tuple[Array, Array, None]:
         return (_cleared(dh_BD, starts_B), _cleared(dc_BD * f, starts_B)), dgates_BG
 
     zeros_BD = jnp.zeros(c_LBD.shape[1:], jnp.float32)
-    each = (dh_LBD, activated_LBG, c_LBD, _before(c_LBD, starts_LB), starts_LB)
+    each = (dh_LBD, activated, c_LBD, _before(c_LBD, starts_LB), starts_LB)
     dgates_LBG = jax.lax.scan(step, (zeros_BD, zeros_BD), each, reverse=True)[1]
-    # One product over all positions, where autodiff would add up one a step.
+    # One product over all positions, where autodiff would add one up at every step.
     dstate_DG = jnp.einsum(
         "LBD,LBG->DG", _before(h_LBD, starts_LB), dgates_LBG, preferred_element_type=jnp.float32
     )
