@@ -22,7 +22,7 @@ from scaling.config.model import (
     network,
 )
 from scaling.config.tiling import attention_blocks, logits_chunk
-from scaling.estimate.parameters import head_size, head_width
+from scaling.estimate.parameters import head_size
 
 AttentionConvention = Literal["causal", "full"]
 
@@ -210,9 +210,8 @@ def hardware_flops(model: ModelConfig, length: int, rows: int = 1, target_length
     flops = forward_flops(model, length, "full", target_length)
     if isinstance(model, BaselineConfig):
         scored = (target_length or length) if isinstance(model, TwoSidedConfig) else length
-        return 3 * (flops.linear + flops.pairs) + 6 * _padded(rows, scored, model.vocab_size) * head_width(
-            model
-        )
+        padded = _padded(rows, scored, model.vocab_size)
+        return 3 * (flops.linear + flops.pairs) + 6 * padded * head_size(model)
     remat = model.remat
     again = {"none": 0.0, "dots": flops.pairs, "full": flops.linear + flops.pairs}[remat]
     return 3 * flops.total + again

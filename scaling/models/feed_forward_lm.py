@@ -30,7 +30,7 @@ class Hidden(nnx.Module):
 
 
 class FeedForwardLM(nnx.Module):
-    """y = b + U tanh(d + H x) + W x, where x is the embeddings of the last tokens, the latest first (section 2).
+    """y = b + U tanh(d + H x) + W x, with x the embeddings of the last tokens, the latest first (section 2).
 
     `window` is H and `window_bias` d. The head is [U W], over the hidden layer and, with `direct`, the
     embeddings beside it; without, it is U alone.
