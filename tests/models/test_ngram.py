@@ -104,9 +104,9 @@ def test_sums_to_one_after_any_history(documents: Documents, order: int, history
 
 
 def test_by_hand() -> None:
-    """0 1 2 1 and the end: four bigrams, once each, so D = 0.5; two tokens stand before 1, one before others."""
+    """0 1 2 1 and the end: four bigrams, once each; two tokens stand before 1, one before others."""
     model = NGram.fit(np.array([0, 1, 2, 1]), np.array([0]), config(2, vocab_size=3))
-    # Order 1: A = 4, of which n_1 = 2 and n_2 = 1 give D = 0.5; g = 3 x 0.5 / 4.
+    # Order 2: D = 0.5. Order 1: A = 4, of which n_1 = 2 and n_2 = 1 give D = 0.5; g = 3 x 0.5 / 4.
     one, other = 1.5 / 4 + 0.375 / 3, 0.5 / 4 + 0.375 / 3
     assert probability(model, (1,), 2) == pytest.approx(0.5 / 2 + 0.5 * other)
     assert probability(model, (1,), 1) == pytest.approx(0.5 * one)
