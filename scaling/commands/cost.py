@@ -26,6 +26,7 @@ def models(
 ) -> None:
     """The named models with parameters and training FLOPs per token."""
     from scaling.config.load import load_model, model_names
+    from scaling.config.model import network
     from scaling.estimate.flops import train_flops_per_token
     from scaling.estimate.parameters import count_parameters
 
@@ -35,7 +36,7 @@ def models(
         raise BadInputError(f"no model is called {family!r}...; families: {', '.join(families)}")
     rows: list[dict[str, Any]] = []
     for name in names:
-        config = load_model(name)
+        config = network(load_model(name))
         counts = count_parameters(config)
         rows.append(
             {

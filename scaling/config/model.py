@@ -1,11 +1,12 @@
 """Model configuration: the shape of a network and how it is computed. One class a family."""
 
 import math
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import Discriminator, Field, PositiveInt, Tag, model_validator
 
 from scaling.config.base import Frozen
+from scaling.config.errors import BadInputError
 
 DType = Literal["float32", "bfloat16"]
 LayerKind = Literal["dense", "banded"]
@@ -201,20 +202,107 @@ class EncoderDecoderConfig(TransformerConfig):
         return self
 
 
-class LSTMConfig(Frozen):
-    """A stacked LSTM language model (Zaremba et al. 2014, arXiv:1409.2329)."""
+class BaselineConfig(Frozen):
+    """What the language models that Transformers displaced share."""
 
     name: str = "custom"
-    family: Literal["lstm"] = "lstm"
     vocab_size: int = Field(ge=2)
     max_length: PositiveInt
-    n_layers: PositiveInt
-    d_model: PositiveInt  # width of the embedding and of every hidden state
     tie_embeddings: bool = False
     dropout: float = Field(default=0.0, ge=0, lt=1)
     init_std: float = Field(default=0.05, gt=0)
     param_dtype: DType = "float32"
     compute_dtype: DType = "float32"
+
+    @property
+    def remat(self) -> Remat:
+        """Nothing is rematerialised that a config could choose."""
+        return "none"
+
+
+class LSTMConfig(BaselineConfig):
+    """A stacked LSTM language model (Zaremba et al. 2014, arXiv:1409.2329)."""
+
+    family: Literal["lstm"] = "lstm"
+    n_layers: PositiveInt
+    d_model: PositiveInt  # width of the embedding and of every hidden state
+
+
+class FeedForwardLMConfig(BaselineConfig):
+    """The neural probabilistic language model (Bengio et al. 2003, JMLR 3:1137-1155, section 2).
+
+    The embeddings of the `context` tokens before the target (n - 1 of the paper's n), side by side, go
+    through a hidden layer of `d_model` (the paper's h) to the vocabulary. `direct` adds the paper's direct
+    connections from the embeddings to the output (its matrix W). The paper has one hidden layer.
+    """
+
+    family: Literal["feed_forward"] = "feed_forward"
+    context: PositiveInt
+    d_embedding: PositiveInt
+    d_model: PositiveInt
+    n_layers: PositiveInt = 1
+    activation: Literal["tanh", "relu"] = "tanh"
+    direct: bool = False
+
+    @property
+    def d_window(self) -> int:
+        """Width of the embeddings of a context, side by side."""
+        return self.context * self.d_embedding
+
+    @model_validator(mode="after")
+    def _check(self) -> "FeedForwardLMConfig":
+        if self.tie_embeddings and (self.direct or self.d_embedding != self.d_model):
+            raise ValueError(
+                f"tie_embeddings=true needs direct=false and d_embedding={self.d_embedding} equal to "
+                f"d_model={self.d_model}: the embedding is then what the hidden layer multiplies with"
+            )
+        return self
+
+
+class RNNEncoderDecoderConfig(BaselineConfig):
+    """A recurrent encoder-decoder with additive attention (Bahdanau et al. 2014, arXiv:1409.0473).
+
+    `d_model` is the width of each direction of the encoder and of the decoder (the paper's n), `d_attention`
+    of the attention's hidden layer (n'), `d_readout` of the maxout layer before the vocabulary (l).
+    `share_embeddings` gives both sides one table.
+    """
+
+    family: Literal["rnn_encoder_decoder"] = "rnn_encoder_decoder"
+    n_layers: Literal[1] = 1
+    d_embedding: PositiveInt
+    d_model: PositiveInt
+    d_attention: PositiveInt
+    d_readout: PositiveInt
+    share_embeddings: bool = False
+
+    @model_validator(mode="after")
+    def _check(self) -> "RNNEncoderDecoderConfig":
+        if self.tie_embeddings and self.d_readout != self.d_embedding:
+            raise ValueError(
+                f"tie_embeddings=true needs d_readout={self.d_readout} equal to "
+                f"d_embedding={self.d_embedding}"
+            )
+        return self
+
+
+class NGramConfig(Frozen):
+    """An n-gram language model with interpolated Kneser-Ney smoothing (Chen and Goodman 1999).
+
+    `order` is the n: a token is predicted from the `order - 1` before it. `modified` discounts have three
+    values an order, `single` ones one.
+    """
+
+    name: str = "custom"
+    family: Literal["ngram"] = "ngram"
+    vocab_size: int = Field(ge=2)
+    max_length: PositiveInt
+    order: int = Field(ge=1, le=16)
+    discounts: Literal["modified", "single"] = "modified"
+
+    # What may be asked of a model of any family: counts drop nothing, and know one kind of number.
+    dropout: ClassVar[float] = 0.0
+    param_dtype: ClassVar[DType] = "float32"
+    compute_dtype: ClassVar[DType] = "float32"
 
 
 def _family(value: Any) -> str:
@@ -224,10 +312,39 @@ def _family(value: Any) -> str:
     return str(getattr(value, "family", "decoder"))
 
 
+NetworkConfig = (
+    DecoderConfig
+    | EncoderConfig
+    | EncoderDecoderConfig
+    | LSTMConfig
+    | FeedForwardLMConfig
+    | RNNEncoderDecoderConfig
+)
+TwoSidedConfig = EncoderDecoderConfig | RNNEncoderDecoderConfig  # a source and a target in every example
 ModelConfig = Annotated[
     Annotated[DecoderConfig, Tag("decoder")]
     | Annotated[EncoderConfig, Tag("encoder")]
     | Annotated[EncoderDecoderConfig, Tag("encoder_decoder")]
-    | Annotated[LSTMConfig, Tag("lstm")],
+    | Annotated[LSTMConfig, Tag("lstm")]
+    | Annotated[FeedForwardLMConfig, Tag("feed_forward")]
+    | Annotated[RNNEncoderDecoderConfig, Tag("rnn_encoder_decoder")]
+    | Annotated[NGramConfig, Tag("ngram")],
     Discriminator(_family),
 ]
+
+
+def network(model: ModelConfig) -> NetworkConfig:
+    """The config, if its parameters and FLOPs follow from it alone.
+
+    Raises:
+        BadInputError: it is an n-gram.
+    """
+    if isinstance(model, NGramConfig):
+        raise BadInputError(
+            f"model {model.name}: family=ngram has counts that follow from the text it is fitted to, not "
+            f"from its config; estimates are for {', '.join(_NETWORK_FAMILIES)}"
+        )
+    return model
+
+
+_NETWORK_FAMILIES = [kind.model_fields["family"].default for kind in get_args(NetworkConfig)]

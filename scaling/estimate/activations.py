@@ -9,9 +9,13 @@ import dataclasses
 from scaling.config.model import (
     DecoderConfig,
     EncoderDecoderConfig,
+    FeedForwardLMConfig,
     LSTMConfig,
     ModelConfig,
+    NetworkConfig,
+    RNNEncoderDecoderConfig,
     TransformerConfig,
+    network,
 )
 from scaling.estimate.layout import Layout
 from scaling.estimate.sharded import BYTES
@@ -81,9 +85,59 @@ def layer_arrays(
     )
 
 
-def mixtures(model: ModelConfig, layout: Layout) -> list[tuple[int, float, str]]:
+def _lstm_arrays(model: LSTMConfig) -> LayerArrays:
+    """Of one layer: what enters, the four gates in the compute type, the cell in float32.
+
+    Every device runs the recurrence of its rows whole, so nothing is split over `tensor`.
+    """
+    width, d = BYTES[model.compute_dtype], model.d_model
+    gates = 4 * width * d
+    return LayerArrays(
+        carried=width * d, products=gates, inputs=gates + 4 * d, attention=0.0, cotangents=2 * gates
+    )
+
+
+def _feed_forward_lm_arrays(model: FeedForwardLMConfig) -> LayerArrays:
+    """Of one of the hidden layers: what it multiplies with, on average over them, and what it gives."""
+    width, d = BYTES[model.compute_dtype], model.d_model
+    into = (model.d_window + (model.n_layers - 1) * d) / model.n_layers
+    return LayerArrays(
+        carried=width * into,
+        products=width * d,
+        inputs=width * d,
+        attention=0.0,
+        cotangents=width * (into + d),
+    )
+
+
+def _rnn_arrays(model: RNNEncoderDecoderConfig) -> tuple[LayerArrays, LayerArrays]:
+    """Of the encoder and of the decoder, at equal lengths of source and target.
+
+    A unit keeps its gates, candidate and states, in float32 where autodiff does, about eight widths a step.
+    The decoder keeps one row of attention a position, which is as long as the source: `max_length` here.
+    """
+    width, d, e = BYTES[model.compute_dtype], model.d_model, model.d_embedding
+    unit = 8 * 4 * d
+    source = LayerArrays(
+        carried=width * e,
+        products=width * (6 * d + model.d_attention),
+        inputs=2 * unit + width * (2 * d + model.d_attention),
+        attention=0.0,
+        cotangents=width * (6 * d + e) + 4 * (2 * d + model.d_attention),
+    )
+    target = LayerArrays(
+        carried=width * e,
+        products=width * (3 * d + model.d_attention + 2 * model.d_readout),
+        inputs=unit + width * (5 * d + model.d_attention + e + 2 * model.d_readout),
+        attention=3 * 4 * model.max_length,
+        cotangents=width * (6 * d + model.d_attention + e + 2 * model.d_readout),
+    )
+    return source, target
+
+
+def mixtures(model: NetworkConfig, layout: Layout) -> list[tuple[int, float, str]]:
     """(layers, slots a token, side) of the layers that have a mixture; sides as in `stacks`."""
-    mixture = None if isinstance(model, LSTMConfig) else model.mixture
+    mixture = getattr(model, "mixture", None)
     if mixture is None:
         return []
     depths = {"source": model.n_layers}
@@ -97,7 +151,14 @@ def mixtures(model: ModelConfig, layout: Layout) -> list[tuple[int, float, str]]
 
 
 def stacks(model: ModelConfig, layout: Layout, platform: str) -> list[tuple[int, LayerArrays, str]]:
-    """(layers, arrays, side) of each kind of layer; sides are `source` and `target`."""
+    """(layers, arrays, side) of each kind of layer; sides are `source` and `target`.
+
+    The arrays of recurrent and feed-forward models are rough: nobody chose what autodiff keeps there.
+
+    Raises:
+        BadInputError: an n-gram keeps nothing.
+    """
+    model = network(model)
     mixed = {side: (layers, slots) for layers, slots, side in mixtures(model, layout)}
 
     def of(
@@ -114,10 +175,12 @@ def stacks(model: ModelConfig, layout: Layout, platform: str) -> list[tuple[int,
 
     match model:
         case LSTMConfig():
-            width = BYTES[model.compute_dtype] * model.d_model
-            # Input, four gates, cell and hidden state of every step.
-            arrays = LayerArrays(width, 4 * width, 7 * width, 0.0, 4 * width)
-            return [(model.n_layers, arrays, "source")]
+            return [(model.n_layers, _lstm_arrays(model), "source")]
+        case FeedForwardLMConfig():
+            return [(model.n_layers, _feed_forward_lm_arrays(model), "source")]
+        case RNNEncoderDecoderConfig():
+            sides = zip(_rnn_arrays(model), ("source", "target"), strict=True)
+            return [(1, arrays, side) for arrays, side in sides]
         case EncoderDecoderConfig():
             target = of(model, model.decoder_layers, "target", cross=True)
             return of(model, model.n_layers, "source") + target

@@ -6,7 +6,7 @@ from typing import Any
 from scaling.config.devices import Devices
 from scaling.config.errors import BadInputError
 from scaling.config.hardware import PriceKind
-from scaling.config.model import EncoderDecoderConfig, ModelConfig
+from scaling.config.model import ModelConfig, TwoSidedConfig, network
 from scaling.config.record import ParameterCounts
 from scaling.config.run import RunConfig
 from scaling.estimate.executed import hardware_flops
@@ -48,7 +48,7 @@ def model_part(model: ModelConfig, shape: Shape) -> dict[str, Any]:
             "hardware": hardware_flops(model, shape.length, 1, shape.target_length) / shape.length,
             "attention_convention": shape.convention,
             "length": shape.length,
-            "target_length": shape.target_length if isinstance(model, EncoderDecoderConfig) else None,
+            "target_length": shape.target_length if isinstance(model, TwoSidedConfig) else None,
         },
     }
 
@@ -137,7 +137,7 @@ def on_devices(
     except ValueError as error:
         raise BadInputError(f"--on {devices}: {error}") from error
     platform = devices.hardware.platform
-    time = step_time(work_of(run, layout, platform), layout, devices, run.model.compute_dtype)
+    time = step_time(work_of(run, layout, platform), layout, devices, network(run.model).compute_dtype)
     steps = None if tokens is None else tokens / (layout.rows * layout.length)
     spent = None
     if steps is not None:

@@ -8,15 +8,18 @@ For a family with a module they equal a count over the step's jaxpr (tests/estim
 import math
 
 from scaling.config.model import (
+    BaselineConfig,
     DecoderConfig,
     EncoderConfig,
     EncoderDecoderConfig,
-    LSTMConfig,
     ModelConfig,
     TransformerConfig,
+    TwoSidedConfig,
+    network,
 )
 from scaling.config.tiling import attention_blocks, logits_chunk
 from scaling.estimate.flops import feed_forward_flops, forward_flops, projection_flops
+from scaling.estimate.parameters import head_width
 
 
 def hardware_flops(model: ModelConfig, length: int, rows: int = 1, target_length: int | None = None) -> float:
@@ -24,6 +27,7 @@ def hardware_flops(model: ModelConfig, length: int, rows: int = 1, target_length
 
     `target_length` is an encoder-decoder's; where it is not given, both sides are as long.
     """
+    model = network(model)
     match model:
         case DecoderConfig():
             return _decoder(model, length, rows)
@@ -31,8 +35,10 @@ def hardware_flops(model: ModelConfig, length: int, rows: int = 1, target_length
             return _encoder(model, length, rows)
         case EncoderDecoderConfig():
             return _encoder_decoder(model, length, target_length or length, rows)
-        case LSTMConfig():
-            return 3 * forward_flops(model, length).total
+        case BaselineConfig():
+            flops = forward_flops(model, length, target_length=target_length)
+            scored = (target_length or length) if isinstance(model, TwoSidedConfig) else length
+            return 3 * (flops.linear + flops.pairs) + _head(scored, rows, head_width(model), model.vocab_size)
 
 
 def _pairs(

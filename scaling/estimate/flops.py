@@ -11,11 +11,15 @@ from scaling.config.model import (
     DecoderConfig,
     EncoderConfig,
     EncoderDecoderConfig,
+    FeedForwardLMConfig,
     LSTMConfig,
     ModelConfig,
+    RNNEncoderDecoderConfig,
     TransformerConfig,
+    network,
 )
 from scaling.config.run import RunConfig
+from scaling.estimate.parameters import head_size
 
 AttentionConvention = Literal["causal", "full"]
 
@@ -112,6 +116,18 @@ def _encoder_decoder(
     )
 
 
+def _rnn_encoder_decoder(model: RNNEncoderDecoderConfig, source: int, target: int) -> ForwardFlops:
+    d, e, a = model.d_model, model.d_embedding, model.d_attention
+    unit = e * 3 * d + d * 3 * d
+    encoder = source * (2 * unit + 2 * d * a)  # the keys of attention too
+    decoder = target * (unit + d * a + 2 * d * 3 * d + (3 * d + e) * 2 * model.d_readout)
+    return ForwardFlops(
+        linear=2 * (encoder + decoder + d * d),  # one projection a sequence gives the decoder's first state
+        pairs=2 * source * target * (a + 2 * d),
+        head=target * 2 * head_size(model),
+    )
+
+
 def forward_flops(
     model: ModelConfig,
     length: int,
@@ -123,7 +139,11 @@ def forward_flops(
     Every matmul of the layers and of the heads; embedding lookups, norms and activations are not matmuls and
     count nothing (Kaplan et al. 2020, table 1; Hoffmann et al. 2022, appendix F). The convention concerns
     causal self-attention alone: attention over a whole sequence is `full` by its nature.
+
+    Raises:
+        BadInputError: an n-gram looks up, and multiplies nothing.
     """
+    model = network(model)
     match model:
         case DecoderConfig():
             return _decoder(model, length, convention)
@@ -133,7 +153,12 @@ def forward_flops(
             return _encoder_decoder(model, length, target_length or length, convention)
         case LSTMConfig():
             layers = model.n_layers * 2 * 8 * model.d_model**2
-            return ForwardFlops(length * layers, 0.0, length * 2 * model.d_model * model.vocab_size)
+            return ForwardFlops(length * layers, 0.0, length * 2 * head_size(model))
+        case FeedForwardLMConfig():
+            layers = 2 * model.d_model * (model.d_window + (model.n_layers - 1) * model.d_model)
+            return ForwardFlops(length * layers, 0.0, length * 2 * head_size(model))
+        case RNNEncoderDecoderConfig():
+            return _rnn_encoder_decoder(model, length, target_length or length)
 
 
 def forward_flops_per_token(

@@ -9,13 +9,13 @@ against the compiler's.
 
 import dataclasses
 
-from scaling.config.model import EncoderDecoderConfig, LSTMConfig
+from scaling.config.model import TwoSidedConfig, network
 from scaling.config.run import RunConfig
 from scaling.config.tiling import logits_chunk
 from scaling.estimate.activations import stacks
 from scaling.estimate.layout import Layout
 from scaling.estimate.optimizer_state import optimizer_bytes
-from scaling.estimate.parameters import head_size
+from scaling.estimate.parameters import head_size, head_width
 from scaling.estimate.sharded import BYTES, array_bytes, shard_shape
 from scaling.estimate.tensors import Tensor, tensors
 
@@ -75,7 +75,7 @@ def _one_layer(parts: list[Tensor], layers: int, sides: int, layout: Layout) -> 
 
 def memory(run: RunConfig, layout: Layout, platform: str) -> Memory:
     """The peak memory of one device in a train step of `run`, laid out as `layout`."""
-    model, mesh, parts = run.model, layout.mesh, tensors(run.model)
+    model, mesh, parts = network(run.model), layout.mesh, tensors(run.model)
     kind, compute = model.param_dtype, BYTES[model.compute_dtype]
 
     def on_device(dtype: str, chosen: list[Tensor]) -> int:
@@ -93,24 +93,24 @@ def memory(run: RunConfig, layout: Layout, platform: str) -> Memory:
     optimizer = optimizer_bytes(run.train.optimizer, parts, mesh, platform)
 
     tokens = layout.tokens_by_side
-    remat = "none" if isinstance(model, LSTMConfig) else model.remat
+    remat = model.remat
     depth = stacks(model, layout, platform)
     kept = sum(n * layer.kept(remat) * tokens[side] for n, layer, side in depth)
     working = max(layer.working * tokens[side] for _, layer, side in depth)
     if remat == "none":
         kept += on_device(model.compute_dtype, matrices)  # the weights of every layer, cast
     n_layers = sum(n for n, *_ in depth)
-    sides = 2 if isinstance(model, EncoderDecoderConfig) else 1
+    sides = 2 if isinstance(model, TwoSidedConfig) else 1
     gathered = compute * _one_layer(parts, n_layers, sides, layout)
 
     # The head lies whole on each device that holds rows of its own, and so does its gradient.
     split = layout.tensor if model.vocab_size % layout.tensor == 0 else 1
     head = head_size(model) / split
-    side = "target" if sides == 2 else "source"
+    side = "target" if isinstance(model, TwoSidedConfig) else "source"
     length = tokens[side] // layout.rows_on_a_device
     chunk = logits_chunk(layout.rows_on_a_device, length, model.vocab_size, run.train.loss_chunk)
     logits = layout.rows_on_a_device * chunk * model.vocab_size / split * (4 + compute)
-    hidden = 3 * tokens[side] * model.d_model * compute
+    hidden = 3 * tokens[side] * head_width(model) * compute
 
     all_gradients = on_device(kind, parts)
     loss = kept + head * compute + logits + hidden + 2 * gathered

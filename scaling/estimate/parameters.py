@@ -1,18 +1,41 @@
 """Parameters of a model, counted by component from its config alone."""
 
-from scaling.config.model import EncoderConfig, ModelConfig
+from scaling.config.model import (
+    EncoderConfig,
+    FeedForwardLMConfig,
+    ModelConfig,
+    RNNEncoderDecoderConfig,
+    network,
+)
 from scaling.config.record import ParameterCounts
 from scaling.estimate.tensors import tensors
 
 _EMBEDDINGS = {"token_embedding", "position_embedding", "type_embedding"}
 
 
+def head_width(model: ModelConfig) -> int:
+    """Width of what the vocabulary's matrix multiplies with.
+
+    Raises:
+        BadInputError: an n-gram has none.
+    """
+    model = network(model)
+    match model:
+        case EncoderConfig():
+            return model.embedding_size or model.d_model
+        case FeedForwardLMConfig():
+            return model.d_model + (model.d_window if model.direct else 0)
+        case RNNEncoderDecoderConfig():
+            return model.d_readout
+        case _:
+            return model.d_model
+
+
 def head_size(model: ModelConfig) -> int:
     """Numbers in the matrix that gives logits, tied or not; 0 for an encoder that has none."""
-    if isinstance(model, EncoderConfig):
-        width = model.embedding_size or model.d_model
-        return model.vocab_size * width if model.mlm_head else 0
-    return model.vocab_size * model.d_model
+    if isinstance(model, EncoderConfig) and not model.mlm_head:
+        return 0
+    return model.vocab_size * head_width(model)
 
 
 def count_parameters(model: ModelConfig) -> ParameterCounts:

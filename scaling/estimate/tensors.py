@@ -9,12 +9,16 @@ import math
 from collections.abc import Iterator
 
 from scaling.config.model import (
+    BaselineConfig,
     DecoderConfig,
     EncoderConfig,
     EncoderDecoderConfig,
+    FeedForwardLMConfig,
     LSTMConfig,
     ModelConfig,
+    RNNEncoderDecoderConfig,
     TransformerConfig,
+    network,
 )
 
 
@@ -122,11 +126,11 @@ def _prefixed(prefix: str, tensors: Iterator[Tensor]) -> Iterator[Tensor]:
         yield dataclasses.replace(tensor, name=f"{prefix}.{tensor.name}")
 
 
-def _vocabulary(model: TransformerConfig | LSTMConfig, width: int) -> Iterator[Tensor]:
+def _vocabulary(model: TransformerConfig | BaselineConfig, width: int) -> Iterator[Tensor]:
     yield Tensor("token_embedding", "token_embedding", (model.vocab_size, width), ("vocab", "embed"))
 
 
-def _untied_head(model: TransformerConfig | LSTMConfig, width: int) -> Iterator[Tensor]:
+def _untied_head(model: TransformerConfig | BaselineConfig, width: int) -> Iterator[Tensor]:
     if not model.tie_embeddings:
         yield Tensor("head", "untied_head", (model.vocab_size, width), ("vocab", "embed"))
 
@@ -224,8 +228,51 @@ def _lstm(model: LSTMConfig) -> Iterator[Tensor]:
     yield from _untied_head(model, d)
 
 
+def _feed_forward_lm(model: FeedForwardLMConfig) -> Iterator[Tensor]:
+    d = model.d_model
+    yield from _vocabulary(model, model.d_embedding)
+    yield Tensor("feed_forward", "window", (model.d_window, d), ("embed", "mlp"))
+    yield Tensor("feed_forward", "window_bias", (d,), ("mlp",))
+    if model.n_layers > 1:
+        yield Tensor("feed_forward", "hidden.kernel", (model.n_layers - 1, d, d), ("layers", "embed", "mlp"))
+        yield Tensor("feed_forward", "hidden.bias", (model.n_layers - 1, d), ("layers", "mlp"))
+    yield Tensor("head_bias", "head_bias", (model.vocab_size,), ("vocab",))
+    yield from _untied_head(model, d + (model.d_window if model.direct else 0))
+
+
+def _gru(component: str, name: str, into: int, width: int) -> Iterator[Tensor]:
+    yield Tensor(component, f"{name}.input", (into, 3 * width), ("embed", "mlp"))  # three parts side by side
+    yield Tensor(component, f"{name}.state", (width, 3 * width), ("embed", "mlp"))
+    yield Tensor(component, f"{name}.bias", (3 * width,), ("mlp",))
+
+
+def _rnn_encoder_decoder(model: RNNEncoderDecoderConfig) -> Iterator[Tensor]:
+    d, e, a, readout = model.d_model, model.d_embedding, model.d_attention, model.d_readout
+    for name in ("token",) if model.share_embeddings else ("source", "target"):
+        yield Tensor("token_embedding", f"{name}_embedding", (model.vocab_size, e), ("vocab", "embed"))
+    yield from _gru("encoder", "forwards", e, d)
+    yield from _gru("encoder", "backwards", e, d)
+    yield Tensor("attention", "attention.query", (d, a), ("embed", "mlp"))
+    yield Tensor("attention", "attention.key", (2 * d, a), ("embed", "mlp"))
+    yield Tensor("attention", "attention.bias", (a,), ("mlp",))
+    yield Tensor("attention", "attention.score", (a,), ("mlp",))
+    yield Tensor("decoder", "start", (d, d), ("embed", "mlp"))
+    yield Tensor("decoder", "start_bias", (d,), ("mlp",))
+    yield from _gru("decoder", "decoder", e, d)
+    yield Tensor("decoder", "context", (2 * d, 3 * d), ("embed", "mlp"))
+    yield Tensor("readout", "readout", (d + e + 2 * d, 2 * readout), ("embed", "mlp"))
+    yield Tensor("readout", "readout_bias", (2 * readout,), ("mlp",))
+    yield Tensor("head_bias", "head_bias", (model.vocab_size,), ("vocab",))
+    yield from _untied_head(model, readout)
+
+
 def tensors(model: ModelConfig) -> list[Tensor]:
-    """All parameter tensors of a model."""
+    """All parameter tensors of a model.
+
+    Raises:
+        BadInputError: an n-gram's numbers follow from the text it is fitted to.
+    """
+    model = network(model)
     match model:
         case DecoderConfig():
             return list(_decoder(model))
@@ -235,3 +282,7 @@ def tensors(model: ModelConfig) -> list[Tensor]:
             return list(_encoder_decoder(model))
         case LSTMConfig():
             return list(_lstm(model))
+        case FeedForwardLMConfig():
+            return list(_feed_forward_lm(model))
+        case RNNEncoderDecoderConfig():
+            return list(_rnn_encoder_decoder(model))

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from scaling.config.model import LSTMConfig, ModelConfig
+from scaling.config.model import ModelConfig, NetworkConfig, TransformerConfig, network
 from scaling.config.run import RunConfig
 from scaling.estimate.activations import mixtures, stacks
 from scaling.estimate.executed import hardware_flops
@@ -36,13 +36,9 @@ class Work:
     beside: tuple[Traffic, ...]  # run while something else is computed
 
 
-def _remat(model: ModelConfig) -> str:
-    return "none" if isinstance(model, LSTMConfig) else model.remat
-
-
 def work_of(run: RunConfig, layout: Layout, platform: str) -> Work:
     """What a step of `run` does, laid out as `layout`."""
-    model = run.model
+    model = network(run.model)
     flops = forward_flops(model, layout.length, "causal", layout.target_length).total
     executed = hardware_flops(model, layout.length, layout.rows_on_a_device, layout.target_length)
     moved = layout.accumulation * _elementwise_bytes(model, layout, platform) + _update_bytes(run, layout)
@@ -55,12 +51,13 @@ def work_of(run: RunConfig, layout: Layout, platform: str) -> Work:
     )
 
 
-def _elementwise_bytes(model: ModelConfig, layout: Layout, platform: str) -> float:
+def _elementwise_bytes(model: NetworkConfig, layout: Layout, platform: str) -> float:
     """Bytes that norms, activations, residuals and casts move for one microbatch on one device.
 
-    What is rematerialised passes forward twice. Weights are read and cast once a pass, however few tokens.
+    What is rematerialised passes forward twice. Weights are read and cast once a pass, however few tokens;
+    those of a recurrence at every step of it, which is not counted: caches hold them where they are small.
     """
-    passes = _FORWARD + _BACKWARD + {"none": 0, "dots": 1, "full": _FORWARD}[_remat(model)]
+    passes = _FORWARD + _BACKWARD + {"none": 0, "dots": 1, "full": _FORWARD}[model.remat]
     tokens = layout.tokens_by_side
     total = 0.0
     for layers, arrays, side in stacks(model, layout, platform):
@@ -86,14 +83,14 @@ def _update_bytes(run: RunConfig, layout: Layout) -> float:
     return shard * (4 + 2 * BYTES[run.model.param_dtype] + 2 * 4 * moments)
 
 
-def _tensor_sums(model: ModelConfig, layout: Layout, platform: str) -> tuple[Traffic, ...]:
+def _tensor_sums(model: NetworkConfig, layout: Layout, platform: str) -> tuple[Traffic, ...]:
     """Two sums over the ways a layer, each way (Shoeybi et al. 2019); rematerialised layers do one again.
 
     Those after experts are over all of their slots.
     """
-    sums = 4 + (1 if _remat(model) == "full" else 0)
+    sums = 4 + (1 if model.remat == "full" else 0)
     tokens = layout.tokens_by_side
-    size = BYTES[model.compute_dtype] * (1 if isinstance(model, LSTMConfig) else model.d_model)
+    size = BYTES[model.compute_dtype] * (model.d_model if isinstance(model, TransformerConfig) else 1)
     layers = [
         Traffic(
             "tensor",
@@ -110,11 +107,11 @@ def _tensor_sums(model: ModelConfig, layout: Layout, platform: str) -> tuple[Tra
     return tuple(layers + beyond) if layout.tensor > 1 else ()
 
 
-def _exchanges(model: ModelConfig, layout: Layout) -> tuple[Traffic, ...]:
+def _exchanges(model: NetworkConfig, layout: Layout) -> tuple[Traffic, ...]:
     """Tokens to their experts and back, each way; what goes to experts goes again where it was not kept."""
     if layout.expert == 1:
         return ()
-    times = 4 if _remat(model) == "none" else 5
+    times = 4 if model.remat == "none" else 5
     tokens = layout.tokens_by_side
     return tuple(
         Traffic(
@@ -127,7 +124,7 @@ def _exchanges(model: ModelConfig, layout: Layout) -> tuple[Traffic, ...]:
     )
 
 
-def _sharded_data(model: ModelConfig, layout: Layout) -> tuple[Traffic, ...]:
+def _sharded_data(model: NetworkConfig, layout: Layout) -> tuple[Traffic, ...]:
     """Weights gathered forward and backward and gradients scattered for every microbatch; replicas' sums.
 
     Along `expert` all but the experts are replicas.

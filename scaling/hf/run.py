@@ -17,7 +17,7 @@ import numpy as np
 from scaling.config.data import DataConfig
 from scaling.config.errors import BadInputError
 from scaling.config.load import dump_yaml, validate
-from scaling.config.model import ModelConfig
+from scaling.config.model import ModelConfig, network
 from scaling.config.record import RunRecord
 from scaling.config.run import RunConfig
 from scaling.data.tokenizers import load_tokenizer
@@ -138,7 +138,7 @@ def export_run(
     theirs: Arrays = {}
     for placed in place(chosen, model)[0]:
         theirs |= to_theirs(placed, ours)
-    if not model.tie_embeddings:
+    if not network(model).tie_embeddings:
         copies = [copy for copy in chosen.copies if copy.when_untied and copy.of in theirs]
         theirs |= {copy.theirs: theirs[copy.of].copy() for copy in copies}
     ids = origin if origin.get("model_type") == chosen.model_type else {}

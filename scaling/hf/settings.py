@@ -11,6 +11,7 @@ from scaling.config.model import (
     EncoderDecoderConfig,
     ModelConfig,
     TransformerConfig,
+    network,
 )
 from scaling.hf.layout import Layout, place
 
@@ -170,6 +171,7 @@ def architecture(layout: Layout, model: ModelConfig) -> str:
 
 def settings_of(layout: Layout, model: ModelConfig, dtype: str, source: Settings) -> dict[str, Any]:
     """config.json for a model that fits a layout; `source` gives the ids of special tokens."""
+    model = network(model)
     out: dict[str, Any] = {
         "model_type": layout.model_type,
         "architectures": [architecture(layout, model)],

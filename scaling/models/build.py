@@ -3,18 +3,30 @@
 import jax
 
 from scaling.config.errors import BadInputError
-from scaling.config.model import DecoderConfig, EncoderConfig, EncoderDecoderConfig, ModelConfig
+from scaling.config.model import (
+    DecoderConfig,
+    EncoderConfig,
+    EncoderDecoderConfig,
+    FeedForwardLMConfig,
+    LSTMConfig,
+    ModelConfig,
+    NGramConfig,
+    RNNEncoderDecoderConfig,
+)
 from scaling.models.decoder import Decoder
 from scaling.models.encoder import Encoder
 from scaling.models.encoder_decoder import EncoderDecoder
+from scaling.models.feed_forward_lm import FeedForwardLM
 from scaling.models.language_model import LanguageModel
+from scaling.models.lstm import LSTM
+from scaling.models.rnn_encoder_decoder import RNNEncoderDecoder
 
 
 def new_model(config: ModelConfig, key: jax.Array) -> LanguageModel:
     """A freshly initialised module; trace it under `jax.eval_shape` or `jax.jit`.
 
     Raises:
-        BadInputError: there is no module for this config.
+        BadInputError: an n-gram, which is counted and has no module.
     """
     match config:
         case DecoderConfig():
@@ -23,5 +35,11 @@ def new_model(config: ModelConfig, key: jax.Array) -> LanguageModel:
             return Encoder(config, key)
         case EncoderDecoderConfig():
             return EncoderDecoder(config, key)
-        case _:
-            raise BadInputError(f"model {config.name}: family={config.family} has no module to train")
+        case LSTMConfig():
+            return LSTM(config, key)
+        case FeedForwardLMConfig():
+            return FeedForwardLM(config, key)
+        case RNNEncoderDecoderConfig():
+            return RNNEncoderDecoder(config, key)
+        case NGramConfig():
+            raise BadInputError(f"model {config.name}: family=ngram is counted, and has no module")

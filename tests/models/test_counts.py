@@ -12,7 +12,7 @@ from scaling.models.decoder import Decoder
 from scaling.parallel.rules import logical_axes
 
 
-@pytest.mark.parametrize("name", [name for name in model_names() if not name.startswith("lstm")])
+@pytest.mark.parametrize("name", model_names())
 def test_tensors_equal_the_module(name: str) -> None:
     """Tensor by tensor: path, shape and logical axes; and so the counts."""
     config = load_model(name)

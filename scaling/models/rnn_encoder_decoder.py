@@ -1,0 +1,223 @@
+"""The recurrent encoder-decoder that learned to align (Bahdanau et al. 2014, arXiv:1409.0473, appendix A).
+
+A bidirectional encoder of gated recurrent units, and a decoder that at every step looks at the source by
+additive attention. As the paper has it, except that
+- the readout sees the new state s_i, as its equation 4 says (appendix A.2.2 writes s_{i-1});
+- biases, which the paper leaves out of its equations, are spelled out;
+- weights start at normal(0, `init_std`), 0.01 in the paper, also those of the attention, which there are
+  smaller or zero; recurrent ones start orthogonal as there.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax import Array
+
+from scaling.config.model import RNNEncoderDecoderConfig
+from scaling.models.axes import constrain, param
+from scaling.models.dense import linear
+from scaling.models.language_model import Batch, Terms
+from scaling.models.layers import cast, dropout, normal
+from scaling.models.recurrent import (
+    Weights,
+    gru,
+    gru_columns,
+    gru_step,
+    product,
+    split_state,
+    weights_outside,
+)
+
+_HIDDEN = -1e30  # the score of a source position that is not there; finite, so that no row is all infinite
+
+
+class GRU(nnx.Module):
+    """The weights of a gated recurrent unit; reset gate, update gate and candidate stand side by side."""
+
+    def __init__(self, config: RNNEncoderDecoderConfig, key: Array) -> None:
+        E, D, kind = config.d_embedding, config.d_model, config.param_dtype
+        input_key, *state_keys = jax.random.split(key, 4)
+        orthogonal = jax.nn.initializers.orthogonal()
+        state = jnp.concatenate([orthogonal(k, (D, D), jnp.float32) for k in state_keys], axis=1)
+        self.input = param(normal(input_key, (E, 3 * D), config.init_std, kind), "embed", "mlp")
+        self.state = param(state.astype(kind), "embed", "mlp")
+        self.bias = param(jnp.zeros((3 * D,), kind), "mlp")
+
+    def sums(self, x_LBE: Array) -> Array:
+        """What the input adds to the unit's three parts, (L, B, 3 D)."""
+        sums_LBG = linear(x_LBE, cast(self.input, x_LBE), cast(self.bias, x_LBE))
+        return constrain(sums_LBG, "length", "batch", None)
+
+
+class AdditiveAttention(nnx.Module):
+    """The weights of score(s, h) = v . tanh(W s + U h + b): query W, key U, score v."""
+
+    def __init__(self, config: RNNEncoderDecoderConfig, key: Array) -> None:
+        D, A, kind, std = config.d_model, config.d_attention, config.param_dtype, config.init_std
+        query_key, key_key, score_key = jax.random.split(key, 3)
+        self.query = param(normal(query_key, (D, A), std, kind), "embed", "mlp")
+        self.key = param(normal(key_key, (2 * D, A), std, kind), "embed", "mlp")
+        self.bias = param(jnp.zeros((A,), kind), "mlp")
+        self.score = param(normal(score_key, (A,), std, kind), "mlp")
+
+
+@jax.checkpoint
+def _scores(query_BA: Array, keys_BLA: Array, score_A: Array) -> Array:
+    """Scores (B, L), fp32. The hidden layer, A wide for every pair, is computed again backward."""
+    hidden_BLA = jnp.tanh(query_BA[:, None] + keys_BLA.astype(jnp.float32))
+    return jnp.einsum("BLA,A->BL", hidden_BLA, score_A.astype(jnp.float32))
+
+
+def _decode(
+    sums_TBS: Array, others: dict[str, Array], weights: Weights, real_BL: Array | None
+) -> tuple[tuple[Array, Array, Array], Weights]:
+    """States (T, B, D), contexts (T, B, C) and attention (T, B, L) of the decoder.
+
+    `sums_TBS` holds what the unit gets of the previous token (3 D), then the attention's bias (A); `others`
+    the keys (B, L, A), the annotations of the source (B, L, C), the score (A,), and the first state (B, D).
+    """
+    G = weights["context"].shape[1]
+    dtype = sums_TBS.dtype
+
+    def step(s_BD: Array, sums_BS: Array) -> tuple[Array, tuple[tuple[Array, Array, Array], Weights]]:
+        sums_BS = sums_BS.astype(jnp.float32)
+        before_BD = s_BD.astype(dtype)
+        query_BA = sums_BS[:, G:] + product(before_BD, weights["query"])
+        scores_BL = _scores(query_BA, others["keys"], others["score"])
+        if real_BL is not None:
+            scores_BL = jnp.where(real_BL, scores_BL, _HIDDEN)
+        attention_BL = jax.nn.softmax(scores_BL)
+        context_BC = jnp.einsum(
+            "BL,BLC->BC", attention_BL.astype(dtype), others["source"], preferred_element_type=jnp.float32
+        ).astype(dtype)
+        sums_BG = sums_BS[:, :G] + product(context_BC, weights["context"])
+        s_BD, multiplied = gru_step(sums_BG, s_BD, weights)
+        multiplied |= {"query": before_BD, "context": context_BC}
+        return s_BD, ((s_BD.astype(dtype), context_BC, attention_BL), multiplied)
+
+    return jax.lax.scan(step, others["start"].astype(jnp.float32), sums_TBS)[1]
+
+
+class RNNEncoderDecoder(nnx.Module):
+    """The encoder-decoder. A row of `inputs` is one source; its `segment_ids` are 0 on padding."""
+
+    def __init__(self, config: RNNEncoderDecoderConfig, key: Array) -> None:
+        keys = iter(jax.random.split(key, 9))
+        V, E, D, kind = config.vocab_size, config.d_embedding, config.d_model, config.param_dtype
+        R, std = config.d_readout, config.init_std
+
+        def embedding(key: Array, width: int) -> nnx.Param:
+            return param(normal(key, (V, width), std, kind), "vocab", "embed")
+
+        source_key, target_key = next(keys), next(keys)
+        shared = config.share_embeddings
+        self.token_embedding = embedding(source_key, E) if shared else None
+        self.source_embedding = None if shared else embedding(source_key, E)
+        self.target_embedding = None if shared else embedding(target_key, E)
+        self.forwards = GRU(config, next(keys))
+        self.backwards = GRU(config, next(keys))
+        self.attention = AdditiveAttention(config, next(keys))
+        self.start = param(normal(next(keys), (D, D), std, kind), "embed", "mlp")
+        self.start_bias = param(jnp.zeros((D,), kind), "mlp")
+        self.decoder = GRU(config, next(keys))
+        context_key, readout_key = jax.random.split(next(keys))
+        self.context = param(normal(context_key, (2 * D, 3 * D), std, kind), "embed", "mlp")
+        self.readout = param(normal(readout_key, (3 * D + E, 2 * R), std, kind), "embed", "mlp")
+        self.readout_bias = param(jnp.zeros((2 * R,), kind), "mlp")
+        self.head_bias = param(jnp.zeros((V,), kind), "vocab")
+        self.untied_head = None if config.tie_embeddings else embedding(next(keys), R)
+        self.config = config
+
+    def _embedding(self, side: nnx.Param | None) -> nnx.Param:
+        table = self.token_embedding if side is None else side
+        assert table is not None
+        return table
+
+    def _embed(self, side: nnx.Param | None, tokens_BL: Array, key: Array | None) -> Array:
+        """Embeddings (L, B, E) in the compute type."""
+        table_VE = self._embedding(side)[...].astype(self.config.compute_dtype)
+        x_LBE = constrain(table_VE[tokens_BL.T], "length", "batch", None)
+        return dropout(x_LBE, self.config.dropout, key)
+
+    def _encode(self, batch: Batch, key: Array | None) -> tuple[Array, Array | None]:
+        """Annotations (B, L, 2 D) of the source, and which of its positions are real."""
+        segments_BL = batch.get("segment_ids")
+        real_BL = None if segments_BL is None else segments_BL != 0
+        real_LB = None if real_BL is None else real_BL.T
+        x_LBE = self._embed(self.source_embedding, batch["inputs"], key)
+        both = (
+            gru(
+                unit.sums(x_LBE),
+                constrain(cast(unit.state, x_LBE), None, None),
+                real_LB,
+                reverse=unit is self.backwards,
+            )
+            for unit in (self.forwards, self.backwards)
+        )
+        source_BLC = jnp.swapaxes(jnp.concatenate(list(both), axis=-1), 0, 1)
+        return constrain(source_BLC, "batch", "length", None), real_BL
+
+    def _run(self, batch: Batch, key: Array | None) -> tuple[Array, Array]:
+        """What the head multiplies (B, T, R), and attention (B, T, L)."""
+        config = self.config
+        D, A = config.d_model, config.d_attention
+        keys: list[Any] = [None] * 3 if key is None else list(jax.random.split(key, 3))
+        source_BLC, real_BL = self._encode(batch, keys[0])
+        attention = self.attention
+        # The backward state of the first position has read the whole source.
+        first_BD = linear(
+            source_BLC[:, 0, D:], cast(self.start, source_BLC), cast(self.start_bias, source_BLC)
+        )
+        others = {
+            "keys": constrain(linear(source_BLC, cast(attention.key, source_BLC)), "batch", "length", None),
+            "source": source_BLC,
+            "score": cast(attention.score, source_BLC),
+            "start": jnp.tanh(first_BD),
+        }
+        y_TBE = self._embed(self.target_embedding, batch["decoder_inputs"], keys[1])
+        sums_TBG = self.decoder.sums(y_TBE)
+        bias_TBA = jnp.broadcast_to(cast(attention.bias, y_TBE), (*y_TBE.shape[:2], A))
+        weights = {
+            name: constrain(w.astype(y_TBE.dtype), None, None)
+            for name, w in (
+                *split_state(self.decoder.state[...]).items(),
+                ("context", self.context[...]),
+                ("query", attention.query[...]),
+            )
+        }
+        columns = gru_columns(D) | {"context": (0, 3 * D), "query": (3 * D, 3 * D + A)}
+        s_TBD, context_TBC, attention_TBL = weights_outside(_decode, columns)(
+            jnp.concatenate([sums_TBG, bias_TBA], axis=-1), others, weights, real_BL
+        )
+        seen_TBK = jnp.concatenate([s_TBD, y_TBE, context_TBC], axis=-1)
+        pairs_TBR = linear(seen_TBK, cast(self.readout, y_TBE), cast(self.readout_bias, y_TBE))
+        # Maxout over neighbours (Goodfellow et al. 2013; appendix A.2.2).
+        t_TBR = pairs_TBR.reshape(*pairs_TBR.shape[:2], config.d_readout, 2).max(axis=-1)
+        t_BTR = jnp.swapaxes(dropout(t_TBR, config.dropout, keys[2]), 0, 1)
+        return constrain(t_BTR, "batch", "length", "act_embed"), jnp.swapaxes(attention_TBL, 0, 1)
+
+    def states(self, batch: Batch, dropout_key: Array | None = None) -> Array:
+        """What the head multiplies at every position of `decoder_inputs`, (B, T, R).
+
+        Dropout falls on the embeddings of both sides and on the readout (the paper has none).
+        """
+        return self._run(batch, dropout_key)[0]
+
+    def alignment(self, batch: Batch) -> Array:
+        """Attention (B, T, L), fp32: where in the source each target position looked."""
+        return self._run(batch, None)[1]
+
+    def terms(self, batch: Batch, dropout_key: Array | None = None) -> Terms:
+        """What the loss of a batch is computed from; `dropout_key` turns dropout on."""
+        return Terms(self.states(batch, dropout_key), batch["targets"], batch.get("weights"), {})
+
+    def head_VD(self) -> Array:
+        """The output head (V, R) in the compute type: the target embedding where it is tied."""
+        head = self._embedding(self.target_embedding) if self.untied_head is None else self.untied_head
+        return head[...].astype(self.config.compute_dtype)
+
+    def head_bias_V(self) -> Array:
+        """What is added to the logits."""
+        return self.head_bias[...]
