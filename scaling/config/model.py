@@ -36,6 +36,10 @@ class Mixture(Frozen):
         share = self.capacity_factor * self.top_k * tokens / self.experts
         return min(tokens, math.ceil(share - 1e-9))  # 1.1 x 100 / 10 is 11, and not 12
 
+    def slots(self, tokens: int) -> int:
+        """Tokens that all experts together have room for in a row of `tokens`: what they multiply."""
+        return self.experts * self.capacity(tokens)
+
 
 class TransformerConfig(Frozen):
     """What the three Transformer families share.

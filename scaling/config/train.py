@@ -12,7 +12,8 @@ ScheduleName = Literal["cosine", "wsd", "inverse_sqrt", "linear", "constant"]
 
 
 class TrainConfig(Frozen):
-    """How a model is trained. Token counts are targets of the loss; steps are optimizer steps.
+    """How a model is trained. Token counts are positions that are read (of the source, where there are two
+    sides), whatever the objective predicts of them; steps are optimizer steps.
 
     The budget is `tokens` or `steps`, one of them. With the `wsd` schedule (warm-up, stable, decay: Hu et
     al. 2024; the (1 - sqrt) cooldown of Hägele et al. 2024), `branches` lists smaller token budgets: from

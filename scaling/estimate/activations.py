@@ -10,10 +10,10 @@ from scaling.config.model import (
     DecoderConfig,
     EncoderDecoderConfig,
     LSTMConfig,
-    Mixture,
     ModelConfig,
     TransformerConfig,
 )
+from scaling.estimate.layout import Layout
 from scaling.estimate.sharded import BYTES
 
 _LANES = 128
@@ -50,22 +50,22 @@ def layer_arrays(
     *,
     cross: bool = False,
     kv_heads: int | None = None,
-    mixture: Mixture | None = None,
+    slots: float | None = None,
 ) -> LayerArrays:
-    """The arrays of one Transformer layer, split over `tensor` ways; its feed-forward dense or a mixture.
+    """The arrays of one Transformer layer, split over `tensor` ways.
 
     With `cross` the layer has a second attention, to another sequence; what that sequence's keys and values
-    take is counted to this layer's tokens, as if both were as long. A mixture keeps the slots that its
-    experts take, not what they give, and the router's logits and probabilities in float32.
+    take is counted to this layer's tokens, as if both were as long. With so many `slots` a token the
+    feed-forward is a mixture: it keeps what its experts take, not what they give, and the router's logits and
+    probabilities in float32.
     """
     width = BYTES[model.compute_dtype]
     d, inward = model.d_model, 2 if model.gated else 1
     heads, keys = model.n_heads / tensor, (kv_heads or model.n_heads) / tensor
     ff = model.d_ff / tensor
-    slots = router = 0.0
-    if mixture is not None:  # a token passes through as many experts as the capacity has room for
-        slots, router = slots_a_token(mixture), 4.0 * mixture.experts
-        ff *= slots
+    router = taken = 0.0
+    if slots is not None and model.mixture is not None:
+        ff, taken, router = slots * ff, slots, 4.0 * model.mixture.experts
     # A TPU kernel reads heads one by one, each padded to whole lanes.
     head = -(-model.d_head // _LANES) * _LANES if platform == "tpu" else model.d_head
     times = 2 if cross else 1
@@ -74,40 +74,41 @@ def layer_arrays(
     return LayerArrays(
         carried=width * d,
         products=width * (projected + times * d + inward * ff) + router,
-        inputs=width * ((2 * norms - 1 + slots) * d + times * heads * model.d_head + (inward + 1) * ff)
+        inputs=width * ((2 * norms - 1 + taken) * d + times * heads * model.d_head + (inward + 1) * ff)
         + 2 * router,
         attention=times * (width * (2 * heads + 2 * keys) * head + 4 * heads),
-        cotangents=width * ((2 + slots) * d + projected + (inward + 1) * ff) + router,
+        cotangents=width * ((2 + taken) * d + projected + (inward + 1) * ff) + router,
     )
 
 
-def slots_a_token(mixture: Mixture) -> float:
-    """Slots of experts that there are for each token."""
-    return min(mixture.top_k * mixture.capacity_factor, mixture.experts)
-
-
-def mixtures(model: ModelConfig) -> list[tuple[int, float, str]]:
+def mixtures(model: ModelConfig, layout: Layout) -> list[tuple[int, float, str]]:
     """(layers, slots a token, side) of the layers that have a mixture; sides as in `stacks`."""
-    if isinstance(model, LSTMConfig) or model.mixture is None:
+    mixture = None if isinstance(model, LSTMConfig) else model.mixture
+    if mixture is None:
         return []
-    every, slots = model.mixture.every, slots_a_token(model.mixture)
-    found = [(model.n_layers // every, slots, "source")]
+    depths = {"source": model.n_layers}
     if isinstance(model, EncoderDecoderConfig):
-        found.append((model.decoder_layers // every, slots, "target"))
-    return found
+        depths["target"] = model.decoder_layers
+    lengths = layout.length_by_side
+    return [
+        (layers // mixture.every, mixture.slots(lengths[side]) / lengths[side], side)
+        for side, layers in depths.items()
+    ]
 
 
-def stacks(model: ModelConfig, tensor: int, platform: str) -> list[tuple[int, LayerArrays, str]]:
+def stacks(model: ModelConfig, layout: Layout, platform: str) -> list[tuple[int, LayerArrays, str]]:
     """(layers, arrays, side) of each kind of layer; sides are `source` and `target`."""
+    mixed = {side: (layers, slots) for layers, slots, side in mixtures(model, layout)}
 
     def of(
         model: TransformerConfig, layers: int, side: str, cross: bool = False, kv_heads: int | None = None
     ) -> list[tuple[int, LayerArrays, str]]:
-        mixed = 0 if model.mixture is None else layers // model.mixture.every
-        kinds = ((layers - mixed, None), (mixed, model.mixture))
+        with_experts, slots = mixed.get(side, (0, 0.0))
+        kinds = ((layers - with_experts, None), (with_experts, slots))
+        tensor = layout.tensor
         return [
-            (n, layer_arrays(model, tensor, platform, cross=cross, kv_heads=kv_heads, mixture=mixture), side)
-            for n, mixture in kinds
+            (n, layer_arrays(model, tensor, platform, cross=cross, kv_heads=kv_heads, slots=slots), side)
+            for n, slots in kinds
             if n
         ]
 

@@ -77,7 +77,7 @@ def feed_forwards(model: TransformerConfig, layers: int, length: int) -> float:
     dense, mixture = executed(length, 0), model.mixture
     if mixture is None:
         return layers * dense
-    slots = mixture.experts * mixture.capacity(length)
+    slots = mixture.slots(length)
     mixed = layers // mixture.every
     router = length * 2 * model.d_model * mixture.experts
     return (layers - mixed) * dense + mixed * executed(slots, router)

@@ -15,6 +15,7 @@ from scaling.config.model import (
     ModelConfig,
     TransformerConfig,
 )
+from scaling.config.run import RunConfig
 
 AttentionConvention = Literal["causal", "full"]
 
@@ -147,6 +148,11 @@ def forward_flops_per_token(
     share of the target's FLOPs they carry.
     """
     return forward_flops(model, length, convention, target_length).total / length
+
+
+def run_flops_per_token(run: RunConfig) -> float:
+    """Training FLOPs a token of a run, causal attention: what its budget is counted in."""
+    return train_flops_per_token(run.model, run.data.sequence_length, target_length=run.target_length)
 
 
 def train_flops_per_token(

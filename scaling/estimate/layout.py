@@ -47,10 +47,14 @@ class Layout:
         return self.rows_on_a_device * self.length
 
     @property
+    def length_by_side(self) -> dict[str, int]:
+        """Positions of a sequence, of the source and of the target."""
+        return {"source": self.length, "target": self.target_length or self.length}
+
+    @property
     def tokens_by_side(self) -> dict[str, int]:
         """Positions of one microbatch on one device, of the source and of the target."""
-        target = self.rows_on_a_device * (self.target_length or self.length)
-        return {"source": self.tokens_on_a_device, "target": target}
+        return {side: self.rows_on_a_device * length for side, length in self.length_by_side.items()}
 
     @property
     def mesh(self) -> Mapping[str, int]:

@@ -94,7 +94,7 @@ def memory(run: RunConfig, layout: Layout, platform: str) -> Memory:
 
     tokens = layout.tokens_by_side
     remat = "none" if isinstance(model, LSTMConfig) else model.remat
-    depth = stacks(model, layout.tensor, platform)
+    depth = stacks(model, layout, platform)
     kept = sum(n * layer.kept(remat) * tokens[side] for n, layer, side in depth)
     working = max(layer.working * tokens[side] for _, layer, side in depth)
     if remat == "none":

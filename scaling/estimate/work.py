@@ -63,7 +63,7 @@ def _elementwise_bytes(model: ModelConfig, layout: Layout, platform: str) -> flo
     passes = _FORWARD + _BACKWARD + {"none": 0, "dots": 1, "full": _FORWARD}[_remat(model)]
     tokens = layout.tokens_by_side
     total = 0.0
-    for layers, arrays, side in stacks(model, layout.tensor, platform):
+    for layers, arrays, side in stacks(model, layout, platform):
         total += layers / layout.stages * passes * (arrays.inputs + arrays.carried) * tokens[side]
     return total + 3 * _matrices(model, layout) * BYTES[model.compute_dtype]
 
@@ -101,11 +101,11 @@ def _tensor_sums(model: ModelConfig, layout: Layout, platform: str) -> tuple[Tra
             size * tokens[side],
             layout.accumulation * layers / layout.stages * (sums * 1.5 if side == "target" else sums),
         )
-        for layers, _, side in stacks(model, layout.tensor, platform)
+        for layers, _, side in stacks(model, layout, platform)
     ]
     beyond = [
         Traffic("tensor", "all_reduce", size * tokens[side] * (slots - 1), 2 * layout.accumulation * layers)
-        for layers, slots, side in mixtures(model)
+        for layers, slots, side in mixtures(model, layout)
     ]
     return tuple(layers + beyond) if layout.tensor > 1 else ()
 
@@ -123,7 +123,7 @@ def _exchanges(model: ModelConfig, layout: Layout) -> tuple[Traffic, ...]:
             layout.expert * tokens[side] * slots * model.d_model * BYTES[model.compute_dtype],
             layout.accumulation * layers / layout.stages * times,
         )
-        for layers, slots, side in mixtures(model)
+        for layers, slots, side in mixtures(model, layout)
     )
 
 

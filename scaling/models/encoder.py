@@ -150,8 +150,10 @@ class Encoder(nnx.Module):
         auxiliary = {}
         if "sentence_targets" in batch and self.sentence_head is not None:
             log_p_B2 = jax.nn.log_softmax(self.sentence_logits(x_BLD))
-            picked_B1 = jnp.take_along_axis(log_p_B2, batch["sentence_targets"][:, None], axis=1)
-            auxiliary["sentence_loss"] = -picked_B1.mean()
+            targets_B = batch["sentence_targets"]
+            real_B = targets_B >= 0  # rows that fill up a batch have no answer
+            picked_B1 = jnp.take_along_axis(log_p_B2, jnp.maximum(targets_B, 0)[:, None], axis=1)
+            auxiliary["sentence_loss"] = -jnp.where(real_B, picked_B1[:, 0], 0.0).sum() / real_B.sum()
         targets_BL, weights_BL = batch["targets"], batch.get("weights")
         if self.config.head_positions < 1 and weights_BL is not None:
             count = predicted_positions(self.config, targets_BL.shape[1])

@@ -195,7 +195,7 @@ def _route(
     losses = Losses(
         balance=X * (f_BX * summed_BX).sum() / tokens,  # rows count as their tokens do
         z=jnp.where(counted_BL, squared_BL, 0.0).sum() / tokens,
-        dropped=1.0 - kept_BQX.sum() / (mixture.top_k * tokens),
+        dropped=(chosen_BQX & ~kept_BQX).sum() / (mixture.top_k * tokens),
     )
     return routes, gates_BKL.reshape(B, Q), losses
 

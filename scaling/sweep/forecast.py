@@ -8,7 +8,7 @@ from typing import Any
 
 from scaling.config.record import RunRecord
 from scaling.config.run import RunConfig
-from scaling.estimate.flops import train_flops_per_token
+from scaling.estimate.flops import run_flops_per_token
 from scaling.estimate.parameters import count_parameters
 from scaling.train.segments import computed_tokens
 
@@ -52,7 +52,7 @@ def forecast(run: RunConfig, peak_flops: float, achieved: float | None = None) -
     """A run's cost on a device of `peak_flops` FLOP/s, or at the rate that runs beside it `achieved`."""
     counts = count_parameters(run.model)
     tokens = computed_tokens(run.train)
-    flops = tokens * train_flops_per_token(run.model, run.data.sequence_length)
+    flops = tokens * run_flops_per_token(run)
     ends = [run.train.steps_for(budget) for budget in run.train.branches] + [run.train.total_steps()]
     return Forecast(
         name=run.name,

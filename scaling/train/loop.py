@@ -13,7 +13,7 @@ import numpy as np
 from scaling.config.errors import BadInputError
 from scaling.config.record import Point, RunRecord, Status, read_record
 from scaling.config.run import RunConfig
-from scaling.estimate.flops import train_flops_per_token
+from scaling.estimate.flops import run_flops_per_token
 from scaling.estimate.parameters import count_parameters
 from scaling.train import progress
 from scaling.train.checkpoints import Checkpoints
@@ -80,7 +80,7 @@ class _Training:
         self.length = run.data.sequence_length
         self.functions = TrainStep(run, self.mesh)
         self.checkpoints = Checkpoints(directory.checkpoints, run.train.keep_checkpoints)
-        self.flops_per_token = train_flops_per_token(run.model, self.length, target_length=run.target_length)
+        self.flops_per_token = run_flops_per_token(run)
         self.device = device_facts(run.model.compute_dtype, self.mesh.size)
         self.peak = float(self.device["peak_flops"] or 0) * self.mesh.size
         self.params = count_parameters(run.model)

@@ -23,7 +23,7 @@ def test_the_contract(run_cli: RunCli) -> None:
         "kind": "tpu-v5p",
         "count": 512,
         "topology": "8x8x8",
-        "mesh": {"data": 1, "fsdp": 64, "tensor": 8},
+        "mesh": {"data": 1, "fsdp": 64, "expert": 1, "tensor": 8},
     }
     memory = said["memory"]
     parts = ("params", "optimizer", "gradients", "activations", "batch")
@@ -63,7 +63,7 @@ def test_both_lengths_of_an_encoder_decoder(run_cli: RunCli) -> None:
         ("estimate gpt1 --on tpu-v5e:64x64", "largest tpu-v5e slice has 256"),
         ("estimate gpt1 --on tpu-v4:7", "no slice of 7 chips"),
         ("estimate gpt1 --on h100-sxm:8 --mesh fsdp=3", "8"),
-        ("estimate gpt1 --on h100-sxm:8 --mesh expert=8", "no axis of a mesh"),
+        ("estimate gpt1 --on h100-sxm:8 --mesh depth=8", "no axis of a mesh"),
         ("estimate gpt1 --mesh fsdp=8", "name the devices"),
         ("estimate gpt1 --tokens -5", "positive"),
         ("estimate gpt1 --tokens nan", "positive"),

@@ -48,6 +48,49 @@ def test_executed_flops_equal_the_jaxpr(case, accumulation):
     assert rows * hardware_flops(run.model, length, rows // accumulation) == pytest.approx(counted, rel=1e-3)
 
 
+ENCODER = {"family": "encoder", "residual_init_scaling": False}
+SEQ2SEQ = {"family": "encoder_decoder", "norm_kind": "rms", "bias": False, "n_decoder_layers": 2}
+FAMILIES = {
+    "encoder": ENCODER,
+    "encoder, full, scanned": ENCODER | {"remat": "full", "scan_layers": True},
+    "encoder, few positions": ENCODER | {"head_positions": 0.15, "remat": "dots"},
+    "encoder, shared and factorised": ENCODER | {"share_layers": True, "embedding_size": 16, "remat": "full"},
+    "encoder-decoder": SEQ2SEQ,
+    "encoder-decoder, full, scanned": SEQ2SEQ | {"remat": "full", "scan_layers": True},
+    "encoder-decoder, dots, post-norm": SEQ2SEQ | {"remat": "dots", "norm": "post"},
+    "encoder-decoder, dropout": SEQ2SEQ | {"dropout": 0.1},
+    "mixture": SEQ2SEQ | {"mixture": {"experts": 4}, "remat": "full", "n_decoder_layers": 4},
+    "mixture, scanned": {"mixture": {"experts": 4, "top_k": 2}, "scan_layers": True},
+    "LLaMA": {
+        "positions": "rotary",
+        "n_kv_heads": 2,
+        "norm_kind": "rms",
+        "gated": True,
+        "activation": "silu",
+        "bias": False,
+        "remat": "full",
+    },
+}
+
+
+@pytest.mark.parametrize("case", FAMILIES)
+def test_every_family_executes_what_is_counted(case):
+    from scaling.train.dry_run import step_flops
+
+    model = SMALL | FAMILIES[case] | {"max_length": 256}
+    sentences = {"name": "masked", "sentences": "next"} if model.get("family") == "encoder" else None
+    run = load_run(
+        {
+            "model": model,
+            "objective": sentences,
+            "data": {"sequence_length": 256},
+            "train": {"steps": 1, "batch_tokens": 1024, "learning_rate": 1e-3},
+        }
+    )
+    counted = step_flops(run)
+    assert 4 * hardware_flops(run.model, 256, 4, run.target_length) == pytest.approx(counted, rel=1e-3)
+
+
 def test_forward_by_hand():
     model = load_model("gpt2-124m")
     d, L, V = 768, 1024, 50257

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from scaling.config.load import load_run
+from scaling.config.load import load_run, merge
 from scaling.parallel.mesh import make_mesh
 from scaling.train.step import TrainStep
 
@@ -67,6 +67,49 @@ def test_other_programs_agree_over_the_mesh_too(overrides: tuple[str, ...]) -> N
     np.testing.assert_allclose(
         losses({"fsdp": 4, "tensor": 2}, *overrides), losses({}, *overrides), atol=1e-5
     )
+
+
+FAMILIES: dict[str, dict[str, Any]] = {
+    "bert": {"model": {"family": "encoder"}, "objective": {"name": "masked", "sentences": "next"}},
+    "albert": {"model": {"family": "encoder", "share_layers": True, "embedding_size": 16}},
+    "t5": {"model": {"family": "encoder_decoder", "norm_kind": "rms", "bias": False, "gated": True}},
+    "transformer": {"model": {"family": "encoder_decoder", "positions": "sinusoidal", "norm": "post"}},
+    "llama": {"model": {"positions": "rotary", "norm_kind": "rms", "gated": True, "n_kv_heads": 2}},
+    "prefix": {"objective": {"name": "prefix"}},
+    "switch": {"model": {"family": "encoder_decoder", "mixture": {"experts": 4}}},
+}
+
+
+def family_losses(family: str, mesh: dict[str, int]) -> list[float]:
+    """Of 8 steps on random batches of the arrays that the objective gives."""
+    tree = merge(BASE, FAMILIES[family])
+    tree["model"]["scan_layers"] = "experts" in str(tree)
+    run = load_run({**tree, "mesh": mesh})
+    functions = TrainStep(run, make_mesh(run.mesh))
+    rng = np.random.default_rng(0)
+    state = functions.init(0)
+    seen: list[Any] = []
+    for step in range(8):
+        batch = {}
+        for name, (shape, dtype) in run.batch_arrays().items():
+            below = {"segment_ids": 2, "token_types": 2, "sentence_targets": 2, "prefix": 2, "weights": 2}
+            batch[name] = rng.integers(0, below.get(name, 32), shape).astype(dtype)
+        if "segment_ids" in batch:
+            batch["segment_ids"] = np.sort(batch["segment_ids"])[:, ::-1] + ("positions" in batch)
+        state, metrics = functions.step(state, functions.place(batch), np.float32(3e-3), np.int32(step))
+        seen.append(metrics["loss"])
+    return [float(loss) for loss in jax.device_get(seen)]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_gives_the_losses_of_one_device(family: str) -> None:
+    meshes = [{"data": 8}, {"fsdp": 4, "tensor": 2}]
+    if family == "switch":
+        meshes.append({"fsdp": 2, "expert": 4})
+    one_device = family_losses(family, {})
+    assert one_device[-1] < one_device[0]
+    for mesh in meshes:
+        np.testing.assert_allclose(family_losses(family, mesh), one_device, atol=1e-5)
 
 
 def test_accumulation_changes_nothing(one_device: list[float]) -> None:
