@@ -191,14 +191,14 @@ def text_rows(trained: "Trained", text: str) -> Rows:
     Raises:
         BadInputError: the run has no tokenizer, or reads pairs of texts.
     """
-    from scaling.config.model import DecoderConfig, EncoderDecoderConfig
+    from scaling.models.score import reads_pairs
 
     config = trained.run.model
-    if isinstance(config, EncoderDecoderConfig):
+    if reads_pairs(config):
         raise BadInputError("--text: an encoder-decoder scores one text given another; give --ids FILE.json")
     tokens = trained.tokenizer.encode(text).tolist()
     size = config.max_length
-    if not isinstance(config, DecoderConfig):
+    if config.family == "encoder":
         return [tokens[i : i + size] for i in range(0, len(tokens), size)]
     tokens = [trained.start, *tokens]
     step = max(1, size - 1)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from scaling.config.errors import BadInputError
-from scaling.config.model import EncoderConfig, EncoderDecoderConfig, ModelConfig
+from scaling.config.model import EncoderConfig, ModelConfig
 from scaling.models.language_model import Batch, logits
 
 Rows = Sequence[Sequence[int]]
@@ -70,13 +70,18 @@ def score(model: Any, ids: Rows, decoder_ids: Rows | None = None, *, keep_logits
     return Scores(tokens, log_probs, logits_BLV)
 
 
+def reads_pairs(config: ModelConfig) -> bool:
+    """Whether a model reads one row and writes another."""
+    return config.family.endswith("encoder_decoder")
+
+
 def check(config: ModelConfig, ids: Rows, decoder_ids: Rows | None) -> None:
     """Refuse rows that a model cannot score.
 
     Raises:
         BadInputError: names the row, the value and what would be accepted.
     """
-    pairs = isinstance(config, EncoderDecoderConfig)
+    pairs = reads_pairs(config)
     if pairs != (decoder_ids is not None):
         wanted = "ids and decoder_ids" if pairs else "ids alone"
         raise BadInputError(f"model {config.name}: family={config.family} reads {wanted}")

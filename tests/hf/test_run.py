@@ -10,17 +10,17 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from scaling.config.errors import BadInputError
-from scaling.config.load import load_model
 from scaling.config.record import read_record
 from scaling.estimate.tensors import tensors
 from scaling.hf.run import export_run, import_run
+from scaling.models.score import score
 from scaling.sweep.ledger import read_ledger
 from scaling.train.checkpoints import restore_model
 from scaling.train.loop import train
 from scaling.train.run_directory import read_run
+from scaling.train.trained import load_trained
 from tests.hf.peers import PEERS, edit, saved, torch, transformers
-
-REPEATED = {"t5": {"encoder.embed_tokens.weight", "decoder.embed_tokens.weight"}}
+from tests.train.conftest import MakeRun
 
 
 @pytest.mark.parametrize("name", PEERS)
@@ -163,48 +163,6 @@ def test_a_t5_that_is_tied_and_not_scaled_gets_a_head_of_its_own(tmp_path: Path)
     np.testing.assert_array_equal(after["lm_head.weight"], after["shared.weight"])
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["gpt1", "gpt2-124m", "llama-7b", "bert-base", "roberta-base", "albert-base", "t5-base", "t5v11-base"],
-)
-def test_named_models_have_the_layout_of_their_name(name: str, tmp_path: Path) -> None:
-    """Freshly made models of the published shapes, made small, go into the layout of their family."""
-    small = {"vocab_size": 64, "max_length": 16, "d_model": 32, "n_heads": 4, "n_layers": 2, "d_ff": 128}
-    small |= {"d_head": 8}
-    if name == "albert-base":
-        small["embedding_size"] = 16
-    model = load_model(name, [f"{key}={value}" for key, value in small.items()])
-    from scaling.hf.layouts import layout_for
-
-    layout = layout_for(model)
-    assert layout.model_type == {"gpt1": "openai-gpt", "t5v11": "t5"}.get(
-        name.split("-")[0], name.split("-")[0]
-    )
-
-
-@pytest.mark.parametrize(
-    ("changes", "said"),
-    [
-        ({"layer_pattern": ["dense", "banded"], "band_width": 8}, "layer_pattern=['dense', 'banded']"),
-        ({"mixture": {"experts": 2}}, "mixture="),
-        ({"bias": False}, "bias=false"),
-        ({"positions": "rotary"}, "positions=rotary"),
-        ({"gated": True}, "gated=true"),
-        ({"n_kv_heads": 2}, "n_kv_heads=2"),
-        ({"d_head": 16}, "d_head=16"),
-    ],
-)
-def test_models_without_a_layout_say_why(changes: dict[str, Any], said: str) -> None:
-    from scaling.config.load import validate
-    from scaling.config.model import DecoderConfig
-    from scaling.hf.layouts import layout_for
-
-    fields = {"vocab_size": 64, "max_length": 16, "n_layers": 2, "d_model": 32, "n_heads": 4}
-    with pytest.raises(BadInputError) as error:
-        layout_for(validate(DecoderConfig, fields | changes))
-    assert said in str(error.value) and "\n" not in str(error.value)
-
-
 def test_checkpoint_holds_the_estimators_tensors(tmp_path: Path) -> None:
     """Names, shapes and stacking are those of `scaling.estimate.tensors`, which modules share."""
     import jax
@@ -218,3 +176,17 @@ def test_checkpoint_holds_the_estimators_tensors(tmp_path: Path) -> None:
     paths = jax.tree_util.tree_flatten_with_path(restored)[0]
     held = {jax.tree_util.keystr(p, simple=True, separator=".").removesuffix(".value"): x for p, x in paths}
     assert {name: x.shape for name, x in held.items()} == {t.name: t.shape for t in tensors(model)}
+
+
+def test_a_run_trained_here_computes_the_same_in_transformers(make_run: MakeRun, tmp_path: Path) -> None:
+    run = make_run("train.steps=3")
+    train(run, tmp_path / "run")
+    export_run(tmp_path / "run", tmp_path / "out")
+    peer = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "out").eval()
+    rows = [list(b"a bb ccc 123"), list(b"dd")]
+    scores = score(load_trained(tmp_path / "run", print).model, rows, keep_logits=True)
+    assert scores.logits_BLV is not None
+    for i, row in enumerate(rows):
+        with torch.no_grad():
+            expected = peer(torch.tensor([row])).logits[0]
+        np.testing.assert_allclose(scores.logits_BLV[i, : len(row)], expected, atol=1e-4)
