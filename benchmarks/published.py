@@ -268,7 +268,7 @@ def t5_cost() -> Table:
         Row("t5-11b", "chip-hours", part["chip_hours"], hours, "one run's efficiency against a typical one"),
         Row("t5-11b", "USD", part["usd"], bill.usd, f"{interval}; 1.3M is reached at an MFU of {mfu:.0%}"),
     ]
-    mesh = ", ".join(f"{axis} {size}" for axis, size in found.layout.mesh.items())
+    mesh = ", ".join(f"{axis} {size}" for axis, size in found.layout.mesh.items() if axis != "expert")
     note = f"""\
         Ours assumes {part["steps"]:,} steps of {part["sequences"]:,} sequences, {part["length"]} tokens in and
         {part["target_length"]} out: {t5_tokens():.3g} tokens of both sides, {t5_flops():.3g} model FLOPs (Table
