@@ -20,8 +20,8 @@ class Mixture(Frozen):
     Every `every`-th layer of a stack is a mixture, the last of each group. A token goes to `top_k` of
     `experts`, each of which takes at most `capacity_factor` times its even share of a row's tokens.
     `balance_loss` and `router_z_loss` are what the two losses of a router count in the loss: 1e-2 (Fedus et
-    al., section 2.2) and 1e-3 (Zoph et al. 2022, arXiv:2202.08906, section 3.1). `jitter` is the noise on a
-    router's input while training (Fedus et al., table 11, take 1e-2).
+    al., section 2.2) and 1e-3 (Zoph et al. 2022, arXiv:2202.08906, section 3.3). `jitter` is the noise on a
+    router's input while training (Fedus et al., appendix C); Switch's is 1e-2.
     """
 
     experts: int = Field(ge=2)

@@ -149,17 +149,22 @@ def test_meshes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("width", "heads", "on", "sizes"),
+    ("width", "heads", "on", "experts", "sizes"),
     [
-        (12288, 96, "tpu-v5p:8x8x8", (1, 64, 8)),
-        (2048, 16, "tpu-v5e:4x4", (1, 16, 1)),
-        (768, 12, "tpu-v5e:16x16", (16, 4, 4)),  # 256 devices: 6 x 128 of the width, 12 heads
-        (2048, 16, "tpu-v5e:4x4*2", (2, 16, 1)),
-        (4096, 32, "h100-sxm:1", (1, 1, 1)),
+        (12288, 96, "tpu-v5p:8x8x8", 1, (1, 64, 1, 8)),
+        (2048, 16, "tpu-v5e:4x4", 1, (1, 16, 1, 1)),
+        (768, 12, "tpu-v5e:16x16", 1, (16, 4, 1, 4)),  # 256 devices: 6 x 128 of the width, 12 heads
+        (2048, 16, "tpu-v5e:4x4*2", 1, (2, 16, 1, 1)),
+        (4096, 32, "h100-sxm:1", 1, (1, 1, 1, 1)),
+        (768, 12, "h100-sxm:8", 32, (1, 1, 8, 1)),
+        (768, 12, "tpu-v5e:8x8*2", 8, (2, 4, 8, 2)),  # experts, too, stay inside a slice
     ],
 )
-def test_default_meshes(width: int, heads: int, on: str, sizes: tuple[int, int, int]) -> None:
-    assert tuple(default_mesh(width, heads, devices(on)).values()) == sizes
+def test_default_meshes(
+    width: int, heads: int, on: str, experts: int, sizes: tuple[int, int, int, int]
+) -> None:
+    found = default_mesh(width, heads, devices(on), experts)
+    assert (found["data"], found["fsdp"], found["expert"], found["tensor"]) == sizes
 
 
 def test_what_would_help() -> None:

@@ -63,6 +63,18 @@ def test_a_ring_by_hand():
     assert Link(1, 100e9, 1e-6).seconds("all_reduce", 8e9) == 0.0
 
 
+def test_an_all_to_all_by_hand():
+    """Through a switch each device sends what is not its own; on a torus the cut in the middle bounds it."""
+    assert Link(8, 100e9, 0.0).seconds("all_to_all", 8e9) == pytest.approx(7 / 8 * 1e9 / 100e9)
+    on = parse_devices("tpu-v5p:4x4x8")
+    link = axis_links(on, Layout(data=1, fsdp=16, tensor=1, rows=128, length=128, expert=8))["expert"]
+    # 4 x 2: of 8 GB a quarter crosses the middle of the ring of 4, one way, over 2 rings of 2 x 90 GB/s.
+    assert link.seconds("all_to_all", 8e9) == pytest.approx(2e9 / (2 * 180e9), rel=5e-3)
+    ring = axis_links(on, Layout(data=1, fsdp=32, tensor=1, rows=128, length=128, expert=4))["expert"]
+    assert ring.seconds("all_to_all", 8e9) == pytest.approx(2e9 / 180e9, abs=1e-5)
+    assert ring.seconds("all_to_all", 8e9) == pytest.approx(ring.seconds("all_gather", 8e9) / 3, rel=1e-2)
+
+
 def test_axes_find_their_networks():
     layout = Layout(data=2, fsdp=8, tensor=8, rows=16, length=128)
     gpus = axis_links(parse_devices("h100-sxm:128"), layout)

@@ -66,7 +66,7 @@ def test_any_mesh_lies_on_a_torus(mesh: dict[str, int]) -> None:
 @needs_tpu_compiler
 def test_tensor_parallel_devices_are_neighbours() -> None:
     made = make_mesh(MeshConfig(fsdp=64, tensor=8), absent_devices(devices("tpu-v5p:8x8x8")))
-    for ring in made.devices[0]:
+    for ring in made.devices.reshape(64, 8):
         coordinates = list(zip(*(device.coords for device in ring), strict=True))
         assert sorted(len(set(axis)) for axis in coordinates) == [1, 1, 8]
 
