@@ -68,6 +68,7 @@ class FeedForwardLM(nnx.Module):
         window_BLW = windows(
             dropout(x_BLE, config.dropout, keys[0]), config.context, batch.get("segment_ids")
         )
+        window_BLW = constrain(window_BLW, "batch", "length", None)
         y_BLD = linear(window_BLW, cast(self.window, x_BLE), cast(self.window_bias, x_BLE))
         y_BLD = dropout(activation(constrain(y_BLD, "batch", "length", "mlp")), config.dropout, keys[1])
         layers = [] if self.hidden is None else unstack(self.hidden, config.n_layers - 1)

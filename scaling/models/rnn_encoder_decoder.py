@@ -173,7 +173,7 @@ class RNNEncoderDecoder(nnx.Module):
         others = {
             "keys": constrain(linear(source_BLC, cast(attention.key, source_BLC)), "batch", "length", None),
             "source": source_BLC,
-            "score": cast(attention.score, source_BLC),
+            "score": constrain(cast(attention.score, source_BLC), None),
             "start": jnp.tanh(first_BD),
         }
         y_TBE = self._embed(self.target_embedding, batch["decoder_inputs"], keys[1])
@@ -191,7 +191,9 @@ class RNNEncoderDecoder(nnx.Module):
         s_TBD, context_TBC, attention_TBL = weights_outside(_decode, columns)(
             jnp.concatenate([sums_TBG, bias_TBA], axis=-1), others, weights, real_BL
         )
-        seen_TBK = jnp.concatenate([s_TBD, y_TBE, context_TBC], axis=-1)
+        # Without this the partitioner of jax 0.10 gets the gradient of the concatenation wrong on a mesh of
+        # data, fsdp and tensor (tests/parallel/test_baselines_on_meshes.py).
+        seen_TBK = constrain(jnp.concatenate([s_TBD, y_TBE, context_TBC], axis=-1), "length", "batch", None)
         pairs_TBR = linear(seen_TBK, cast(self.readout, y_TBE), cast(self.readout_bias, y_TBE))
         # Maxout over neighbours (Goodfellow et al. 2013; appendix A.2.2).
         t_TBR = pairs_TBR.reshape(*pairs_TBR.shape[:2], config.d_readout, 2).max(axis=-1)
