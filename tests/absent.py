@@ -28,7 +28,7 @@ def devices(text: str) -> Devices:
 def tiny_run(*overrides: str, mesh: dict[str, int] | None = None, **model: Any) -> RunConfig:
     """Two layers, every shape a multiple of the TPU's tiles; one sequence of 128 a batch shard."""
     sizes = mesh or {}
-    rows = sizes.get("data", 1) * sizes.get("fsdp", 1)
+    rows = sizes.get("data", 1) * sizes.get("fsdp", 1) * sizes.get("expert", 1)
     tree = {
         "name": "tiny",
         "model": {

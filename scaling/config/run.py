@@ -69,7 +69,7 @@ class RunConfig(Frozen):
                 raise ValueError(
                     f"a batch of {rows // train.accumulation} sequences (train.batch_tokens={batch}, "
                     f"data.sequence_length={length}, train.accumulation={train.accumulation}) does not "
-                    f"divide over mesh data x fsdp = {shards} devices"
+                    f"divide over mesh data x fsdp x expert = {shards} devices"
                 )
         return self
 

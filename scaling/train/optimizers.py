@@ -34,7 +34,8 @@ def decay_mask(model: nnx.Module) -> Any:
 def _muon_dimensions(model: nnx.Module) -> Any:
     """Which axes of each hidden matrix go in and which come out; None leaves a parameter to AdamW.
 
-    Embeddings and the head stay with AdamW (Jordan et al. 2024). Stacked layers lead with a batch axis.
+    Embeddings and the head stay with AdamW (Jordan et al. 2024). Stacked layers lead with a batch axis, and
+    so do experts.
     """
 
     def of(parameter: nnx.Variable) -> MuonDimensionNumbers | None:
@@ -42,9 +43,10 @@ def _muon_dimensions(model: nnx.Module) -> Any:
         if not is_matrix(parameter) or "vocab" in axes or "position" in axes:
             return None
         stacked = len(parameter.get_value().shape) - len(axes)
+        first = 1 if axes[0] == "expert" else 0
         embed = axes.index("embed")
-        inner = [i + stacked for i in range(len(axes)) if i != embed]
-        into, out = ([embed + stacked], inner) if embed == 0 else (inner, [embed + stacked])
+        inner = [i + stacked for i in range(first, len(axes)) if i != embed]
+        into, out = ([embed + stacked], inner) if embed == first else (inner, [embed + stacked])
         return MuonDimensionNumbers(tuple(into), tuple(out))
 
     return jax.tree.map(
