@@ -40,7 +40,7 @@ def forecast_table(title: str, forecasts: Sequence[Forecast]) -> Table:
     rows = [
         (
             f.name,
-            f"{f.params:,}",
+            _number(f.params, ",d"),
             f"{f.batch_tokens:,}",
             f"{f.learning_rate:.2e}",
             f"{f.steps:,}",

@@ -15,12 +15,16 @@ Columns = Annotated[str | None, typer.Option(help="which CSV column is what: par
 Params = Annotated[str, typer.Option(help="N: non_embedding_with_head, non_embedding or total")]
 Flops = Annotated[str, typer.Option(help="C: 6nd, or counted (matmul by matmul)")]
 
+Family = Annotated[str | None, typer.Option(help="whose runs, where a directory has several families")]
 
-def read_points_of(source: Path, columns: str | None, params: str, flops: str) -> Any:
+
+def read_points_of(
+    source: Path, columns: str | None, params: str, flops: str, family: str | None = None
+) -> Any:
     """The points of a sweep directory or a CSV, by the options of the command line."""
     from scaling.laws import parse_columns, read_points
 
-    return read_points(source, parse_columns(columns) if columns else None, params, flops)
+    return read_points(source, parse_columns(columns) if columns else None, params, flops, family)
 
 
 def fit(
@@ -34,6 +38,7 @@ def fit(
     columns: Columns = None,
     params: Params = "non_embedding_with_head",
     flops: Flops = "6nd",
+    family: Family = None,
     seed: Annotated[int, typer.Option(help="of the bootstrap")] = 0,
     force: Annotated[bool, typer.Option("--force", help="fit what would be refused, and mark it")] = False,
     out: Annotated[Path | None, typer.Option(help="law.json; DIR/law.json where not given")] = None,
@@ -42,7 +47,7 @@ def fit(
     """Fit a law with intervals, and predict the largest runs from the others."""
     from scaling.laws import fit_points
 
-    points = read_points_of(source, columns, params, flops)
+    points = read_points_of(source, columns, params, flops, family)
     fitted = fit_points(
         points, law, delta=delta, bootstrap=bootstrap, holdout=_holdout(holdout), seed=seed, force=force
     )
@@ -95,14 +100,15 @@ def plot(
     columns: Columns = None,
     params: Params = "non_embedding_with_head",
     flops: Flops = "6nd",
+    family: Family = None,
     as_json: Json = False,
 ) -> None:
     """Draw one figure."""
     from scaling.plots.curves import read_curves
     from scaling.plots.figures import draw, save_figure
 
-    points = read_points_of(source, columns, params, flops)
-    curves = read_curves(source, params, flops) if source.is_dir() else None
+    points = read_points_of(source, columns, params, flops, family)
+    curves = read_curves(source, params, flops, family) if source.is_dir() else None
     save_figure(draw(kind, points, law_beside(source, law), curves), out)
     wrote(out, as_json)
 
@@ -124,12 +130,13 @@ def report(
     columns: Columns = None,
     params: Params = "non_embedding_with_head",
     flops: Flops = "6nd",
+    family: Family = None,
     title: Annotated[str | None, typer.Option(help="of the page")] = None,
     as_json: Json = False,
 ) -> None:
     """Write one self-contained HTML page that tells the whole sweep."""
     from scaling.plots.report import write_report
 
-    given: Any = source if source.is_dir() else read_points_of(source, columns, params, flops)
-    write_report(given, law_beside(source, law), out, params, flops, title)
+    given: Any = source if source.is_dir() else read_points_of(source, columns, params, flops, family)
+    write_report(given, law_beside(source, law), out, params, flops, title, family)
     wrote(out, as_json)

@@ -310,17 +310,30 @@ def load_sweep(name: str | Path, overrides: Iterable[str] = ()) -> SweepConfig:
     """A sweep by name or path, its base run and recipe expanded, with overrides laid over it."""
     path = find_config("sweeps", str(name))
     tree = {"name": path.stem, **read_yaml(path)}
-    if "base" in tree:
-        tree["base"] = run_tree(tree["base"])
     for parts, value in parse_overrides(overrides):
         tree = apply_override(tree, parts, value)
+    return validate(SweepConfig, _sweep_tree(tree), str(name))
+
+
+def _sweep_tree(tree: Tree) -> Tree:
+    """A sweep's tree with its base run and recipe expanded, and each variant laid over what they share."""
+    variants = tree.get("variants")
+    if isinstance(variants, dict):
+        shared = {key: value for key, value in tree.items() if key != "variants"}
+        wholes = {}
+        for variant, changes in variants.items():
+            own = merge(shared, changes if isinstance(changes, dict) else {"variants": changes})
+            wholes[variant] = _sweep_tree({**own, "name": f"{tree['name']}-{variant}"})
+        tree = {**tree, "variants": wholes}
+    if "base" in tree:
+        tree["base"] = run_tree(tree["base"])
     recipe = tree.get("recipe")
     if isinstance(recipe, str):
         tree["recipe"] = {"name": recipe, **read_yaml(find_config("recipes", recipe))}
     elif isinstance(recipe, dict) and isinstance(recipe.get("base"), str):
         base = read_yaml(find_config("recipes", recipe["base"]))
         tree["recipe"] = {**base, **{key: value for key, value in recipe.items() if key != "base"}}
-    return validate(SweepConfig, tree, str(name))
+    return tree
 
 
 def dump_yaml(config: BaseModel) -> str:

@@ -26,7 +26,7 @@ class CausalObjective(Objective):
     A token of loss: every token of the row.
     """
 
-    families = ("decoder", "lstm", "feed_forward")
+    families = ("decoder", "lstm", "feed_forward", "ngram")
     token_of_loss = "a token of text or end-of-text, given those before it"
     name: Literal["causal"] = "causal"
 

@@ -38,7 +38,7 @@ class Point(Frozen):
     step: int
     loss: float  # validation, nats per token
     bits_per_byte: float | None
-    train_loss: float
+    train_loss: float | None  # null of an n-gram
     seconds: float  # spent stepping on what this point alone needed (a branch: its cooldown)
 
 
@@ -48,6 +48,7 @@ class RunRecord(Frozen):
     id: str
     name: str
     family: str
+    objective: str | None = None
     status: Status
     error: str | None = None
     params: ParameterCounts

@@ -32,13 +32,17 @@ class SweepConfig(Frozen):
     - `ladder`: sizes (by `widths`, `depths` or `params`) times budgets (`tokens_per_param` or `tokens`).
     - `isoflop`: `budgets` in FLOPs times sizes; tokens follow from the counted FLOPs per token.
     - `grid`: every combination of the values in `axes`, keys being override paths.
+    - `rungs`: each of `rungs`, a tree laid over `base`, trained on one of `budgets` in turn: families of
+      different shapes at equal FLOPs. A rung that gives train.tokens itself needs no budget.
+
+    `variants` are sweeps of their own, each with what it changes of this one: its runs are theirs together.
 
     With `branches` the budgets of a size are cooldown branches of one run; without, a run each. `seeds`
     repeats everything.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._=+-]*$", max_length=80)
-    design: Literal["ladder", "isoflop", "grid"]
+    design: Literal["ladder", "isoflop", "grid", "rungs"]
     base: dict[str, Any]  # a run without what the design sets
     recipe: Recipe = Recipe()
     widths: tuple[PositiveInt, ...] = ()
@@ -49,10 +53,14 @@ class SweepConfig(Frozen):
     branches: bool = True
     budgets: tuple[PositiveFloat, ...] = ()
     axes: dict[str, tuple[Any, ...]] = Field(default_factory=dict)
+    rungs: tuple[dict[str, Any], ...] = ()
+    variants: dict[str, "SweepConfig"] = Field(default_factory=dict)
     seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
 
     @model_validator(mode="after")
     def _check(self) -> "SweepConfig":
+        if self.variants:
+            return self
         sized = self.design in ("ladder", "isoflop")
         if sized and sum(map(bool, (self.widths, self.depths, self.params))) != 1:
             raise ValueError(f"design={self.design} needs its sizes as widths, depths or params, one of them")
@@ -60,6 +68,11 @@ class SweepConfig(Frozen):
             raise ValueError("design=ladder needs its budgets as tokens_per_param or as tokens, one of them")
         if self.design == "isoflop" and not self.budgets:
             raise ValueError("design=isoflop needs budgets (FLOPs)")
+        if self.design == "rungs":
+            if not self.rungs:
+                raise ValueError("design=rungs needs rungs, for example [{model: {d_model: 64}}]")
+            if self.budgets and len(self.budgets) != len(self.rungs):
+                raise ValueError(f"design=rungs has {len(self.rungs)} rungs and {len(self.budgets)} budgets")
         if self.design == "grid" and not self.axes:
             raise ValueError("design=grid needs axes, for example {train.learning_rate: [1e-3, 3e-3]}")
         for key, values in self.axes.items():

@@ -90,6 +90,20 @@ class Corpus:
             tokens_per_epoch=self.train_rows.tokens_per_epoch,
         )
 
+    def training_text(self, tokens: int) -> tuple[np.ndarray, np.ndarray]:
+        """The first `tokens` of the training documents in the order of their rows, and where each starts.
+
+        Without passes over anything twice: all of them where there are no more.
+        """
+        split = self.store.train
+        order_D = shuffled_order(split.hashes, self.config.seed)
+        lengths_D = np.diff(split.offsets)[order_D]
+        ends_D = np.cumsum(lengths_D)
+        taken = int(np.searchsorted(ends_D, min(tokens, split.tokens))) + 1
+        begins_D = split.offsets[:-1][order_D[:taken]]
+        parts = [split.ids[b : b + n] for b, n in zip(begins_D, lengths_D[:taken], strict=True)]
+        return np.concatenate(parts)[:tokens], ends_D[:taken] - lengths_D[:taken]
+
     def validation_batches(
         self, batch_rows: int, *, tokens: int | None = None, host_index: int = 0, host_count: int = 1
     ) -> ValidationBatches:

@@ -74,6 +74,7 @@ def read_points(
     columns: dict[str, str] | None = None,
     params: str = "non_embedding_with_head",
     flops: str = "6nd",
+    family: str | None = None,
 ) -> Points:
     """Points from a CSV file, a run directory, or a sweep directory of run directories.
 
@@ -82,6 +83,7 @@ def read_points(
         columns: for a CSV, which column holds a field, where they differ: {"params": "N"}.
         params: for a directory, which count of parameters is N: a `ParamCounting`.
         flops: for a directory, "6nd" or "counted".
+        family: for a directory, the family of models whose runs are meant, where there are several.
 
     Raises:
         BadInputError: the path, a column or a value is not usable; the message says where.
@@ -94,7 +96,7 @@ def read_points(
             raise BadInputError(
                 f"columns: {path} is a directory of runs; columns are named only for a CSV file"
             )
-        return points_from_records(read_records(path), path, params, flops)
+        return points_from_records(read_records(path), path, params, flops, family)
     if not path.exists():
         raise BadInputError(f"{path} does not exist; give a CSV file, a run directory or a sweep directory")
     return read_csv(path, columns or {})
@@ -123,11 +125,13 @@ def points_from_records(
     source: Path | str,
     params: str = "non_embedding_with_head",
     flops: str = "6nd",
+    family: str | None = None,
 ) -> Points:
     """The finished points of runs; those of one run (one trunk, several cooldown branches) share a group.
 
     Raises:
-        BadInputError: no run has a finished point, or a point's tokens, FLOPs or loss is not positive.
+        BadInputError: runs of several families and none named, no run has a finished point, or a point's
+            tokens, FLOPs or loss is not positive.
     """
     if params not in get_args(ParamCounting):
         raise BadInputError(
@@ -135,6 +139,15 @@ def points_from_records(
         )
     if flops not in get_args(FlopCounting):
         raise BadInputError(f"flops={flops!r} is no way to count; use {' | '.join(get_args(FlopCounting))}")
+    families = sorted({run.family for run in records if run.points})
+    if family is None and len(families) > 1:
+        raise BadInputError(
+            f"{source} has runs of several families, which no one law joins: {', '.join(families)}; name one "
+            "with --family"
+        )
+    if family is not None and family not in families:
+        raise BadInputError(f"{source} has no runs of --family {family}; it has {', '.join(families)}")
+    records = [run for run in records if family in (None, run.family)]
     rows: list[tuple[float, float, float, float]] = []
     groups: list[str] = []
     labels: list[str] = []

@@ -38,7 +38,10 @@ class Curve:
 
 
 def read_curves(
-    directory: Path, params: str = "non_embedding_with_head", flops: str = "6nd"
+    directory: Path,
+    params: str = "non_embedding_with_head",
+    flops: str = "6nd",
+    family: str | None = None,
 ) -> tuple[Curve, ...]:
     """The curves of a run directory or of every run in a sweep directory; none where there are none.
 
@@ -46,6 +49,7 @@ def read_curves(
         directory: holds `metrics.jsonl` beside `record.json`, or directories that do.
         params: which count of parameters is N.
         flops: "6nd" or "counted".
+        family: whose runs are meant; None takes all.
 
     Raises:
         BadInputError: a record or a line that is not the last is damaged.
@@ -55,7 +59,9 @@ def read_curves(
     curves: list[Curve] = []
     for home in homes:
         record = read_record(home)
-        if record is None or not (home / "metrics.jsonl").is_file():
+        if record is None or family not in (None, record.family):
+            continue
+        if not (home / "metrics.jsonl").is_file():
             continue
         n = float(getattr(record.params, params))
         branches: dict[int | None, list[tuple[float, float, float]]] = {}

@@ -26,6 +26,7 @@ def write_report(
     params: str = "non_embedding_with_head",
     flops: str = "6nd",
     title: str | None = None,
+    family: str | None = None,
 ) -> Path:
     """Write the page for a sweep directory, or for points read before (which have no records or curves).
 
@@ -35,6 +36,7 @@ def write_report(
         out: the HTML file.
         params: for a directory, which count of parameters is N.
         flops: for a directory, "6nd" or "counted".
+        family: whose runs are meant, where the directory has several families.
         title: of the page; the directory's name where absent.
 
     Raises:
@@ -46,8 +48,9 @@ def write_report(
         points = source
     else:
         records = read_records(source)
-        points = points_from_records(records, source, params, flops)
-        curves = read_curves(source, params, flops)
+        points = points_from_records(records, source, params, flops, family)
+        records = [record for record in records if family in (None, record.family)]
+        curves = read_curves(source, params, flops, family)
     name = title or Path(points.source).resolve().name
     page = render(name, points, law, records, curves, params)
     write_atomically(out, page.encode())

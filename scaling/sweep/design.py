@@ -9,7 +9,7 @@ from scaling.config.load import apply_override, merge, validate
 from scaling.config.model import ModelConfig
 from scaling.config.run import RunConfig
 from scaling.config.sweep import SweepConfig
-from scaling.estimate.flops import train_flops_per_token
+from scaling.estimate.flops import run_flops_per_token, train_flops_per_token
 from scaling.sweep.recipes import (
     model_at_width,
     size,
@@ -36,13 +36,14 @@ def expand(sweep: SweepConfig) -> list[RunConfig]:
     Raises:
         BadInputError: a run of the design is not valid, or two have one name.
     """
-    trees = _grid(sweep) if sweep.design == "grid" else _sized(sweep)
-    runs = []
-    for seed, tree in itertools.product(sweep.seeds, trees):
-        tree = merge(tree, {"train": {"seed": seed}})
-        if len(sweep.seeds) > 1:
-            tree = {**tree, "name": f"{tree['name']}-s{seed}"}
-        runs.append(validate(RunConfig, tree, f"sweep {sweep.name}, run {tree['name']}"))
+    runs = [run for variant in sweep.variants.values() for run in expand(variant)]
+    if not sweep.variants:
+        trees = {"grid": _grid, "rungs": _rungs}.get(sweep.design, _sized)(sweep)
+        for seed, tree in itertools.product(sweep.seeds, trees):
+            tree = merge(tree, {"train": {"seed": seed}})
+            if len(sweep.seeds) > 1:
+                tree = {**tree, "name": f"{tree['name']}-s{seed}"}
+            runs.append(validate(RunConfig, tree, f"sweep {sweep.name}, run {tree['name']}"))
     names = [run.name for run in runs]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
@@ -86,6 +87,28 @@ def _sized(sweep: SweepConfig) -> list[Tree]:
             for tokens in whole:
                 train = {**common["train"], "tokens": tokens}
                 trees.append({**common, "name": f"{name}-{short(tokens)}", "train": train})
+    return trees
+
+
+def _rungs(sweep: SweepConfig) -> list[Tree]:
+    """Each rung over the base, with the tokens that its budget of FLOPs pays for."""
+    trees = []
+    for number, rung in enumerate(sweep.rungs):
+        tree = merge(sweep.base, rung)
+        name = f"{sweep.name}-{number + 1}"
+        train = tree.get("train") or {}
+        if "tokens" not in train and "steps" not in train:
+            if not sweep.budgets:
+                raise BadInputError(f"sweep {sweep.name}, rung {number + 1}: give budgets or train.tokens")
+            where = f"sweep {sweep.name}, rung {number + 1}"
+            one = {**tree, "name": name, "train": {"learning_rate": 1.0, **train, "steps": 1}}
+            run = validate(RunConfig, one, where)
+            batch = run.train.batch_tokens
+            whole = max(1, round(sweep.budgets[number] / run_flops_per_token(run) / batch)) * batch
+            warmup = math.ceil(sweep.recipe.warmup_fraction * whole / batch)
+            tree = merge(tree, {"train": {"tokens": whole}})
+            tree["train"].setdefault("warmup_steps", warmup)
+        trees.append({**tree, "name": name})
     return trees
 
 

@@ -6,11 +6,12 @@ from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any
 
+from scaling.config.model import NGramConfig
 from scaling.config.record import RunRecord
 from scaling.config.run import RunConfig
 from scaling.estimate.flops import run_flops_per_token
 from scaling.estimate.parameters import count_parameters
-from scaling.train.segments import computed_tokens
+from scaling.train.segments import budgets, computed_tokens
 
 # Share of the measured matmul peak that a step of a small model reached on two cores; a first guess, replaced
 # by what the finished runs of the same directory reached.
@@ -23,8 +24,8 @@ class Forecast:
     """One planned run. FLOPs are counted matmul by matmul, causal, cooldown branches included."""
 
     name: str
-    params: int
-    non_embedding_with_head: int
+    params: int | None  # null of an n-gram, whose numbers follow from the text
+    non_embedding_with_head: int | None
     steps: int
     batch_tokens: int
     learning_rate: float
@@ -50,18 +51,18 @@ def achieved_flops(records: Sequence[RunRecord]) -> float | None:
 
 def forecast(run: RunConfig, peak_flops: float, achieved: float | None = None) -> Forecast:
     """A run's cost on a device of `peak_flops` FLOP/s, or at the rate that runs beside it `achieved`."""
-    counts = count_parameters(run.model)
     tokens = computed_tokens(run.train)
-    flops = tokens * run_flops_per_token(run)
-    ends = [run.train.steps_for(budget) for budget in run.train.branches] + [run.train.total_steps()]
+    counted = isinstance(run.model, NGramConfig)
+    counts = None if counted else count_parameters(run.model)
+    flops = 0.0 if counted else tokens * run_flops_per_token(run)
     return Forecast(
         name=run.name,
-        params=counts.total,
-        non_embedding_with_head=counts.non_embedding_with_head,
+        params=None if counts is None else counts.total,
+        non_embedding_with_head=None if counts is None else counts.non_embedding_with_head,
         steps=math.ceil(tokens / run.train.batch_tokens),
         batch_tokens=run.train.batch_tokens,
         learning_rate=run.train.learning_rate,
-        budgets=tuple(run.train.tokens_before(end) for end in ends),
+        budgets=tuple(tokens for tokens, _ in budgets(run.train)),
         tokens=tokens,
         flops=flops,
         seconds=_START_SECONDS + flops / (achieved or peak_flops * _UTILISATION),

@@ -1,6 +1,5 @@
 """The training loop: batches in, record and checkpoints out; resumable at any step, bit for bit."""
 
-import datetime
 import math
 import signal
 import time
@@ -11,14 +10,17 @@ import jax
 import numpy as np
 
 from scaling.config.errors import BadInputError
+from scaling.config.model import NGramConfig
 from scaling.config.record import Point, RunRecord, Status, read_record
 from scaling.config.run import RunConfig
 from scaling.estimate.flops import run_flops_per_token
 from scaling.estimate.parameters import count_parameters
 from scaling.train import progress
 from scaling.train.checkpoints import Checkpoints
-from scaling.train.device import device_facts, git_commit, peak_memory_bytes, versions
+from scaling.train.device import device_facts
 from scaling.train.inputs import Inputs, open_inputs
+from scaling.train.ngram import fit_ngram
+from scaling.train.recording import make_record, now
 from scaling.train.run_directory import RunDirectory
 from scaling.train.schedules import make_schedule
 from scaling.train.segments import Segment, computed_tokens, segments
@@ -26,14 +28,10 @@ from scaling.train.step import Metrics, TrainState, TrainStep
 from scaling.train.stopping import InterruptedRunError, RunFailedError, StopRequest
 
 
-def _now() -> str:
-    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-
-
 def train(run: RunConfig, path: Path, reporter: progress.Reporter | None = None) -> RunRecord:
     """Train a run in the directory `path`, from its newest whole checkpoint if there is one.
 
-    A finished run is returned as it is.
+    A finished run is returned as it is. An n-gram is counted.
 
     Raises:
         BadInputError: the directory, the data, the mesh or the tokenizer do not fit the run.
@@ -46,6 +44,8 @@ def train(run: RunConfig, path: Path, reporter: progress.Reporter | None = None)
     if record is not None and record.status == "imported":
         raise BadInputError(f"{path}: holds imported weights, which no training made; give another directory")
     reporter = reporter or progress.Silent()
+    if isinstance(run.model, NGramConfig):
+        return fit_ngram(run, path, reporter)
     inputs = open_inputs(run, reporter)  # before the directory is made: bad input leaves nothing behind
     try:
         with RunDirectory(path, run) as directory, StopRequest().listening() as stop:
@@ -85,7 +85,7 @@ class _Training:
         self.peak = float(self.device["peak_flops"] or 0) * self.mesh.size
         self.params = count_parameters(run.model)
         self.points: dict[int, Point] = {p.tokens: p for p in earlier.points} if earlier else {}
-        self.started = earlier.started if earlier and earlier.started else _now()
+        self.started = earlier.started if earlier and earlier.started else now()
         self.seconds = dict.fromkeys(
             ("total", "step", "input_wait", "evaluation", "checkpoint", "compile"), 0.0
         )
@@ -369,38 +369,21 @@ class _Training:
 
     def _write_record(self, status: Status, error: str | None = None) -> RunRecord:
         rate = self._average_rate()
-        record = RunRecord(
-            id=self.run.id(),
-            name=self.run.name,
-            family=self.run.model.family,
-            status=status,
-            error=error,
+        waited = self.seconds["input_wait"] + self.batches.wait_seconds
+        record = make_record(
+            self.run,
+            status,
             params=self.params,
             flops_per_token=self.flops_per_token,
-            budget_tokens=self.run.train.tokens_before(self.run.train.total_steps()),
-            tokens=self.run.train.tokens_before(self.step),
-            flops=self.run.train.tokens_before(self.step) * self.flops_per_token,
             step=self.step,
-            points=tuple(self.points[tokens] for tokens in sorted(self.points)),
-            train_loss=self.last["loss"],
-            validation_loss=self.last["validation_loss"],
-            bits_per_byte=self.last["bits_per_byte"],
-            seconds={
-                **{name: round(value, 4) for name, value in self.seconds.items()},
-                "total": round(self._total_seconds(), 4),
-                "input_wait": round(self.seconds["input_wait"] + self.batches.wait_seconds, 4),
-            },
+            points=self.points,
+            losses=self.last,
+            seconds={**self.seconds, "total": self._total_seconds(), "input_wait": waited},
             tokens_per_second=rate,
             mfu=self._utilisation(rate),
-            peak_memory_bytes=peak_memory_bytes(),
             device=self.device,
-            versions=versions(),
-            git_commit=git_commit(),
-            seed=self.run.train.seed,
-            dataset=self.run.data.source,
-            tokenizer=self.run.data.tokenizer,
             started=self.started,
-            ended=None if status == "running" else _now(),
+            error=error,
         )
         self.directory.write_record(record)
         return record

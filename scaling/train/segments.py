@@ -33,6 +33,12 @@ def segments(train: TrainConfig) -> list[Segment]:
     return [*plan, Segment(None, at, total, total)]
 
 
+def budgets(train: TrainConfig) -> list[tuple[int, int]]:
+    """(tokens, steps) at the end of every schedule: of each branch, and of the trunk."""
+    ends = [train.steps_for(budget) for budget in train.branches] + [train.total_steps()]
+    return [(train.tokens_before(end), end) for end in ends]
+
+
 def computed_tokens(train: TrainConfig) -> int:
     """Tokens that are stepped on in all, cooldown branches included: what the run costs."""
     return sum(train.tokens_before(part.stop) - train.tokens_before(part.start) for part in segments(train))
