@@ -53,6 +53,11 @@ CASES: list[tuple[str, str, dict[str, int], dict[str, int], int]] = [
     ("gpt3-13b", "tpu-v4:4x4x8", {"fsdp": 32, "tensor": 4}, {"none": 32, "dots": 32, "full": 64}, 1),
     ("gpt3-13b", "tpu-v5p:4x4x8", {"fsdp": 128}, {"none": 128, "dots": 128, "full": 128}, 1),
     ("gpt3-175b", "tpu-v5p:8x8x8", {"fsdp": 64, "tensor": 8}, {"none": 64, "dots": 64, "full": 64}, 1),
+    ("bert-base", "tpu-v5e:4x4", {"data": 16}, {"none": 64, "dots": 64, "full": 64}, 1),
+    ("bert-large", "tpu-v4:2x2x4", {"fsdp": 16}, {"none": 64, "dots": 64, "full": 64}, 1),
+    ("t5-large", "tpu-v6e:4x4", {"fsdp": 16}, {"none": 32, "dots": 32, "full": 32}, 1),
+    ("t5-11b", "tpu-v5p:4x4x8", {"fsdp": 32, "tensor": 4}, {"none": 64, "dots": 64, "full": 64}, 1),
+    ("llama-7b", "tpu-v6e:8x8", {"fsdp": 64}, {"none": 64, "dots": 64, "full": 64}, 1),
 ]
 
 

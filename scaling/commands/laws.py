@@ -93,7 +93,9 @@ def print_law(law: "LawFit") -> None:
 
 
 def plot(
-    kind: Annotated[str, typer.Argument(help="loss-vs-compute, loss-vs-tokens or predicted-vs-measured")],
+    kind: Annotated[
+        str, typer.Argument(help="loss-vs-compute, loss-vs-tokens, predicted-vs-measured, or families")
+    ],
     source: Annotated[Path, typer.Argument(help="a sweep directory or a CSV")],
     out: Annotated[Path, typer.Option(help="a .png, .svg or .pdf file")],
     law: Annotated[Path | None, typer.Option(help="law.json; DIR/law.json where there is one")] = None,
@@ -107,6 +109,13 @@ def plot(
     from scaling.plots.curves import read_curves
     from scaling.plots.figures import draw, save_figure
 
+    if kind == "families":
+        from scaling.laws import read_records
+        from scaling.plots.families import families_figure
+
+        save_figure(families_figure(read_records(source)), out)
+        wrote(out, as_json)
+        return
     points = read_points_of(source, columns, params, flops, family)
     curves = read_curves(source, params, flops, family) if source.is_dir() else None
     save_figure(draw(kind, points, law_beside(source, law), curves), out)

@@ -47,7 +47,7 @@ MAX_LEGEND_SIZES = 10
 
 def loss_vs_compute(points: Points, law: LawFit | None, curves: Sequence[Curve] | None) -> Figure:
     """Final losses against training compute, with the envelope, the fitted law and the held-out test."""
-    figure, axes = _canvas("Loss against training compute")
+    figure, axes = canvas("Loss against training compute")
     colours = size_colours(points.params.tolist())
     _trunks(axes, curves, colours, "flops")
     held = _held_labels(law)
@@ -79,7 +79,7 @@ def loss_vs_compute(points: Points, law: LawFit | None, curves: Sequence[Curve] 
 
 def loss_vs_tokens(points: Points, law: LawFit | None, curves: Sequence[Curve] | None) -> Figure:
     """Final losses against training tokens, one colour a model size, with the law at each size."""
-    figure, axes = _canvas("Loss against training tokens")
+    figure, axes = canvas("Loss against training tokens")
     colours = size_colours(points.params.tolist())
     _trunks(axes, curves, colours, "tokens")
     held = _held_labels(law)
@@ -102,7 +102,7 @@ def predicted_vs_measured(points: Points, law: LawFit | None, curves: Sequence[C
     """Predicted over measured loss against compute; held-out points by the law fitted without them."""
     if law is None:
         raise BadInputError("predicted-vs-measured needs a law; fit one and give its law.json")
-    figure, axes = _canvas("Prediction error of the law")
+    figure, axes = canvas("Prediction error of the law")
     colours = size_colours(points.params.tolist())
     variables = {name: getattr(points, name) for name in law.form.variables}
     error = 100 * (law.predict(**variables) / points.loss - 1)
@@ -147,7 +147,7 @@ def draw(
         BadInputError: the kind is unknown, or needs a law and there is none.
     """
     if kind not in FIGURES:
-        raise BadInputError(f"figure {kind!r} is not known; known: {', '.join(FIGURES)}")
+        raise BadInputError(f"figure {kind!r} is not known; known: {', '.join(FIGURES)}, families")
     with rc_context(STYLE):
         return FIGURES[kind](points, law, curves)
 
@@ -184,7 +184,8 @@ def frontier_loss(law: LawFit, flops: Floats) -> tuple[Floats, tuple[Floats, Flo
     return law.predict(**sizes), law.interval(**sizes)
 
 
-def _canvas(title: str) -> tuple[Figure, Axes]:
+def canvas(title: str) -> tuple[Figure, Axes]:
+    """An empty figure with one pair of axes, in the style of all."""
     figure = Figure(figsize=SIZE, layout="constrained")
     axes = figure.add_subplot()
     axes.set_title(title)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scaling.config.errors import BadInputError
 from scaling.config.load import load_sweep, validate
 from scaling.config.sweep import Recipe, SweepConfig
-from scaling.estimate.flops import train_flops_per_token
+from scaling.estimate.flops import run_flops_per_token, train_flops_per_token
 from scaling.estimate.parameters import count_parameters
 from scaling.sweep.design import expand, short
 from scaling.sweep.forecast import forecast
@@ -20,6 +20,29 @@ RECIPE = {"width_per_layer": 16, "d_head": 8, "batch_tokens": 1024, "learning_ra
 
 def _sweep(**fields: Any) -> SweepConfig:
     return validate(SweepConfig, {"name": "s", "design": "ladder", "base": BASE, "recipe": RECIPE, **fields})
+
+
+def test_rungs_of_variants_have_equal_flops(tmp_path: Any) -> None:
+    """Families of different shapes on the same budgets; what a variant says wins over what they share."""
+    (tmp_path / "both.yaml").write_text(
+        "design: rungs\nbudgets: [1.0e+9, 4.0e+9]\nseeds: [0]\n"
+        "base: {model: {vocab_size: 288, max_length: 64}, data: {sequence_length: 64}, "
+        "train: {batch_tokens: 128, learning_rate: 0.01}}\n"
+        "variants:\n"
+        "  a: {rungs: [{model: {n_layers: 1, d_model: 16, n_heads: 2}}, "
+        "{model: {n_layers: 2, d_model: 16, n_heads: 2}, train: {learning_rate: 0.02}}]}\n"
+        "  b: {rungs: [{model: {family: lstm, n_layers: 1, d_model: 16}}, "
+        "{model: {family: lstm, n_layers: 1, d_model: 32}}], base: {train: {batch_tokens: 256}}}\n"
+    )
+    sweep = load_sweep(tmp_path / "both.yaml")
+    runs = expand(sweep)
+    assert [run.name for run in runs] == ["both-a-1", "both-a-2", "both-b-1", "both-b-2"]
+    for run, budget in zip(runs, [1e9, 4e9] * 2, strict=True):
+        assert run.train.tokens * run_flops_per_token(run) == pytest.approx(budget, rel=0.1)
+    assert [run.train.learning_rate for run in runs] == [0.01, 0.02, 0.01, 0.01]
+    assert [run.train.batch_tokens for run in runs] == [128, 128, 256, 256]
+    held = validate(SweepConfig, sweep.model_dump(mode="json"), "again")
+    assert expand(held) == runs  # what sweep.yaml holds is the same sweep
 
 
 def test_a_ladder_with_branches_is_one_run_a_size() -> None:
