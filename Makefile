@@ -32,8 +32,9 @@ check: install
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# Two at a time: compiling, which most tests do most of, uses one core.
 test: check
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
 format: install
 	$(BIN)/ruff format .
