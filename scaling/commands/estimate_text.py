@@ -61,8 +61,8 @@ def estimate_text(document: dict[str, Any], run: RunConfig) -> str:
 
 
 def _of_both_sides(document: dict[str, Any]) -> str:
-    """What the shorthand leaves out of an encoder-decoder."""
-    if document["family"] != "encoder_decoder":
+    """What the shorthand leaves out of a model of two sides."""
+    if not document["family"].endswith("encoder_decoder"):
         return ""
     return "  (as if every token passed both sides; it passes one)"
 

@@ -28,6 +28,11 @@ class ParameterCounts(Frozen):
     non_embedding_with_head: int
     by_component: dict[str, int]
 
+    @property
+    def multiplied(self) -> int:
+        """N of 6ND: `non_embedding_with_head`, of a mixture without the experts that a token passes by."""
+        return self.non_embedding_with_head - (0 if self.active is None else self.total - self.active)
+
 
 class Point(Frozen):
     """One finished training budget of a run: the end of its schedule, or of one cooldown branch."""

@@ -60,7 +60,7 @@ def train_part(model: ModelConfig, shape: Shape, tokens: float) -> dict[str, Any
         "tokens": tokens,
         "flops": flops,
         "pf_days": flops / PF_DAY,
-        "flops_6nd": 6.0 * count_parameters(model).non_embedding_with_head * tokens,
+        "flops_6nd": 6.0 * count_parameters(model).multiplied * tokens,
     }
 
 

@@ -313,7 +313,7 @@ class _Training:
         self.points[tokens] = Point(
             tokens=tokens,
             flops=tokens * self.flops_per_token,
-            flops_6nd=6.0 * self.params.non_embedding_with_head * tokens,
+            flops_6nd=6.0 * self.params.multiplied * tokens,
             step=part.total,
             loss=loss,
             bits_per_byte=bits,

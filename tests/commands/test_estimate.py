@@ -77,8 +77,8 @@ def test_both_lengths_of_an_encoder_decoder(run_cli: RunCli) -> None:
         ("estimate switch-base-8 mixture.experts=1", "mixture.experts"),
         ("estimate llama-7b n_kv_heads=5", "n_kv_heads=5"),
         (
-            "train cpu model=llama-7b data.sequence_length=128 train.steps=1 --dry-run",
-            "no module to train yet",
+            "train cpu model=llama-7b objective.name=masked train.steps=1 --dry-run",
+            "masked trains an encoder",
         ),
     ],
 )
