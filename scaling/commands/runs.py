@@ -54,7 +54,8 @@ def _train_dry_run(config: "RunConfig", as_json: bool) -> None:
 
     mesh = abstract_mesh(config.mesh, len(jax.devices()))
     plan = forecast(config, matmul_peak(config.model.compute_dtype) * mesh.size)
-    rows = sharding_table(abstract_state(config).model, mesh)
+    counted = config.model.family == "ngram"  # counts lie nowhere before they are counted
+    rows = [] if counted else sharding_table(abstract_state(config).model, mesh)
     if as_json:
         keys = ("parameter", "shape", "axes", "partition")
         print_json(
@@ -73,6 +74,9 @@ def _train_dry_run(config: "RunConfig", as_json: bool) -> None:
             f"The time is that of {mesh.size} devices like this machine's {len(jax.devices())}: for others, "
             f"scaling estimate RUN --on KIND:COUNT"
         )
+    typer.echo(f"Objective {config.objective.name}: a token of loss is {config.objective.token_of_loss}.")
+    if counted:
+        return
     typer.echo("")
     title = f"Sharding on {', '.join(f'{axis}={size}' for axis, size in mesh.shape.items())}"
     show(table(title, ("parameter", "shape", "axes", "partition"), rows, left=4))
