@@ -15,11 +15,10 @@ from scaling.plots.style import INK, MUTED, short
 # Okabe and Ito (2008), far apart under every colour blindness; grey is the n-grams'.
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 _MARKERS = "osD^vP"
-# What is predicted from the text before it and nothing else: likelihoods of text, which may be compared.
-_LIKELIHOODS = ("causal", "continuation")
+_ALIKE = "causal"  # the loss of language models: every byte of a row, given those before it
 _PREDICTED = {
     "causal": "each byte from those before it",
-    "continuation": "each byte from those before it",
+    "continuation": "each byte from a source and those before it",
     "prefix": "bytes after a prefix",
     "masked": "masked bytes, from both sides",
     "spans": "dropped spans, from both sides",
@@ -35,8 +34,9 @@ def _order(record: RunRecord) -> int:
 def families_figure(records: Sequence[RunRecord]) -> Figure:
     """The ends of runs of every family and objective, joined from budget to budget.
 
-    Lines are solid where the loss is a likelihood of text, and dashed where the model sees what comes after:
-    their bits are of other questions. An n-gram multiplies nothing, and is a horizontal line.
+    Lines are solid where the loss is of every byte of a row given those before it, and dashed where the model
+    is asked another question: bits of dashed lines compare with none but their own. An n-gram multiplies
+    nothing, and is a horizontal line.
 
     Raises:
         BadInputError: no finished run has bits per byte.
@@ -69,7 +69,7 @@ def families_figure(records: Sequence[RunRecord]) -> Figure:
                 ms=6.5,
                 mec="white",
                 lw=1.8,
-                ls="-" if objective in _LIKELIHOODS else (0, (4, 2)),
+                ls="-" if objective == _ALIKE else (0, (4, 2)),
                 label=f"{family.replace('_', '-')}: {_PREDICTED.get(str(objective), objective)}",
                 zorder=5,
             )
