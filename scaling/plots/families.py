@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from scaling.config.errors import BadInputError
 from scaling.config.record import Point, RunRecord
 from scaling.plots.figures import STYLE, canvas
-from scaling.plots.style import INK, MUTED, short
+from scaling.plots.style import INK, short
 
 # Okabe and Ito (2008), far apart under every colour blindness; grey is the n-grams'.
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
@@ -75,16 +75,6 @@ def families_figure(records: Sequence[RunRecord]) -> Figure:
             )
             axes.add_line(line)
             handles.append(line)
-            for record, point in own:
-                axes.annotate(
-                    short(record.params.total),
-                    (point.flops, point.bits_per_byte or 0.0),
-                    xytext=(0, 7),
-                    textcoords="offset points",
-                    ha="center",
-                    fontsize=7.5,
-                    color=MUTED,
-                )
         axes.set_xscale("log")
         axes.autoscale_view()
         low, high = axes.get_xlim()
@@ -92,18 +82,18 @@ def families_figure(records: Sequence[RunRecord]) -> Figure:
             bits = point.bits_per_byte or 0.0
             axes.axhline(bits, color=INK, lw=0.9, ls=(0, (1, 1.5)), zorder=1)
             axes.annotate(
-                f"{_order(record)}-gram, counted on {short(point.tokens)} tokens",
+                f"{_order(record)}-gram,\n{short(point.tokens)} tokens",
                 (1.0, bits),
                 xycoords=("axes fraction", "data"),
-                xytext=(-4, 3),
+                xytext=(4, 0),
                 textcoords="offset points",
-                ha="right",
-                fontsize=8,
+                va="center",
+                fontsize=8.5,
                 color=INK,
             )
         axes.set_xlim(low / 1.2, high * 1.2)
         axes.autoscale_view(scalex=False)
-        axes.set_xlabel("Training compute (FLOPs, matmul by matmul; numbers at points: parameters)")
+        axes.set_xlabel("Training compute (FLOPs, matmul by matmul)")
         axes.set_ylabel("Held-out loss (bits per predicted byte)")
-        axes.legend(handles=handles, loc="upper right")
+        figure.legend(handles=handles, loc="outside lower center", ncols=2)
     return figure
