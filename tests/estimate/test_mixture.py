@@ -25,7 +25,7 @@ def run_on(mesh, name="switch-base-32", *overrides):
 
 def laid_out(mesh, *overrides):
     run = run_on(mesh, *overrides)
-    return run, layout_of(run, MeshConfig(**mesh).batch_shards() * mesh.get("tensor", 1))
+    return run, layout_of(run, MeshConfig(**mesh).batch_shards() * mesh.get("tensor", 1), 512)
 
 
 def test_experts_are_split_and_the_rest_is_not():
