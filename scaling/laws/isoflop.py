@@ -96,8 +96,9 @@ def isoflop_groups(
 ) -> list[tuple[float, NDArray[np.int64]]]:
     """(budget in FLOPs, indices of its points) by compute.
 
-    Without `budgets`, a group begins at the least compute not yet in one and reaches `tolerance` further; its
-    budget is the geometric mean. With them, a point belongs to the nearest one, or to none beyond `tolerance`.
+    Without `budgets`, a group begins at the least compute not yet in one and reaches `tolerance` further;
+    its budget is the geometric mean. With them, a point belongs to the nearest one, or to none beyond
+    `tolerance`.
 
     Raises:
         BadInputError: a tolerance outside (0, 1), or a budget that is not positive.
@@ -240,8 +241,8 @@ def fit_isoflops(
         first = f" ({found.refused[0].reason})" if found.refused else ""
         raise BadInputError(
             f"{points.source}: {len(found.minima)} of {len(found.minima) + len(found.refused)} compute "
-            f"budget(s) have a minimum{first}; a power law needs {MIN_BUDGETS}: train several sizes at each of "
-            "at least three budgets"
+            f"budget(s) have a minimum{first}; a power law needs {MIN_BUDGETS}: train several sizes at "
+            "each of at least three budgets"
         )
     flops = np.array([m.flops for m in found.minima])
     weight = np.array([m.log_uncertainty**-2 for m in found.minima]) if weighted else None
@@ -284,7 +285,10 @@ def _at_end(log_n: float, sizes: Floats, flops: float) -> str:
     if sizes[0] < log_n < sizes[-1]:
         return ""
     end, other, edge = _side(log_n, sizes)
-    return f"{flops:.3g} FLOPs: the least loss is at the {end} size, {edge:.3g}; add {other} sizes at this budget"
+    return (
+        f"{flops:.3g} FLOPs: the least loss is at the {end} size, {edge:.3g}; add {other} sizes at this "
+        "budget"
+    )
 
 
 def _beyond(log_n: float, sizes: Floats, flops: float) -> str:
