@@ -171,8 +171,8 @@ def isoflop_minima(
     samples: list[tuple[Floats, Floats]] = []
     for flops, members in groups:
         kept = _inside_window(points, members, window)
-        group = points.subset(kept)
-        sizes = np.unique(np.round(np.log(group.params), 9))
+        group = points.subset(kept.tolist())
+        sizes = _sizes(group)
         reason = _too_few(sizes, flops, method)
         if not reason and method == "parabola":
             log_n, loss, drawn = _parabolas(group, counts_Sn[:, kept])
@@ -266,9 +266,14 @@ def _inside_window(points: Points, members: NDArray[np.int64], window: float | N
     return members[np.abs(log_n - best) <= np.log(window) * (1 + 1e-9)]
 
 
+def _sizes(group: Points) -> Floats:
+    """(K,) log of the different sizes, increasing."""
+    return np.unique(np.log(group.params).round(9))
+
+
 def _size_means(group: Points, sizes: Floats, values: Floats) -> Floats:
     """(K,) mean of `values` (n,) at each of the sizes."""
-    at = np.searchsorted(sizes, np.round(np.log(group.params), 9))
+    at = np.searchsorted(sizes, np.log(group.params).round(9))
     return np.bincount(at, values, len(sizes)) / np.bincount(at, minlength=len(sizes))
 
 
@@ -352,6 +357,6 @@ def _akima(
 
 def _log_tokens(group: Points, log_n: Floats) -> Floats:
     """Log D at log N: N D, which is the same for all points of a budget of 6ND, interpolated over log N."""
-    sizes = np.unique(np.round(np.log(group.params), 9))
+    sizes = _sizes(group)
     product = _size_means(group, sizes, np.log(group.params) + np.log(group.tokens))
     return np.interp(log_n, sizes, product) - log_n

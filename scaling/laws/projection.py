@@ -34,7 +34,8 @@ class ProjectedLaw:
     """The fitted law, its optimum N_opt = G (C/6)^a, and bootstrap percentiles (empty without one).
 
     `objective` is the weighted sum of squared relative errors. `samples_S5` are the parameters of each
-    resample in the order of `parameters`, NaN where it drew too few sizes or budgets; `at_bound` names exponents the points do not hold.
+    resample in the order of `parameters`, NaN where it drew too few sizes or token budgets. `at_bound` names
+    exponents the points do not hold.
     """
 
     parameters: dict[str, float]
@@ -178,7 +179,7 @@ def _project(
     inner = np.where(both, gram, 0.0) + np.eye(3) * np.where(active, 0.0, 1.0)[:, None, :]
     inner += 1e-14 * np.eye(3) * np.einsum("sii->si", gram)[:, None, :]
     step = np.linalg.solve(inner, right[..., None])[..., 0]
-    c = np.where((c + step > 0).all(axis=1, where=active)[:, None], c + step, c)
+    c = np.where(np.all((c + step > 0) | ~active, axis=1, keepdims=True), c + step, c)
     return c, 1 - (columns @ c[..., None])[..., 0], columns
 
 
