@@ -77,7 +77,12 @@ def compare_approaches(
     return tuple(found)
 
 
-def _powers(params: PowerLaw, tokens: PowerLaw, flops: Floats, sizes: Floats, seen: Floats) -> Approach:
+def _powers(
+    params: PowerLaw, tokens: PowerLaw, bootstrap: int, optima: Floats, notes: tuple[str, ...]
+) -> Approach:
+    """`optima` is (K, 3): FLOPs, N and D."""
+    if bootstrap and params.exponent_interval is None:
+        notes = (*notes, "fewer than half of the resamples determine the exponent: no interval; add runs")
     return Approach(
         a=params.exponent,
         b=tokens.exponent,
@@ -85,27 +90,27 @@ def _powers(params: PowerLaw, tokens: PowerLaw, flops: Floats, sizes: Floats, se
         a_interval=params.exponent_interval,
         b_interval=tokens.exponent_interval,
         n=params.n,
-        optima=_optima(flops, sizes, seen),
+        optima=_optima(optima),
+        notes=notes,
     )
 
 
-def _optima(flops: Floats, params: Floats, tokens: Floats) -> tuple[OptimalPoint, ...]:
-    rows = zip(flops, params, tokens, strict=True)
+def _optima(rows: Floats) -> tuple[OptimalPoint, ...]:
     return tuple(OptimalPoint(flops=float(c), params=float(n), tokens=float(d)) for c, n, d in rows)
 
 
 def _envelope(curves: Sequence[TrainingCurve], bootstrap: int, seed: int) -> Approach:
     fit = fit_training_envelope(curves, bootstrap, seed)
     shown = np.unique(np.linspace(0, len(fit.flops_K) - 1, SHOWN).astype(int))
-    found = _powers(fit.params, fit.tokens, fit.flops_K[shown], fit.params_K[shown], fit.tokens_K[shown])
-    return found.model_copy(update={"notes": (fit.caveat,)})
+    optima = np.stack([fit.flops_K, fit.params_K, fit.tokens_K], axis=1)[shown]
+    return _powers(fit.params, fit.tokens, bootstrap, optima, (fit.caveat,))
 
 
 def _isoflop(points: Points, method: Method, bootstrap: int, seed: int) -> Approach:
     fit = fit_isoflops(points, method, bootstrap=bootstrap, seed=seed)
-    rows = np.array([(m.flops, m.params, m.tokens) for m in fit.minima.minima])
-    found = _powers(fit.params, fit.tokens, *rows.T)
-    return found.model_copy(update={"notes": tuple(r.reason for r in fit.minima.refused)})
+    optima = np.array([(m.flops, m.params, m.tokens) for m in fit.minima.minima])
+    refused = tuple(r.reason for r in fit.minima.refused)
+    return _powers(fit.params, fit.tokens, bootstrap, optima, refused)
 
 
 def _projected(points: Points, bootstrap: int, seed: int) -> Approach:
@@ -144,6 +149,6 @@ def _closed(
         a_interval=intervals.get("a"),
         b_interval=intervals.get("b"),
         n=n,
-        optima=_optima(flops, optimum.params(flops), optimum.tokens(flops)),
+        optima=_optima(np.stack([flops, optimum.params(flops), optimum.tokens(flops)], axis=1)),
         notes=notes,
     )

@@ -11,9 +11,13 @@ from scaling.laws.resample import Interval, percentiles
 Floats = NDArray[np.float64]
 
 
+MIN_OPTIMA = 3  # a power law through two says nothing about whether there is one
+
+
 @dataclass(frozen=True)
 class PowerLaw:
-    """value = k C^exponent, C in FLOPs; intervals are bootstrap percentiles, None without a bootstrap.
+    """value = k C^exponent, C in FLOPs; intervals are bootstrap percentiles, None without a bootstrap
+    or where fewer than half of its resamples determine the law.
 
     `samples_S2` holds log k and the exponent of every resample that determines them.
     """
@@ -68,14 +72,19 @@ def fit_power_law(
         flops: (G,) training compute in FLOPs, at least two different.
         values: (G,) positive.
         weight: (G,) of the squared residuals; None for ones.
-        log_samples_SG: log values of S resamples, NaN where a resample has none, for the intervals.
+        log_samples_SG: log values of S resamples, NaN where a resample has none, for the intervals;
+            a resample with fewer than three counts for none.
     """
     x, y = np.log(flops), np.log(values)
     w = np.ones_like(x) if weight is None else weight
     intercept, slope = line_fits(x, y[None], w)[0]
     residual = y - intercept - slope * x
     spread = (w * (y - np.average(y, weights=w)) ** 2).sum()
-    samples = np.empty((0, 2)) if log_samples_SG is None else line_fits(x, log_samples_SG, w)
+    samples = np.empty((0, 2))
+    if log_samples_SG is not None:
+        samples = line_fits(x, log_samples_SG, w)
+        # A line through the two optima a resample happens to keep would only measure their distance.
+        samples[np.isfinite(log_samples_SG).sum(axis=1) < min(MIN_OPTIMA, len(x))] = np.nan
     known = np.isfinite(samples).all(axis=-1)
     with np.errstate(over="ignore"):
         scale = percentiles(np.exp(samples[:, 0]))

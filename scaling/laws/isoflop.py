@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from scaling.config.errors import BadInputError
 from scaling.laws.akima import akima_minimum
-from scaling.laws.frontier import PowerLaw, fit_power_law
+from scaling.laws.frontier import MIN_OPTIMA, PowerLaw, fit_power_law
 from scaling.laws.points import Points
 from scaling.laws.resample import run_counts
 
@@ -24,7 +24,6 @@ Floats = NDArray[np.float64]
 Method = Literal["parabola", "akima"]
 
 MIN_SIZES = {"parabola": 4, "akima": 3}
-MIN_BUDGETS = 3
 # Standard deviation of the loss between seeds, in nats, with which Porian et al. perturb RefinedWeb losses;
 # OpenWebText2 has 0.01.
 SEED_NOISE = 0.002
@@ -237,11 +236,11 @@ def fit_isoflops(
         BadInputError: an argument is out of range, or fewer than three budgets have a minimum.
     """
     found = isoflop_minima(points, method, budgets, tolerance, window, bootstrap, noise, seed)
-    if len(found.minima) < MIN_BUDGETS:
+    if len(found.minima) < MIN_OPTIMA:
         first = f" ({found.refused[0].reason})" if found.refused else ""
         raise BadInputError(
             f"{points.source}: {len(found.minima)} of {len(found.minima) + len(found.refused)} compute "
-            f"budget(s) have a minimum{first}; a power law needs {MIN_BUDGETS}: train several sizes at "
+            f"budget(s) have a minimum{first}; a power law needs {MIN_OPTIMA}: train several sizes at "
             "each of at least three budgets"
         )
     flops = np.array([m.flops for m in found.minima])

@@ -130,7 +130,9 @@ def fit_training_envelope(
             winner, inside = _winners(loss, log_n, part)
             pieces.append(np.where(inside, np.stack([log_n[winner], log_d[rows, winner]]), np.nan))
         # Budgets the full sweep does not hold are left out of its resamples too.
-        samples_N, samples_D = np.concatenate(pieces, axis=1)[:, :, kept]
+        samples = np.concatenate(pieces, axis=1)[:, :, kept]
+        samples[:, _different(samples[0]) < MIN_SIZES] = np.nan
+        samples_N, samples_D = samples
     flops, params = np.exp(log_c[kept]), np.exp(log_n[best[kept]])
     tokens = np.exp(log_d[rows, best][kept])
     return TrainingEnvelope(
@@ -159,6 +161,12 @@ def _check(curve: TrainingCurve) -> None:
 
 def _at(log_c: Floats, curve: TrainingCurve, values: Floats, outside: float) -> Floats:
     return np.interp(log_c, np.log(curve.flops), values, left=outside, right=outside)
+
+
+def _different(values_SK: Floats) -> NDArray[np.int64]:
+    """(S,) number of different values, NaN aside."""
+    ordered = np.sort(values_SK, axis=1)
+    return np.isfinite(ordered[:, 0]) + (np.diff(ordered, axis=1) > 0).sum(axis=1)
 
 
 def _winners(
