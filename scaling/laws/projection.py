@@ -5,7 +5,9 @@ is a function of (alpha, beta), which a grid covers and Gauss-Newton steps finis
 "The differentiation of pseudo-inverses and nonlinear least squares problems whose variables separate"; for
 isoFLOP sweeps Czech et al. 2026, arXiv:2603.22339). The law is fitted to the valley itself and not to a
 parabola in its place, so that grids of sizes that are wide or off centre do not bias the optimum. Unlike
-`scaling.laws.fit_points` it minimises squared relative errors: an outlier counts in full.
+`scaling.laws.fit_points` it minimises squared relative errors: an outlier counts in full. Unbiased means: if
+the law holds. Far from the optimum it need not, and then minima found budget by budget are the better
+estimate; `rms_error` tells, which should not be far above the noise between seeds.
 """
 
 from dataclasses import dataclass
@@ -33,15 +35,16 @@ CHUNK = 100  # resamples solved at once: their grids take some 50 MB
 class ProjectedLaw:
     """The fitted law, its optimum N_opt = G (C/6)^a, and bootstrap percentiles (empty without one).
 
-    `objective` is the weighted sum of squared relative errors. `samples_S5` are the parameters of each
-    resample in the order of `parameters`, NaN where it drew too few sizes or token budgets. `at_bound` names
-    exponents the points do not hold.
+    `objective` is the weighted sum of squared relative errors, `rms_error` their root mean square.
+    `samples_S5` are the parameters of each resample in the order of `parameters`, NaN where it drew too few
+    sizes or token budgets. `at_bound` names exponents the points do not hold.
     """
 
     parameters: dict[str, float]
     intervals: dict[str, Interval]
     optimum: ComputeOptimum | None
     objective: float
+    rms_error: float
     n: int
     at_bound: tuple[str, ...]
     samples_S5: Floats
@@ -93,6 +96,7 @@ def fit_projected(points: Points, bootstrap: int = 0, seed: int = 0) -> Projecte
         intervals=intervals,
         optimum=None if theta[0, 1:3].min() <= 0 else LAWS["chinchilla"].optimum(parameters),
         objective=float(value[0]),
+        rms_error=float(np.sqrt(value[0] / points.weight.sum())),
         n=len(points),
         at_bound=tuple(near),
         samples_S5=samples,

@@ -41,6 +41,7 @@ def test_what_is_not_possible_says_why():
     assert "compute budget(s) have a minimum" in found[1].refused
     assert "no fitted law" in found[3].refused
     assert found[2].a_interval is None
+    assert "misses the measured losses by 0.07%" in found[2].notes[0]
 
 
 def test_trunks_and_cooldowns_of_a_sweep_directory_make_an_envelope(tmp_path):

@@ -5,6 +5,7 @@ import pytest
 
 from scaling.laws.frontier import fit_power_law
 from scaling.laws.isoflop import fit_isoflops
+from scaling.laws.projection import fit_projected
 from tests.laws.porian import DATA, EXPONENTS, columns, experiment_points
 
 pytestmark = pytest.mark.skipif(
@@ -49,3 +50,11 @@ def test_a_parabola_through_all_sizes_is_not_their_minimum():
     narrow = fit_isoflops(points, "parabola", window=5).params.exponent
     assert abs(wide - EXPONENTS[experiment]) > 0.05
     assert narrow == pytest.approx(EXPONENTS[experiment], abs=0.015)
+
+
+def test_projection_is_far_off_where_the_law_does_not_hold_and_says_so():
+    """Starved models of too large a size do not follow E + A/N^alpha + B/D^beta."""
+    experiment = ("rw", "tuned", "short", "const", "standard", "val")
+    fit = fit_projected(experiment_points(experiment))
+    assert abs(fit.optimum.a - EXPONENTS[experiment]) > 0.1
+    assert fit.rms_error > 0.05

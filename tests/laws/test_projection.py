@@ -25,6 +25,7 @@ def test_exact_points_give_the_law_back(points):
         assert fit.parameters[name] == pytest.approx(value, rel=1e-6)
     assert fit.optimum.a == pytest.approx(exponent(), abs=1e-8)
     assert fit.at_bound == ()
+    assert fit.rms_error < 1e-9
 
 
 @pytest.mark.parametrize("seed", range(4))
