@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from scaling.config.errors import BadInputError
 from scaling.config.record import read_record
+from scaling.laws.training_envelope import smoothed
 
 Floats = NDArray[np.float64]
 
@@ -27,14 +28,7 @@ class Curve:
 
     def smoothed(self) -> Floats:
         """Loss as a running geometric mean over 2% of the steps, which a log axis shows without bias."""
-        width = max(1, len(self.loss) // 50)
-        if width == 1:
-            return self.loss
-        kernel = np.ones(width)
-        return np.exp(
-            np.convolve(np.log(self.loss), kernel, "same")
-            / np.convolve(np.ones_like(self.loss), kernel, "same")
-        )
+        return smoothed(self.loss)
 
 
 def read_curves(

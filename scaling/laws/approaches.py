@@ -1,0 +1,157 @@
+"""The three approaches of Hoffmann et al. 2022 (arXiv:2203.15556), section 3, side by side for one sweep."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scaling.config.base import Frozen
+from scaling.config.errors import BadInputError
+from scaling.laws.forms import ComputeOptimum
+from scaling.laws.frontier import PowerLaw
+from scaling.laws.isoflop import Method, fit_isoflops
+from scaling.laws.law import LawFit
+from scaling.laws.points import Points
+from scaling.laws.projection import fit_projected
+from scaling.laws.resample import Interval
+from scaling.laws.training_envelope import TrainingCurve, fit_training_envelope
+
+Floats = NDArray[np.float64]
+
+POOR = 0.01  # relative; seeds differ by 0.1% or so
+SHOWN = 60  # points of the envelope kept for a figure
+
+
+class OptimalPoint(Frozen):
+    """One optimum an approach found, or reads off its law."""
+
+    flops: float
+    params: float
+    tokens: float
+
+
+class Approach(Frozen):
+    """N_opt = k C^a and D_opt = k' C^b by one approach; `refused` says why there is none, and what to add."""
+
+    name: str = ""
+    a: float | None = None
+    b: float | None = None
+    k: float | None = None  # N_opt at C = 1
+    a_interval: Interval | None = None
+    b_interval: Interval | None = None
+    n: int = 0  # budgets, or points for a law
+    optima: tuple[OptimalPoint, ...] = ()
+    notes: tuple[str, ...] = ()
+    refused: str | None = None
+
+
+def compare_approaches(
+    points: Points,
+    curves: Sequence[TrainingCurve] = (),
+    law: LawFit | None = None,
+    method: Method = "parabola",
+    bootstrap: int = 1000,
+    seed: int = 0,
+) -> tuple[Approach, ...]:
+    """Exponents by envelope, isoFLOP minima, variable projection and fitted law, each where it is possible.
+
+    Args:
+        points: finished budgets; those of equal compute make the isoFLOP groups.
+        curves: training curves in the same counting of N and C, for the envelope.
+        law: a fit with a closed optimum, for approach 3.
+        method: of the isoFLOP minima.
+        bootstrap: resamples of each approach but the law, which has its own.
+        seed: of the resamples.
+    """
+    builders: dict[str, Callable[[], Approach]] = {
+        "envelope of training curves": lambda: _envelope(curves, bootstrap, seed),
+        f"isoFLOP minima ({method})": lambda: _isoflop(points, method, bootstrap, seed),
+        "variable projection": lambda: _projected(points, bootstrap, seed),
+        "fitted law": lambda: _law(points, law),
+    }
+    found = []
+    for name, build in builders.items():
+        try:
+            found.append(build().model_copy(update={"name": name}))
+        except BadInputError as error:
+            found.append(Approach(name=name, refused=str(error)))
+    return tuple(found)
+
+
+def _powers(
+    params: PowerLaw, tokens: PowerLaw, bootstrap: int, optima: Floats, notes: tuple[str, ...]
+) -> Approach:
+    """`optima` is (K, 3): FLOPs, N and D."""
+    if bootstrap and params.exponent_interval is None:
+        notes = (*notes, "fewer than half of the resamples determine the exponent: no interval; add runs")
+    return Approach(
+        a=params.exponent,
+        b=tokens.exponent,
+        k=params.k,
+        a_interval=params.exponent_interval,
+        b_interval=tokens.exponent_interval,
+        n=params.n,
+        optima=_optima(optima),
+        notes=notes,
+    )
+
+
+def _optima(rows: Floats) -> tuple[OptimalPoint, ...]:
+    return tuple(OptimalPoint(flops=float(c), params=float(n), tokens=float(d)) for c, n, d in rows)
+
+
+def _envelope(curves: Sequence[TrainingCurve], bootstrap: int, seed: int) -> Approach:
+    fit = fit_training_envelope(curves, bootstrap, seed)
+    shown = np.unique(np.linspace(0, len(fit.flops_K) - 1, SHOWN).astype(int))
+    optima = np.stack([fit.flops_K, fit.params_K, fit.tokens_K], axis=1)[shown]
+    return _powers(fit.params, fit.tokens, bootstrap, optima, (fit.caveat,))
+
+
+def _isoflop(points: Points, method: Method, bootstrap: int, seed: int) -> Approach:
+    fit = fit_isoflops(points, method, bootstrap=bootstrap, seed=seed)
+    optima = np.array([(m.flops, m.params, m.tokens) for m in fit.minima.minima])
+    refused = tuple(r.reason for r in fit.minima.refused)
+    return _powers(fit.params, fit.tokens, bootstrap, optima, refused)
+
+
+def _projected(points: Points, bootstrap: int, seed: int) -> Approach:
+    fit = fit_projected(points, bootstrap, seed)
+    if fit.optimum is None:
+        raise BadInputError(
+            f"{points.source}: the term of params or of tokens is 0, and there is no optimum; vary both more"
+        )
+    notes = tuple(f"not determined by these points: {name}" for name in fit.at_bound)
+    missed = f"the law misses the measured losses by {fit.rms_error:.2%}, root mean square"
+    notes = (*notes, missed + ("" if fit.rms_error < POOR else ": its form does not hold over all sizes"))
+    return _closed(fit.optimum, fit.intervals, points, fit.n, notes)
+
+
+def _law(points: Points, law: LawFit | None) -> Approach:
+    if law is None:
+        raise BadInputError("no fitted law was given; fit one of params and tokens, as `chinchilla`")
+    optimum = law.frontier()
+    if optimum is None:
+        raise BadInputError(f"{law.law} has no closed optimum; fit one of params and tokens, as `chinchilla`")
+    intervals = law.optimum.intervals if law.optimum else {}
+    return _closed(optimum, intervals, points, law.n_selected, law.warnings)
+
+
+def _closed(
+    optimum: ComputeOptimum,
+    intervals: Mapping[str, Interval],
+    points: Points,
+    n: int,
+    notes: tuple[str, ...],
+) -> Approach:
+    """A law's optimum, read at 20 budgets over the points' compute."""
+    flops = np.geomspace(points.flops.min(), points.flops.max(), 20)
+    return Approach(
+        a=optimum.a,
+        b=optimum.b,
+        k=float(optimum.params(1.0)),
+        a_interval=intervals.get("a"),
+        b_interval=intervals.get("b"),
+        n=n,
+        optima=_optima(np.stack([flops, optimum.params(flops), optimum.tokens(flops)], axis=1)),
+        notes=notes,
+    )
