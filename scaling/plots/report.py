@@ -7,8 +7,8 @@ from pathlib import Path
 
 from plotly.offline import get_plotlyjs
 
-from scaling.config.files import write_atomically
 from scaling.config.errors import BadInputError
+from scaling.config.files import write_atomically
 from scaling.config.record import RunRecord
 from scaling.laws.law import LawFit
 from scaling.laws.points import Points, points_from_records, read_records
