@@ -24,12 +24,12 @@ pytestmark = pytest.mark.skipif(not TESTBED.is_file(), reason="needs ../shared/d
 
 
 @cache
-def testbed() -> Points:
+def their_runs() -> Points:
     return read_points(TESTBED, parse_columns(COLUMNS))
 
 
 def row(size: str, multiplier: int) -> int:
-    points = testbed()
+    points = their_runs()
     (index,) = [
         i
         for i in range(len(points))
@@ -44,8 +44,8 @@ def row(size: str, multiplier: int) -> int:
 def chain() -> Chain:
     """Loss on the five small runs; error on those and on 1.4B at 20 tokens a parameter (section 3.4)."""
     rows = [row(*run) for run in SMALL]
-    loss = fit_points(testbed().subset(rows), "over-training", **LEAST_SQUARES)
-    error = fit_points(testbed().subset([*rows, row("1.4B", 20)]), "downstream-error", **LEAST_SQUARES)
+    loss = fit_points(their_runs().subset(rows), "over-training", **LEAST_SQUARES)
+    error = fit_points(their_runs().subset([*rows, row("1.4B", 20)]), "downstream-error", **LEAST_SQUARES)
     return Chain(loss, error)
 
 
@@ -54,7 +54,7 @@ def chain() -> Chain:
     [("1.4B", 640, 0.71, 3.64), ("6.9B", 20, 0.73, 0.05)],
 )
 def test_small_runs_predict_the_large_ones_as_published(size, multiplier, loss_percent, error_percent):
-    points, where = testbed(), row(size, multiplier)
+    points, where = their_runs(), row(size, multiplier)
     run = {"params": points.params[where], "tokens": points.tokens[where]}
     loss = 100 * abs(chain().loss.predict(**run) / points.loss[where] - 1)
     error = 100 * abs(chain().predict(**run) / points.error[where] - 1)
@@ -66,7 +66,7 @@ def test_the_objective_is_the_one_of_scipy_least_squares():
     """curve_fit on the same five points, from the solution and from afar, goes no lower."""
     from scipy.optimize import least_squares
 
-    points = testbed().subset([row(*run) for run in SMALL])
+    points = their_runs().subset([row(*run) for run in SMALL])
     fit = chain().loss
 
     def residual(p):
@@ -81,8 +81,8 @@ def test_the_objective_is_the_one_of_scipy_least_squares():
 
 
 def test_chain_has_an_interval_where_both_laws_have_a_bootstrap():
-    rows = [i for i in range(len(testbed())) if testbed().dataset[i] == "rpj"]
-    points = testbed().subset(rows)
+    rows = [i for i in range(len(their_runs())) if their_runs().dataset[i] == "rpj"]
+    points = their_runs().subset(rows)
     options = LEAST_SQUARES | {"bootstrap": 40}
     both = Chain(fit_points(points, "over-training", **options), chain().error)
     run = {"params": 1.4e9, "tokens": 28e9}
