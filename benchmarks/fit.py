@@ -14,9 +14,10 @@ import zlib
 import numpy as np
 from scipy.optimize import minimize
 
-from scaling.laws.fit import _bootstrap, _optimise
-from scaling.laws.forms import LAWS
+from scaling.laws.fit import _bootstrap
+from scaling.laws.optimise import optimise
 from scaling.laws.points import Points
+from scaling.laws.registry import LAWS
 
 DELTA = 1e-3
 
@@ -57,10 +58,10 @@ def main() -> None:
     law, points = LAWS["chinchilla"], synthetic()
 
     begin = time.perf_counter()
-    best = _optimise(law, points, DELTA, 0, len(points))
+    best = optimise(law, points, DELTA, 0, len(points))
     first = time.perf_counter() - begin
     begin = time.perf_counter()
-    _optimise(law, points, DELTA, 0, len(points))
+    optimise(law, points, DELTA, 0, len(points))
     again = time.perf_counter() - begin
     begin = time.perf_counter()
     _bootstrap(law, points, best, DELTA, args.resamples, 0, len(points))

@@ -34,7 +34,8 @@ def fit(
     holdout: Annotated[
         str | None, typer.Option(help="share of points (0.2), number of largest sizes (1), or none")
     ] = "0.2",
-    delta: Annotated[float, typer.Option(help="Huber delta on log loss")] = 1e-3,
+    delta: Annotated[float, typer.Option(help="Huber delta of the residuals; 10 for least squares")] = 1e-3,
+    residual: Annotated[str, typer.Option(help="log: of log loss; plain: of the loss itself")] = "log",
     columns: Columns = None,
     params: Params = "non_embedding_with_head",
     flops: Flops = "6nd",
@@ -49,7 +50,14 @@ def fit(
 
     points = read_points_of(source, columns, params, flops, family)
     fitted = fit_points(
-        points, law, delta=delta, bootstrap=bootstrap, holdout=_holdout(holdout), seed=seed, force=force
+        points,
+        law,
+        delta=delta,
+        bootstrap=bootstrap,
+        holdout=_holdout(holdout),
+        seed=seed,
+        force=force,
+        residual=residual,  # type: ignore[arg-type]
     )
     path = out or (source / "law.json" if source.is_dir() else source.with_suffix(".law.json"))
     fitted.write(path)

@@ -1,43 +1,27 @@
 """Fit a law to points: the best optimum there is, its bootstrap, its held-out test, in one document."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Any
+from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from scaling.config.errors import BadInputError
-from scaling.laws.forms import LAWS, Law
+from scaling.laws.forms import Law
 from scaling.laws.holdout import holdout_groups, holdout_mask
 from scaling.laws.law import Allocation, Bootstrap, Holdout, Interval, LawFit, Objective, Optimum, Prediction
+from scaling.laws.objective import RESIDUALS, Residual, describe, residuals
+from scaling.laws.optimise import WIDE, Optimised, boundary_hits, log_variables, optimise
 from scaling.laws.points import Points
-from scaling.laws.solver import Solutions, solve
+from scaling.laws.registry import LAWS
+from scaling.laws.solver import solve
 
 Floats = NDArray[np.float64]
 Progress = Callable[[str, float], None]
 
 LEVEL = 0.95
-WIDE = 0.3  # nats of log loss: residuals of a sensible fit all lie in a quadratic zone this wide
-SAME_VALUE = 1e-7  # relative difference of objectives that count as the same optimum
-RESTARTS = 128
 KEPT_SAMPLES = 1000  # bootstrap parameters kept in law.json, for intervals of predictions
-
-
-@dataclass(frozen=True)
-class Optimised:
-    """The best optimum found, with how hard it was to find."""
-
-    theta: Floats
-    reference: Floats
-    value: float
-    gradient: float
-    n_starts: int
-    n_at_best: int
-    x: Floats
-    log_loss: Floats
-    weight: Floats
 
 
 def fit_points(
@@ -49,22 +33,25 @@ def fit_points(
     seed: int = 0,
     force: bool = False,
     progress: Progress | None = None,
+    residual: Residual = "log",
 ) -> LawFit:
     """Fit `law` to all points; then once more without the largest runs, and predict those.
 
     The objective is sum_i weight_i Huber_delta(log L(theta, i) - log L_i) (Hoffmann et al. 2022, equation
-    10): a sum, not a mean, so that an optimiser's absolute tolerances do not stop it early.
+    10): a sum, not a mean, so that an optimiser's absolute tolerances do not stop it early. `residual`
+    "plain" takes the loss itself, not its logarithm; a delta beyond every residual (10) gives least squares.
 
     Args:
         points: finished training budgets.
         law: a name in `LAWS`.
-        delta: width of the Huber loss's quadratic zone, in log loss.
+        delta: width of the Huber loss's quadratic zone, in units of the residual.
         bootstrap: resamples of whole runs; 0 for none.
         holdout: a fraction of the points (of the largest compute), a number of the largest model sizes, or
             None for no test.
         seed: of the resamples and restarts.
         force: fit what would be refused, and say so in the document.
         progress: called with a phase and the share of the work done.
+        residual: "log" for residuals of the logarithm, "plain" for those of the loss (or target) itself.
 
     Raises:
         BadInputError: an argument is out of range, or the points cannot determine the law.
@@ -73,6 +60,8 @@ def fit_points(
         raise BadInputError(f"law={law!r} is not known; known: {', '.join(LAWS)}")
     if not (np.isfinite(delta) and delta > 0):
         raise BadInputError(f"delta={delta:g} is not accepted; give a positive number, 1e-3 for the paper's")
+    if residual not in get_args(Residual):
+        raise BadInputError(f"residual={residual!r} is not accepted; give {' or '.join(RESIDUALS)}")
     if bootstrap < 0 or bootstrap == 1:
         raise BadInputError(f"bootstrap={bootstrap} is not accepted; give 0, or at least 2 resamples")
     tell = progress or (lambda phase, share: None)
@@ -81,21 +70,21 @@ def fit_points(
     held, rule = _held(points, holdout)
 
     tell("fit", 0.0)
-    best = _optimise(form, points, delta, seed, len(points))
+    best = optimise(form, points, delta, seed, len(points), residual)
     parameters = _named(form, form.parameters(best.theta, best.reference))
     draws: Floats | None = None
     if bootstrap:
         tell("bootstrap", 0.4)
-        draws = _bootstrap(form, points, best, delta, bootstrap, seed, len(points))
+        draws = _bootstrap(form, points, best, delta, bootstrap, seed, len(points), residual)
     test = None
     if held is not None:
         tell("hold-out", 0.7)
-        test = _predict_held(form, points, held, rule, delta, bootstrap, seed, force)
+        test = _predict_held(form, points, held, rule, delta, bootstrap, seed, force, residual)
         if test is None:
             warnings = (*warnings, "no held-out point lies on the envelope: the law was not tested")
     tell("done", 1.0)
 
-    hits = _boundary_hits(form, best, delta)
+    hits = boundary_hits(form, best, delta, residual)
     if hits:
         warnings = (*warnings, f"not determined by these points: {', '.join(hits)}")
     return LawFit(
@@ -103,7 +92,7 @@ def fit_points(
         equation=form.equation,
         parameters=parameters,
         intervals={} if draws is None else _intervals(form.parameter_names, draws),
-        objective=Objective(name="sum of Huber(log L_pred - log L_obs)", delta=delta, value=best.value),
+        objective=Objective(name=describe(residual, form.target), delta=delta, value=best.value),
         n_points=len(points),
         n_selected=len(best.x),
         n_starts=best.n_starts,
@@ -116,8 +105,8 @@ def fit_points(
         bootstrap=None if draws is None else _document(form, points, draws, seed),
         ranges={
             name: (float(values.min()), float(values.max()))
-            for name in ("params", "tokens", "flops", "loss")
-            for values in [getattr(points, name)]
+            for name in dict.fromkeys(("params", "tokens", "flops", "loss", *form.variables, form.target))
+            for values in [points.column(name)]
         },
         warnings=warnings,
         forced=force and bool(warnings),
@@ -126,17 +115,13 @@ def fit_points(
     )
 
 
-def _log_variables(form: Law, points: Points) -> Floats:
-    return np.log(np.stack([getattr(points, name) for name in form.variables], axis=1))
-
-
 def _named(form: Law, values: Floats) -> dict[str, float]:
     return {name: float(v) for name, v in zip(form.parameter_names, values, strict=True)}
 
 
 def _refuse(form: Law, points: Points, force: bool) -> tuple[str, ...]:
     """What stands against the fit; raised unless forced."""
-    columns = _log_variables(form, points)
+    columns = log_variables(form, points)
     selected = form.select(columns, np.log(points.loss))
     n = int(selected.sum())
     reasons = []
@@ -152,8 +137,8 @@ def _refuse(form: Law, points: Points, force: bool) -> tuple[str, ...]:
             )
     if not reasons and columns.shape[1] == 2 and np.abs(np.corrcoef(columns.T)).min() > 0.9999:
         reasons.append(
-            f"{points.source}: tokens follow params exactly, so that A/N^alpha and B/D^beta cannot be told "
-            "apart; add other token budgets at some sizes, or fit compute-envelope"
+            f"{points.source}: {form.variables[1]} follow {form.variables[0]} exactly, so that their powers "
+            "cannot be told apart; add other token budgets at some sizes, or fit a law of flops"
         )
     if reasons and (not force or n == 0):
         raise BadInputError(reasons[0])
@@ -169,90 +154,20 @@ def _held(points: Points, holdout: float | int | None) -> tuple[NDArray[np.bool_
     return holdout_mask(points, holdout), f"the runs of largest compute, at most {holdout:.0%} of the points"
 
 
-def _optimise(form: Law, points: Points, delta: float, seed: int, width: int) -> Optimised:
-    """The lowest objective over all starts and restarts.
-
-    All starts are first solved with a wide quadratic zone. Starts that meet there share the rest of the way,
-    which is the same for all of them; each distinct solution goes on both by homotopy and directly.
-    Restarts from fits to randomly reweighted points then look for a lower optimum until none is found.
-    """
-    columns = _log_variables(form, points)
-    chosen = form.select(columns, np.log(points.loss))
-    columns, log_loss, weight = columns[chosen], np.log(points.loss[chosen]), points.weight[chosen]
-    reference = columns.mean(axis=0)
-    x = columns - reference
-
-    random = np.random.default_rng(seed)
-    weights = np.stack([weight] * (RESTARTS + 1))
-
-    def descend(starts: Floats, rows: Any, first: Any, final: float) -> Solutions:
-        count = len(starts)
-        rows, first = np.broadcast_to(rows, count), np.broadcast_to(np.asarray(first, float), count)
-        return solve(form, x, log_loss, weights, rows, starts, first, final, width)
-
-    starts = form.starts(x, log_loss, reference)
-    wide = max(WIDE, delta)
-    met = descend(starts, 0, wide, wide)
-    _, first, where = np.unique(np.round(met.theta, 5), axis=0, return_index=True, return_inverse=True)
-    distinct = met.theta[first]
-    ends = descend(np.concatenate([distinct, distinct]), 0, np.repeat([wide, delta], len(distinct)), delta)
-    reached = ends.value[: len(distinct)][where.reshape(-1)]
-    found = _best_of(ends)
-    extra: list[Floats] = []
-    for _ in range(3):
-        weights[1:] = weight * random.exponential(size=(RESTARTS, len(weight)))
-        away = descend(
-            np.repeat(found[0][None], RESTARTS, axis=0),
-            np.arange(1, RESTARTS + 1),
-            min(WIDE, 30 * delta),
-            delta,
-        )
-        back = descend(away.theta, 0, delta, delta)
-        extra.append(back.value)
-        before, found = found[1], min(found, _best_of(back), key=lambda item: item[1])
-        if found[1] >= before * (1 - 1e-10):
-            break
-    theta, value, gradient = found
-    values = np.concatenate([reached, *extra])
-    at_best = int((values <= value * (1 + SAME_VALUE) + 1e-300).sum())
-    return Optimised(
-        theta, reference, float(value), float(gradient), len(values), at_best, x, log_loss, weight
-    )
-
-
-def _best_of(s: Solutions) -> tuple[Floats, float, float]:
-    """Theta, value and gradient norm of the lowest objective; of equal ones, the smallest gradient."""
-    near = s.value <= s.value.min() * (1 + 1e-12) + 1e-300
-    best = int(np.argmin(np.where(near, s.gradient, np.inf)))
-    return s.theta[best], float(s.value[best]), float(s.gradient[best])
-
-
-def _boundary_hits(form: Law, best: Optimised, delta: float) -> tuple[str, ...]:
-    """Entries of theta at a bound, or that could go there at no cost: the data do not hold them."""
-
-    def objective(theta: Floats) -> float:
-        size = np.abs(form.log_loss(theta, best.x) - best.log_loss)
-        inside = size <= delta
-        return float((best.weight * np.where(inside, 0.5 * size**2, delta * (size - 0.5 * delta))).sum())
-
-    here = objective(best.theta)
-    hits = []
-    for i, name in enumerate(form.theta_names):
-        for bound, side in zip(form.bounds[i], ("lower", "upper"), strict=True):
-            moved = best.theta.copy()
-            moved[i] = bound
-            # A perfect fit has an objective of rounding errors, below which nothing is told apart.
-            if objective(moved) <= here * (1 + 1e-9) + 1e-18 * best.weight.sum():
-                hits.append(f"{name} at its {side} bound {bound:g}")
-    return tuple(hits)
-
-
 def _bootstrap(
-    form: Law, points: Points, best: Optimised, delta: float, n: int, seed: int, width: int
+    form: Law,
+    points: Points,
+    best: Optimised,
+    delta: float,
+    n: int,
+    seed: int,
+    width: int,
+    residual: Residual = "log",
 ) -> Floats:
     """(n, P) reported parameters fitted to n resamples of whole runs, drawn with replacement."""
     random = np.random.default_rng([seed, 1])
-    columns, log_loss = _log_variables(form, points), np.log(points.loss)
+    columns, log_loss = log_variables(form, points), np.log(points.loss)
+    log_target = np.log(points.column(form.target))
     run = points.group_index()
     runs = int(run.max()) + 1
     weights = np.zeros((n, len(points)))
@@ -277,13 +192,13 @@ def _bootstrap(
             "give more runs, or --bootstrap 0"
         )
     x = columns - best.reference
-    residual = np.abs(form.log_loss(best.theta, x) - log_loss)
-    wide = float(np.clip(4 * np.median(residual), delta, WIDE))
+    off = np.abs(residuals(residual, form.log_loss(best.theta, x), log_target))
+    wide = float(np.clip(4 * np.median(off), delta, max(WIDE, delta)))
     starts = np.repeat(best.theta[None], 2 * n, axis=0)
     # Each resample twice from the full data's optimum: along the homotopy, and directly.
     rows = np.concatenate([np.arange(n), np.arange(n)])
     first = np.concatenate([np.full(n, wide), np.full(n, delta)])
-    out = solve(form, x, log_loss, weights, rows, starts, first, delta, width)
+    out = solve(form, x, log_target, weights, rows, starts, first, delta, width, residual)
     pick = np.where(out.value[:n] <= out.value[n:], np.arange(n), np.arange(n, 2 * n))
     return form.parameters(out.theta[pick], best.reference)
 
@@ -315,6 +230,7 @@ def _predict_held(
     bootstrap: int,
     seed: int,
     force: bool,
+    residual: Residual,
 ) -> Holdout | None:
     """Fit without the held-out runs and predict them; of an envelope law, those on the full envelope."""
     rest = points.subset(~held)
@@ -322,21 +238,22 @@ def _predict_held(
         _refuse(form, rest, force)
     except BadInputError as error:
         raise BadInputError(f"hold-out of {int(held.sum())} points: {error}; or give no hold-out") from error
-    asked = held & form.select(_log_variables(form, points), np.log(points.loss))
+    asked = held & form.select(log_variables(form, points), np.log(points.loss))
     if not asked.any():
         return None
     target = points.subset(asked)
-    best = _optimise(form, rest, delta, seed, len(points))
-    x = _log_variables(form, target)
+    best = optimise(form, rest, delta, seed, len(points), residual)
+    x = log_variables(form, target)
     predicted = np.exp(form.log_loss(best.theta, x - best.reference))
     parameters = _named(form, form.parameters(best.theta, best.reference))
     ends: list[Interval | None] = [None] * len(target)
     if bootstrap:
-        draws = _bootstrap(form, rest, best, delta, bootstrap, seed, len(points))
-        variables = {name: getattr(target, name) for name in form.variables}
+        draws = _bootstrap(form, rest, best, delta, bootstrap, seed, len(points), residual)
+        variables = {name: target.column(name) for name in form.variables}
         losses = np.array([form.predict(_named(form, draw), **variables) for draw in draws])
         ends = [_percentiles(column) for column in losses.T]
-    relative = predicted / target.loss - 1
+    measured = target.column(form.target)
+    relative = predicted / measured - 1
     return Holdout(
         n=len(target),
         mean_abs_rel_error=float(np.abs(relative).mean()),
@@ -351,7 +268,7 @@ def _predict_held(
                 params=float(target.params[i]),
                 tokens=float(target.tokens[i]),
                 flops=float(target.flops[i]),
-                measured=float(target.loss[i]),
+                measured=float(measured[i]),
                 predicted=float(predicted[i]),
                 rel_error=float(relative[i]),
                 interval=ends[i],

@@ -1,9 +1,9 @@
-"""Functional forms: what loss is as a function of parameters N, tokens D and compute C.
+"""What a functional form is: loss, or another target, as a function of parameters N, tokens D, compute C, ...
 
-A law is one small class: its equation, its parameters with bounds and starts, and the compute optimum if it
-has a closed form. The fit works on `theta`, in which every term stands as the logarithm of its size at the
-reference point (the geometric mean of the data): such parameters are all of order one and nearly
-independent, which A and alpha are not. `parameters` and `theta` translate between the two.
+A law is one small class, listed in `scaling.laws.registry`: its equation, its parameters with bounds and
+starts, and the compute optimum if it has a closed form. The fit works on `theta`, in which every term stands
+as the logarithm of its size at the reference point (the geometric mean of the data): such parameters are all
+of order one and nearly independent, which A and alpha are not. `parameters` and `theta` translate.
 """
 
 from collections.abc import Mapping
@@ -14,8 +14,6 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from scaling.laws.envelope import lower_envelope
-
 Floats = NDArray[np.float64]
 Bounds = tuple[tuple[float, float], ...]
 
@@ -24,7 +22,7 @@ LOG_TERM = (-25.0, 10.0)
 EXPONENT = (1e-3, 4.0)
 
 
-def _exp(power: Any) -> Floats:
+def finite_exp(power: Any) -> Floats:
     """exp that stops short of infinity, where an exponent at its lower bound would send a scale."""
     return np.exp(np.minimum(power, 700.0))
 
@@ -58,7 +56,8 @@ class Law:
         equation: the form in plain text, with the reported parameters' names.
         parameter_names: as reported, in the order of `parameters`.
         theta_names: as fitted, in the order of `bounds`.
-        variables: which of params, tokens, flops it reads, in the order of the columns of x.
+        variables: which fields of `Points` it reads, in the order of the columns of x.
+        target: the field it predicts.
         bounds: box of each entry of theta.
     """
 
@@ -67,6 +66,7 @@ class Law:
     parameter_names: ClassVar[tuple[str, ...]]
     theta_names: ClassVar[tuple[str, ...]]
     variables: ClassVar[tuple[str, ...]]
+    target: ClassVar[str] = "loss"
     bounds: ClassVar[Bounds]
 
     @property
@@ -84,21 +84,28 @@ class Law:
         return None
 
     def select(self, log_variables: Floats, log_loss: Floats) -> NDArray[np.bool_]:
-        """Which of n points the law speaks about; all of them unless it describes an envelope."""
+        """Which of n points the law speaks about; all of them unless it describes an envelope.
+
+        `log_loss` is that of the loss, whatever the target is.
+        """
         return np.ones(len(log_loss), bool)
+
+    def reference(self, log_variables: Floats) -> Floats:
+        """(V,) the log of the reference point: the geometric mean of the data."""
+        return log_variables.mean(axis=0)
 
     def terms(self, x: Any, xp: Any = np) -> Any:
         """(K, n, P) coefficients where log L = logsumexp_k(terms[k] @ theta); None for any other form."""
         return None
 
     def log_loss(self, theta: Any, x: Any, xp: Any = np) -> Any:
-        """(n,) log of the loss in nats at x (n, V); `xp` is numpy or jax.numpy."""
+        """(n,) log of the target (a loss in nats) at x (n, V); `xp` is numpy or jax.numpy."""
         t = self.terms(x, xp) @ theta
         top = t.max(axis=0)
         return top + xp.log(xp.exp(t - top).sum(axis=0))
 
     def starts(self, x: Floats, log_loss: Floats, reference: Floats) -> Floats:
-        """(S, P) starting points."""
+        """(S, P) starting points; `log_loss` (n,) is the log of the target."""
         raise NotImplementedError
 
     def parameters(self, theta: Floats, reference: Floats) -> Floats:
@@ -110,7 +117,7 @@ class Law:
         raise NotImplementedError
 
     def predict(self, parameters: Mapping[str, float], **variables: Any) -> Floats:
-        """Loss in nats per token from reported parameters; keyword arrays named as in `variables`."""
+        """The target (nats per token for a loss) from reported parameters; arrays named as in `variables`."""
         columns = np.broadcast_arrays(
             *(np.log(np.asarray(variables[name], float)) for name in self.variables)
         )
@@ -171,82 +178,3 @@ class Chinchilla(Law):
         log_ratio = np.log(alpha) + np.log(parameters["A"]) - np.log(beta) - np.log(parameters["B"])
         G = float(np.exp(log_ratio / (alpha + beta)))
         return ComputeOptimum(G, beta / (alpha + beta), alpha / (alpha + beta))
-
-
-class ComputePower(Law):
-    """Pure power law of the compute envelope (Kaplan et al. 2020, arXiv:2001.08361, equation 1.3)."""
-
-    name = "compute-power"
-    equation = "L(C) = (C0 / C)^gamma"
-    parameter_names = ("C0", "gamma")
-    theta_names = ("log L", "gamma")
-    variables = ("flops",)
-    bounds = (LOG_TERM, EXPONENT)
-
-    def select(self, log_variables: Floats, log_loss: Floats) -> NDArray[np.bool_]:
-        """The lower envelope."""
-        return lower_envelope(log_variables[:, 0], log_loss)
-
-    def terms(self, x: Any, xp: Any = np) -> Any:
-        """Each term is linear in theta: its log at the reference point, less its exponent times x."""
-        return xp.stack([xp.ones_like(x[:, 0]), -x[:, 0]], axis=1)[None]
-
-    def starts(self, x: Floats, log_loss: Floats, reference: Floats) -> Floats:
-        """12 exponents at the level of the data."""
-        return np.array([[log_loss.mean(), gamma] for gamma in np.geomspace(0.01, 2.0, 12)])
-
-    def parameters(self, theta: Floats, reference: Floats) -> Floats:
-        """Terms move from the reference point to N = D = C = 1."""
-        level, gamma = np.moveaxis(np.asarray(theta, float), -1, 0)
-        return np.stack([_exp(level / gamma + reference[0]), gamma], axis=-1)
-
-    def theta(self, parameters: Mapping[str, float], reference: Floats) -> Floats:
-        """Terms move from N = D = C = 1 to the reference point."""
-        gamma = parameters["gamma"]
-        return np.array([gamma * (np.log(parameters["C0"]) - reference[0]), gamma])
-
-
-class ComputeEnvelope(Law):
-    """Power law over an irreducible loss, on the lower envelope of loss against compute.
-
-    The envelope is the lower convex hull of the final points in (log C, log L) up to the least loss: see
-    `lower_envelope`. The form is that of Henighan et al. 2020 (arXiv:2010.14701), equation 1.1.
-    """
-
-    name = "compute-envelope"
-    equation = "L(C) = E + (C0 / C)^gamma on the lower convex hull of (log C, log L)"
-    parameter_names = ("E", "C0", "gamma")
-    theta_names = ("log E", "log (C0/C)^gamma", "gamma")
-    variables = ("flops",)
-    bounds = (LOG_TERM, LOG_TERM, EXPONENT)
-
-    def select(self, log_variables: Floats, log_loss: Floats) -> NDArray[np.bool_]:
-        """The lower envelope."""
-        return lower_envelope(log_variables[:, 0], log_loss)
-
-    def terms(self, x: Any, xp: Any = np) -> Any:
-        """Each term is linear in theta: its log at the reference point, less its exponent times x."""
-        one, zero = xp.ones_like(x[:, 0]), xp.zeros_like(x[:, 0])
-        return xp.stack([xp.stack([one, zero, zero], axis=1), xp.stack([zero, one, -x[:, 0]], axis=1)])
-
-    def starts(self, x: Floats, log_loss: Floats, reference: Floats) -> Floats:
-        """Ten shares of the loss that are irreducible, by ten exponents."""
-        level = log_loss.min()
-        shares, exponents = np.linspace(0.02, 0.98, 10), np.geomspace(0.01, 2.0, 10)
-        return np.array(
-            [[level + np.log(s), level + np.log(1 - s), g] for s, g in product(shares, exponents)]
-        )
-
-    def parameters(self, theta: Floats, reference: Floats) -> Floats:
-        """Terms move from the reference point to N = D = C = 1."""
-        e, level, gamma = np.moveaxis(np.asarray(theta, float), -1, 0)
-        return np.stack([np.exp(e), _exp(level / gamma + reference[0]), gamma], axis=-1)
-
-    def theta(self, parameters: Mapping[str, float], reference: Floats) -> Floats:
-        """Terms move from N = D = C = 1 to the reference point."""
-        gamma = parameters["gamma"]
-        level = gamma * (np.log(parameters["C0"]) - reference[0])
-        return np.array([np.log(parameters["E"]), level, gamma])
-
-
-LAWS: dict[str, Law] = {law.name: law for law in (Chinchilla(), ComputeEnvelope(), ComputePower())}

@@ -10,14 +10,15 @@ from pydantic import ValidationError
 from scaling.config.base import Frozen
 from scaling.config.errors import BadInputError
 from scaling.config.files import write_atomically
-from scaling.laws.forms import LAWS, ComputeOptimum, Law
+from scaling.laws.forms import ComputeOptimum, Law
+from scaling.laws.registry import LAWS
 
 Floats = NDArray[np.float64]
 Interval = tuple[float, float]
 
 
 class Objective(Frozen):
-    """What was minimised: the sum over points of weight times Huber_delta(log L_pred - log L_obs)."""
+    """What was minimised: the sum over points of weight times Huber_delta of the residual in the name."""
 
     name: str
     delta: float
@@ -112,21 +113,28 @@ class LawFit(Frozen):
         return LAWS[self.law]
 
     def predict(self, **variables: Any) -> Floats:
-        """Loss in nats per token at params and tokens, or at flops for a law of compute."""
+        """The law's target (loss in nats per token) at its variables: params and tokens, or flops, ..."""
         chosen = {name: variables[name] for name in self.form.variables}
         return self.form.predict(self.parameters, **chosen)
 
     def interval(self, **variables: Any) -> tuple[Floats, Floats] | None:
         """Lower and upper bootstrap percentiles of `predict` at `bootstrap.level`; None without one."""
-        if self.bootstrap is None:
+        resampled = self.draws()
+        if self.bootstrap is None or resampled is None:
             return None
         chosen = {name: variables[name] for name in self.form.variables}
-        names = list(self.bootstrap.samples)
-        rows = zip(*self.bootstrap.samples.values(), strict=True)
-        draws = [self.form.predict(dict(zip(names, row, strict=True)), **chosen) for row in rows]
+        draws = [self.form.predict(parameters, **chosen) for parameters in resampled]
         tail = (1 - self.bootstrap.level) / 2
         low, high = np.quantile(np.array(draws), [tail, 1 - tail], axis=0)
         return low, high
+
+    def draws(self) -> list[dict[str, float]] | None:
+        """Parameters fitted to each kept resample; None without a bootstrap."""
+        if self.bootstrap is None:
+            return None
+        names = list(self.bootstrap.samples)
+        rows = zip(*self.bootstrap.samples.values(), strict=True)
+        return [dict(zip(names, row, strict=True)) for row in rows]
 
     def frontier(self) -> ComputeOptimum | None:
         """The compute-optimal frontier, where the form has a closed one."""

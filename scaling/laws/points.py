@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from scaling.config.errors import BadInputError
 from scaling.config.record import RunRecord, read_record
+from scaling.laws.critical_batch import KAPLAN_BATCH
 
 Floats = NDArray[np.float64]
 ParamCounting = Literal["total", "non_embedding", "non_embedding_with_head"]
@@ -45,6 +46,10 @@ class Points:
     unique_tokens: Floats | None
     counting: dict[str, str]  # params, flops
     source: str
+    error: Floats | None = None  # average over tasks
+    learning_rate: Floats | None = None
+    batch_tokens: Floats | None = None  # tokens of a step
+    min_steps: Floats | None = None  # S_min of Kaplan et al. 2020
 
     def __len__(self) -> int:
         return len(self.loss)
@@ -62,6 +67,31 @@ class Points:
             else:
                 changed[field.name] = value
         return Points(**changed)
+
+    def column(self, name: str) -> Floats:
+        """(n,) what a law reads or predicts, by its name.
+
+        Where unique tokens are not given no token was repeated; where S_min is not, it follows from the batch
+        size (Kaplan et al. 2020, equations 1.4 and 5.4, with their constants).
+
+        Raises:
+            BadInputError: the points lack it.
+        """
+        values = getattr(self, name)
+        if values is None:
+            values = np.full(len(self), np.nan)
+        if name == "unique_tokens":
+            return np.where(np.isnan(values), self.tokens, np.minimum(values, self.tokens))
+        if name == "min_steps" and np.isnan(values).any():
+            derived = KAPLAN_BATCH.min_steps(self.tokens, self.column("batch_tokens"), self.loss)
+            return np.where(np.isnan(values), derived, values)
+        if np.isnan(values).any():
+            lacking = int(np.isnan(values).sum())
+            raise BadInputError(
+                f"{self.source}: {name} is missing for {lacking} of {len(self)} points; "
+                f"the law needs it: give a CSV with a column {name}"
+            )
+        return values
 
     def group_index(self) -> NDArray[np.int64]:
         """(n,) number of each point's group, groups numbered in the order they first appear."""

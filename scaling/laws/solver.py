@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scaling.laws.forms import Law
+from scaling.laws.objective import LARGEST_LOG, Residual, residuals
 
 Floats = NDArray[np.float64]
 
@@ -67,19 +68,21 @@ def solve(
     first_delta: Floats,
     delta: float,
     width: int = 0,
+    residual: Residual = "log",
 ) -> Solutions:
     """Minimise sum_i weights[row, i] * Huber_delta(law(theta, x_i) - log_loss_i) for S problems.
 
     Args:
         law: the functional form; its bounds are kept at every iterate.
         x: (n, V) log variables over their reference.
-        log_loss: (n,) observed.
+        log_loss: (n,) observed, of whatever the law predicts.
         weights: (R, n), the rows that problems choose from: a bootstrap resample is a row of counts.
         rows: (S,) which row each problem uses.
         starts: (S, P), clipped to the bounds.
         first_delta: (S,) where the homotopy begins; the final delta for a direct descent.
         delta: width of the quadratic zone of the objective, in nats of log loss.
         width: pad to this many points of no weight: a fit to a subset then shares the compiled loop.
+        residual: "log" as above, or "plain": exp(law(theta, x_i)) - exp(log_loss_i).
     """
     lower, upper = (np.asarray(side, np.float64) for side in zip(*law.bounds, strict=True))
     S, n = len(starts), _steps(max(width, len(log_loss)))
@@ -87,6 +90,7 @@ def solve(
     with float64_on_host():
         out = _solve(
             law,
+            residual,
             S,
             jnp.asarray(_pad(x, n)),
             jnp.asarray(_pad(log_loss, n)),
@@ -128,7 +132,7 @@ def _huber(residual: Any, delta: Any) -> tuple[Any, Any, Any]:
     return value, jnp.clip(residual, -delta, delta), inside
 
 
-def objective_from_terms(terms: Any, log_loss: Any) -> Any:
+def objective_from_terms(terms: Any, log_loss: Any, residual: Residual = "log") -> Any:
     """Value, gradient and exact Hessian where log L is a log-sum-exp of terms linear in theta.
 
     `terms` is (K, n, P): term k at point i is terms[k, i] @ theta. With p the softmax over the terms, the
@@ -148,9 +152,14 @@ def objective_from_terms(terms: Any, log_loss: Any) -> Any:
         e_SKn = jnp.exp(t_SKn - top)
         total = e_SKn.sum(axis=1, keepdims=True)
         p_SKn = e_SKn / total
-        value, slope, inside = _huber((top + jnp.log(total))[:, 0] - log_loss, delta_S[:, None])
+        log_predicted = (top + jnp.log(total))[:, 0]
+        off = residuals(residual, log_predicted, log_loss, jnp)
+        value, slope, second = _huber(off, delta_S[:, None])
+        if residual == "plain":  # the residual's first and second derivative in the logarithm
+            predicted = jnp.exp(jnp.minimum(log_predicted, LARGEST_LOG))
+            slope, second = slope * predicted, second * predicted**2 + slope * predicted
         slope = weights_Sn * slope
-        bend = weights_Sn * inside - slope
+        bend = weights_Sn * second - slope
         gradient = (slope[:, None] * p_SKn).reshape(-1, K * n) @ linear
         mixed = [
             bend * p_SKn[:, k] * p_SKn[:, m] + (slope * p_SKn[:, k] if k == m else 0.0) for k, m in pairs
@@ -161,11 +170,12 @@ def objective_from_terms(terms: Any, log_loss: Any) -> Any:
     return evaluate
 
 
-def objective_from_form(law: Law, x: Any, log_loss: Any) -> Any:
+def objective_from_form(law: Law, x: Any, log_loss: Any, residual: Residual = "log") -> Any:
     """The same three by automatic differentiation, for a law of any form."""
 
     def value(theta_P: Any, weights_n: Any, delta: Any) -> Any:
-        return (weights_n * _huber(law.log_loss(theta_P, x, jnp) - log_loss, delta)[0]).sum()
+        off = residuals(residual, law.log_loss(theta_P, x, jnp), log_loss, jnp)
+        return (weights_n * _huber(off, delta)[0]).sum()
 
     def one(theta_P: Any, weights_n: Any, delta: Any) -> tuple[Any, Any, Any]:
         f, g = jax.value_and_grad(value)(theta_P, weights_n, delta)
@@ -199,9 +209,10 @@ def _step(g: Any, H: Any, radius: Any) -> Any:
     return -jnp.einsum("spi,si->sp", V, c / (size + damping[:, None]))
 
 
-@partial(jax.jit, static_argnums=0)
+@partial(jax.jit, static_argnums=(0, 1))
 def _solve(
     law: Law,
+    residual: Residual,
     problems: Any,
     x: Any,
     log_loss: Any,
@@ -215,7 +226,9 @@ def _solve(
 ) -> tuple[Any, Any, Any, Any]:
     terms = law.terms(x, jnp)
     evaluate = (
-        objective_from_form(law, x, log_loss) if terms is None else objective_from_terms(terms, log_loss)
+        objective_from_form(law, x, log_loss, residual)
+        if terms is None
+        else objective_from_terms(terms, log_loss, residual)
     )
     S, P = starts.shape  # S with padding: slots at or beyond `problems` are idle
     slots = SLOTS

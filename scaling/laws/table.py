@@ -11,7 +11,8 @@ from scaling.config.errors import BadInputError
 from scaling.laws.points import Points
 
 REQUIRED = ("params", "tokens", "loss")
-NUMBERS = (*REQUIRED, "flops", "weight", "unique_tokens")
+OPTIONAL = ("unique_tokens", "error", "learning_rate", "batch_tokens", "min_steps")
+NUMBERS = (*REQUIRED, "flops", "weight", *OPTIONAL)
 NAMES = ("dataset", "group", "name")
 FIELDS = (*NUMBERS, *NAMES)
 MAX_BYTES = 256 * 2**20
@@ -104,9 +105,9 @@ def read_csv(path: Path, columns: dict[str, str]) -> Points:
         groups=tuple(group),
         labels=tuple(label),
         dataset=tuple(names.get("dataset", [""] * len(lines))),
-        unique_tokens=np.array(numbers["unique_tokens"]) if "unique_tokens" in numbers else None,
         counting={"params": f"column {header[place['params']]} of {path.name}", "flops": flops_text},
         source=str(path),
+        **{name: np.array(numbers[name]) if name in numbers else None for name in OPTIONAL},
     )
 
 

@@ -59,7 +59,7 @@ def loss_vs_compute(points: Points, law: LawFit | None, curves: Sequence[Curve] 
     axes.plot(points.flops[order], points.loss[order], color=ENVELOPE, lw=1.3, ls=(0, (4, 2)), zorder=3)
     handles.append(Line2D([], [], color=ENVELOPE, lw=1.3, ls=(0, (4, 2)), label="lower envelope"))
 
-    if law is not None:
+    if law is not None and has_frontier(law):
         grid = np.geomspace(low, 10 * high, 160)
         inside = grid <= high
         mean, band = frontier_loss(law, grid)
@@ -84,7 +84,7 @@ def loss_vs_tokens(points: Points, law: LawFit | None, curves: Sequence[Curve] |
     _trunks(axes, curves, colours, "tokens")
     held = _held_labels(law)
     handles = _scatter(axes, points, points.tokens, colours, held)
-    if law is not None and set(law.form.variables) == {"params", "tokens"}:
+    if law is not None and law.form.variables == ("params", "tokens") and law.form.target == "loss":
         for size, colour in colours.items():
             of_size = points.tokens[points.params == size]
             grid = np.geomspace(of_size.min() / 1.6, of_size.max() * 1.6, 80)
@@ -104,8 +104,8 @@ def predicted_vs_measured(points: Points, law: LawFit | None, curves: Sequence[C
         raise BadInputError("predicted-vs-measured needs a law; fit one and give its law.json")
     figure, axes = canvas("Prediction error of the law")
     colours = size_colours(points.params.tolist())
-    variables = {name: getattr(points, name) for name in law.form.variables}
-    error = 100 * (law.predict(**variables) / points.loss - 1)
+    variables = {name: points.column(name) for name in law.form.variables}
+    error = 100 * (law.predict(**variables) / points.column(law.form.target) - 1)
     held = {(p.group, p.tokens): p for p in law.holdout.predictions} if law.holdout else {}
     fitted = np.array([(g, t) not in held for g, t in zip(points.groups, points.tokens, strict=True)])
     axes.axhline(0, color=INK, lw=0.8)
@@ -148,6 +148,8 @@ def draw(
     """
     if kind not in FIGURES:
         raise BadInputError(f"figure {kind!r} is not known; known: {', '.join(FIGURES)}, families")
+    if law is not None and law.form.target != "loss" and kind != "predicted-vs-measured":
+        raise BadInputError(f"{kind} shows losses; {law.law} predicts {law.form.target}: give a law of loss")
     with rc_context(STYLE):
         return FIGURES[kind](points, law, curves)
 
@@ -173,6 +175,12 @@ def save_figure(figure: Figure, path: Path) -> None:
     with rc_context(STYLE):
         figure.savefig(buffer, format=suffix[1:], dpi=160, metadata=metadata)
     write_atomically(path, buffer.getvalue())
+
+
+def has_frontier(law: LawFit) -> bool:
+    """Whether the law gives a loss at a compute: by a frontier, or directly."""
+    direct = law.form.variables == ("flops",) and law.form.target == "loss"
+    return direct or law.frontier() is not None
 
 
 def frontier_loss(law: LawFit, flops: Floats) -> tuple[Floats, tuple[Floats, Floats] | None]:
@@ -286,7 +294,7 @@ def _loss_axis(axes: Axes, points: Points, law: LawFit | None) -> None:
         low = min(low, *(p.predicted for p in law.holdout.predictions))
     room = (high / low) ** 0.12
     bottom = low / room
-    if law is not None:
+    if law is not None and has_frontier(law):
         beyond, _ = frontier_loss(law, np.array([3 * points.flops.max()]))
         # A law extrapolated may fall far below every run: the runs keep most of the height.
         bottom = min(bottom, max(float(beyond[0]), low / (high / low) ** 0.5))

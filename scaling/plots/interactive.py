@@ -11,7 +11,7 @@ from scaling.laws.envelope import lower_envelope
 from scaling.laws.law import LawFit
 from scaling.laws.points import Points
 from scaling.plots.curves import Curve
-from scaling.plots.figures import frontier_loss
+from scaling.plots.figures import frontier_loss, has_frontier
 from scaling.plots.style import ENVELOPE, GRID, INK, LAW, MUTED, scientific, short, size_colours
 
 MAX_CURVE_POINTS = 160  # a line on a screen shows no more, and the page stays small
@@ -28,7 +28,7 @@ def interactive_loss_vs_compute(
     traces.append(
         _line(points.flops[order], points.loss[order], "lower envelope", {"color": ENVELOPE, "dash": "dash"})
     )
-    if law is not None:
+    if law is not None and has_frontier(law):
         grid = np.geomspace(points.flops.min(), 10 * points.flops.max(), 120)
         mean, band = frontier_loss(law, grid)
         if band is not None:
@@ -55,7 +55,7 @@ def interactive_loss_vs_tokens(
 ) -> dict[str, Any]:
     """Loss against tokens, one colour a size, with the law at each size; hover shows a run."""
     traces = _curves(points, curves, "tokens")
-    if law is not None and set(law.form.variables) == {"params", "tokens"}:
+    if law is not None and law.form.variables == ("params", "tokens") and law.form.target == "loss":
         for size, colour in size_colours(points.params.tolist()).items():
             seen = points.tokens[points.params == size]
             grid = np.geomspace(seen.min() / 1.6, seen.max() * 1.6, 50)

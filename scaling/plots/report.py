@@ -7,6 +7,7 @@ from pathlib import Path
 
 from plotly.offline import get_plotlyjs
 
+from scaling.config.errors import BadInputError
 from scaling.config.files import write_atomically
 from scaling.config.record import RunRecord
 from scaling.laws.law import LawFit
@@ -40,7 +41,7 @@ def write_report(
         title: of the page; the directory's name where absent.
 
     Raises:
-        BadInputError: the directory has no finished run, or `out` cannot be written.
+        BadInputError: the directory has no finished run, the law is not of loss, or `out` cannot be written.
     """
     records: Sequence[RunRecord] = ()
     curves: Sequence[Curve] = ()
@@ -51,6 +52,10 @@ def write_report(
         points = points_from_records(records, source, params, flops, family)
         records = [record for record in records if family in (None, record.family)]
         curves = read_curves(source, params, flops, family)
+    if law is not None and law.form.target != "loss":
+        raise BadInputError(
+            f"a report shows losses; {law.law} predicts {law.form.target}: give a law of loss"
+        )
     name = title or Path(points.source).resolve().name
     page = render(name, points, law, records, curves, params)
     write_atomically(out, page.encode())

@@ -4,7 +4,7 @@ from scipy.optimize import minimize, minimize_scalar
 
 from scaling.config.errors import BadInputError
 from scaling.laws import LAWS, fit_points, read_law
-from scaling.laws.fit import _optimise
+from scaling.laws.optimise import optimise
 from tests.laws.known import TRUE, few_starts, ladder, points_of
 
 
@@ -252,7 +252,7 @@ def test_best_of_many_starts_is_found_where_the_objective_has_several_minima():
     """Five gross outliers: the nearly absolute loss has local minima; restarts have to leave them."""
     points = ladder(0.01, 9)
     points.loss[[2, 9, 14, 20, 27]] *= [1.3, 0.8, 1.25, 0.85, 1.2]
-    best = _optimise(LAWS["chinchilla"], points, 1e-3, 0, len(points))
+    best = optimise(LAWS["chinchilla"], points, 1e-3, 0, len(points))
     names = dict(zip(LAWS["chinchilla"].parameter_names, best_parameters(best), strict=True))
     theta = np.array(
         [np.log(names["E"]), np.log(names["A"]), np.log(names["B"]), names["alpha"], names["beta"]]

@@ -1,0 +1,74 @@
+"""Over-training: loss in compute and tokens per parameter, with tied exponents (Gadre et al. 2024)."""
+
+from collections.abc import Mapping
+from itertools import product
+from typing import Any
+
+import numpy as np
+
+from scaling.laws.forms import EXPONENT, LOG_TERM, ComputeOptimum, Floats, Law
+
+
+class OverTraining(Law):
+    """Gadre et al. 2024 (arXiv:2403.08540), equation 4: a line in log C, moved but not turned by M.
+
+    C = 6ND, so that the terms are a 6^-eta N^-2eta and b 6^-eta D^-2eta: `Chinchilla` with one exponent.
+    The authors fit it by least squares of the loss itself: `residual="plain"`, `delta=10`.
+    """
+
+    name = "over-training"
+    equation = "L(C, M) = E + (a M^eta + b M^-eta) C^-eta with M = D/N, C = 6ND"
+    parameter_names = ("E", "a", "b", "eta")
+    theta_names = ("log E", "log a (M/C)^eta", "log b (MC)^-eta", "eta")
+    variables = ("params", "tokens")
+    bounds = (LOG_TERM, LOG_TERM, LOG_TERM, EXPONENT)
+
+    def terms(self, x: Any, xp: Any = np) -> Any:
+        """Each term is linear in theta: its log at the reference point, less its exponent times x."""
+        one, zero = xp.ones_like(x[:, 0]), xp.zeros_like(x[:, 0])
+        return xp.stack(
+            [
+                xp.stack([one, zero, zero, zero], axis=1),
+                xp.stack([zero, one, zero, -2 * x[:, 0]], axis=1),
+                xp.stack([zero, zero, one, -2 * x[:, 1]], axis=1),
+            ]
+        )
+
+    def starts(self, x: Floats, log_loss: Floats, reference: Floats) -> Floats:
+        """Shares of the loss that are irreducible, of the rest that is N's, by exponents."""
+        level = log_loss.mean()
+        grid = product(np.linspace(0.05, 0.95, 7), (0.2, 0.5, 0.8), np.geomspace(0.02, 1.0, 7))
+        return np.array(
+            [
+                [level + np.log(s), level + np.log((1 - s) * n), level + np.log((1 - s) * (1 - n)), eta]
+                for s, n, eta in grid
+            ]
+        )
+
+    def parameters(self, theta: Floats, reference: Floats) -> Floats:
+        """Terms move from the reference point to N = D = 1, where C = 6."""
+        e, a, b, eta = np.moveaxis(np.asarray(theta, float), -1, 0)
+        six = eta * np.log(6)
+        return np.stack(
+            [
+                np.exp(e),
+                np.exp(a + six + 2 * eta * reference[0]),
+                np.exp(b + six + 2 * eta * reference[1]),
+                eta,
+            ],
+            axis=-1,
+        )
+
+    def theta(self, parameters: Mapping[str, float], reference: Floats) -> Floats:
+        """Terms move from N = D = 1 to the reference point."""
+        eta = parameters["eta"]
+        a, b = (
+            np.log(parameters[name]) - eta * (np.log(6) + 2 * middle)
+            for name, middle in zip("ab", reference, strict=True)
+        )
+        return np.array([np.log(parameters["E"]), a, b, eta])
+
+    def optimum(self, parameters: Mapping[str, float]) -> ComputeOptimum:
+        """At every compute the same M: a M^eta = b M^-eta."""
+        log_ratio = np.log(parameters["a"]) - np.log(parameters["b"])
+        return ComputeOptimum(float(np.exp(log_ratio / (4 * parameters["eta"]))), 0.5, 0.5)
