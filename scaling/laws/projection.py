@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scaling.config.errors import BadInputError
-from scaling.laws.forms import LAWS, ComputeOptimum
+from scaling.laws.forms import ComputeOptimum
 from scaling.laws.points import Points
+from scaling.laws.registry import LAWS
 from scaling.laws.resample import Interval, percentiles, run_counts
 
 Floats = NDArray[np.float64]
