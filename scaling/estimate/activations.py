@@ -70,8 +70,9 @@ def layer_arrays(
     router = taken = 0.0
     if slots is not None and model.mixture is not None:
         ff, taken, router = slots * ff, slots, 4.0 * model.mixture.experts
-    # A TPU kernel reads heads one by one, each padded to whole lanes.
-    head = -(-model.d_head // _LANES) * _LANES if platform == "tpu" else model.d_head
+    # A TPU kernel reads heads one by one, each padded to whole lanes; it takes no relative biases.
+    kernel = platform == "tpu" and getattr(model, "positions", None) != "relative"
+    head = -(-model.d_head // _LANES) * _LANES if kernel else model.d_head
     times = 2 if cross else 1
     norms = times + 1
     projected = times * (heads + 2 * keys) * model.d_head
