@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-tpu check format install bench clean
+.PHONY: demo test test-tpu check format install bench coverage clean
 
 install: $(STAMP)
 
@@ -45,6 +45,10 @@ bench: install
 	$(BIN)/python benchmarks/throughput.py
 	$(BIN)/python benchmarks/fit.py
 	$(BIN)/python benchmarks/step_time.py
+
+# How often 95% intervals of fitted laws hold the truth: 200 draws a law, minutes.
+coverage: install
+	$(BIN)/python benchmarks/coverage.py
 
 # What needs the TPU compiler (no TPU): the dry-run tests, and memory against it. About half an hour.
 test-tpu: install
