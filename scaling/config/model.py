@@ -50,9 +50,10 @@ class TransformerConfig(Frozen):
     `n_heads` from `d_head`.
     `gated` multiplies the activation with a second projection (GEGLU, SwiGLU: Shazeer 2020).
 
-    `parametrization: mup` is the maximal update parametrisation (Yang et al. 2022, arXiv:2203.03466, table 8):
-    what is tuned at `base_width` holds at every width. It equals `standard` there. `d_ff` and the features of
-    all heads together are taken to grow with the width; `base_d_head` is given where heads themselves grow.
+    `parametrization: mup` is the maximal update parametrisation (Yang et al. 2022, arXiv:2203.03466, table
+    8): what is tuned at `base_width` holds at every width. It equals `standard` there. `d_ff` and the
+    features of all heads together are taken to grow with the width; `base_d_head` is given where heads
+    themselves grow.
     `base_depth` adds transfer over depth (CompleteP: Dey et al. 2025, arXiv:2505.01618, alpha = 1): every
     residual branch is multiplied by base_depth / n_layers, which leaves learning rates as they are.
     """

@@ -14,6 +14,7 @@ from scaling.models.layers import Attend, Norm, dropout, normal, times
 from scaling.models.mixture import Losses, router_losses
 from scaling.models.positions import rotate
 from scaling.models.stack import Layer, layer_kinds, run_layers, stacked_layers
+from scaling.models.taps import tap
 
 
 class Decoder(nnx.Module):
@@ -52,6 +53,7 @@ class Decoder(nnx.Module):
         if self.position_embedding is not None:
             position_MD = self.position_embedding[...].astype(dtype)
             x_BLD += position_MD[: tokens_BL.shape[1]] if positions_BL is None else position_MD[positions_BL]
+        tap("embedding", lambda: x_BLD)
         return constrain(x_BLD, "batch", "length", "act_embed")
 
     def __call__(

@@ -14,6 +14,7 @@ from scaling.models.language_model import Batch, Terms
 from scaling.models.layers import Linear, Norm, dropout, normal, times
 from scaling.models.pointwise import ACTIVATIONS
 from scaling.models.stack import Layer, run_layers, stacked_layers
+from scaling.models.taps import tap
 
 
 class Encoder(nnx.Module):
@@ -41,7 +42,9 @@ class Encoder(nnx.Module):
         self.final_norm = Norm(config) if config.norm == "pre" else None
         self.pooler = Linear(config, D, D, keys[5]) if config.pooler else None
         self.sentence_head = (
-            Linear(config, D, 2, jax.random.fold_in(keys[5], 1), output=True) if config.sentence_head else None
+            Linear(config, D, 2, jax.random.fold_in(keys[5], 1), output=True)
+            if config.sentence_head
+            else None
         )
         self.mlm_head = Linear(config, D, W, keys[6]) if config.mlm_head else None
         self.mlm_norm = Norm(config, W) if config.mlm_head else None
@@ -83,6 +86,7 @@ class Encoder(nnx.Module):
         if self.type_embedding is not None:
             types = self.type_embedding[...].astype(dtype)
             x_BLW += types[0] if token_types_BL is None else types[token_types_BL]
+        tap("embedding", lambda: x_BLW)
         x_BLW = self.embedding_norm(constrain(x_BLW, "batch", "length", "act_embed"))
         keys = None
         if dropout_key is not None and config.dropout > 0:

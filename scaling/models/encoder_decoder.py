@@ -14,6 +14,7 @@ from scaling.models.layers import Attention, Norm, dropout, normal, output_std, 
 from scaling.models.mixture import Losses, router_losses
 from scaling.models.positions import relative_bias, sinusoids
 from scaling.models.stack import Layer, run_layers, stacked_layers
+from scaling.models.taps import tap
 
 
 class Side(nnx.Module):
@@ -80,6 +81,7 @@ class EncoderDecoder(nnx.Module):
             # Under muP by the base's, for embeddings and their learning rates are the same at every width.
             root = (config.base_width or config.d_model) ** 0.5
             x_BLD = x_BLD * root + sinusoids(at, config.d_model).astype(x_BLD.dtype)
+        tap("embedding", lambda: x_BLD)
         return constrain(x_BLD, "batch", "length", "act_embed")
 
     def encode(

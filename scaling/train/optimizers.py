@@ -77,8 +77,8 @@ def learning_rate_multiplier(optimizer: OptimizerName, width_ratio: float, param
     optimizers whose updates have entries of one size: AdamW, Lion, Adafactor (Yang et al. 2022,
     arXiv:2203.03466, table 8). Muon's updates have all their singular values alike, so that entries of that
     size make a spectral norm that grows with sqrt(width) in place of the width; the norm it should have is
-    sqrt(out / in) (Yang et al. 2023, arXiv:2310.17813, condition 1), which 1 / sqrt(ratio) restores. Embeddings,
-    heads, routers, biases and norm scales have the base's rate.
+    sqrt(out / in) (Yang et al. 2023, arXiv:2310.17813, condition 1), which 1 / sqrt(ratio) restores.
+    Embeddings, heads, routers, biases and norm scales have the base's rate.
     """
     axes = parameter.get_metadata("axes")
     if "embed" not in axes or not {"mlp", "heads"} & set(axes):
@@ -96,6 +96,8 @@ def make_optimizer(train: TrainConfig, model: ModelConfig) -> optax.GradientTran
     if not isinstance(model, TransformerConfig) or model.parametrization == "standard":
         return in_float32(_named(train))
     ratio = model.width_ratio
+    # optax's Muon decays everything that it leaves to AdamW, biases and norm scales too.
+    decays = None if train.optimizer == "muon" else decay_mask
 
     def scaled(updates: Any, state: Any, parameters: Any = None) -> tuple[Any, Any]:
         def of(update: nnx.Variable) -> nnx.Variable:
@@ -109,7 +111,7 @@ def make_optimizer(train: TrainConfig, model: ModelConfig) -> optax.GradientTran
         optax.chain(
             _named(train.model_copy(update={"weight_decay": 0.0})),
             optax.GradientTransformation(lambda parameters: optax.EmptyState(), scaled),
-            optax.add_decayed_weights(-train.weight_decay, decay_mask),
+            optax.add_decayed_weights(-train.weight_decay, decays),
         )
     )
 
