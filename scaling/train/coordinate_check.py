@@ -224,13 +224,17 @@ def _sizes(run: RunConfig, steps: int) -> Iterator[dict[str, tuple[float, float]
         state = functions.init(run.train.seed)
         look = jax.jit(_activations)
         start = look(state.model, looked_at)
-        yield jax.device_get(_compared(start, start))
+        yield _numbers(_compared(start, start))
         rate = np.float32(run.train.learning_rate)
         for number, batch in enumerate(itertools.islice(inputs.batches, steps)):
             state, _ = functions.step(state, functions.place(batch), rate, np.int32(number))
-            yield jax.device_get(_compared(look(state.model, looked_at), start))
+            yield _numbers(_compared(look(state.model, looked_at), start))
     finally:
         inputs.batches.close()
+
+
+def _numbers(sizes: dict[str, tuple[jax.Array, jax.Array]]) -> dict[str, tuple[float, float]]:
+    return {kind: (float(activation), float(change)) for kind, (activation, change) in sizes.items()}
 
 
 def _activations(model: LanguageModel, batch: Batch) -> dict[str, list[jax.Array]]:

@@ -18,7 +18,7 @@ TINY = ["model.n_layers=1", "model.n_heads=1", "model.init=fan_in", "train.learn
 
 def test_changes_are_flat_under_mup_and_grow_without_it(make_run: MakeRun, tmp_path: Path) -> None:
     (tmp_path / "run.yaml").write_text(dump_yaml(make_run(*TINY)))
-    given = ["check-mup", str(tmp_path / "run.yaml"), "--widths", "32,256", "--steps", "3", "--json"]
+    given = ["check-mup", str(tmp_path / "run.yaml"), "--widths", "32,128", "--steps", "2", "--json"]
     result = CliRunner().invoke(app, [*given, "--out", str(tmp_path / "check.svg")])
     assert result.exit_code == 0, result.output
     document = json.loads(result.stdout)
@@ -39,7 +39,7 @@ def test_a_missing_multiplier_is_found(make_run: MakeRun, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(optimizers, "learning_rate_multiplier", lambda *given: 1.0)
     monkeypatch.setattr(coordinate_check, "get_args", lambda of: ("mup",))
-    check = check_coordinates(make_run(*TINY), (32, 256), 2)
+    check = check_coordinates(make_run(*TINY), (32, 128), 2)
     assert "feed-forward output" in check.not_flat("mup")
 
 
