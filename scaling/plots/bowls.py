@@ -149,11 +149,8 @@ def bowls_figure(bowls: Sequence[Bowl]) -> Figure:
                 axes.plot([2.0**at], [least], marker="v", ms=9, mfc=face, mec=colour, ls="", zorder=6)
             moved = shift(bowls, kind)
             name = {"standard": "Standard", "mup": "muP"}[kind]
-            note = (
-                ""
-                if moved is None
-                else f": the optimum moves by 2^{moved:+.2f}".replace("-", "\N{MINUS SIGN}")
-            )
+            by = f"{moved or 0:+.2f}".replace("-", "\N{MINUS SIGN}")
+            note = "" if moved is None else f": the optimum moves by {by} factors of 2"
             axes.set_title(name + note)
             axes.set_xscale("log", base=2)
             axes.xaxis.set_minor_locator(NullLocator())
