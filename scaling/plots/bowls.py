@@ -150,7 +150,7 @@ def bowls_figure(bowls: Sequence[Bowl]) -> Figure:
             moved = shift(bowls, kind)
             name = {"standard": "Standard", "mup": "muP"}[kind]
             by = f"{moved or 0:+.2f}".replace("-", "\N{MINUS SIGN}")
-            note = "" if moved is None else f": the optimum moves by {by} factors of 2"
+            note = "" if moved is None else f": moves by {by} factors of 2"
             axes.set_title(name + note)
             axes.set_xscale("log", base=2)
             axes.xaxis.set_minor_locator(NullLocator())
