@@ -102,7 +102,8 @@ def print_law(law: "LawFit") -> None:
 
 def plot(
     kind: Annotated[
-        str, typer.Argument(help="loss-vs-compute, loss-vs-tokens, predicted-vs-measured, or families")
+        str,
+        typer.Argument(help="loss-vs-compute, loss-vs-tokens, predicted-vs-measured, families or lr-bowls"),
     ],
     source: Annotated[Path, typer.Argument(help="a sweep directory or a CSV")],
     out: Annotated[Path, typer.Option(help="a .png, .svg or .pdf file")],
@@ -123,6 +124,13 @@ def plot(
 
         save_figure(families_figure(read_records(source)), out)
         wrote(out, as_json)
+        return
+    if kind == "lr-bowls":
+        from scaling.plots.bowls import bowls_as_dict, bowls_figure, read_bowls
+
+        bowls = read_bowls(source)
+        save_figure(bowls_figure(bowls), out)
+        wrote(out, as_json, bowls_as_dict(bowls))
         return
     points = read_points_of(source, columns, params, flops, family)
     curves = read_curves(source, params, flops, family) if source.is_dir() else None

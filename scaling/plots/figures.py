@@ -147,7 +147,7 @@ def draw(
         BadInputError: the kind is unknown, or needs a law and there is none.
     """
     if kind not in FIGURES:
-        raise BadInputError(f"figure {kind!r} is not known; known: {', '.join(FIGURES)}, families")
+        raise BadInputError(f"figure {kind!r} is not known; known: {', '.join(FIGURES)}, families, lr-bowls")
     if law is not None and law.form.target != "loss" and kind != "predicted-vs-measured":
         raise BadInputError(f"{kind} shows losses; {law.law} predicts {law.form.target}: give a law of loss")
     with rc_context(STYLE):
@@ -161,6 +161,20 @@ def save_figure(figure: Figure, path: Path) -> None:
         BadInputError: another suffix, a missing directory, or a path that cannot be written.
     """
     path = Path(path)
+    suffix = check_out(path)
+    buffer = io.BytesIO()
+    metadata = {".png": {"Software": None}, ".svg": {"Date": None}, ".pdf": {"CreationDate": None}}[suffix]
+    with rc_context(STYLE):
+        figure.savefig(buffer, format=suffix[1:], dpi=160, metadata=metadata)
+    write_atomically(path, buffer.getvalue())
+
+
+def check_out(path: Path) -> str:
+    """The suffix of a path that a figure can be written to.
+
+    Raises:
+        BadInputError: another suffix, or a missing directory.
+    """
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
         raise BadInputError(
@@ -170,11 +184,7 @@ def save_figure(figure: Figure, path: Path) -> None:
         raise BadInputError(
             f"{path}: the directory {path.parent} does not exist; make it, or give another path"
         )
-    buffer = io.BytesIO()
-    metadata = {".png": {"Software": None}, ".svg": {"Date": None}, ".pdf": {"CreationDate": None}}[suffix]
-    with rc_context(STYLE):
-        figure.savefig(buffer, format=suffix[1:], dpi=160, metadata=metadata)
-    write_atomically(path, buffer.getvalue())
+    return suffix
 
 
 def has_frontier(law: LawFit) -> bool:
