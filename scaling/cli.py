@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from scaling import __version__
-from scaling.commands import cost, data, dryrun, laws, plan, runs, weights
+from scaling.commands import cost, data, dryrun, figures, laws, plan, runs, weights
 from scaling.commands.options import say
 from scaling.config.environment import choose_platform
 from scaling.config.errors import BadInputError
@@ -37,8 +37,8 @@ _COMMANDS: tuple[Callable[..., None], ...] = (
     runs.sweep,
     runs.status,
     laws.fit,
-    laws.plot,
-    laws.report,
+    figures.plot,
+    figures.report,
     runs.generate,
     weights.score,
     weights.import_hf,
