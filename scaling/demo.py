@@ -6,9 +6,10 @@ from typing import Any
 
 from scaling.config.load import load_sweep
 from scaling.laws import LawFit, fit_points, read_points
-from scaling.plots.curves import read_curves
-from scaling.plots.figures import draw, save_figure
+from scaling.plots.figures import save_figure
+from scaling.plots.kinds import draw
 from scaling.plots.report import write_report
+from scaling.plots.sources import Sources
 from scaling.sweep.execute import run_sweep
 from scaling.train.progress import Reporter
 from scaling.train.stopping import RunFailedError
@@ -48,11 +49,11 @@ def run_demo(directory: Path, reporter: Reporter) -> Demo:
     points = read_points(directory)
     law = fit_points(points, "chinchilla", bootstrap=BOOTSTRAP, holdout=1)
     law.write(directory / "law.json")
-    curves = read_curves(directory)
+    sources = Sources((directory,))
     figures = []
     for kind in FIGURES:
         path = directory / f"{kind}.png"
-        save_figure(draw(kind, points, law, curves), path)
+        save_figure(draw(kind, sources), path)
         figures.append(path)
     report = directory / "report.html"
     write_report(directory, law, report, title="The demo: a ladder of decoders on Python's standard library")

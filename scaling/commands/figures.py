@@ -7,42 +7,46 @@ import typer
 
 from scaling.commands.laws import Columns, Family, Flops, Params, law_beside, read_points_of
 from scaling.commands.options import Json, wrote
+from scaling.plots.kinds import KINDS, check_kind
+
+LawFile = Annotated[
+    Path | None, typer.Option(help="law.json; the one that `fit` left beside the source where not given")
+]
 
 
 def plot(
-    kind: Annotated[
-        str, typer.Argument(help="loss-vs-compute, loss-vs-tokens, predicted-vs-measured, or families")
-    ],
-    source: Annotated[Path, typer.Argument(help="a sweep directory or a CSV")],
+    kind: Annotated[str, typer.Argument(help=", ".join(KINDS))],
+    source: Annotated[list[Path], typer.Argument(help="sweep directories or CSVs")],
     out: Annotated[Path, typer.Option(help="a .png, .svg or .pdf file")],
-    law: Annotated[Path | None, typer.Option(help="law.json; DIR/law.json where there is one")] = None,
+    law: LawFile = None,
     columns: Columns = None,
     params: Params = "non_embedding_with_head",
     flops: Flops = "6nd",
     family: Family = None,
+    method: Annotated[str, typer.Option(help="of isoFLOP minima: parabola or akima")] = "parabola",
+    tolerance: Annotated[float, typer.Option(help="relative difference of compute in one budget")] = 0.05,
+    bootstrap: Annotated[int, typer.Option(help="resamples for intervals that a figure makes")] = 1000,
+    seed: Annotated[int, typer.Option(help="of the resamples")] = 0,
     as_json: Json = False,
 ) -> None:
     """Draw one figure."""
-    from scaling.plots.curves import read_curves
-    from scaling.plots.figures import draw, save_figure
+    check_kind(kind)
+    from scaling.laws import parse_columns
+    from scaling.plots.figures import check_path, save_figure
+    from scaling.plots.kinds import draw
+    from scaling.plots.sources import Options, Sources
 
-    if kind == "families":
-        from scaling.laws import read_records
-        from scaling.plots.families import families_figure
-
-        save_figure(families_figure(read_records(source)), out)
-        wrote(out, as_json)
-        return
-    points = read_points_of(source, columns, params, flops, family)
-    curves = read_curves(source, params, flops, family) if source.is_dir() else None
-    save_figure(draw(kind, points, law_beside(source, law), curves), out)
+    check_path(out)
+    named = parse_columns(columns) if columns else None
+    sources = Sources(tuple(source), law, named, params, flops, family)
+    save_figure(draw(kind, sources, Options(method, tolerance, bootstrap, seed)), out)
     wrote(out, as_json)
 
 
 def report(
     source: Annotated[Path, typer.Argument(help="a sweep directory or a CSV")],
     out: Annotated[Path, typer.Option(help="the HTML file")] = Path("report.html"),
-    law: Annotated[Path | None, typer.Option(help="law.json; DIR/law.json where there is one")] = None,
+    law: LawFile = None,
     columns: Columns = None,
     params: Params = "non_embedding_with_head",
     flops: Flops = "6nd",

@@ -101,10 +101,7 @@ def print_law(law: "LawFit") -> None:
 
 
 def law_beside(source: Path, law: Path | None) -> "LawFit | None":
-    """The law that was asked for, or the one that lies in the sweep directory."""
-    from scaling.laws import read_law
+    """The law that was asked for, or the one that `fit` left in the sweep directory or beside the CSV."""
+    from scaling.plots.sources import law_of
 
-    beside = source / "law.json"
-    if law is not None:
-        return read_law(law)
-    return read_law(beside) if source.is_dir() and beside.is_file() else None
+    return law_of(source, law)

@@ -11,7 +11,7 @@ from scaling.laws.envelope import lower_envelope
 from scaling.laws.law import LawFit
 from scaling.laws.points import Points
 from scaling.plots.curves import Curve
-from scaling.plots.figures import frontier_loss, has_frontier
+from scaling.plots.losses import frontier_loss, has_frontier
 from scaling.plots.style import ENVELOPE, GRID, INK, LAW, MUTED, scientific, short, size_colours
 
 MAX_CURVE_POINTS = 160  # a line on a screen shows no more, and the page stays small
