@@ -9,14 +9,7 @@ from matplotlib.figure import Figure
 from scaling.config.errors import BadInputError
 from scaling.laws.approaches import Approach, compare_approaches
 from scaling.laws.points import Points
-from scaling.plots.figures import (
-    counting_note,
-    dress,
-    footnote,
-    line_handle,
-    log_axis,
-    panels,
-)
+from scaling.plots.figures import counting_note, dress, footnote, log_axis, panels
 from scaling.plots.sources import Options, Sources
 from scaling.plots.style import INK, MUTED
 
@@ -24,8 +17,8 @@ from scaling.plots.style import INK, MUTED
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#aa4499")
 MARKERS = "os^D"
 PAPERS = {  # what papers print for a in N_opt = k C^a
-    "Kaplan et al. 2020 (0.73)": (0.73,),  # arXiv:2001.08361, section 1.2
-    "Hoffmann et al. 2022 (0.50, 0.49, 0.46)": (0.50, 0.49, 0.46),  # arXiv:2203.15556, table 2
+    "Kaplan et al. 2020: 0.73": (0.73,),  # arXiv:2001.08361, section 1.2
+    "Hoffmann et al. 2022: 0.46, 0.49, 0.50": (0.50, 0.49, 0.46),  # arXiv:2203.15556, table 2
 }
 
 
@@ -51,21 +44,17 @@ def approaches_of(sources: Sources, options: Options) -> tuple[Approach, ...]:
 def allocation_figure(sources: Sources, options: Options) -> Figure:
     """N_opt and D_opt against compute with bands, and the exponents a on one axis."""
     points, found = sources.points, approaches_of(sources, options)
-    figure, axes = panels("Compute-optimal parameters and tokens", 2, 2, (9.0, 7.2))
-    for one in axes[2:]:
-        one.remove()
-    below = figure.add_subplot(2, 1, 2)
-    dress(below)
-    _powers(axes[0], found, "params", points, "$N_{opt}$ (parameters)")
-    _powers(axes[1], found, "tokens", points, "$D_{opt}$ (tokens)")
-    _exponents(below, found)
-    handles = [
-        line_handle(colour, one.name, marker=marker, ms=5)
-        for one, colour, marker in zip(found, COLOURS, MARKERS, strict=True)
-        if one.a is not None
-    ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=2)
-    footnote(figure, counting_note(points), "Bands and bars: 95% bootstrap intervals.", *remarks(found))
+    figure = Figure(figsize=(9.0, 7.4), layout="constrained")
+    figure.suptitle("Compute-optimal parameters and tokens", x=0.015, ha="left")
+    axes = figure.subplot_mosaic([["params", "tokens"], ["a", "a"]], height_ratios=[1.5, 1])
+    for one in axes.values():
+        dress(one)
+    _powers(axes["params"], found, "params", "$N_{opt}$ (parameters)")
+    _powers(axes["tokens"], found, "tokens", "$D_{opt}$ (tokens)")
+    _exponents(axes["a"], found)
+    footnote(
+        figure, counting_note(points), "Bands and bars: 95% bootstrap intervals.", *remarks(found, points)
+    )
     return figure
 
 
@@ -76,11 +65,11 @@ def exponents_figure(sources: Sources, options: Options) -> Figure:
         "Exponent a of the compute-optimal size, $N_{opt} \\propto C^a$", 1, 1, (8.0, 4.0)
     )
     _exponents(axes, found)
-    footnote(figure, counting_note(points), "Bars: 95% bootstrap intervals.", *remarks(found))
+    footnote(figure, counting_note(points), "Bars: 95% bootstrap intervals.", *remarks(found, points))
     return figure
 
 
-def _powers(axes: Axes, found: Sequence[Approach], field: str, points: Points, label: str) -> None:
+def _powers(axes: Axes, found: Sequence[Approach], field: str, label: str) -> None:
     """The optima of each approach, and its power law with the band."""
     for one, colour, marker in zip(found, COLOURS, MARKERS, strict=True):
         if one.a is None:
@@ -106,10 +95,10 @@ def _exponents(axes: Axes, found: Sequence[Approach]) -> None:
     for y, (one, colour, marker) in enumerate(rows):
         if one.a is None:
             axes.text(
-                0.5,
+                0.01,
                 y,
                 "not possible with these runs",
-                ha="center",
+                ha="left",
                 va="center",
                 color=MUTED,
                 fontsize=9,
@@ -127,14 +116,17 @@ def _exponents(axes: Axes, found: Sequence[Approach]) -> None:
         for value in values:
             axes.axvline(value, color=INK, lw=0.8, ls=style, zorder=1)
         axes.annotate(
-            name, (float(np.mean(values)), 1.0), xycoords=axes.get_xaxis_transform(), xytext=(0, 4),
-            textcoords="offset points", ha="center", va="bottom", fontsize=8.5, color=MUTED,
+            name, (max(values), 1.0), xycoords=axes.get_xaxis_transform(), xytext=(0, 4),
+            textcoords="offset points", ha="right" if len(values) > 1 else "center", va="bottom", fontsize=8,
+            color=MUTED,
         )  # fmt: skip
     shown: list[float] = [0.40, 0.80, *(one.a for one in found if one.a is not None)]
     shown += [end for one in found if one.a_interval for end in one.a_interval]
     # A resample may put an end anywhere: the axis stops at what an exponent can mean.
     axes.set_xlim(max(min(shown) - 0.04, -0.3), min(max(shown) + 0.04, 1.4))
     axes.set_yticks(range(len(rows)), [one.name for one, _, _ in rows])
+    for tick, (_, colour, _) in zip(axes.get_yticklabels(), rows, strict=True):
+        tick.set_color(colour)
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.grid(axis="y", visible=False)
     axes.tick_params(axis="y", length=0)
@@ -143,12 +135,12 @@ def _exponents(axes: Axes, found: Sequence[Approach]) -> None:
     )
 
 
-def remarks(found: Sequence[Approach]) -> tuple[str, ...]:
+def remarks(found: Sequence[Approach], points: Points) -> tuple[str, ...]:
     """Why an approach is missing, and what each says of itself."""
     out = []
     for one in found:
         if one.refused is not None:
-            out.append(f"{one.name}: {one.refused}.")
+            out.append(f"{one.name}: {one.refused.removeprefix(f'{points.source}: ')}.")
         elif one.notes:
-            out.append(f"{one.name}: {one.notes[0]}.")
+            out.append(f"{one.name}: {'; '.join(one.notes)}.")
     return tuple(out)

@@ -99,9 +99,12 @@ def _equal_compute(axes: Axes, points: Points) -> None:
             d, 10.0**power / (6 * d), color=INK, lw=0.9, ls=(0, (1, 2)), zorder=2, scalex=False, scaley=False
         )
         at = 10.0**power / (6 * top)
-        if left * 1.02 < at < right:
+        # Beside the upper end of the line, or beside its left end where it leaves the axes there.
+        place, offset = (
+            ((at, top), (5, -12)) if left < at < 0.8 * right else ((left, 10.0**power / (6 * left)), (5, 3))
+        )
+        if bottom < place[1] <= top:
             axes.annotate(
-                scientific(10.0**power), (at, top), xytext=(0, 2), textcoords="offset points", ha="center",
-                va="bottom", fontsize=8, color=INK,
+                scientific(10.0**power), place, xytext=offset, textcoords="offset points", fontsize=8,
+                color=INK, bbox={"boxstyle": "square,pad=0.1", "fc": "white", "ec": "none", "alpha": 0.7},
             )  # fmt: skip
-    axes.title.set_position((0, 1.05))

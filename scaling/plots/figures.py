@@ -139,8 +139,13 @@ def counting_note(points: Points) -> str:
 
 def log_axis(axis: Axis, label: str, unit: Literal["count", "flops", "plain"], ticks: int = 9) -> None:
     """A logarithmic axis with its label; ticks as people say them: 3M, 10¹⁸, 0.25."""
-    axis.axes.set(**{f"{axis.axis_name}scale": "log"})  # type: ignore[attr-defined]
-    low, high = sorted(axis.get_view_interval())
+    axes = axis.axes
+    if axis is axes.xaxis:
+        axes.set_xscale("log")
+        low, high = sorted(axes.get_xlim())
+    else:
+        axes.set_yscale("log")
+        low, high = sorted(axes.get_ylim())
     decades = np.log10(high / low) if low > 0 else 3.0
     if decades > 1.5 or (unit == "flops" and decades > 1):
         axis.set_major_locator(LogLocator(numticks=ticks))

@@ -8,7 +8,6 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import NDArray
 
 from scaling.config.errors import BadInputError
@@ -83,7 +82,7 @@ def isoflop_figure(sources: Sources, options: Options) -> Figure:
             minimum.params, minimum.loss, s=STAR**2, marker="*", color=colour, edgecolor=INK, lw=0.8, zorder=6
         )
     log_axis(valleys.xaxis, "Model size N (parameters)", "count")
-    _loss_axis(valleys, points)
+    log_axis(valleys.yaxis, "Validation loss (nats per token)", "plain")
     remarks = _frontier(frontier, points, found, colours, options)
     shown = [flops for flops, _ in groups if flops not in small]
     figure.legend(
@@ -143,7 +142,7 @@ def _frontier(
             seed=options.seed,
         )
     except BadInputError as error:
-        remarks = (f"No power law: {error}.",)
+        remarks = (f"No power law: {str(error).removeprefix(f'{points.source}: ')}.",)
     else:
         budgets = [minimum.flops for minimum in found.minima]
         grid = np.geomspace(min(budgets) / 1.5, max(budgets) * 1.5, 60)
@@ -162,12 +161,6 @@ def _frontier(
     log_axis(axes.xaxis, "Training compute C (FLOPs)", "flops", ticks=6)
     log_axis(axes.yaxis, "Compute-optimal size $N_{opt}$ (parameters)", "count")
     return remarks
-
-
-def _loss_axis(axes: Axes, points: Points) -> None:
-    axes.yaxis.set_major_locator(MaxNLocator(nbins=7, steps=[1, 2, 2.5, 5, 10]))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:.3g}"))
-    axes.set_ylabel("Validation loss (nats per token)")
 
 
 def _handles(

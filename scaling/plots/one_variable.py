@@ -113,6 +113,4 @@ def _by_size(
         for mask, face, edge in ((of_size & chosen, colour, "white"), (of_size & ~chosen, "white", colour)):
             axes.scatter(x[mask], y[mask], s=34, facecolor=face, edgecolor=edge, lw=0.7, zorder=5)
         axes.plot(grid, law.predict(**given), color=colour, lw=1.5, zorder=4)
-        if (band := law.interval(**given)) is not None:
-            axes.fill_between(grid, *band, color=colour, alpha=0.1, lw=0, zorder=1)
     return [*size_handles(colours), line_handle(MUTED, f"{law.law}, at each N")]

@@ -30,6 +30,7 @@ p { margin: .5rem 0; max-width: 46rem; }
   white-space: nowrap; font-variant-numeric: tabular-nums; }
 .tiles span { color: var(--muted); font-size: .85rem; line-height: 1.35; display: block; }
 .figure { width: 100%; height: 30rem; }
+.figure.low { height: 20rem; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-size: .87rem; font-variant-numeric: tabular-nums; min-width: 40%; }
 th, td { padding: .32rem 1.1rem .32rem 0; border-bottom: 1px solid var(--line); vertical-align: baseline; }

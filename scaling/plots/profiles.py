@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from scaling.config.errors import BadInputError
 from scaling.laws.law import LawFit
-from scaling.plots.figures import footnote, line_handle, log_axis, panels
+from scaling.plots.figures import footnote, legend_beside, line_handle, log_axis, panels
 from scaling.plots.sources import Options, Sources
 from scaling.plots.style import ENVELOPE, INK, LAW, MUTED
 
@@ -69,7 +69,7 @@ def profiles_figure(sources: Sources, options: Options) -> Figure:
     columns = min(3, len(profiles))
     rows = -(-len(profiles) // columns)
     figure, axes = panels(
-        f"Profiles of the law {law.law}", rows, columns, (3.1 * columns + 0.3, 2.7 * rows + 1.1)
+        f"Profiles of the law {law.law}", rows, columns, (3.1 * columns + 1.4, 2.7 * rows + 1.1)
     )
     for one in axes[len(profiles) :]:
         one.remove()
@@ -82,7 +82,7 @@ def profiles_figure(sources: Sources, options: Options) -> Figure:
         line_handle(LAW, "estimate", lw=1.2),
         line_handle(LAW, "interval", lw=7, alpha=0.16),
     ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=3)
+    legend_beside(figure, handles)
     footnote(
         figure,
         f"{law.equation}; {law.objective.name}, delta {law.objective.delta:g}; all other parameters are "
