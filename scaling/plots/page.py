@@ -45,9 +45,9 @@ tfoot td { font-weight: 600; border-bottom: 0; border-top: 1px solid #b8bfc9; }
 @media print {
   @page { margin: 14mm; } main { max-width: none; padding: 0; } body { font-size: 10.5pt; }
   .scroll { overflow: visible; } table { font-size: 8pt; } th, td { padding-right: .6rem; }
-  h2 { break-after: avoid; } tr, .figure, .tiles { break-inside: avoid; }
+  h2 { break-after: avoid; } section, tr, .figure, .tiles { break-inside: avoid; }
   thead { display: table-header-group; }
-  .figure { height: 110mm; } .modebar { display: none; }
+  .equation { background: #fff; } .modebar { display: none !important; }
 }
 </style>
 </head>
