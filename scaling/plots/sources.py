@@ -115,13 +115,14 @@ def join_points(parts: Sequence[Points]) -> Points:
     if len(parts) == 1:
         return parts[0]
     first = parts[0]
+    counting = {key: _counted(first, key) for key in first.counting}
     for part in parts[1:]:
-        if part.counting != first.counting:
-            differs = next(key for key in first.counting if part.counting.get(key) != first.counting[key])
-            raise BadInputError(
-                f"{part.source} counts {differs} as {part.counting.get(differs)!r} and {first.source} as "
-                f"{first.counting[differs]!r}; give sources that count alike"
-            )
+        for key, text in counting.items():
+            if _counted(part, key) != text:
+                raise BadInputError(
+                    f"{part.source} counts {key} as {_counted(part, key)!r} and {first.source} as {text!r}; "
+                    "give sources that count alike"
+                )
     values: dict[str, Any] = {}
     for field in fields(Points):
         columns = [getattr(part, field.name) for part in parts]
@@ -135,8 +136,16 @@ def join_points(parts: Sequence[Points]) -> Points:
             values[field.name] = np.concatenate(filled)
         elif columns[0] is not None:
             values[field.name] = tuple(value for column in columns for value in column)
-    sources = tuple(part.source for part in parts for _ in range(len(part)))
-    for name in ("groups", "labels"):
-        pairs = zip(sources, values[name], strict=True)
-        values[name] = tuple(f"{Path(source).name}: {text}" for source, text in pairs)
-    return replace(first, **values, source=", ".join(part.source for part in parts))
+    runs = [set(part.groups) for part in parts]
+    if sum(map(len, runs)) > len(set().union(*runs)):
+        sources = [Path(part.source).name for part in parts for _ in range(len(part))]
+        for name in ("groups", "labels"):
+            values[name] = tuple(
+                f"{source}: {text}" for source, text in zip(sources, values[name], strict=True)
+            )
+    return replace(first, **values, counting=counting, source=", ".join(part.source for part in parts))
+
+
+def _counted(points: Points, key: str) -> str:
+    """What N or C is; of a CSV the column, without the file's name."""
+    return points.counting[key].removesuffix(f" of {Path(points.source).name}")

@@ -1,6 +1,7 @@
 """`scaling plot`: every kind by the command line, and what each draws against the data it was given."""
 
 import json
+import re
 from dataclasses import replace
 from importlib import import_module
 
@@ -116,7 +117,7 @@ def test_wrong_kinds_and_options_are_one_line(run_cli, tmp_path):
         code, out, err = run_cli("plot", *arguments)
         assert (code, out) == (2, "") and words in err and err.count("\n") == 1
     code, out, _ = run_cli("plot", "--help")
-    assert code == 0 and all(kind in " ".join(out.split()) for kind in KINDS)
+    assert code == 0 and all(kind in re.sub(r"-\s+", "-", out) for kind in KINDS)
 
 
 def test_several_sources_are_one_set_of_points(run_cli, tmp_path):
@@ -219,13 +220,11 @@ def test_pairs_show_the_resamples(sources, law):
     names = list(law.bootstrap.samples)
     assert len(figure.axes) == len(names) * (len(names) + 1) // 2
     column = np.asarray(law.bootstrap.samples["beta"])
-    last_row = [axes for axes in figure.axes if axes.get_ylabel() == "beta"][0]
+    last_row = next(axes for axes in figure.axes if axes.get_ylabel() == "beta")
     np.testing.assert_allclose(spots(last_row)[:, 1], column)
 
 
-@pytest.mark.parametrize(
-    "name", ["params-floor", "compute-power", "broken-tokens", "downstream-error", "learning-rate"]
-)
+@pytest.mark.parametrize("name", ["compute-power", "downstream-error", "learning-rate"])
 def test_laws_of_one_variable_are_curves_through_their_runs(name):
     points = ladder(0.002)
     rates = 1e-2 * (points.params / 1e8) ** -0.2 * (points.tokens / 1e9) ** 0.1
@@ -240,9 +239,6 @@ def test_laws_of_one_variable_are_curves_through_their_runs(name):
     np.testing.assert_allclose(line.get_ydata(), law.predict(**given | {variable: x}))
 
 
-def test_a_law_of_three_variables_is_no_curve():
-    points = replace(ladder(0.001), unique_tokens=np.full(28, 3e9))
-    with few_starts():
-        law = fit_points(points, "repeated-data", holdout=None, force=True)
+def test_a_law_of_three_variables_is_no_curve(points, law):
     with pytest.raises(BadInputError, match="reads params, tokens, unique_tokens"):
-        draw("law", Sources.of(points, law))
+        draw("law", Sources.of(points, law.model_copy(update={"law": "repeated-data"})))
