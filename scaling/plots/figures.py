@@ -157,9 +157,13 @@ def log_axis(axis: Axis, label: str, unit: Literal["count", "flops", "plain"], t
         axis.set_major_locator(MaxNLocator(nbins=5, steps=[1, 2, 2.5, 5, 10]))
         axis.set_minor_locator(NullLocator())
     axis.set_minor_formatter(NullFormatter())
-    words = {"count": short, "flops": scientific, "plain": lambda v: f"{v:.3g}"}[unit]
+    words = {"count": short, "flops": scientific, "plain": _plain}[unit]
     axis.set_major_formatter(FuncFormatter(lambda v, _: words(v)))
     axis.set_label_text(label)
+
+
+def _plain(value: float) -> str:
+    return f"{value:.3g}" if 1e-4 <= value < 1e3 else scientific(value)
 
 
 def compute_label(points: Points) -> str:

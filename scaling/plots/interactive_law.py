@@ -15,7 +15,7 @@ from scaling.plots.allocation import COLOURS, PAPERS
 from scaling.plots.contours import surface
 from scaling.plots.interactive import base_layout, line_trace, log_axis_layout, point_trace
 from scaling.plots.isoflops import budget_colours, interval_of, valley
-from scaling.plots.profiles import Profile
+from scaling.plots.profiles import WIDE, Profile
 from scaling.plots.residuals import log_residuals
 from scaling.plots.style import ENVELOPE, GRID, INK, LAW, MUTED, scientific, short, size_colours
 
@@ -191,7 +191,8 @@ def interactive_profiles(law: LawFit, profiles: Sequence[Profile]) -> Document:
                 "hovertemplate": "%{x:.4g}: %{y:.3g}<extra></extra>",
             }
         )
-        layout[f"xaxis{number}"] = _linear(html.escape(profile.name)) | {
+        wide = profile.grid[0] > 0 and profile.grid[-1] > WIDE * profile.grid[0]
+        layout[f"xaxis{number}"] = (log_axis_layout if wide else _linear)(html.escape(profile.name)) | {
             "domain": place,
             "nticks": 4,
             "anchor": f"y{number}",
@@ -231,4 +232,5 @@ def _linear(title: str) -> Document:
         "linecolor": MUTED,
         "zeroline": False,
         "ticks": "outside",
+        "exponentformat": "power",
     }
