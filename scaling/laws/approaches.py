@@ -151,8 +151,10 @@ def _envelope(curves: Sequence[TrainingCurve], bootstrap: int, seed: int) -> App
 def _isoflop(points: Points, method: Method, bootstrap: int, seed: int) -> Approach:
     fit = fit_isoflops(points, method, bootstrap=bootstrap, seed=seed)
     optima = np.array([(m.flops, m.params, m.tokens) for m in fit.minima.minima])
-    refused = tuple(r.reason for r in fit.minima.refused)
-    return _powers(fit.params, fit.tokens, bootstrap, optima, refused)
+    refused = [r.reason for r in fit.minima.refused if r.sizes > 1]
+    if single := sum(r.sizes == 1 for r in fit.minima.refused):
+        refused.append(f"{single} budget(s) have runs of one size only")
+    return _powers(fit.params, fit.tokens, bootstrap, optima, tuple(refused))
 
 
 def _projected(points: Points, bootstrap: int, seed: int) -> Approach:

@@ -16,6 +16,7 @@ from scaling.plots.style import INK, MUTED
 # Okabe and Ito (2008): blue, vermillion, green, purple.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#aa4499")
 MARKERS = "os^D"
+NOTES = 3  # of what an approach says of itself, the figure repeats so much
 PAPERS = {  # what papers print for a in N_opt = k C^a
     "Kaplan et al. 2020: 0.73": (0.73,),  # arXiv:2001.08361, section 1.2
     "Hoffmann et al. 2022: 0.46, 0.49, 0.50": (0.50, 0.49, 0.46),  # arXiv:2203.15556, table 2
@@ -142,5 +143,6 @@ def remarks(found: Sequence[Approach], points: Points) -> tuple[str, ...]:
         if one.refused is not None:
             out.append(f"{one.name}: {one.refused.removeprefix(f'{points.source}: ')}.")
         elif one.notes:
-            out.append(f"{one.name}: {'; '.join(one.notes)}.")
+            more = f"; and {len(one.notes) - NOTES} more" if len(one.notes) > NOTES else ""
+            out.append(f"{one.name}: {'; '.join(one.notes[:NOTES])}{more}.")
     return tuple(out)

@@ -147,7 +147,7 @@ def log_axis(axis: Axis, label: str, unit: Literal["count", "flops", "plain"], t
         axes.set_yscale("log")
         low, high = sorted(axes.get_ylim())
     decades = np.log10(high / low) if low > 0 else 3.0
-    if decades > 1.5 or (unit == "flops" and decades > 1):
+    if decades > 1.8 or (unit == "flops" and decades > 1):
         axis.set_major_locator(LogLocator(numticks=ticks))
         axis.set_minor_locator(LogLocator(subs=tuple(range(2, 10)), numticks=40))
     elif decades > 0.7:
