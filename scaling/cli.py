@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from scaling import __version__
-from scaling.commands import cost, data, dryrun, laws, mup, plan, runs, weights
+from scaling.commands import cost, data, dryrun, figures, laws, mup, plan, runs, weights
 from scaling.commands.options import say
 from scaling.config.environment import choose_platform
 from scaling.config.errors import BadInputError
@@ -38,8 +38,8 @@ _COMMANDS: tuple[Callable[..., None], ...] = (
     runs.status,
     mup.check_mup,
     laws.fit,
-    laws.plot,
-    laws.report,
+    figures.plot,
+    figures.report,
     runs.generate,
     weights.score,
     weights.import_hf,

@@ -27,9 +27,9 @@ def check_mup(
 
     config = load_run(run, overrides or ())
     if out is not None:
-        from scaling.plots.figures import check_out
+        from scaling.plots.figures import check_path
 
-        check_out(out)
+        check_path(out)
     check = check_coordinates(config, _widths(widths), steps, tolerance, say)
     if out is not None:
         from scaling.plots.coordinates import coordinates_figure

@@ -17,6 +17,7 @@ from scaling.config.load import load_run, read_yaml
 from scaling.config.model import Parametrization, TransformerConfig
 from scaling.config.record import read_record
 from scaling.plots.figures import STYLE
+from scaling.plots.sources import Options, Sources
 from scaling.plots.style import GRID, INK, MUTED, size_colours
 
 
@@ -67,16 +68,23 @@ class Bowl:
         return lower, upper
 
 
-def read_bowls(directory: Path) -> list[Bowl]:
-    """The bowls of a sweep directory, from configs and records of its finished Transformers.
+def bowls_of(sources: Sources, options: Options) -> tuple[Figure, dict[str, Any]]:
+    """The kind `lr-bowls`: the figure, and the bowls in numbers."""
+    bowls = read_bowls(*sources.paths)
+    return bowls_figure(bowls), bowls_as_dict(bowls)
+
+
+def read_bowls(*directories: Path) -> list[Bowl]:
+    """The bowls of sweep directories, from configs and records of their finished Transformers.
 
     Raises:
         BadInputError: no width has finished runs at three learning rates.
     """
-    if not directory.is_dir():
-        raise BadInputError(f"{directory}: is not a sweep directory; lr-bowls reads runs, not a CSV")
+    for directory in directories:
+        if not directory.is_dir():
+            raise BadInputError(f"{directory}: is not a sweep directory; lr-bowls reads runs, not a CSV")
     found: dict[tuple[Parametrization, int], dict[float, list[float]]] = {}
-    for config in sorted(directory.glob("*/config.yaml")):
+    for config in sorted(path for directory in directories for path in directory.glob("*/config.yaml")):
         record = read_record(config.parent)
         if record is None or record.status != "finished" or not record.points:
             continue
@@ -86,7 +94,8 @@ def read_bowls(directory: Path) -> list[Bowl]:
             rates.setdefault(run.train.learning_rate, []).append(record.points[-1].loss)
     bowls = [_bowl(*key, rates) for key, rates in sorted(found.items()) if len(rates) >= 3]
     if not bowls:
-        raise BadInputError(f"{directory}: lr-bowls needs finished runs at three learning rates of one width")
+        where = ", ".join(map(str, directories))
+        raise BadInputError(f"{where}: lr-bowls needs finished runs at three learning rates of one width")
     return bowls
 
 
