@@ -11,7 +11,7 @@ from flax import nnx
 from scaling.config.model import TransformerConfig
 from scaling.models.axes import constrain
 from scaling.models.dense import LINEAR
-from scaling.models.layers import Attend, Attention, FeedForward, Norm, dropout
+from scaling.models.layers import Attend, Attention, FeedForward, Norm, dropout, times
 from scaling.models.mixture import Losses, MixtureOfExperts, no_losses
 
 # What a rematerialised layer keeps from the forward pass; the rest is computed again in the backward pass.
@@ -41,6 +41,7 @@ class Layer(nnx.Module):
         self.among_mixtures = config.mixture is not None
         self.pre_norm = config.norm == "pre"
         self.dropout = config.dropout
+        self.residual_multiplier = config.residual_multiplier
 
     def __call__(
         self,
@@ -60,7 +61,8 @@ class Layer(nnx.Module):
 
         def beside(norm: Norm, part: Callable[[jax.Array], jax.Array], x_BLD: jax.Array, key: Any) -> Any:
             if self.pre_norm:
-                x_BLD = x_BLD + dropout(part(norm(x_BLD)), self.dropout, key)
+                y_BLD = times(part(norm(x_BLD)), self.residual_multiplier)
+                x_BLD = x_BLD + dropout(y_BLD, self.dropout, key)
             else:
                 x_BLD = norm(x_BLD + dropout(part(x_BLD), self.dropout, key))
             return constrain(x_BLD, "batch", "length", "act_embed")
