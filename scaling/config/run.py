@@ -10,7 +10,7 @@ from scaling.config.base import Frozen
 from scaling.config.batch import Arrays, batch_arrays, masked_limit, row_lengths
 from scaling.config.data import DataConfig
 from scaling.config.mesh import MeshConfig
-from scaling.config.model import EncoderConfig, ModelConfig
+from scaling.config.model import EncoderConfig, ModelConfig, TransformerConfig
 from scaling.config.objective import (
     MaskedObjective,
     ObjectiveConfig,
@@ -58,6 +58,7 @@ class RunConfig(Frozen):
         self._check_targets()
         mixture = getattr(self.model, "mixture", None)
         self.mesh.check_experts(None if mixture is None else mixture.experts)
+        self.mesh.check_context(length, isinstance(self.model, TransformerConfig))
         for _, batch in train.batch_stages():
             if batch % length:
                 raise ValueError(
