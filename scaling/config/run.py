@@ -114,8 +114,11 @@ class RunConfig(Frozen):
     def id(self) -> str:
         """Twelve hex digits: the SHA-256 of the canonical JSON of the resolved config without its mesh.
 
-        The mesh says where a run is computed, not what: a run may resume on another one.
+        The mesh says where a run is computed, not what: a run may resume on another one. Of data without
+        tasks nothing is said about tasks, so that runs made before there were any keep their names.
         """
         tree = self.model_dump(mode="json", exclude={"mesh"})
+        if tree["data"]["tasks"] is None:
+            del tree["data"]["tasks"]
         text = json.dumps(tree, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:12]
