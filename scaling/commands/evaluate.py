@@ -28,7 +28,7 @@ def evaluate(
         str | None, typer.Option(help="of the prompts; each task's own where not given")
     ] = None,
     seed: Annotated[int, typer.Option(help="of the choice of items, examples and draws")] = 0,
-    new_tokens: Annotated[int | None, typer.Option(help="written at most; the longest answer and 8")] = None,
+    new_tokens: Annotated[int | None, typer.Option(help="written at most; the longest answer and 4")] = None,
     pass_at: Annotated[str | None, typer.Option(help="k of pass@k, as 1,10")] = None,
     samples: Annotated[int | None, typer.Option(help="texts drawn an item for pass@k")] = None,
     temperature: Annotated[float, typer.Option(help="of those draws")] = 0.8,

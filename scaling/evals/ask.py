@@ -21,7 +21,7 @@ OF_TEXT = ("exact_match", "edit_similarity", "squad_exact", "squad_f1")
 OF_ANSWER = ("answer_log_prob", "token_accuracy", "likeliest_match")
 METRICS = (*OF_CHOICES, *OF_TEXT, *OF_ANSWER)
 
-_MORE_THAN_ANSWER = 8  # tokens written beyond the longest answer, so that a wrong ending shows
+_MORE_THAN_ANSWER = 4  # tokens written beyond the longest answer, so that a wrong ending shows
 _REASONING = 128  # tokens, where the positions allow them
 
 

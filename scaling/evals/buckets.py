@@ -2,7 +2,7 @@
 
 _SMALLEST = 8
 _HALVES_FROM = 128
-_CACHES = tuple(128 * 4**i for i in range(12))
+_CACHES = tuple(32 * 4**i for i in range(13))
 
 
 def bucket(length: int) -> int:
@@ -16,7 +16,7 @@ def bucket(length: int) -> int:
 
 
 def cache_length(length: int, positions: int) -> int:
-    """Room of a cache for `length` tokens: what the model's `positions` need, or 128, 512, 2048, ..."""
+    """Room of a cache for `length` tokens: what the model's `positions` need, or 32, 128, 512, ..."""
     return min(size for size in (bucket(positions), *_CACHES) if size >= length)
 
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from scaling.config.errors import BadInputError
 from scaling.evals.adapters import ADAPTERS
 from scaling.evals.items import Source
-from scaling.evals.synthetic import SUITES, synthetic
+from scaling.evals.synthetic import TaskSource
+from scaling.tasks.registry import SUITES, TASKS
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ def load_suite(name: str, tasks: Sequence[str] | None = None) -> Suite:
             raise BadInputError(f"--suite {name}: give the path of its files, as {kind}:PATH")
         sources = ADAPTERS[kind](path)
     elif name in SUITES:
-        sources = synthetic(name)
+        sources = tuple(TaskSource(TASKS[task]) for task in SUITES[name])
     else:
         known = ", ".join([*SUITES, *(f"{kind}:PATH" for kind in ADAPTERS)])
         raise BadInputError(f"--suite {name}: unknown; known: {known}")

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from scaling.config.errors import BadInputError
 from scaling.evals.items import Item, Shown
+from scaling.tasks import template as of_tasks
 
 
 @dataclass(frozen=True)
@@ -65,9 +66,24 @@ class Prompt:
     targets: tuple[str, ...]  # of choices, in order; of an item without them, the answer
 
 
+def _of_tasks(template: of_tasks.Template) -> Template:
+    """The words that synthetic tasks have in training documents, as a prompt."""
+    return Template(
+        name=template.name,
+        question=template.question,
+        answer=template.answer,
+        joint="",
+        separator=template.separator,
+        stops=(template.stop,),
+        marker=template.marker,
+    )
+
+
 TEMPLATES = {
     template.name: template
     for template in (
+        _of_tasks(of_tasks.PLAIN),
+        _of_tasks(of_tasks.CHAIN),
         Template("described", head="{description}\n\n", question="Q: ", answer="\nA:"),
         Template("question-answer", question="Question: ", answer="\nAnswer:"),
         Template(
