@@ -21,7 +21,8 @@ from scaling.config.train import TrainConfig
 
 # Fields younger than the first runs, and their defaults.
 _LATER: dict[str, dict[str, Any]] = {
-    "model": {"parametrization": "standard", "base_width": None, "base_d_head": None, "base_depth": None}
+    "model": {"parametrization": "standard", "base_width": None, "base_d_head": None, "base_depth": None},
+    "data": {"tasks": None},
 }
 
 
