@@ -75,8 +75,8 @@ class Engine:
         self.reads_pairs = isinstance(model, EncoderDecoder)
         self._programs = programs_on(self.mesh)
         self._rows = rows
-        self._by_rows = batch_sharding(self.mesh)
         self._shards = int(np.prod([self.mesh.shape[axis] for axis in ("data", "fsdp", "expert")]))
+        self._by_rows = batch_sharding((self._shards,), self.mesh)
         self._prefixes: dict[tuple[tuple[int, ...], int], Cache] = {}
 
     def fits(self, context: Sequence[int], answer_tokens: int) -> bool:
