@@ -26,7 +26,8 @@ from scaling.objectives.specials import Specials, specials_needed
 class DataSummary:
     """What a corpus holds, demonstrations of tasks included.
 
-    Tokens count the end-of-text before each document; bytes are of UTF-8 text."""
+    Tokens count the end-of-text before each document; bytes are of UTF-8 text.
+    """
 
     documents: int
     tokens: int
