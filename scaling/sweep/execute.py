@@ -9,9 +9,10 @@ from scaling.config.files import write_atomically
 from scaling.config.load import dump_yaml, read_yaml, validate
 from scaling.config.record import RunRecord, read_record
 from scaling.config.sweep import SweepConfig
+from scaling.parallel.processes import SharedError, from_first, is_first, several
 from scaling.sweep.design import expand
 from scaling.train.loop import train
-from scaling.train.progress import Reporter
+from scaling.train.progress import Reporter, Silent
 from scaling.train.stopping import InterruptedRunError
 
 
@@ -40,11 +41,13 @@ def run_sweep(sweep: SweepConfig, directory: Path, reporter: Reporter) -> tuple[
         InterruptedRunError: asked to stop; the run under way was saved.
     """
     runs = expand(sweep)
-    prepare(sweep, directory)
+    from_first(lambda: prepare(sweep, directory))
+    if not is_first():
+        reporter = Silent()
     records, failures = [], []
     for number, run in enumerate(runs, 1):
         path = directory / run.name
-        earlier = _finished(path)
+        earlier = _finished(path)  # nobody writes a finished record again: all processes see the same
         if earlier is not None and earlier.id == run.id():
             reporter.message(f"[{number}/{len(runs)}] {run.name}: finished before, skipped")
             records.append(earlier)
@@ -54,6 +57,8 @@ def run_sweep(sweep: SweepConfig, directory: Path, reporter: Reporter) -> tuple[
         except InterruptedRunError:
             raise
         except Exception as error:  # whatever stopped this run must not stop the others
+            if several() and not isinstance(error, SharedError | BadInputError):
+                raise  # but the others of this run's processes did not see it
             line = (str(error).splitlines() or [type(error).__name__])[0]
             reporter.message(f"[{number}/{len(runs)}] {run.name}: failed: {line}")
             failures.append(f"{run.name}: {line}")

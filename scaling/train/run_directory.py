@@ -12,6 +12,7 @@ from scaling.config.files import write_atomically
 from scaling.config.load import dump_yaml, load_run, read_yaml
 from scaling.config.record import RunRecord
 from scaling.config.run import RunConfig
+from scaling.parallel.processes import from_first, is_first
 
 _LOCK = "run.lock"
 SOURCE = "source.json"  # of imported weights alone
@@ -32,7 +33,9 @@ def is_locked(directory: Path) -> bool:
 class RunDirectory:
     """Everything a run writes but its checkpoints. A context manager that holds the directory's lock.
 
-    Raises (on entering):
+    Of several processes the first alone holds the lock and writes: on the others nothing here does anything.
+
+    Raises (on entering, and then on every process):
         BadInputError: the directory holds another run, is in use by another process, or cannot be written.
     """
 
@@ -40,8 +43,13 @@ class RunDirectory:
         self.path, self.run = path, run
         self._stack = contextlib.ExitStack()
         self._events: Any = None
+        self._writes = is_first()
 
     def __enter__(self) -> "RunDirectory":
+        from_first(self._enter)
+        return self
+
+    def _enter(self) -> None:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             lock = self._stack.enter_context((self.path / _LOCK).open("a"))
@@ -57,7 +65,6 @@ class RunDirectory:
         except BaseException:
             self._stack.close()
             raise
-        return self
 
     def _claim(self) -> None:
         config = self.path / "config.yaml"
@@ -84,7 +91,8 @@ class RunDirectory:
 
     def write_record(self, record: RunRecord) -> None:
         """Replace record.json."""
-        write_atomically(self.path / "record.json", record.model_dump_json(indent=2).encode() + b"\n")
+        if self._writes:
+            write_atomically(self.path / "record.json", record.model_dump_json(indent=2).encode() + b"\n")
 
     def read_metrics(self) -> list[dict[str, Any]]:
         """The lines of metrics.jsonl that are whole."""
@@ -99,6 +107,8 @@ class RunDirectory:
 
     def rewind_metrics(self, step: int, finished_branches: set[int]) -> None:
         """Drop the lines that a run resumed at `step` will write again."""
+        if not self._writes:
+            return
         kept = [
             line
             for line in self.read_metrics()
@@ -109,6 +119,8 @@ class RunDirectory:
 
     def append_metrics(self, line: dict[str, Any]) -> None:
         """Add a line to metrics.jsonl and the same numbers to TensorBoard."""
+        if not self._writes:
+            return
         with (self.path / "metrics.jsonl").open("a") as file:
             file.write(json.dumps(line) + "\n")
         if line["branch"] is not None:
