@@ -163,12 +163,20 @@ def _sweep(
 
 
 def status(
-    directory: Annotated[Path, typer.Argument(help="a sweep or run directory")], as_json: Json = False
+    directory: Annotated[
+        str, typer.Argument(help="a sweep or run directory, also in a bucket: gs://NAME/FOLDER, s3://...")
+    ],
+    as_json: Json = False,
 ) -> None:
     """The ledger of a sweep: every run, how far it is, what it reached and took."""
+    from scaling.sweep.bucket import downloaded, is_bucket
     from scaling.sweep.ledger import read_ledger
 
-    entries = read_ledger(directory)
+    if is_bucket(directory):
+        with downloaded(directory) as copy:
+            entries = read_ledger(copy, elsewhere=True)
+    else:
+        entries = read_ledger(Path(directory))
     if as_json:
         print_json(
             [
@@ -184,7 +192,7 @@ def status(
         return
     from scaling.tables import ledger_table, show
 
-    show(ledger_table(str(directory), entries))
+    show(ledger_table(directory, entries))
 
 
 def generate(

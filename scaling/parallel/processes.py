@@ -25,6 +25,9 @@ from scaling.config.errors import BadInputError
 T = TypeVar("T")
 
 AUTO = "auto"  # the coordinator that JAX's own detection of clusters finds
+TRY_AGAIN = (
+    75  # exit code (EX_TEMPFAIL): the same command, started again on all, goes on from the last checkpoint
+)
 _ADDRESS = re.compile(r"^(\[[0-9A-Fa-f:]+\]|[A-Za-z0-9._-]+):[0-9]{1,5}$")
 _SHUTDOWN_SECONDS = 60  # that a process waits at its end for the others to come to theirs
 _WAIT_MS = 7 * 86_400_000  # tokenising may take long; the death of a process ends any wait
@@ -126,7 +129,7 @@ def joined(
     except BaseException:
         traceback.print_exc()
         sys.stderr.flush()
-        os._exit(1)
+        os._exit(TRY_AGAIN)
     jax.distributed.shutdown()
 
 

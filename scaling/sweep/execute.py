@@ -5,33 +5,16 @@ from pathlib import Path
 import jax
 
 from scaling.config.errors import BadInputError
-from scaling.config.files import write_atomically
-from scaling.config.load import dump_yaml, read_yaml, validate
 from scaling.config.record import RunRecord, read_record
 from scaling.config.sweep import SweepConfig
 from scaling.parallel.processes import SharedError, from_first, is_first, several
 from scaling.sweep.design import expand
+from scaling.sweep.directory import prepare
 from scaling.train.loop import train
 from scaling.train.progress import Reporter, Silent
 from scaling.train.stopping import InterruptedRunError
 
-
-def prepare(sweep: SweepConfig, directory: Path) -> None:
-    """Make the sweep directory and write `sweep.yaml`.
-
-    Raises:
-        BadInputError: the directory holds another sweep or cannot be written.
-    """
-    path = directory / "sweep.yaml"
-    try:
-        if path.is_file():
-            held = validate(SweepConfig, read_yaml(path), str(path))
-            if held.name != sweep.name:
-                raise BadInputError(f"{directory}: holds the sweep {held.name!r}; choose another --out")
-        directory.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, dump_yaml(sweep).encode())
-    except OSError as error:
-        raise BadInputError(f"{directory}: cannot be written ({error.strerror})") from error
+__all__ = ["prepare", "run_sweep"]
 
 
 def run_sweep(sweep: SweepConfig, directory: Path, reporter: Reporter) -> tuple[list[RunRecord], list[str]]:

@@ -12,7 +12,6 @@ from scaling.config.files import write_atomically
 from scaling.config.load import dump_yaml, load_run, read_yaml
 from scaling.config.record import RunRecord
 from scaling.config.run import RunConfig
-from scaling.parallel.processes import from_first, is_first
 
 _LOCK = "run.lock"
 SOURCE = "source.json"  # of imported weights alone
@@ -43,9 +42,13 @@ class RunDirectory:
         self.path, self.run = path, run
         self._stack = contextlib.ExitStack()
         self._events: Any = None
-        self._writes = is_first()
+        self._writes = True
 
     def __enter__(self) -> "RunDirectory":
+        # Here, for the ledger reads run directories without JAX.
+        from scaling.parallel.processes import from_first, is_first
+
+        self._writes = is_first()
         from_first(self._enter)
         return self
 

@@ -44,14 +44,19 @@ def free_port() -> int:
         return int(found.getsockname()[1])
 
 
+def one_device_environment() -> dict[str, str]:
+    """This process's environment, for others that are to have one CPU device each."""
+    flags = re.sub(r"--xla_force_host_platform_device_count=\d+", "", os.environ.get("XLA_FLAGS", ""))
+    return os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
+
+
 class Processes:
     """`scaling ARGUMENTS` as so many processes of one run, each with one CPU device."""
 
     def __init__(self, count: int, folder: Path, *arguments: str, environment: dict[str, str] | None = None):
         self.folder = folder
         folder.mkdir(exist_ok=True)
-        flags = re.sub(r"--xla_force_host_platform_device_count=\d+", "", os.environ.get("XLA_FLAGS", ""))
-        inherited = os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
+        inherited = one_device_environment()
         address = f"127.0.0.1:{free_port()}"
         self.running = []
         for number in range(count):

@@ -65,7 +65,7 @@ def test_every_axis(count: int, mesh: dict[str, int], changes: dict[str, Any], t
 
 @pytest.mark.cluster
 def test_a_run_goes_on_with_other_numbers_of_processes(tmp_path: Path) -> None:
-    """Two processes, SIGTERM to one of them; one process, SIGKILL; four to the end: the losses of one device."""
+    """Two processes, SIGTERM to one; one process, SIGKILL; four to the end: the losses of one device."""
     run = merge(tiny_run(tmp_path / "corpus", fsdp=2), {"train": {"steps": 3000, "checkpoint_every": 400}})
     run["train"]["eval_every"] = None
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(run))
