@@ -37,12 +37,18 @@ set -uo pipefail
 
 runs=($runs)
 run=$${runs[$$SLURM_ARRAY_TASK_ID]}
-srun --kill-on-bad-exit=1 $command train $configs/"$$run".yaml --out $directory/"$$run"
+# 75: a process was lost; more than 128: a signal, the time limit's among them. The next start goes on. Every
+# process sees to it, for srun waits for a node's lost ones until SLURM takes the node for dead.
+# shellcheck disable=SC2016
+process='trap : TERM
+"$$@"
 code=$$?
-# 75: a process was lost; more than 128: a signal, the time limit's among them. The next start goes on.
-if [ "$$code" -ge $again ] && [ "$${SLURM_RESTART_COUNT:-0}" -lt $most ]; then
-    scontrol requeue "$${SLURM_ARRAY_JOB_ID}_$${SLURM_ARRAY_TASK_ID}"
-fi
+if [ "$$code" -ge $again ] && [ "$${SLURM_RESTART_COUNT:-0}" -lt $most ]; then scontrol requeue "$$SLURM_JOB_ID"; fi
+exit "$$code"'
+srun --kill-on-bad-exit=1 bash -c "$$process" process \\
+    $command train $configs/"$$run".yaml --out $directory/"$$run"
+code=$$?
+if [ "$$code" -ge $again ] && [ "$${SLURM_RESTART_COUNT:-0}" -lt $most ]; then scontrol requeue "$$SLURM_JOB_ID"; fi
 exit "$$code"
 """)
 

@@ -43,8 +43,8 @@ def testbed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.mark.cluster
 def test_a_sweep_outlives_the_death_of_a_node(testbed: Path, tmp_path: Path) -> None:
     environment = one_device_environment() | {"SLURM_CONF": str(testbed / "slurm.conf")}
-    base = merge(tiny_run(tmp_path / "corpus"), {"train": {"steps": 1500, "checkpoint_every": 100}})
-    base["train"]["eval_every"] = 500
+    base = merge(tiny_run(tmp_path / "corpus"), {"train": {"steps": 400, "checkpoint_every": 40}})
+    base["train"]["eval_every"] = 200
     del base["name"], base["mesh"]
     rates = [0.005, 0.01, 0.02]
     sweep = {"design": "grid", "base": base, "axes": {"train.learning_rate": rates}}
@@ -74,12 +74,12 @@ def test_a_sweep_outlives_the_death_of_a_node(testbed: Path, tmp_path: Path) -> 
 
     try:
         first = out / f"learning_rate={rates[0]}/checkpoints"
-        until(lambda: any((first / str(step)).is_dir() for step in (200, 300, 400)), 300)
+        until(lambda: any((first / str(step)).is_dir() for step in (80, 120, 160)), 400)
         subprocess.run([TESTBED, "kill", testbed, "n2"], check=True, timeout=60)
         time.sleep(5)
         subprocess.run([TESTBED, "node", testbed, "n2"], check=True, timeout=60)
         assert launch() == [False] * 3, "a run whose node died is still SLURM's"
-        until(lambda: all(run["status"] == "finished" for run in scaling("status", str(out))), 600)
+        until(lambda: all(run["status"] == "finished" for run in scaling("status", str(out))), 900)
     except AssertionError as error:
         raise AssertionError(f"{error}\n{said()}") from error
     assert launch() == [False] * 3
@@ -90,7 +90,7 @@ def test_a_sweep_outlives_the_death_of_a_node(testbed: Path, tmp_path: Path) -> 
         assert record["device"]["hosts"] == 2 and record["error"] is None
         if number == 0:
             steps, losses = curves(path)
-            assert steps[:1500] == list(range(1, 1501)), "nothing lost, nothing twice"
+            assert steps[:400] == list(range(1, 401)), "nothing lost, nothing twice"
             run = merge(base, {"name": path.name, "train": {"learning_rate": rate}})
             train_here(load_run(run), tmp_path / "alone")
             np.testing.assert_allclose(losses, curves(tmp_path / "alone")[1], atol=1e-5)

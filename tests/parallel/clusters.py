@@ -69,7 +69,7 @@ class Processes:
                 )
             )
 
-    def wait(self, seconds: float = 240.0) -> list[int]:
+    def wait(self, seconds: float = 400.0) -> list[int]:
         """Exit codes; whatever still runs at the end of the time is killed."""
         deadline = time.monotonic() + seconds
         try:
@@ -89,7 +89,7 @@ class Processes:
         return "\n".join(path.read_text() for path in sorted(self.folder.glob("*.log")))
 
 
-def train(count: int, folder: Path, run: dict[str, Any], *, out: str = "run", seconds: float = 240.0) -> None:
+def train(count: int, folder: Path, run: dict[str, Any], *, out: str = "run", seconds: float = 400.0) -> None:
     """Train a run by so many processes in `folder / out`; all must end well."""
     folder.mkdir(exist_ok=True)
     (folder / "run.yaml").write_text(yaml.safe_dump(run))
