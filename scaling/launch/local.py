@@ -17,7 +17,8 @@ _SCRIPT = string.Template("""\
 # $title
 set -uo pipefail
 failed=0
-for run in $runs; do
+runs=($runs)
+for run in "$${runs[@]}"; do
     $command train $configs/"$$run".yaml --out $directory/"$$run"
     code=$$?
     if [ "$$code" -ge 128 ]; then exit "$$code"; fi  # asked to stop: the other runs too

@@ -43,12 +43,16 @@ run=$${runs[$$SLURM_ARRAY_TASK_ID]}
 process='trap : TERM
 "$$@"
 code=$$?
-if [ "$$code" -ge $again ] && [ "$${SLURM_RESTART_COUNT:-0}" -lt $most ]; then scontrol requeue "$$SLURM_JOB_ID"; fi
+if [ "$$code" -ge $again ] && [ "$${SLURM_RESTART_COUNT:-0}" -lt $most ]; then
+    scontrol requeue "$$SLURM_JOB_ID"
+fi
 exit "$$code"'
 srun --kill-on-bad-exit=1 bash -c "$$process" process \\
     $command train $configs/"$$run".yaml --out $directory/"$$run"
 code=$$?
-if [ "$$code" -ge $again ] && [ "$${SLURM_RESTART_COUNT:-0}" -lt $most ]; then scontrol requeue "$$SLURM_JOB_ID"; fi
+if [ "$$code" -ge $again ] && [ "$${SLURM_RESTART_COUNT:-0}" -lt $most ]; then
+    scontrol requeue "$$SLURM_JOB_ID"
+fi
 exit "$$code"
 """)
 

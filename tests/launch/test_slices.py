@@ -84,7 +84,7 @@ def test_machines_of_a_slice(devices: str, hosts: int, chips: int) -> None:
         ("gpt3-175b", "tpu-v5p:2x2x2", 720.0, "gpt3-175b: fits on no slice"),
         ("gpt3-175b", "v100", 720.0, "--within 720: gpt3-175b takes"),
         ("gpt3-125m", "tpu-v5p", 1e-3, "--within 0.001: gpt3-125m takes"),
-        ("gpt3-125m", "tpu-v9", 720.0, "hardware config 'tpu-v9'"),
+        ("gpt3-125m", "tpu-v9", 720.0, "hardware 'tpu-v9'"),
     ],
 )
 def test_what_cannot_be_had_is_said(name: str, kind: str, within: float, words: str) -> None:

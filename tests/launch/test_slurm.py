@@ -43,10 +43,12 @@ def testbed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.mark.cluster
 def test_a_sweep_outlives_the_death_of_a_node(testbed: Path, tmp_path: Path) -> None:
     environment = one_device_environment() | {"SLURM_CONF": str(testbed / "slurm.conf")}
-    base = merge(tiny_run(tmp_path / "corpus"), {"train": {"steps": 400, "checkpoint_every": 40}})
-    base["train"]["eval_every"] = 200
+    base = merge(
+        tiny_run(tmp_path / "corpus"), {"train": {"steps": 60, "batch_tokens": 4096, "checkpoint_every": 5}}
+    )
+    base["train"]["eval_every"] = 30
     del base["name"], base["mesh"]
-    rates = [0.005, 0.01, 0.02]
+    rates = [0.002, 0.005, 0.01]
     sweep = {"design": "grid", "base": base, "axes": {"train.learning_rate": rates}}
     (tmp_path / "small.yaml").write_text(yaml.safe_dump(sweep))
     out = tmp_path / "a sweep"
@@ -74,7 +76,7 @@ def test_a_sweep_outlives_the_death_of_a_node(testbed: Path, tmp_path: Path) -> 
 
     try:
         first = out / f"learning_rate={rates[0]}/checkpoints"
-        until(lambda: any((first / str(step)).is_dir() for step in (80, 120, 160)), 400)
+        until(lambda: any((first / str(step)).is_dir() for step in (10, 15, 20)), 400)
         subprocess.run([TESTBED, "kill", testbed, "n2"], check=True, timeout=60)
         time.sleep(5)
         subprocess.run([TESTBED, "node", testbed, "n2"], check=True, timeout=60)
@@ -90,7 +92,7 @@ def test_a_sweep_outlives_the_death_of_a_node(testbed: Path, tmp_path: Path) -> 
         assert record["device"]["hosts"] == 2 and record["error"] is None
         if number == 0:
             steps, losses = curves(path)
-            assert steps[:400] == list(range(1, 401)), "nothing lost, nothing twice"
+            assert steps[:60] == list(range(1, 61)), "nothing lost, nothing twice"
             run = merge(base, {"name": path.name, "train": {"learning_rate": rate}})
             train_here(load_run(run), tmp_path / "alone")
             np.testing.assert_allclose(losses, curves(tmp_path / "alone")[1], atol=1e-5)
