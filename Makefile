@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-tpu check format install bench clean
+.PHONY: demo test test-cluster test-tpu check format install bench clean
 
 install: $(STAMP)
 
@@ -45,6 +45,11 @@ bench: install
 	$(BIN)/python benchmarks/throughput.py
 	$(BIN)/python benchmarks/fit.py
 	$(BIN)/python benchmarks/step_time.py
+
+# Real processes on loopback, and a SLURM of two nodes on this machine (as root, on Debian; skipped elsewhere).
+# About a quarter of an hour.
+test-cluster: install
+	$(BIN)/python -m pytest -m cluster -rs
 
 # What needs the TPU compiler (no TPU): the dry-run tests, and memory against it. About half an hour.
 test-tpu: install

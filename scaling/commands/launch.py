@@ -175,6 +175,9 @@ def _print(
     def dollars(value: float | None) -> str:
         return "-" if value is None else f"{value:,.0f}" if value >= 100 else f"{value:,.2f}"
 
+    def hours(value: float) -> str:
+        return f"{value:,.1f}" if value >= 1 else f"{value:.2g}"
+
     rows = []
     for row, one in zip(document["runs"], decisions, strict=True):
         rows.append(
@@ -184,7 +187,7 @@ def _print(
                 str(one.job.placement.run.mesh),
                 f"{row['params']:,}",
                 str(row["hosts"]),
-                f"{row['hours']:,.1f}",
+                hours(row["hours"]),
                 dollars(row["usd"]),
                 "submit" if row["submit"] and row["reason"] == "new" else row["reason"],
             )
@@ -196,7 +199,7 @@ def _print(
             "",
             "",
             "",
-            f"{max(row['hours'] for row in document['runs']):,.1f}",
+            hours(max(row["hours"] for row in document["runs"])),
             dollars(document["usd"]),
             "",
         )
@@ -215,8 +218,10 @@ def _print(
         typer.echo(
             f"{price['usd_per_device_hour']:g} USD a device and hour, {price['kind']}{by}{dated}{note}."
         )
+    turns = "the runs take turns" if engine.name == "local" else "the runs are submitted side by side"
     typer.echo(
-        "The last line: device-hours and USD are sums, hours those of the longest run; all run side by side."
+        f"The last line: device-hours and USD are sums, hours those of the longest run; {turns}. Hours and "
+        "USD have intervals in --json."
     )
     for group in document["submissions"] if show_text else ():
         typer.echo(f"\n--- {', '.join(group['runs'])}\n{group['text'].rstrip()}")

@@ -51,7 +51,7 @@ def one_device_environment() -> dict[str, str]:
 
 
 class Processes:
-    """`scaling ARGUMENTS` as so many processes of one run, each with one CPU device."""
+    """`scaling ARGUMENTS` as processes of one run, each with one CPU device; {} is a process's number."""
 
     def __init__(self, count: int, folder: Path, *arguments: str, environment: dict[str, str] | None = None):
         self.folder = folder
@@ -62,7 +62,8 @@ class Processes:
         for number in range(count):
             said = (folder / f"{count}-{number}.log").open("w")
             asked = ["--coordinator", address, "--processes", str(count), "--process-id", str(number)]
-            command = [sys.executable, "-m", "scaling.cli", *arguments, *(asked if count > 1 else [])]
+            own = [argument.replace("{}", str(number)) for argument in arguments]
+            command = [sys.executable, "-m", "scaling.cli", *own, *(asked if count > 1 else [])]
             self.running.append(
                 subprocess.Popen(
                     command, cwd=folder, stdout=said, stderr=said, env=inherited | (environment or {})
