@@ -35,7 +35,7 @@ def downloaded(url: str) -> Iterator[Path]:
                 copy.parent.mkdir(exist_ok=True)
                 copy.write_bytes(system.cat_file(path))
         except ImportError as error:
-            raise BadInputError(f"{url}: needs {error.name}; pip install 'scaling[cloud]'") from error
+            raise BadInputError(f"{url}: {error} (or the extra cloud of this package)") from error
         except Exception as error:  # every store has its own kinds: credentials, network, names
             line = (str(error).splitlines() or [type(error).__name__])[0]
             raise BadInputError(f"{url}: cannot be read: {line[:200]}") from error
