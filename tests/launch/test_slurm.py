@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,15 +23,15 @@ TESTBED = ROOT / "launch/slurm/testbed.sh"
 
 
 @pytest.fixture(scope="module")
-def testbed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def testbed() -> Iterator[Path]:
     """Its folder; skips, with the reason, where SLURM cannot run."""
     if os.geteuid() != 0:
         pytest.skip("the testbed starts daemons of several users: it needs root")
     if not shutil.which("slurmctld") and not shutil.which("apt-get"):
         pytest.skip("SLURM is not installed, and there is no apt-get to install it")
-    folder = tmp_path_factory.mktemp("testbed")
-    for parent in (folder, *folder.parents[:2]):
-        parent.chmod(0o755)  # munged runs as its own user
+    # Not below pytest's own folder: every session closes that to others, and munged runs as its own user.
+    folder = Path(tempfile.mkdtemp(prefix="scaling-testbed-"))
+    folder.chmod(0o755)
     started = subprocess.run([TESTBED, "start", folder], capture_output=True, text=True, timeout=600)
     try:
         if started.returncode:
@@ -38,6 +39,7 @@ def testbed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield folder
     finally:
         subprocess.run([TESTBED, "stop", folder], check=True, timeout=60)
+        shutil.rmtree(folder)
 
 
 @pytest.mark.cluster
