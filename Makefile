@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-tpu check format install bench coverage clean
+.PHONY: demo test test-cluster test-tpu check format install bench coverage clean
 
 install: $(STAMP)
 
@@ -57,6 +57,11 @@ bench: install
 # How often 95% intervals of fitted laws hold the truth: 200 draws a law, minutes.
 coverage: install
 	$(BIN)/python benchmarks/coverage.py
+
+# Real processes on loopback, and a SLURM of two nodes on this machine (as root, on Debian; skipped elsewhere).
+# About a quarter of an hour.
+test-cluster: install
+	$(BIN)/python -m pytest -m cluster -rs
 
 # What needs the TPU compiler (no TPU): the dry-run tests, and memory against it. About half an hour.
 test-tpu: install

@@ -8,7 +8,19 @@ from typing import Annotated, Any
 import typer
 
 from scaling import __version__
-from scaling.commands import cost, data, dryrun, evaluate, figures, laws, mup, plan, runs, weights
+from scaling.commands import (
+    cost,
+    data,
+    dryrun,
+    evaluate,
+    figures,
+    launch,
+    laws,
+    mup,
+    plan,
+    runs,
+    weights,
+)
 from scaling.commands.options import say
 from scaling.config.environment import choose_platform
 from scaling.config.errors import BadInputError
@@ -37,6 +49,7 @@ _COMMANDS: tuple[Callable[..., None], ...] = (
     runs.sweep,
     runs.status,
     mup.check_mup,
+    launch.launch,
     laws.fit,
     figures.plot,
     figures.report,

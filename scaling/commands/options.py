@@ -22,6 +22,11 @@ BatchTokens = Annotated[
 Length = Annotated[str | None, typer.Option(help="tokens a sequence; the model's own longest")]
 Accumulation = Annotated[str | None, typer.Option(help="microbatches a step")]
 Optimizer = Annotated[str | None, typer.Option(help="adamw, adafactor, muon or lion")]
+Coordinator = Annotated[
+    str | None, typer.Option(help="of several processes: HOST:PORT of the first, or auto (SLURM, TPU pods)")
+]
+Processes = Annotated[int | None, typer.Option(help="of several processes: how many there are")]
+ProcessId = Annotated[int | None, typer.Option(help="of several processes: which this one is, from 0")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="print what would be done, and do nothing")]
 
 

@@ -5,10 +5,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from scaling.commands.options import DryRun, Json, Overrides, print_json, say
+from scaling.commands.options import (
+    Coordinator,
+    DryRun,
+    Json,
+    Overrides,
+    Processes,
+    ProcessId,
+    print_json,
+    say,
+)
 
 if TYPE_CHECKING:
     from scaling.config.run import RunConfig
+    from scaling.config.sweep import SweepConfig
 
 
 def train(
@@ -16,6 +26,9 @@ def train(
     overrides: Overrides = None,
     out: Annotated[Path | None, typer.Option(help="run directory; runs/NAME where not given")] = None,
     dry_run: DryRun = False,
+    coordinator: Coordinator = None,
+    processes: Processes = None,
+    process_id: ProcessId = None,
     as_json: Json = False,
 ) -> None:
     """Train one run; the same command resumes it."""
@@ -25,12 +38,16 @@ def train(
     if dry_run:
         _train_dry_run(config, as_json)
         return
+    from scaling.parallel.processes import is_first, joined
     from scaling.train.loop import train as train_run
     from scaling.train.progress import Terminal
 
     directory = out or Path("runs") / config.name
-    with Terminal() as reporter:
-        record = train_run(config, directory, reporter)
+    with joined(coordinator, processes, process_id):
+        with Terminal() as reporter:
+            record = train_run(config, directory, reporter)
+        if not is_first():
+            return
     if as_json:
         print_json(record.model_dump(mode="json"))
         return
@@ -87,33 +104,54 @@ def sweep(
     overrides: Overrides = None,
     out: Annotated[Path | None, typer.Option(help="sweep directory; runs/NAME where not given")] = None,
     dry_run: DryRun = False,
+    coordinator: Coordinator = None,
+    processes: Processes = None,
+    process_id: ProcessId = None,
     as_json: Json = False,
 ) -> None:
     """Train many runs: prints the plan first, skips what is done, resumes what was interrupted."""
     from scaling.config.load import load_sweep
-    from scaling.laws.points import read_records
     from scaling.sweep.design import expand
-    from scaling.sweep.forecast import achieved_flops, forecast
-    from scaling.tables import forecast_table, show
 
     config = load_sweep(sweep, overrides or ())
     directory = out or Path("runs") / config.name
     runs = expand(config)
+    if dry_run:
+        _sweep(config, directory, runs, True, as_json)
+        return
+    from scaling.parallel.processes import joined
+
+    with joined(coordinator, processes, process_id):
+        failures = _sweep(config, directory, runs, False, as_json)
+    if failures:
+        raise typer.Exit(1)
+
+
+def _sweep(
+    config: "SweepConfig", directory: Path, runs: "list[RunConfig]", dry_run: bool, as_json: bool
+) -> list[str]:
+    """Print the plan of a sweep, then train it; the runs that failed."""
+    from scaling.laws.points import read_records
+    from scaling.parallel.processes import is_first
+    from scaling.sweep.forecast import achieved_flops, forecast
+    from scaling.tables import forecast_table, show
     from scaling.train.device import matmul_peak
 
     achieved = achieved_flops(read_records(directory)) if directory.is_dir() else None
     plans = [forecast(run, matmul_peak(run.model.compute_dtype), achieved) for run in runs]
-    if not as_json:
+    if not as_json and is_first():
         show(forecast_table(f"Sweep {config.name}", plans))
     if dry_run:
         if as_json:
             print_json({"sweep": config.name, "runs": [plan.as_dict() for plan in plans]})
-        return
+        return []
     from scaling.sweep.execute import run_sweep
     from scaling.train.progress import Terminal
 
     with Terminal() as reporter:
         records, failures = run_sweep(config, directory, reporter)
+    if not is_first():
+        return failures
     if as_json:
         runs_json = [record.model_dump(mode="json") for record in records]
         print_json({"sweep": config.name, "runs": runs_json, "failures": failures})
@@ -121,17 +159,24 @@ def sweep(
         typer.echo(
             f"{len(records)} of {len(runs)} runs finished in {directory}; next: scaling fit {directory}"
         )
-    if failures:
-        raise typer.Exit(1)
+    return failures
 
 
 def status(
-    directory: Annotated[Path, typer.Argument(help="a sweep or run directory")], as_json: Json = False
+    directory: Annotated[
+        str, typer.Argument(help="a sweep or run directory, also in a bucket: gs://NAME/FOLDER, s3://...")
+    ],
+    as_json: Json = False,
 ) -> None:
     """The ledger of a sweep: every run, how far it is, what it reached and took."""
+    from scaling.sweep.bucket import downloaded, is_bucket
     from scaling.sweep.ledger import read_ledger
 
-    entries = read_ledger(directory)
+    if is_bucket(directory):
+        with downloaded(directory) as copy:
+            entries = read_ledger(copy, elsewhere=True)
+    else:
+        entries = read_ledger(Path(directory))
     if as_json:
         print_json(
             [
@@ -147,7 +192,7 @@ def status(
         return
     from scaling.tables import ledger_table, show
 
-    show(ledger_table(str(directory), entries))
+    show(ledger_table(directory, entries))
 
 
 def generate(

@@ -327,6 +327,8 @@ def _sweep_tree(tree: Tree) -> Tree:
         tree = {**tree, "variants": wholes}
     if "base" in tree:
         tree["base"] = run_tree(tree["base"])
+    if isinstance(tree.get("rungs"), list):
+        tree["rungs"] = [_rung_tree(rung) for rung in tree["rungs"]]
     recipe = tree.get("recipe")
     if isinstance(recipe, str):
         tree["recipe"] = {"name": recipe, **read_yaml(find_config("recipes", recipe))}
@@ -334,6 +336,13 @@ def _sweep_tree(tree: Tree) -> Tree:
         base = read_yaml(find_config("recipes", recipe["base"]))
         tree["recipe"] = {**base, **{key: value for key, value in recipe.items() if key != "base"}}
     return tree
+
+
+def _rung_tree(rung: Any) -> Any:
+    """A rung with its named model expanded; what is no mapping is refused where the sweep is validated."""
+    if isinstance(rung, dict) and isinstance(rung.get("model"), str):
+        return {**rung, "model": _model_tree(rung["model"])}
+    return rung
 
 
 def dump_yaml(config: BaseModel) -> str:

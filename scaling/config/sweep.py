@@ -33,7 +33,8 @@ class SweepConfig(Frozen):
     - `isoflop`: `budgets` in FLOPs times sizes; tokens follow from the counted FLOPs per token.
     - `grid`: every combination of the values in `axes`, keys being override paths.
     - `rungs`: each of `rungs`, a tree laid over `base`, trained on one of `budgets` in turn: families of
-      different shapes at equal FLOPs. A rung that gives train.tokens itself needs no budget.
+      different shapes at equal FLOPs. A rung that gives train.tokens itself needs no budget, and may give
+      its run a `name`.
 
     `variants` are sweeps of their own, each with what it changes of this one: its runs are theirs together.
 

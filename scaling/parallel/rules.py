@@ -1,5 +1,6 @@
 """The shardings that follow from the rules: of parameters, optimizer state, batches and activations."""
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -7,6 +8,7 @@ import jax
 from flax import nnx
 from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 
+from scaling.config.errors import BadInputError
 from scaling.config.rules import DEFAULT_RULES, Rules
 from scaling.models.axes import Placement, placed_on
 
@@ -67,6 +69,43 @@ def batch_sharding(shape: tuple[int, ...], mesh: Mesh, rules: Rules = DEFAULT_RU
     of `length`."""
     axes = ("batch", "length", *[None] * len(shape))[: len(shape)]
     return NamedSharding(mesh, partition(rules, axes, shape, mesh))
+
+
+def batch_share(mesh: Mesh, rules: Rules = DEFAULT_RULES) -> tuple[int, int]:
+    """(index, count): which of `count` equal shares of a batch this process reads.
+
+    Processes whose devices hold the same rows, as those of one tensor-parallel group do, read the same share.
+
+    Raises:
+        BadInputError: the mesh leaves a process out, or splits the rows of a batch unevenly over processes.
+    """
+    devices: list[jax.Device] = list(mesh.devices.flat)
+    present = {device.process_index for device in devices}
+    if len(present) < jax.process_count():
+        raise BadInputError(
+            f"mesh: takes {len(devices)} of {jax.device_count()} devices and leaves processes out; its axes "
+            f"must multiply to {jax.device_count()} (or give one of them -1)"
+        )
+    sharding = batch_sharding(mesh, rules)
+    shard: tuple[int, ...] = sharding.shard_shape((len(devices),))
+    ways = len(devices) // shard[0]
+    parts: dict[int, set[int]] = {process: set() for process in present}
+    device: Any
+    for device, (rows,) in sharding.devices_indices_map((ways,)).items():
+        parts[device.process_index] |= set(range(*rows.indices(ways)))
+    return share_of(parts, jax.process_index(), ways)
+
+
+def share_of(parts: Mapping[int, set[int]], process: int, ways: int) -> tuple[int, int]:
+    """`batch_share` of a process, from the parts of a batch (of `ways`) that each process's devices hold."""
+    groups = sorted({tuple(sorted(held)) for held in parts.values()})
+    sizes = {len(group) for group in groups}
+    if len(sizes) > 1 or sum(map(len, groups)) != ways:
+        raise BadInputError(
+            f"mesh: its {ways} parts of a batch lie unevenly over {len(parts)} processes; make data x fsdp x "
+            "expert a multiple of the processes, or tensor one of a process's devices"
+        )
+    return groups.index(tuple(sorted(parts[process]))), len(groups)
 
 
 def placed(mesh: Mesh, rules: Rules = DEFAULT_RULES) -> AbstractContextManager[None]:

@@ -101,7 +101,7 @@ def _rungs(sweep: SweepConfig) -> list[Tree]:
     trees = []
     for number, rung in enumerate(sweep.rungs):
         tree = merge(sweep.base, rung)
-        name = f"{sweep.name}-{number + 1}"
+        name = rung.get("name", f"{sweep.name}-{number + 1}")
         train = tree.get("train") or {}
         if "tokens" not in train and "steps" not in train:
             if not sweep.budgets:

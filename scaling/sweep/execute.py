@@ -5,32 +5,16 @@ from pathlib import Path
 import jax
 
 from scaling.config.errors import BadInputError
-from scaling.config.files import write_atomically
-from scaling.config.load import dump_yaml, read_yaml, validate
 from scaling.config.record import RunRecord, read_record
 from scaling.config.sweep import SweepConfig
+from scaling.parallel.processes import SharedError, from_first, is_first, several
 from scaling.sweep.design import expand
+from scaling.sweep.directory import prepare
 from scaling.train.loop import train
-from scaling.train.progress import Reporter
+from scaling.train.progress import Reporter, Silent
 from scaling.train.stopping import InterruptedRunError
 
-
-def prepare(sweep: SweepConfig, directory: Path) -> None:
-    """Make the sweep directory and write `sweep.yaml`.
-
-    Raises:
-        BadInputError: the directory holds another sweep or cannot be written.
-    """
-    path = directory / "sweep.yaml"
-    try:
-        if path.is_file():
-            held = validate(SweepConfig, read_yaml(path), str(path))
-            if held.name != sweep.name:
-                raise BadInputError(f"{directory}: holds the sweep {held.name!r}; choose another --out")
-        directory.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, dump_yaml(sweep).encode())
-    except OSError as error:
-        raise BadInputError(f"{directory}: cannot be written ({error.strerror})") from error
+__all__ = ["prepare", "run_sweep"]
 
 
 def run_sweep(sweep: SweepConfig, directory: Path, reporter: Reporter) -> tuple[list[RunRecord], list[str]]:
@@ -40,11 +24,13 @@ def run_sweep(sweep: SweepConfig, directory: Path, reporter: Reporter) -> tuple[
         InterruptedRunError: asked to stop; the run under way was saved.
     """
     runs = expand(sweep)
-    prepare(sweep, directory)
+    from_first(lambda: prepare(sweep, directory))
+    if not is_first():
+        reporter = Silent()
     records, failures = [], []
     for number, run in enumerate(runs, 1):
         path = directory / run.name
-        earlier = _finished(path)
+        earlier = _finished(path)  # nobody writes a finished record again: all processes see the same
         if earlier is not None and earlier.id == run.id():
             reporter.message(f"[{number}/{len(runs)}] {run.name}: finished before, skipped")
             records.append(earlier)
@@ -54,6 +40,8 @@ def run_sweep(sweep: SweepConfig, directory: Path, reporter: Reporter) -> tuple[
         except InterruptedRunError:
             raise
         except Exception as error:  # whatever stopped this run must not stop the others
+            if several() and not isinstance(error, SharedError | BadInputError):
+                raise  # but the others of this run's processes did not see it
             line = (str(error).splitlines() or [type(error).__name__])[0]
             reporter.message(f"[{number}/{len(runs)}] {run.name}: failed: {line}")
             failures.append(f"{run.name}: {line}")

@@ -24,7 +24,7 @@ class Entry:
     note: str | None = None
 
 
-def _entry(directory: Path) -> Entry:
+def _entry(directory: Path, elsewhere: bool) -> Entry:
     try:
         record = read_record(directory)
     except BadInputError as error:
@@ -32,13 +32,15 @@ def _entry(directory: Path) -> Entry:
     if record is None:
         return Entry(directory.name, "running" if is_locked(directory) else "pending", None)
     status: RunStatus = record.status
-    if status == "running" and not is_locked(directory):
+    if status == "running" and not elsewhere and not is_locked(directory):
         status = "interrupted"  # the process died without a word
     return Entry(directory.name, status, record, record.error)
 
 
-def read_ledger(directory: Path) -> list[Entry]:
+def read_ledger(directory: Path, *, elsewhere: bool = False) -> list[Entry]:
     """The runs of a sweep directory in the order of its design, then any others; or of one run directory.
+
+    What runs `elsewhere` holds no lock here: of a copy, a record that says it runs is believed.
 
     Raises:
         BadInputError: neither a sweep nor a run directory.
@@ -46,7 +48,7 @@ def read_ledger(directory: Path) -> list[Entry]:
     if not directory.is_dir():
         raise BadInputError(f"{directory}: no such directory")
     if (directory / "config.yaml").is_file():
-        return [_entry(directory)]
+        return [_entry(directory, elsewhere)]
     planned: list[str] = []
     sweep_file = directory / "sweep.yaml"
     if sweep_file.is_file():
@@ -57,4 +59,4 @@ def read_ledger(directory: Path) -> list[Entry]:
         raise BadInputError(
             f"{directory}: neither a sweep nor a run directory (no sweep.yaml, no config.yaml)"
         )
-    return [_entry(directory / name) for name in names]
+    return [_entry(directory / name, elsewhere) for name in names]

@@ -5,12 +5,15 @@ import logging
 import shutil
 import zlib
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
 
+from scaling.config.errors import BadInputError
+from scaling.parallel.processes import everywhere, from_first
 from scaling.train.step import TrainState
 
 logging.getLogger("absl").setLevel(logging.ERROR)
@@ -74,16 +77,28 @@ class Checkpoints:
         A damaged one is moved aside to `damaged-STEP`, `warn` says so, and the one before it is tried.
         """
         while (step := self._manager.latest_step()) is not None:
-            try:
-                self._verify(step)
-                return self._read(step, like, shardings)
-            except Exception as error:  # any failure to read is damage: the storage layers raise many kinds
-                reason = (str(error).splitlines() or [type(error).__name__])[0][:160]
-                warn(f"checkpoint {step} is damaged and was set aside ({reason})")
-                aside = self.directory / f"damaged-{step}"
-                shutil.rmtree(aside, ignore_errors=True)
-                (self.directory / str(step)).rename(aside)
-                self._manager.reload()
+            harm = from_first(partial(self._harm, step))
+            if harm is None:
+                try:
+                    return everywhere(partial(self._read, step, like, shardings))
+                except BadInputError as error:
+                    harm = str(error)
+            warn(f"checkpoint {step} is damaged and was set aside ({harm[:160]})")
+            from_first(partial(self._set_aside, step))
+            self._manager.reload()
+        return None
+
+    def _set_aside(self, step: int) -> None:
+        aside = self.directory / f"damaged-{step}"
+        shutil.rmtree(aside, ignore_errors=True)
+        (self.directory / str(step)).rename(aside)
+
+    def _harm(self, step: int) -> str | None:
+        """What is wrong with the files of a checkpoint."""
+        try:
+            self._verify(step)
+        except (OSError, ValueError) as error:
+            return str(error)
         return None
 
     def _verify(self, step: int) -> None:
@@ -100,18 +115,22 @@ class Checkpoints:
                 )
 
     def _read(self, step: int, like: TrainState, shardings: TrainState) -> tuple[TrainState, dict[str, Any]]:
+        """Raises BadInputError for whatever keeps it from being read: the storage layers raise many kinds."""
         target = jax.tree.map(
             lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
             like,
             shardings,
         )
-        restored = self._manager.restore(
-            step,
-            args=ocp.args.Composite(
-                state=ocp.args.StandardRestore(_named(target)), counters=ocp.args.JsonRestore()
-            ),
-        )
-        leaves = [restored["state"][name] for name in _named(target)]
+        try:
+            restored = self._manager.restore(
+                step,
+                args=ocp.args.Composite(
+                    state=ocp.args.StandardRestore(_named(target)), counters=ocp.args.JsonRestore()
+                ),
+            )
+            leaves = [restored["state"][name] for name in _named(target)]
+        except Exception as error:
+            raise BadInputError((str(error).splitlines() or [type(error).__name__])[0]) from error
         return jax.tree.unflatten(jax.tree.structure(like), leaves), restored["counters"]
 
     def close(self) -> None:

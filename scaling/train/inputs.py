@@ -2,15 +2,16 @@
 
 from dataclasses import dataclass
 
-import jax
 from jax.sharding import Mesh
 
+from scaling.config.load import validate
 from scaling.config.run import RunConfig
 from scaling.data.batch_schedule import BatchSchedule
 from scaling.data.batches import BatchIterator
 from scaling.data.corpus import open_corpus
 from scaling.data.validation import ValidationBatches
 from scaling.parallel.mesh import make_mesh
+from scaling.parallel.rules import batch_share
 from scaling.train.progress import Reporter, every_tenth
 
 
@@ -30,13 +31,15 @@ def open_inputs(run: RunConfig, reporter: Reporter) -> Inputs:
         BadInputError: the data, the tokenizer or the mesh do not fit the run.
     """
     mesh = make_mesh(run.mesh)
+    validate(RunConfig, run.model_dump() | {"mesh": dict(mesh.shape)}, "run")  # where -1 was filled up
     corpus = open_corpus(
         run.data,
         run.objective,
         vocab_size=run.model.vocab_size,
         progress=every_tenth(reporter, "tokenising"),
     )
-    hosts = {"host_index": jax.process_index(), "host_count": jax.process_count()}
+    index, count = batch_share(mesh)
+    hosts = {"host_index": index, "host_count": count}
     length = run.data.sequence_length
     stages = tuple((first, batch // length) for first, batch in run.train.batch_stages())
     rows = run.train.batch_tokens // length // run.train.accumulation

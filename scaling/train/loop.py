@@ -3,6 +3,7 @@
 import math
 import signal
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from scaling.config.record import Point, RunRecord, Status, read_record
 from scaling.config.run import RunConfig
 from scaling.estimate.flops import run_flops_per_token
 from scaling.estimate.parameters import count_parameters
+from scaling.parallel.processes import SharedError, everywhere, from_first, is_first, several, vote
 from scaling.train import progress
 from scaling.train.checkpoints import Checkpoints
 from scaling.train.device import device_facts
@@ -43,10 +45,12 @@ def train(run: RunConfig, path: Path, reporter: progress.Reporter | None = None)
         return record
     if record is not None and record.status == "imported":
         raise BadInputError(f"{path}: holds imported weights, which no training made; give another directory")
-    reporter = reporter or progress.Silent()
-    if isinstance(run.model, NGramConfig):
-        return fit_ngram(run, path, reporter)
-    inputs = open_inputs(run, reporter)  # before the directory is made: bad input leaves nothing behind
+    reporter = reporter if reporter is not None and is_first() else progress.Silent()
+    if isinstance(run.model, NGramConfig):  # counted by one process
+        counted = from_first(lambda: fit_ngram(run, path, reporter).model_dump(mode="json"))
+        return RunRecord.model_validate(counted)
+    # Before the directory is made: bad input leaves nothing behind.
+    inputs = everywhere(partial(open_inputs, run, reporter))
     try:
         with RunDirectory(path, run) as directory, StopRequest().listening() as stop:
             return _Training(run, inputs, directory, reporter, stop, _earlier(path, run)).run_to_end()
@@ -55,7 +59,15 @@ def train(run: RunConfig, path: Path, reporter: progress.Reporter | None = None)
 
 
 def _earlier(path: Path, run: RunConfig) -> RunRecord | None:
-    """What was recorded of this run before; a damaged record is written again from the checkpoint."""
+    """What was recorded of this run before, as the first process reads it."""
+    tree = from_first(
+        lambda: None if (record := _read(path, run)) is None else record.model_dump(mode="json")
+    )
+    return None if tree is None else RunRecord.model_validate(tree)
+
+
+def _read(path: Path, run: RunConfig) -> RunRecord | None:
+    """The record of a run; a damaged one is written again from the checkpoint."""
     try:
         record = read_record(path)
     except BadInputError:
@@ -109,14 +121,17 @@ class _Training:
             record = self._write_record("finished")
         except InterruptedRunError:
             self._write_record("interrupted")
+            self.checkpoints.close()
             raise
         except BaseException as error:
             line = (str(error).splitlines() or [""])[0][:300] or type(error).__name__
             self._write_record("failed", line)
+            if not several() or isinstance(error, SharedError):  # else nobody would close with this process
+                self.checkpoints.close()
             raise
         finally:
             self.reporter.finish()
-            self.checkpoints.close()
+        self.checkpoints.close()
         return record
 
     def _begin(self) -> TrainState:
@@ -180,6 +195,7 @@ class _Training:
         rate = make_schedule(config, part.total)
         on_trunk = part.branch is None
         pending: tuple[int, float, Metrics] | None = None
+        stop_signal = vote(None)  # read a step later, by all processes
         self._clock = time.perf_counter()
         while self.step < part.stop:
             number = self.step
@@ -193,12 +209,13 @@ class _Training:
                 self._compiled_rows.add(batch["inputs"].shape[0])
                 self._charge("compile")
             self.step = number + 1
+            asked, stop_signal = stop_signal, vote(self.stop.signal_number)
             if pending is not None:
                 self._observe(part, *pending)
             pending = (self.step, learning_rate, metrics)
             evaluate = on_trunk and self._due(config.eval_every, part)
             save = on_trunk and self._due(config.checkpoint_every, part)
-            stopping = self.stop.signal_number is not None
+            stopping = asked() if several() else self.stop.signal_number
             if evaluate or save or stopping or self.step == part.stop:
                 self._observe(part, *pending)
                 pending = None
@@ -207,21 +224,20 @@ class _Training:
             if save or (stopping and on_trunk):
                 self._save(state)
             if stopping:
-                self._leave(part)
+                self._leave(stopping)
         return state
 
     def _due(self, every: int | None, part: Segment) -> bool:
         """Whether this step is one of every `every`; ends of segments see to themselves."""
         return every is not None and self.step % every == 0 and self.step < part.stop
 
-    def _leave(self, part: Segment) -> None:
-        assert self.stop.signal_number is not None
+    def _leave(self, number: int) -> None:
         self.checkpoints.wait()
         kept = self.checkpoints.latest() or 0
-        name = signal.Signals(self.stop.signal_number).name
+        name = signal.Signals(number).name
         raise InterruptedRunError(
             f"{self.run.name}: {name} at step {self.step}, saved at step {kept}; the same command goes on",
-            self.stop.signal_number,
+            number,
         )
 
     def _observe(self, part: Segment, step: int, learning_rate: float, metrics: Metrics) -> None:

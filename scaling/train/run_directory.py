@@ -32,7 +32,9 @@ def is_locked(directory: Path) -> bool:
 class RunDirectory:
     """Everything a run writes but its checkpoints. A context manager that holds the directory's lock.
 
-    Raises (on entering):
+    Of several processes the first alone holds the lock and writes: on the others nothing here does anything.
+
+    Raises (on entering, and then on every process):
         BadInputError: the directory holds another run, is in use by another process, or cannot be written.
     """
 
@@ -40,8 +42,17 @@ class RunDirectory:
         self.path, self.run = path, run
         self._stack = contextlib.ExitStack()
         self._events: Any = None
+        self._writes = True
 
     def __enter__(self) -> "RunDirectory":
+        # Here, for the ledger reads run directories without JAX.
+        from scaling.parallel.processes import from_first, is_first
+
+        self._writes = is_first()
+        from_first(self._enter)
+        return self
+
+    def _enter(self) -> None:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             lock = self._stack.enter_context((self.path / _LOCK).open("a"))
@@ -57,7 +68,6 @@ class RunDirectory:
         except BaseException:
             self._stack.close()
             raise
-        return self
 
     def _claim(self) -> None:
         config = self.path / "config.yaml"
@@ -84,7 +94,8 @@ class RunDirectory:
 
     def write_record(self, record: RunRecord) -> None:
         """Replace record.json."""
-        write_atomically(self.path / "record.json", record.model_dump_json(indent=2).encode() + b"\n")
+        if self._writes:
+            write_atomically(self.path / "record.json", record.model_dump_json(indent=2).encode() + b"\n")
 
     def read_metrics(self) -> list[dict[str, Any]]:
         """The lines of metrics.jsonl that are whole."""
@@ -99,6 +110,8 @@ class RunDirectory:
 
     def rewind_metrics(self, step: int, finished_branches: set[int]) -> None:
         """Drop the lines that a run resumed at `step` will write again."""
+        if not self._writes:
+            return
         kept = [
             line
             for line in self.read_metrics()
@@ -109,6 +122,8 @@ class RunDirectory:
 
     def append_metrics(self, line: dict[str, Any]) -> None:
         """Add a line to metrics.jsonl and the same numbers to TensorBoard."""
+        if not self._writes:
+            return
         with (self.path / "metrics.jsonl").open("a") as file:
             file.write(json.dumps(line) + "\n")
         if line["branch"] is not None:

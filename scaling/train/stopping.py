@@ -6,12 +6,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from scaling.parallel.processes import SharedError
 
-class RunFailedError(Exception):
+
+class RunFailedError(SharedError):
     """A run that stopped for good, in one line: a loss that is not finite, for example."""
 
 
-class InterruptedRunError(Exception):
+class InterruptedRunError(SharedError):
     """A run that was asked to stop, and saved before it did."""
 
     def __init__(self, message: str, signal_number: int) -> None:

@@ -1,0 +1,167 @@
+"""The smallest slice of a kind of device that a run fits on and finishes on in time."""
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterator
+
+from scaling.config.ask import default_mesh
+from scaling.config.devices import Devices, load_hardware, parse_devices
+from scaling.config.errors import BadInputError
+from scaling.config.hardware import Hardware, PriceKind
+from scaling.config.load import validate
+from scaling.config.model import DecoderConfig, NGramConfig, network
+from scaling.config.run import RunConfig
+from scaling.estimate.layout import layout_of
+from scaling.estimate.layouts import meshes, room_bytes
+from scaling.estimate.memory import memory
+from scaling.estimate.price import Cost, cost
+from scaling.estimate.time import StepTime, step_time
+from scaling.estimate.work import work_of
+from scaling.train.segments import computed_tokens
+
+_MOST_SLICES = 64
+_MOST_HOSTS = 1024
+
+
+@dataclasses.dataclass(frozen=True)
+class Placement:
+    """A run laid out on a slice. Hours are of the whole run, cooldown branches included, from its start."""
+
+    run: RunConfig  # with the mesh of the layout
+    devices: Devices
+    hours: float
+    hours_high: float  # at the slow end of the estimate's interval
+    memory_bytes: int  # of a device, at its peak
+    cost: Cost
+
+    @property
+    def hosts(self) -> int:
+        """Machines, over all slices."""
+        return max(1, self.devices.chips // host_chips(self.devices))
+
+
+def host_chips(devices: Devices) -> int:
+    """Chips of one machine of a slice; Google's machines of v5e and v6e have 8 only where one is enough."""
+    hardware, inside = devices.hardware, math.prod(devices.topology)
+    if hardware.platform == "tpu" and inside > hardware.chips_per_host:
+        return min(4, hardware.chips_per_host)
+    return min(inside, hardware.chips_per_host)
+
+
+def slices_of(kind: str) -> Iterator[Devices]:
+    """Slices that can be asked for, smallest first: a kind has many, `KIND:COUNT` is one.
+
+    Raises:
+        BadInputError: no such kind or slice.
+    """
+    if ":" in kind:
+        yield parse_devices(kind)
+        return
+    hardware = load_hardware(kind)
+    if hardware.platform != "tpu":
+        yield from _counts(hardware)
+        return
+    shapes = [tuple(map(int, shape.split("x"))) for shape in hardware.topologies]
+    for shape in sorted(shapes, key=math.prod):
+        yield Devices(hardware=hardware, topology=shape)
+    largest = max(shapes, key=math.prod)
+    slices = 2
+    while slices <= _MOST_SLICES:
+        yield Devices(hardware=hardware, topology=largest, slices=slices)
+        slices *= 2
+
+
+def _counts(hardware: Hardware) -> Iterator[Devices]:
+    """One host in powers of two, then powers of two of whole hosts where a network joins them."""
+    count = 1
+    while count < hardware.chips_per_host:
+        yield Devices(hardware=hardware, topology=(count,))
+        count *= 2
+    hosts = 1
+    while hosts <= (_MOST_HOSTS if hardware.between is not None else 1):
+        yield Devices(hardware=hardware, topology=(hosts * hardware.chips_per_host,))
+        hosts *= 2
+
+
+def _layouts(run: RunConfig, devices: Devices) -> Iterator[RunConfig]:
+    """The run on every mesh that takes all the devices; nothing else of it changes, and so not its id."""
+    rows = run.train.batch_tokens // run.data.sequence_length
+    mixture = getattr(run.model, "mixture", None)
+    sizes: Iterator[dict[str, int]]
+    if isinstance(run.model, DecoderConfig) and mixture is None:
+        axes = ("data", "fsdp", "tensor")
+        sizes = (dict(zip(axes, mesh, strict=True)) for mesh in meshes(run.model, devices, rows))
+    else:
+        model = network(run.model)
+        experts = 1 if mixture is None else mixture.experts
+        sizes = iter([default_mesh(model.d_model, getattr(model, "n_heads", 1), devices, experts)])
+    for mesh in sizes:
+        tree = run.model_dump() | {"mesh": mesh}
+        try:
+            yield validate(RunConfig, tree, run.name)
+        except BadInputError:
+            continue  # the batch does not divide over it
+
+
+def _placed(run: RunConfig, devices: Devices, kind: PriceKind, usd: float | None) -> Placement | None:
+    """The fastest layout that fits the devices; None where none does."""
+    best: tuple[StepTime, RunConfig, int] | None = None
+    platform, dtype = devices.hardware.platform, network(run.model).compute_dtype
+    for one in _layouts(run, devices):
+        layout = layout_of(one, devices.count)
+        time = step_time(work_of(one, layout, platform), layout, devices, dtype)
+        if best is None or time.seconds < best[0].seconds:
+            needed = memory(one, layout, platform).total
+            if needed <= room_bytes(devices):
+                best = time, one, needed
+    if best is None:
+        return None
+    time, one, needed = best
+    steps = math.ceil(computed_tokens(run.train) / run.train.batch_tokens)
+    hours = steps * time.seconds / 3600
+    spent = cost(devices, hours, time.spread, kind=kind, usd_per_device_hour=usd)
+    return Placement(one, devices, hours, hours * time.spread[1], needed, spent)
+
+
+def smallest_slice(
+    run: RunConfig,
+    kind: str,
+    *,
+    within: float,
+    price_kind: PriceKind = "on-demand",
+    usd_per_device_hour: float | None = None,
+    accepted: Callable[[Devices], bool] = lambda devices: True,
+) -> Placement:
+    """The fewest chips of a kind that a run fits on, 10% of memory left free, and finishes on `within` hours.
+
+    The run keeps its own rematerialisation and accumulation: only its mesh is chosen.
+
+    Raises:
+        BadInputError: no such kind, a run that fits nowhere, or one that no slice finishes in time.
+    """
+    if isinstance(run.model, NGramConfig):
+        raise BadInputError(f"{run.name}: an n-gram is counted on one machine; run it with scaling sweep")
+    quickest: Placement | None = None
+    largest: Devices | None = None
+    for devices in slices_of(kind):
+        if not accepted(devices):
+            continue
+        largest = devices
+        placed = _placed(run, devices, price_kind, usd_per_device_hour)
+        if placed is None:
+            continue
+        if placed.hours <= within:
+            return placed
+        if quickest is None or placed.hours < quickest.hours:
+            quickest = placed
+    if largest is None:
+        raise BadInputError(f"--device {kind}: none of its slices can be asked for there")
+    if quickest is None:
+        raise BadInputError(
+            f"{run.name}: fits on no slice of {kind}, up to {largest}, with its own remat, accumulation and "
+            f"batch of {run.train.batch_tokens:,} tokens; another --device, or model.remat=full"
+        )
+    raise BadInputError(
+        f"--within {within:g}: {run.name} takes {quickest.hours:,.4g} hours on {quickest.devices}, the "
+        f"quickest slice of {kind}; give at least {math.ceil(quickest.hours * 1.001):,}"
+    )
