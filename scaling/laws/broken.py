@@ -89,7 +89,6 @@ def broken(variable: str, breaks: int = 1) -> Law:
             *(f"{word}{i}" for word in ("c", "log d", "log f") for i in each),
         ),
         "variables": (variable,),
-        "signed": tuple(f"c{i}" for i in each),
         "bounds": (
             LOG_TERM,
             LOG_TERM,

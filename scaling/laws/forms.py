@@ -59,7 +59,6 @@ class Law:
         variables: which fields of `Points` it reads, in the order of the columns of x.
         target: the field it predicts.
         bounds: box of each entry of theta.
-        signed: reported parameters that may be negative; all others are positive.
     """
 
     name: ClassVar[str]
@@ -69,7 +68,6 @@ class Law:
     variables: ClassVar[tuple[str, ...]]
     target: ClassVar[str] = "loss"
     bounds: ClassVar[Bounds]
-    signed: ClassVar[tuple[str, ...]] = ()
 
     @property
     def min_points(self) -> int:

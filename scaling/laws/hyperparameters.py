@@ -52,7 +52,6 @@ class BudgetSetting(BestSetting):
     theta_names = ("log level", "a", "b")
     variables = ("params", "tokens")
     bounds = (LOG_LEVEL, SIGNED_EXPONENT, SIGNED_EXPONENT)
-    signed = ("a", "b")
 
 
 class ComputeSetting(BestSetting):
@@ -62,7 +61,6 @@ class ComputeSetting(BestSetting):
     theta_names = ("log level", "a")
     variables = ("flops",)
     bounds = (LOG_LEVEL, SIGNED_EXPONENT)
-    signed = ("a",)
 
 
 class LearningRate(BudgetSetting):
