@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from scaling import __version__
-from scaling.commands import cost, data, dryrun, fit, laws, plan, runs, weights
+from scaling.commands import cost, data, dryrun, evaluate, figures, laws, mup, plan, runs, weights
 from scaling.commands.options import say
 from scaling.config.environment import choose_platform
 from scaling.config.errors import BadInputError
@@ -36,9 +36,11 @@ _COMMANDS: tuple[Callable[..., None], ...] = (
     runs.train,
     runs.sweep,
     runs.status,
+    mup.check_mup,
     fit.fit,
-    laws.plot,
-    laws.report,
+    figures.plot,
+    figures.report,
+    evaluate.evaluate,
     runs.generate,
     weights.score,
     weights.import_hf,

@@ -66,9 +66,9 @@ def say(text: str) -> None:
     typer.echo(text, err=True)
 
 
-def wrote(path: Path, as_json: bool) -> None:
-    """Say which file was written."""
+def wrote(path: Path, as_json: bool, more: dict[str, Any] | None = None) -> None:
+    """Say which file was written, and in JSON what is in it."""
     if as_json:
-        print_json({"out": str(path), "bytes": path.stat().st_size})
+        print_json({"out": str(path), "bytes": path.stat().st_size, **(more or {})})
     else:
         typer.echo(f"Written to {path}")

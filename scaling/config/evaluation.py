@@ -61,7 +61,7 @@ class Evaluation(Frozen):
     train_seed: int
     seed: int  # of prompts and items
     results: tuple[TaskScores, ...]
-    versions: dict[str, str] = {}
+    versions: dict[str, str] = Field(default_factory=dict)
     seconds: float | None = None
 
 

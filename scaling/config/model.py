@@ -12,6 +12,7 @@ DType = Literal["float32", "bfloat16"]
 LayerKind = Literal["dense", "banded"]
 Remat = Literal["none", "dots", "full"]
 Activation = Literal["gelu_tanh", "gelu", "relu", "silu"]
+Parametrization = Literal["standard", "mup"]
 
 
 class Mixture(Frozen):
@@ -45,8 +46,16 @@ class Mixture(Frozen):
 class TransformerConfig(Frozen):
     """What the three Transformer families share.
 
-    `d_head` and `d_ff` follow from the width (d_model / n_heads and 4 d_model) where they are not given.
+    `d_head` and `d_ff` follow from the width (d_model / n_heads and 4 d_model) where they are not given, and
+    `n_heads` from `d_head`.
     `gated` multiplies the activation with a second projection (GEGLU, SwiGLU: Shazeer 2020).
+
+    `parametrization: mup` is the maximal update parametrisation (Yang et al. 2022, arXiv:2203.03466, table
+    8): what is tuned at `base_width` holds at every width. It equals `standard` there. `d_ff` and the
+    features of all heads together are taken to grow with the width; `base_d_head` is given where heads
+    themselves grow.
+    `base_depth` adds transfer over depth (CompleteP: Dey et al. 2025, arXiv:2505.01618, alpha = 1): every
+    residual branch is multiplied by base_depth / n_layers, which leaves learning rates as they are.
     """
 
     name: str = "custom"
@@ -73,6 +82,11 @@ class TransformerConfig(Frozen):
     position_init_std: float = Field(default=0.02, gt=0)
     residual_init_scaling: bool = True  # output projections start at init_std / sqrt(2 n_layers)
 
+    parametrization: Parametrization = "standard"
+    base_width: PositiveInt | None = None  # d_model at which mup equals standard
+    base_d_head: PositiveInt | None = None  # null is d_head: the number of heads grows, not their width
+    base_depth: PositiveInt | None = None  # n_layers at which branches count in full; null: at any depth
+
     param_dtype: DType = "float32"
     compute_dtype: DType = "float32"
     remat: Remat = "none"
@@ -81,7 +95,7 @@ class TransformerConfig(Frozen):
     @model_validator(mode="before")
     @classmethod
     def _fill_widths(cls, data: Any) -> Any:
-        """Give `d_head` and `d_ff` their customary values where the width and heads allow it."""
+        """Give `d_head` or `n_heads`, and `d_ff`, their customary values where the width allows it."""
         if not isinstance(data, dict):
             return data
         data = dict(data)
@@ -90,6 +104,11 @@ class TransformerConfig(Frozen):
             return data | {"d_head": data.get("d_head", 1), "d_ff": data.get("d_ff", 1)}
         if data.get("d_ff") is None:
             data["d_ff"] = 4 * d_model
+        d_head = data.get("d_head")
+        if n_heads is None and isinstance(d_head, int) and d_head > 0:
+            if d_model % d_head:
+                raise ValueError(f"d_model={d_model} is no whole number of heads of d_head={d_head}")
+            data["n_heads"] = d_model // d_head
         if data.get("d_head") is None and isinstance(n_heads, int) and n_heads > 0:
             if d_model % n_heads:
                 raise ValueError(
@@ -100,6 +119,43 @@ class TransformerConfig(Frozen):
         elif data.get("d_head") is None:
             data["d_head"] = 1
         return data
+
+    @model_validator(mode="after")
+    def _bases(self) -> "TransformerConfig":
+        bases = {name: getattr(self, name) for name in ("base_width", "base_d_head", "base_depth")}
+        given = [f"{name}={value}" for name, value in bases.items() if value is not None]
+        if self.parametrization == "standard" and given:
+            raise ValueError(f"{given[0]} is read by parametrization=mup alone: give that, or leave it out")
+        if self.parametrization == "mup" and self.base_width is None:
+            raise ValueError("parametrization=mup needs base_width, the d_model at which it equals standard")
+        if self.base_depth is not None and self.norm == "post":
+            raise ValueError(f"base_depth={self.base_depth} needs norm=pre: it scales what joins a residual")
+        return self
+
+    @property
+    def width_ratio(self) -> float:
+        """Width over the base's, m of muP; 1 of a standard model."""
+        return 1.0 if self.base_width is None else self.d_model / self.base_width
+
+    @property
+    def residual_multiplier(self) -> float:
+        """What every residual branch is multiplied by: 1 / m_L of CompleteP (table 1, alpha = 1)."""
+        return 1.0 if self.base_depth is None else self.base_depth / self.n_layers
+
+    @property
+    def output_multiplier(self) -> float:
+        """What output heads (vocabulary, sentences, routers) take their inputs times: 1 / m of table 8."""
+        return 1.0 / self.width_ratio
+
+    @property
+    def score_scale(self) -> float | None:
+        """What attention scores are multiplied by: 1 / E, and 1 / sqrt(E) at the base (definition 4.1).
+
+        None stands for the usual 1 / sqrt(E).
+        """
+        if self.base_d_head is None or self.base_d_head == self.d_head:
+            return None
+        return self.base_d_head**0.5 / self.d_head
 
     @model_validator(mode="after")
     def _whole_groups(self) -> "TransformerConfig":
@@ -169,6 +225,11 @@ class EncoderConfig(TransformerConfig):
             raise ValueError("sentence_head reads the pooler's output: give pooler=true")
         if self.mixture is not None:
             raise ValueError("mixture: encoders have no mixture of experts")
+        if self.parametrization == "mup" and self.embedding_size not in (None, self.d_model):
+            raise ValueError(
+                f"embedding_size={self.embedding_size} does not grow with the width, and parametrization=mup "
+                f"has no rule for what stands between the two: leave it out"
+            )
         return self
 
 

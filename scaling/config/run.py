@@ -19,6 +19,11 @@ from scaling.config.objective import (
 )
 from scaling.config.train import TrainConfig
 
+# Fields younger than the first runs, and their defaults.
+_LATER: dict[str, dict[str, Any]] = {
+    "model": {"parametrization": "standard", "base_width": None, "base_d_head": None, "base_depth": None}
+}
+
 
 class RunConfig(Frozen):
     """Everything that a run's numbers depend on, and nothing else.
@@ -114,8 +119,13 @@ class RunConfig(Frozen):
     def id(self) -> str:
         """Twelve hex digits: the SHA-256 of the canonical JSON of the resolved config without its mesh.
 
-        The mesh says where a run is computed, not what: a run may resume on another one.
+        The mesh says where a run is computed, not what: a run may resume on another one. Fields that came
+        after runs had been made are left out while they have their defaults, so that those keep their ids.
         """
         tree = self.model_dump(mode="json", exclude={"mesh"})
+        for part, fields in _LATER.items():
+            for field, default in fields.items():
+                if tree[part].get(field) == default:
+                    tree[part].pop(field, None)
         text = json.dumps(tree, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:12]

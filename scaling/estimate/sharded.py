@@ -11,7 +11,7 @@ _LANES, _SUBLANES = 128, 8  # a TPU's vector registers: 8 rows of 128 numbers of
 
 
 def shard_shape(
-    axes: Sequence[str], shape: Sequence[int], mesh: Mapping[str, int], rules: Rules = DEFAULT_RULES
+    axes: Sequence[str | None], shape: Sequence[int], mesh: Mapping[str, int], rules: Rules = DEFAULT_RULES
 ) -> tuple[int, ...]:
     """The shape of one device's part of an array."""
     split = rules.split(axes, shape, mesh)

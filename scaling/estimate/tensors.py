@@ -32,7 +32,7 @@ class Tensor:
     component: str
     name: str
     shape: tuple[int, ...]
-    axes: tuple[str, ...]
+    axes: tuple[str | None, ...]
     used: float = 1.0
 
     @property
@@ -162,8 +162,8 @@ def _encoder(model: EncoderConfig) -> Iterator[Tensor]:
         yield Tensor("type_embedding", "type_embedding", (model.token_types, width), ("position", "embed"))
     yield from _norm(model, "embedding_norm", width)
 
-    def linear(component: str, into: int, out: int) -> Iterator[Tensor]:
-        yield Tensor(component, f"{component}.kernel", (into, out), ("embed", "mlp"))
+    def linear(component: str, into: int, out: int, axis: str | None = "mlp") -> Iterator[Tensor]:
+        yield Tensor(component, f"{component}.kernel", (into, out), ("embed", axis))
         if model.bias:
             yield Tensor(component, f"{component}.bias", (out,), ("norm",))
 
@@ -181,7 +181,7 @@ def _encoder(model: EncoderConfig) -> Iterator[Tensor]:
     if model.pooler:
         yield from linear("pooler", d, d)
     if model.sentence_head:
-        yield from linear("sentence_head", d, 2)
+        yield from linear("sentence_head", d, 2, None)
     if model.mlm_head:
         yield from linear("mlm_head", d, width)
         for tensor in _norm(model, "mlm_norm", width):

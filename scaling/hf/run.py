@@ -26,6 +26,7 @@ from scaling.estimate.parameters import count_parameters
 from scaling.estimate.tensors import tensors
 from scaling.hf.checkpoint import Checkpoint
 from scaling.hf.files import write
+from scaling.hf.folding import fold, standard
 from scaling.hf.layout import Arrays, place, to_theirs
 from scaling.hf.layouts import LAYOUTS, layout_for, layout_named
 from scaling.hf.settings import TOKEN_IDS, settings_of
@@ -113,6 +114,8 @@ def export_run(
 ) -> Exported:
     """Write a run's newest weights as config.json and safetensors, which transformers loads.
 
+    The multipliers of a muP model go into its weights.
+
     Args:
         path: a run directory.
         out: the directory to make.
@@ -126,7 +129,8 @@ def export_run(
     if shard_bytes < 1:
         raise BadInputError(f"--shard-bytes {shard_bytes}: give at least 1")
     _refuse_existing(out)
-    model = read_run(path).model
+    trained = read_run(path).model
+    model = standard(trained)
     origin = read_origin(path)
     first = layout or origin.get("model_type")
     chosen = layout_for(model, first if first in LAYOUTS else None)
@@ -134,7 +138,7 @@ def export_run(
         raise BadInputError(
             f"--layout {layout}: the model of {path} does not fit it; {chosen.model_type} does"
         )
-    ours = _restore(path, model, warn)
+    ours = fold(trained, _restore(path, model, warn))
     theirs: Arrays = {}
     for placed in place(chosen, model)[0]:
         theirs |= to_theirs(placed, ours)

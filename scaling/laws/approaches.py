@@ -7,12 +7,13 @@ from numpy.typing import NDArray
 
 from scaling.config.base import Frozen
 from scaling.config.errors import BadInputError
-from scaling.laws.forms import ComputeOptimum
+from scaling.laws.forms import ComputeOptimum, Law
 from scaling.laws.frontier import PowerLaw
 from scaling.laws.isoflop import Method, fit_isoflops
 from scaling.laws.law import LawFit
 from scaling.laws.points import Points
-from scaling.laws.projection import fit_projected
+from scaling.laws.projection import NAMES, fit_projected
+from scaling.laws.registry import LAWS
 from scaling.laws.resample import Interval
 from scaling.laws.training_envelope import TrainingCurve, fit_training_envelope
 
@@ -20,6 +21,7 @@ Floats = NDArray[np.float64]
 
 POOR = 0.01  # relative; seeds differ by 0.1% or so
 SHOWN = 60  # points of the envelope kept for a figure
+LINE = 20  # points of a power law with its band
 
 
 class OptimalPoint(Frozen):
@@ -30,8 +32,21 @@ class OptimalPoint(Frozen):
     tokens: float
 
 
+class LinePoint(Frozen):
+    """N_opt and D_opt of an approach's power laws at one compute; intervals are bootstrap percentiles."""
+
+    flops: float
+    params: float
+    tokens: float
+    params_interval: Interval | None = None
+    tokens_interval: Interval | None = None
+
+
 class Approach(Frozen):
-    """N_opt = k C^a and D_opt = k' C^b by one approach; `refused` says why there is none, and what to add."""
+    """N_opt = k C^a and D_opt = k' C^b by one approach; `refused` says why there is none, and what to add.
+
+    `line` is the two power laws with their bands, over the compute of the optima.
+    """
 
     name: str = ""
     a: float | None = None
@@ -41,6 +56,7 @@ class Approach(Frozen):
     b_interval: Interval | None = None
     n: int = 0  # budgets, or points for a law
     optima: tuple[OptimalPoint, ...] = ()
+    line: tuple[LinePoint, ...] = ()
     notes: tuple[str, ...] = ()
     refused: str | None = None
 
@@ -92,7 +108,32 @@ def _powers(
         b_interval=tokens.exponent_interval,
         n=params.n,
         optima=_optima(optima),
+        line=_line(
+            grid := np.geomspace(optima[:, 0].min(), optima[:, 0].max(), LINE),
+            (params.predict(grid), tokens.predict(grid)),
+            (params.interval(grid), tokens.interval(grid)),
+        ),
         notes=notes,
+    )
+
+
+def _line(
+    flops: Floats, values: Sequence[Floats], bands: Sequence[tuple[Floats, Floats] | None]
+) -> tuple[LinePoint, ...]:
+    """`values` and `bands` are those of N and of D at `flops`."""
+
+    def ends(band: tuple[Floats, Floats] | None, i: int) -> Interval | None:
+        return None if band is None else (float(band[0][i]), float(band[1][i]))
+
+    return tuple(
+        LinePoint(
+            flops=float(c),
+            params=float(values[0][i]),
+            tokens=float(values[1][i]),
+            params_interval=ends(bands[0], i),
+            tokens_interval=ends(bands[1], i),
+        )
+        for i, c in enumerate(flops)
     )
 
 
@@ -110,8 +151,10 @@ def _envelope(curves: Sequence[TrainingCurve], bootstrap: int, seed: int) -> App
 def _isoflop(points: Points, method: Method, bootstrap: int, seed: int) -> Approach:
     fit = fit_isoflops(points, method, bootstrap=bootstrap, seed=seed)
     optima = np.array([(m.flops, m.params, m.tokens) for m in fit.minima.minima])
-    refused = tuple(r.reason for r in fit.minima.refused)
-    return _powers(fit.params, fit.tokens, bootstrap, optima, refused)
+    refused = [r.reason for r in fit.minima.refused if r.sizes > 1]
+    if single := sum(r.sizes == 1 for r in fit.minima.refused):
+        refused.append(f"{single} budget(s) have runs of one size only")
+    return _powers(fit.params, fit.tokens, bootstrap, optima, tuple(refused))
 
 
 def _projected(points: Points, bootstrap: int, seed: int) -> Approach:
@@ -123,7 +166,12 @@ def _projected(points: Points, bootstrap: int, seed: int) -> Approach:
     notes = tuple(f"not determined by these points: {name}" for name in fit.at_bound)
     missed = f"the law misses the measured losses by {fit.rms_error:.2%}, root mean square"
     notes = (*notes, missed + ("" if fit.rms_error < POOR else ": its form does not hold over all sizes"))
-    return _closed(fit.optimum, fit.intervals, points, fit.n, notes)
+    rows = [dict(zip(NAMES, row, strict=True)) for row in fit.samples_S5.tolist()]
+    # A resample without one of the terms has no optimum.
+    draws = [row for row in rows if row["A"] > 0 and row["B"] > 0]
+    if 2 * len(draws) < len(rows):
+        draws = []
+    return _closed(fit.optimum, fit.intervals, points, fit.n, notes, draws, LAWS["chinchilla"])
 
 
 def _law(points: Points, law: LawFit | None) -> Approach:
@@ -133,7 +181,7 @@ def _law(points: Points, law: LawFit | None) -> Approach:
     if optimum is None:
         raise BadInputError(f"{law.law} has no closed optimum; fit one of params and tokens, as `chinchilla`")
     intervals = law.optimum.intervals if law.optimum else {}
-    return _closed(optimum, intervals, points, law.n_selected, law.warnings)
+    return _closed(optimum, intervals, points, law.n_selected, law.warnings, law.draws() or [], law.form)
 
 
 def _closed(
@@ -142,9 +190,16 @@ def _closed(
     points: Points,
     n: int,
     notes: tuple[str, ...],
+    draws: Sequence[Mapping[str, float]],
+    form: Law,
 ) -> Approach:
-    """A law's optimum, read at 20 budgets over the points' compute."""
-    flops = np.geomspace(points.flops.min(), points.flops.max(), 20)
+    """A law's optimum, read over the points' compute; `draws` are parameters of its resamples."""
+    flops = np.geomspace(points.flops.min(), points.flops.max(), LINE)
+    drawn = [o for parameters in draws if (o := form.optimum(parameters)) is not None]
+    bands: list[tuple[Floats, Floats] | None] = [None, None]
+    if drawn:
+        low, high = np.quantile([[o.params(flops), o.tokens(flops)] for o in drawn], [0.025, 0.975], axis=0)
+        bands = [(low[0], high[0]), (low[1], high[1])]
     return Approach(
         a=optimum.a,
         b=optimum.b,
@@ -153,5 +208,6 @@ def _closed(
         b_interval=intervals.get("b"),
         n=n,
         optima=_optima(np.stack([flops, optimum.params(flops), optimum.tokens(flops)], axis=1)),
+        line=_line(flops, (optimum.params(flops), optimum.tokens(flops)), bands),
         notes=notes,
     )

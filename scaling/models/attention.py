@@ -21,6 +21,7 @@ from jax import Array
 from scaling.config.tiling import Bounds, attention_blocks
 from scaling.models import splash
 from scaling.models.axes import placement
+from scaling.models.taps import tap
 
 Implementation = Literal["full", "blocks", "splash"]
 
@@ -119,6 +120,13 @@ def attention(
     if dropout_rate > 0.0 and key is None:
         raise ValueError("attention dropout needs a key")
     scale = E**-0.5 if scale is None else scale
+    factor = scale
+
+    def scores() -> Array:
+        q_BLKGE = q_BLHE.reshape(B, L, K, H // K, E)
+        return factor * _product("blkge,bmke->bkglm", q_BLKGE, k_BMKE)
+
+    tap("attention logits", scores)
     if key_segment_ids_BM is None:
         key_segment_ids_BM = segment_ids_BL
     placed = placement()

@@ -97,7 +97,7 @@ def extend(
     pattern: tuple[str, ...] = ("dense",)
     bias_BHLM = None
     if isinstance(model, Decoder):
-        layers, count, scale = model.layers, model.config.n_layers, None
+        layers, count, scale = model.layers, model.config.n_layers, model.config.score_scale
         pattern, band = model.config.layer_pattern, model.config.band_width
         if band is not None:
             seen["banded"] = seen["dense"] & (distance_BLM < band)

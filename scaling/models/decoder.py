@@ -10,10 +10,11 @@ from scaling.config.model import DecoderConfig
 from scaling.models.attention import attention
 from scaling.models.axes import constrain, param
 from scaling.models.language_model import Batch, Terms
-from scaling.models.layers import Attend, Norm, dropout, normal
+from scaling.models.layers import Attend, Norm, dropout, normal, times
 from scaling.models.mixture import Losses, router_losses
 from scaling.models.positions import rotate
 from scaling.models.stack import Layer, layer_kinds, run_layers, stacked_layers
+from scaling.models.taps import tap
 
 
 class Decoder(nnx.Module):
@@ -52,6 +53,7 @@ class Decoder(nnx.Module):
         if self.position_embedding is not None:
             position_MD = self.position_embedding[...].astype(dtype)
             x_BLD += position_MD[: tokens_BL.shape[1]] if positions_BL is None else position_MD[positions_BL]
+        tap("embedding", lambda: x_BLD)
         return constrain(x_BLD, "batch", "length", "act_embed")
 
     def __call__(
@@ -96,6 +98,7 @@ class Decoder(nnx.Module):
                     segment_ids_BL=segment_ids_BL,
                     prefix_BM=prefix_BL,
                     band=config.band_width if kind == "banded" else None,
+                    scale=config.score_scale,
                     dropout_rate=config.dropout if key is not None else 0.0,
                     key=key,
                 ),
@@ -134,8 +137,9 @@ class Decoder(nnx.Module):
         return turn
 
     def finish(self, x_BLD: jax.Array) -> jax.Array:
-        """The final norm of a pre-norm model."""
-        return x_BLD if self.final_norm is None else self.final_norm(x_BLD)
+        """What the head multiplies: after the final norm of a pre-norm model, times muP's multiplier."""
+        x_BLD = x_BLD if self.final_norm is None else self.final_norm(x_BLD)
+        return times(x_BLD, self.config.output_multiplier)
 
     def states(self, batch: Batch) -> jax.Array:
         """Final hidden states (B, L, D) of a batch, without dropout."""

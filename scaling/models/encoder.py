@@ -11,9 +11,10 @@ from scaling.config.model import EncoderConfig
 from scaling.models.attention import attention
 from scaling.models.axes import constrain, param
 from scaling.models.language_model import Batch, Terms
-from scaling.models.layers import Linear, Norm, dropout, normal
+from scaling.models.layers import Linear, Norm, dropout, normal, times
 from scaling.models.pointwise import ACTIVATIONS
 from scaling.models.stack import Layer, run_layers, stacked_layers
+from scaling.models.taps import tap
 
 
 class Encoder(nnx.Module):
@@ -41,7 +42,9 @@ class Encoder(nnx.Module):
         self.final_norm = Norm(config) if config.norm == "pre" else None
         self.pooler = Linear(config, D, D, keys[5]) if config.pooler else None
         self.sentence_head = (
-            Linear(config, D, 2, jax.random.fold_in(keys[5], 1)) if config.sentence_head else None
+            Linear(config, D, 2, jax.random.fold_in(keys[5], 1), output=True)
+            if config.sentence_head
+            else None
         )
         self.mlm_head = Linear(config, D, W, keys[6]) if config.mlm_head else None
         self.mlm_norm = Norm(config, W) if config.mlm_head else None
@@ -83,6 +86,7 @@ class Encoder(nnx.Module):
         if self.type_embedding is not None:
             types = self.type_embedding[...].astype(dtype)
             x_BLW += types[0] if token_types_BL is None else types[token_types_BL]
+        tap("embedding", lambda: x_BLW)
         x_BLW = self.embedding_norm(constrain(x_BLW, "batch", "length", "act_embed"))
         keys = None
         if dropout_key is not None and config.dropout > 0:
@@ -101,6 +105,7 @@ class Encoder(nnx.Module):
                 attention,
                 causal=False,
                 segment_ids_BL=segment_ids_BL,
+                scale=config.score_scale,
                 dropout_rate=config.dropout if key is not None else 0.0,
                 key=attention_key,
             )
@@ -112,13 +117,15 @@ class Encoder(nnx.Module):
         return x_BLD if self.final_norm is None else self.final_norm(x_BLD)
 
     def masked_states(self, x_BLD: jax.Array) -> jax.Array:
-        """The transform before the vocabulary (Devlin et al. 2018's released code), (B, L, embedding width).
+        """The transform before the vocabulary (Devlin et al. 2018's released code), (B, L, embedding width),
+        times muP's multiplier.
 
         Without an MLM head, hidden states as they are.
         """
         if self.mlm_head is None or self.mlm_norm is None:
             return x_BLD
-        return self.mlm_norm(ACTIVATIONS[self.config.activation](self.mlm_head(x_BLD)))
+        x_BLW = self.mlm_norm(ACTIVATIONS[self.config.activation](self.mlm_head(x_BLD)))
+        return times(x_BLW, self.config.output_multiplier)
 
     def pooled(self, x_BLD: jax.Array) -> jax.Array:
         """(B, D): the first position through the pooler and tanh."""

@@ -10,10 +10,11 @@ from scaling.config.model import EncoderDecoderConfig
 from scaling.models.attention import attention
 from scaling.models.axes import constrain, param
 from scaling.models.language_model import Batch, Terms
-from scaling.models.layers import Attention, Norm, dropout, normal
+from scaling.models.layers import Attention, Norm, dropout, normal, output_std, times
 from scaling.models.mixture import Losses, router_losses
 from scaling.models.positions import relative_bias, sinusoids
 from scaling.models.stack import Layer, run_layers, stacked_layers
+from scaling.models.taps import tap
 
 
 class Side(nnx.Module):
@@ -24,7 +25,7 @@ class Side(nnx.Module):
         self.layers = stacked_layers(config, layers_key, count, cross=cross)
         table = None
         if config.positions == "relative":
-            std = config.d_model**-0.5 if config.init == "fan_in" else config.init_std
+            std = output_std(config, config.init_std)
             shape = (config.relative_buckets, config.n_heads)
             table = normal(bias_key, shape, std, config.param_dtype)
         self.relative_bias = None if table is None else param(table, "position", "heads")
@@ -48,7 +49,7 @@ class EncoderDecoder(nnx.Module):
         self.token_embedding = param(normal(token_key, (V, D), std, kind), "vocab", "embed")
         self.encoder = Side(config, encoder_key, config.n_layers, cross=False)
         self.decoder = Side(config, decoder_key, config.decoder_layers, cross=True)
-        head_std = D**-0.5 if config.init == "fan_in" else config.init_std
+        head_std = output_std(config, config.init_std)
         head = None if config.tie_embeddings else normal(head_key, (V, D), head_std, kind)
         self.untied_head = None if head is None else param(head, "vocab", "embed")
         self.config = config
@@ -65,7 +66,10 @@ class EncoderDecoder(nnx.Module):
     @property
     def scale(self) -> float | None:
         """What attention scores are multiplied by; None for the usual 1 / sqrt(E)."""
-        return None if self.config.scale_attention else 1.0
+        config = self.config
+        if config.scale_attention:
+            return config.score_scale
+        return (config.base_d_head or config.d_head) / config.d_head
 
     def embed(self, tokens_BL: jax.Array, positions_BL: jax.Array | None = None) -> jax.Array:
         """Token embeddings (B, L, D), with sinusoidal positions added where the model has those."""
@@ -74,7 +78,10 @@ class EncoderDecoder(nnx.Module):
         if config.positions == "sinusoidal":
             at = jnp.arange(tokens_BL.shape[1]) if positions_BL is None else positions_BL
             # Vaswani et al. 2017, section 3.4: the shared embedding is multiplied by sqrt(d_model).
-            x_BLD = x_BLD * config.d_model**0.5 + sinusoids(at, config.d_model).astype(x_BLD.dtype)
+            # Under muP by the base's, for embeddings and their learning rates are the same at every width.
+            root = (config.base_width or config.d_model) ** 0.5
+            x_BLD = x_BLD * root + sinusoids(at, config.d_model).astype(x_BLD.dtype)
+        tap("embedding", lambda: x_BLD)
         return constrain(x_BLD, "batch", "length", "act_embed")
 
     def encode(
@@ -173,10 +180,12 @@ class EncoderDecoder(nnx.Module):
         return self.before_head(dropout(side.finish(x_BTD), config.dropout, last_key)), losses
 
     def before_head(self, x_BTD: jax.Array) -> jax.Array:
-        """What the head multiplies: T5's tied head takes hidden states times 1 / sqrt(d_model)."""
+        """What the head multiplies: T5's tied head takes hidden states times 1 / sqrt(d_model), muP's any
+        times its multiplier."""
         config = self.config
+        x_BTD = times(x_BTD, config.output_multiplier)
         scaled = config.positions == "relative" and config.tie_embeddings
-        return x_BTD * config.d_model**-0.5 if scaled else x_BTD
+        return x_BTD * (config.base_width or config.d_model) ** -0.5 if scaled else x_BTD
 
     def _bias(self, side: Side, length: int, *, causal: bool) -> jax.Array | None:
         if side.relative_bias is None:

@@ -23,13 +23,29 @@ def normal(key: jax.Array, shape: tuple[int, ...], std: float, dtype: str) -> ja
 
 
 def fan_in(config: TransformerConfig, std: float, *inputs: int) -> float:
-    """What a weight's entries start with: `std`, or 1 / sqrt of the numbers it sums over."""
-    return float(math.prod(inputs)) ** -0.5 if config.init == "fan_in" else std
+    """What a hidden weight's entries start with: `std` at the base width, or 1 / sqrt of the numbers it sums
+    over. Under muP both go by 1 / sqrt(width) (Yang et al. 2022, table 8)."""
+    return float(math.prod(inputs)) ** -0.5 if config.init == "fan_in" else std * config.width_ratio**-0.5
+
+
+def output_std(config: TransformerConfig, std: float) -> float:
+    """What the entries of an output head start with: under muP the same at every width, for
+    `output_multiplier` makes up for it."""
+    return (config.d_model / config.width_ratio) ** -0.5 if config.init == "fan_in" else std
 
 
 def residual_std(config: TransformerConfig) -> float:
-    """`init_std`, less where output projections add up over depth (Radford et al. 2019, section 2.3)."""
-    return config.init_std / (2 * config.n_layers) ** 0.5 if config.residual_init_scaling else config.init_std
+    """`init_std`, less where output projections add up over depth (Radford et al. 2019, section 2.3).
+
+    With `base_depth`, by that depth: the multiplier on residual branches does the rest.
+    """
+    depth = config.base_depth or config.n_layers
+    return config.init_std / (2 * depth) ** 0.5 if config.residual_init_scaling else config.init_std
+
+
+def times(x: jax.Array, multiplier: float) -> jax.Array:
+    """`x`, times a multiplier of the parametrisation where it is not 1."""
+    return x if multiplier == 1.0 else x * multiplier
 
 
 def cast(parameter: nnx.Param, like: jax.Array) -> jax.Array:
@@ -63,15 +79,20 @@ class Norm(nnx.Module):
 
 
 class Linear(nnx.Module):
-    """One linear map outside the layers, from `into` features to `out`."""
+    """One linear map outside the layers, from `into` features to `out`; `output` is an output head's."""
 
-    def __init__(self, config: TransformerConfig, into: int, out: int, key: jax.Array) -> None:
-        std, kind = fan_in(config, config.init_std, into), config.param_dtype
-        self.kernel = param(normal(key, (into, out), std, kind), "embed", "mlp")
+    def __init__(
+        self, config: TransformerConfig, into: int, out: int, key: jax.Array, *, output: bool = False
+    ) -> None:
+        std = output_std(config, config.init_std) if output else fan_in(config, config.init_std, into)
+        kind = config.param_dtype
+        self.kernel = param(normal(key, (into, out), std, kind), "embed", None if output else "mlp")
         self.bias = param(jnp.zeros((out,), kind), "norm") if config.bias else None
+        self.multiplier = config.output_multiplier if output else 1.0
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """(..., into) to (..., out)."""
+        x = times(x, self.multiplier)
         return linear(x, cast(self.kernel, x), None if self.bias is None else cast(self.bias, x))
 
 
@@ -89,7 +110,7 @@ class Attention(nnx.Module):
         out_std = fan_in(config, residual_std(config), H, E)
         # Where scores are not scaled by 1 / sqrt(E), the initial queries are (T5: Raffel et al. 2019).
         unscaled = config.init == "fan_in" and not getattr(config, "scale_attention", True)
-        q_std = std * E**-0.5 if unscaled else std
+        q_std = std * (config.base_d_head or E) ** -0.5 if unscaled else std
         self.query = param(normal(q_key, (D, H, E), q_std, kind), "embed", "heads", "head")
         self.key = param(normal(k_key, (D, K, E), std, kind), "embed", "heads", "head")
         self.value = param(normal(v_key, (D, K, E), std, kind), "embed", "heads", "head")

@@ -18,7 +18,7 @@ from jax.ad_checkpoint import checkpoint_name
 from scaling.config.model import Mixture, TransformerConfig
 from scaling.models.axes import constrain, param, platform
 from scaling.models.dense import LINEAR
-from scaling.models.layers import cast, fan_in, normal, residual_std
+from scaling.models.layers import cast, fan_in, normal, output_std, residual_std, times
 from scaling.models.pointwise import ACTIVATIONS, keeping_inputs
 
 
@@ -81,7 +81,8 @@ class MixtureOfExperts(nnx.Module):
         router_key, up_key, down_key, gate_key = jax.random.split(key, 4)
         std, out_std = fan_in(config, config.init_std, D), fan_in(config, residual_std(config), F)
         kind, inward = config.param_dtype, ("expert", "embed", "mlp")
-        self.router = param(normal(router_key, (D, X), std, kind), "embed", "expert")
+        router_std = output_std(config, config.init_std)
+        self.router = param(normal(router_key, (D, X), router_std, kind), "embed", "expert")
         self.up = param(normal(up_key, (X, D, F), std, kind), *inward)
         self.down = param(normal(down_key, (X, F, D), out_std, kind), "expert", "mlp", "embed")
         gated, biased = config.gated, config.bias
@@ -91,6 +92,7 @@ class MixtureOfExperts(nnx.Module):
         self.gate_bias = param(jnp.zeros((X, F), kind), "expert", "mlp") if biased and gated else None
         self.mixture = config.mixture
         self.activation = config.activation
+        self.router_multiplier = config.output_multiplier
 
     def __call__(
         self, x_BLD: Array, key: Array | None = None, mask_BL: Array | None = None
@@ -110,6 +112,7 @@ class MixtureOfExperts(nnx.Module):
             low, high = 1.0 - self.mixture.jitter, 1.0 + self.mixture.jitter
             noisy_BLD = x_BLD * jax.random.uniform(key, x_BLD.shape, jnp.float32, low, high)
         logits_BLX = checkpoint_name(_router_logits(noisy_BLD, self.router[...]), LINEAR)
+        logits_BLX = times(logits_BLX, self.router_multiplier)
         routes, gates_BQ, losses = _route(self.mixture, logits_BLX, counted_BL, C)
 
         def to_experts(slots_BSK: Array) -> Array:

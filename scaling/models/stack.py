@@ -11,8 +11,9 @@ from flax import nnx
 from scaling.config.model import TransformerConfig
 from scaling.models.axes import constrain
 from scaling.models.dense import LINEAR
-from scaling.models.layers import Attend, Attention, FeedForward, Norm, dropout
+from scaling.models.layers import Attend, Attention, FeedForward, Norm, dropout, times
 from scaling.models.mixture import Losses, MixtureOfExperts, no_losses
+from scaling.models.taps import tap
 
 # What a rematerialised layer keeps from the forward pass; the rest is computed again in the backward pass.
 REMAT_POLICIES: dict[str, Callable[..., bool]] = {
@@ -41,6 +42,7 @@ class Layer(nnx.Module):
         self.among_mixtures = config.mixture is not None
         self.pre_norm = config.norm == "pre"
         self.dropout = config.dropout
+        self.residual_multiplier = config.residual_multiplier
 
     def __call__(
         self,
@@ -58,20 +60,26 @@ class Layer(nnx.Module):
         """
         keys = [None, None, None] if key is None else [*jax.random.split(key), jax.random.fold_in(key, 2)]
 
-        def beside(norm: Norm, part: Callable[[jax.Array], jax.Array], x_BLD: jax.Array, key: Any) -> Any:
-            if self.pre_norm:
-                x_BLD = x_BLD + dropout(part(norm(x_BLD)), self.dropout, key)
-            else:
-                x_BLD = norm(x_BLD + dropout(part(x_BLD), self.dropout, key))
+        def beside(
+            name: str, norm: Norm, part: Callable[[jax.Array], jax.Array], x_BLD: jax.Array, key: Any
+        ) -> Any:
+            y_BLD = times(part(norm(x_BLD) if self.pre_norm else x_BLD), self.residual_multiplier)
+            tap(f"{name} output", lambda: y_BLD)
+            x_BLD = x_BLD + dropout(y_BLD, self.dropout, key)
+            if not self.pre_norm:
+                x_BLD = norm(x_BLD)
             return constrain(x_BLD, "batch", "length", "act_embed")
 
-        x_BLD = beside(self.attention_norm, partial(self.attention, attend=attend), x_BLD, keys[0])
+        attend_self = partial(self.attention, attend=attend)
+        x_BLD = beside("attention", self.attention_norm, attend_self, x_BLD, keys[0])
         if self.cross_norm is not None and self.cross_attention is not None:
             assert across is not None
-            x_BLD = beside(self.cross_norm, partial(across, self.cross_attention), x_BLD, keys[2])
+            cross = partial(across, self.cross_attention)
+            x_BLD = beside("cross-attention", self.cross_norm, cross, x_BLD, keys[2])
         if self.mixture is None:
             assert self.feed_forward is not None
-            x_BLD = beside(self.feed_forward_norm, self.feed_forward, x_BLD, keys[1])
+            x_BLD = beside("feed-forward", self.feed_forward_norm, self.feed_forward, x_BLD, keys[1])
+            tap("residual stream", lambda: x_BLD)
             return x_BLD, no_losses() if self.among_mixtures else None
         routed: list[Losses] = []
 
@@ -81,7 +89,9 @@ class Layer(nnx.Module):
             routed.append(losses)
             return y_BLD
 
-        return beside(self.feed_forward_norm, experts, x_BLD, keys[1]), routed[0]
+        x_BLD = beside("feed-forward", self.feed_forward_norm, experts, x_BLD, keys[1])
+        tap("residual stream", lambda: x_BLD)
+        return x_BLD, routed[0]
 
 
 # What one layer does: (kind, layer, x_BLD, what belongs to this depth) to (x_BLD, what it gives out). The

@@ -1,28 +1,24 @@
-"""Figures for paper and README: a kind, the points, and where there are any the law and the curves."""
+"""What every figure stands on: the page, its axes and their words, and the file it becomes."""
 
 import io
-from collections.abc import Callable, Sequence
+import textwrap
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
-from numpy.typing import NDArray
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
 from scaling.config.errors import BadInputError
 from scaling.config.files import write_atomically
-from scaling.laws.envelope import lower_envelope
-from scaling.laws.law import LawFit
 from scaling.laws.points import Points
-from scaling.plots.curves import Curve
-from scaling.plots.style import ENVELOPE, GRID, INK, LAW, MUTED, scientific, short, size_colours
-
-Floats = NDArray[np.float64]
-Draw = Callable[[Points, LawFit | None, Sequence[Curve] | None], Figure]
+from scaling.plots.style import GRID, INK, MUTED, scientific, short
 
 SUFFIXES = (".png", ".svg", ".pdf")
 SIZE = (8.0, 5.0)  # inches; at 160 dots each 1,280 pixels, twice a README's column
@@ -36,131 +32,27 @@ STYLE: Any = {  # the keys are matplotlib's own, which its types list one by one
     "axes.titleweight": "bold",
     "axes.titlelocation": "left",
     "axes.titlepad": 10,
+    "figure.titlesize": 12,
+    "figure.titleweight": "bold",
     "xtick.color": INK,
     "ytick.color": INK,
     "legend.fontsize": 9,
     "legend.frameon": False,
+    "pdf.fonttype": 42,  # text stays text
     "svg.hashsalt": "scaling",  # the same figure is the same file
 }
 MAX_LEGEND_SIZES = 10
+NOTE_SIZE = 8.5
+_LINE = NOTE_SIZE * 1.35 / 72  # inches a line of the footnote takes
+_CHARACTERS = 14.2  # of the footnote in an inch
 
 
-def loss_vs_compute(points: Points, law: LawFit | None, curves: Sequence[Curve] | None) -> Figure:
-    """Final losses against training compute, with the envelope, the fitted law and the held-out test."""
-    figure, axes = canvas("Loss against training compute")
-    colours = size_colours(points.params.tolist())
-    _trunks(axes, curves, colours, "flops")
-    held = _held_labels(law)
-    low, high = points.flops.min(), points.flops.max()
-    handles = _scatter(axes, points, points.flops, colours, held)
-
-    order = np.flatnonzero(lower_envelope(np.log(points.flops), np.log(points.loss)))
-    order = order[np.argsort(points.flops[order])]
-    axes.plot(points.flops[order], points.loss[order], color=ENVELOPE, lw=1.3, ls=(0, (4, 2)), zorder=3)
-    handles.append(Line2D([], [], color=ENVELOPE, lw=1.3, ls=(0, (4, 2)), label="lower envelope"))
-
-    if law is not None and has_frontier(law):
-        grid = np.geomspace(low, 10 * high, 160)
-        inside = grid <= high
-        mean, band = frontier_loss(law, grid)
-        axes.plot(grid[inside], mean[inside], color=LAW, lw=2, zorder=4)
-        axes.plot(grid[~inside], mean[~inside], color=LAW, lw=2, ls=(0, (1, 1.2)), zorder=4)
-        what = "compute-optimal loss" if law.frontier() is not None else "law"
-        handles.append(Line2D([], [], color=LAW, lw=2, label=f"{law.law}: {what}"))
-        if band is not None:
-            axes.fill_between(grid, *band, color=LAW, alpha=0.16, lw=0, zorder=1)
-        handles += _predictions(axes, law, "flops")
-    handles += _curve_handle(curves)
-    _finish(axes, handles, "Training compute C", points.counting["flops"], points)
-    _loss_axis(axes, points, law)
-    axes.set_xlim(low / 4, 12 * high)
-    return figure
-
-
-def loss_vs_tokens(points: Points, law: LawFit | None, curves: Sequence[Curve] | None) -> Figure:
-    """Final losses against training tokens, one colour a model size, with the law at each size."""
-    figure, axes = canvas("Loss against training tokens")
-    colours = size_colours(points.params.tolist())
-    _trunks(axes, curves, colours, "tokens")
-    held = _held_labels(law)
-    handles = _scatter(axes, points, points.tokens, colours, held)
-    if law is not None and law.form.variables == ("params", "tokens") and law.form.target == "loss":
-        for size, colour in colours.items():
-            of_size = points.tokens[points.params == size]
-            grid = np.geomspace(of_size.min() / 1.6, of_size.max() * 1.6, 80)
-            axes.plot(grid, law.predict(params=size, tokens=grid), color=colour, lw=1.4, alpha=0.9, zorder=2)
-        handles.append(Line2D([], [], color=MUTED, lw=1.4, label=f"{law.law}, at each N"))
-        handles += _predictions(axes, law, "tokens")
-    handles += _curve_handle(curves)
-    _finish(axes, handles, "Training tokens D", "", points)
-    _loss_axis(axes, points, law)
-    axes.set_xlim(points.tokens.min() / 4, points.tokens.max() * 2)
-    return figure
-
-
-def predicted_vs_measured(points: Points, law: LawFit | None, curves: Sequence[Curve] | None) -> Figure:
-    """Predicted over measured loss against compute; held-out points by the law fitted without them."""
-    if law is None:
-        raise BadInputError("predicted-vs-measured needs a law; fit one and give its law.json")
-    figure, axes = canvas("Prediction error of the law")
-    colours = size_colours(points.params.tolist())
-    variables = {name: points.column(name) for name in law.form.variables}
-    error = 100 * (law.predict(**variables) / points.column(law.form.target) - 1)
-    held = {(p.group, p.tokens): p for p in law.holdout.predictions} if law.holdout else {}
-    fitted = np.array([(g, t) not in held for g, t in zip(points.groups, points.tokens, strict=True)])
-    axes.axhline(0, color=INK, lw=0.8)
-    for size, colour in colours.items():
-        mask = fitted & (points.params == size)
-        axes.scatter(points.flops[mask], error[mask], s=34, color=colour, edgecolor="white", lw=0.6, zorder=5)
-    handles = [_marker(c, f"N = {short(s)}") for s, c in _legend_sizes(colours)]
-    for p in held.values():
-        colour = colours.get(p.params, LAW)
-        off = 100 * p.rel_error
-        if p.interval:
-            ends = [100 * (end / p.measured - 1) for end in p.interval]
-            axes.plot([p.flops] * 2, ends, color=colour, lw=1.4, zorder=4, solid_capstyle="round")
-        axes.scatter(p.flops, off, s=46, facecolor="white", edgecolor=colour, lw=1.6, zorder=6)
-    if law.holdout:
-        handles.append(_marker(MUTED, "held out, predicted", hollow=True))
-        if law.holdout.predictions[0].interval:
-            handles.append(Line2D([], [], color=MUTED, lw=1.4, label=f"{_level(law)} interval of the law"))
-    axes.set_xscale("log")
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:+g}%" if v else "0"))
-    _finish(axes, handles, "Training compute C", points.counting["flops"], points)
-    axes.set_ylabel("Predicted over measured loss \N{MINUS SIGN} 1")
-    return figure
-
-
-FIGURES: dict[str, Draw] = {
-    "loss-vs-compute": loss_vs_compute,
-    "loss-vs-tokens": loss_vs_tokens,
-    "predicted-vs-measured": predicted_vs_measured,
-}
-
-
-def draw(
-    kind: str, points: Points, law: LawFit | None = None, curves: Sequence[Curve] | None = None
-) -> Figure:
-    """The figure of a kind in `FIGURES`.
+def check_path(path: Path) -> None:
+    """Nothing, of a path that a figure can be written to.
 
     Raises:
-        BadInputError: the kind is unknown, or needs a law and there is none.
+        BadInputError: another suffix than PNG, SVG and PDF, or a missing directory.
     """
-    if kind not in FIGURES:
-        raise BadInputError(f"figure {kind!r} is not known; known: {', '.join(FIGURES)}, families")
-    if law is not None and law.form.target != "loss" and kind != "predicted-vs-measured":
-        raise BadInputError(f"{kind} shows losses; {law.law} predicts {law.form.target}: give a law of loss")
-    with rc_context(STYLE):
-        return FIGURES[kind](points, law, curves)
-
-
-def save_figure(figure: Figure, path: Path) -> None:
-    """Write a figure as PNG, SVG or PDF, by the suffix, whole or not at all.
-
-    Raises:
-        BadInputError: another suffix, a missing directory, or a path that cannot be written.
-    """
-    path = Path(path)
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
         raise BadInputError(
@@ -170,6 +62,17 @@ def save_figure(figure: Figure, path: Path) -> None:
         raise BadInputError(
             f"{path}: the directory {path.parent} does not exist; make it, or give another path"
         )
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG, SVG or PDF, by the suffix, whole or not at all.
+
+    Raises:
+        BadInputError: another suffix, a missing directory, or a path that cannot be written.
+    """
+    path = Path(path)
+    check_path(path)
+    suffix = path.suffix.lower()
     buffer = io.BytesIO()
     metadata = {".png": {"Software": None}, ".svg": {"Date": None}, ".pdf": {"CreationDate": None}}[suffix]
     with rc_context(STYLE):
@@ -177,130 +80,128 @@ def save_figure(figure: Figure, path: Path) -> None:
     write_atomically(path, buffer.getvalue())
 
 
-def has_frontier(law: LawFit) -> bool:
-    """Whether the law gives a loss at a compute: by a frontier, or directly."""
-    direct = law.form.variables == ("flops",) and law.form.target == "loss"
-    return direct or law.frontier() is not None
-
-
-def frontier_loss(law: LawFit, flops: Floats) -> tuple[Floats, tuple[Floats, Floats] | None]:
-    """Loss on the compute-optimal frontier (or of a law of compute), with its bootstrap band."""
-    frontier = law.frontier()
-    if frontier is None:
-        return law.predict(flops=flops), law.interval(flops=flops)
-    sizes = {"params": frontier.params(flops), "tokens": frontier.tokens(flops)}
-    return law.predict(**sizes), law.interval(**sizes)
-
-
 def canvas(title: str) -> tuple[Figure, Axes]:
     """An empty figure with one pair of axes, in the style of all."""
     figure = Figure(figsize=SIZE, layout="constrained")
     axes = figure.add_subplot()
     axes.set_title(title)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(color=GRID, lw=0.7)
-    axes.set_axisbelow(True)
+    dress(axes)
     return figure, axes
 
 
-def _curve_handle(curves: Sequence[Curve] | None) -> list[Line2D]:
-    return [Line2D([], [], color=MUTED, lw=0.8, alpha=0.6, label="training loss")] if curves else []
+def panels(
+    title: str, rows: int, columns: int, size: tuple[float, float], pad: float = 0.08
+) -> tuple[Figure, list[Axes]]:
+    """A figure of several pairs of axes under one title; `size` in inches."""
+    figure = Figure(figsize=size, layout="constrained")
+    _layout(figure).set(w_pad=pad, h_pad=pad)
+    figure.suptitle(title, x=0.015, ha="left")
+    axes = [figure.add_subplot(rows, columns, i + 1) for i in range(rows * columns)]
+    for one in axes:
+        dress(one)
+    return figure, axes
 
 
-def _trunks(axes: Axes, curves: Sequence[Curve] | None, colours: dict[float, str], x: str) -> None:
-    for curve in curves or ():
-        colour = colours.get(curve.params, MUTED)
-        axes.plot(getattr(curve, x), curve.smoothed(), color=colour, lw=0.8, alpha=0.35, zorder=1)
+def _layout(figure: Figure) -> ConstrainedLayoutEngine:
+    engine = figure.get_layout_engine()
+    assert isinstance(engine, ConstrainedLayoutEngine)
+    return engine
 
 
-def _held_labels(law: LawFit | None) -> set[tuple[str, float]]:
-    return {(p.group, p.tokens) for p in law.holdout.predictions} if law and law.holdout else set()
+def dress(axes: Axes) -> None:
+    """The frame and grid of all figures."""
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(color=GRID, lw=0.7)
+    axes.set_axisbelow(True)
 
 
-def _scatter(
-    axes: Axes, points: Points, x: Floats, colours: dict[float, str], held: set[tuple[str, float]]
-) -> list[Line2D]:
-    """The measured points, hollow where held out; returns the legend's entries."""
-    out = np.array([(g, t) in held for g, t in zip(points.groups, points.tokens, strict=True)], bool)
-    for size, colour in colours.items():
-        of_size = points.params == size
-        for mask, face, edge, width in (
-            (of_size & ~out, colour, "white", 0.6),
-            (of_size & out, "white", colour, 1.8),
-        ):
-            axes.scatter(x[mask], points.loss[mask], s=40, facecolor=face, edgecolor=edge, lw=width, zorder=5)
-    handles = [_marker(colour, f"N = {short(size)}") for size, colour in _legend_sizes(colours)]
-    if out.any():
-        handles.append(_marker(MUTED, "held out, measured", hollow=True))
-    return handles
+def footnote(figure: Figure, *parts: str) -> None:
+    """Conventions and remarks in a strip of their own under the axes, a paragraph each."""
+    width, height = figure.get_size_inches()
+    lines = [line for part in parts if part for line in textwrap.wrap(part, int((width - 0.3) * _CHARACTERS))]
+    strip = (len(lines) * _LINE + 0.1) / height
+    _layout(figure).set(rect=(0, strip, 1, 1 - strip))
+    figure.text(
+        0.15 / width,
+        0.05 / height,
+        "\n".join(lines),
+        fontsize=NOTE_SIZE,
+        color=MUTED,
+        va="bottom",
+        linespacing=1.35,
+    )
 
 
-def _legend_sizes(colours: dict[float, str]) -> list[tuple[float, str]]:
+def counting_note(points: Points) -> str:
+    """What N and C count."""
+    return f"N: {points.counting['params']}. C: {points.counting['flops']}."
+
+
+def log_axis(axis: Axis, label: str, unit: Literal["count", "flops", "plain"], ticks: int = 9) -> None:
+    """A logarithmic axis with its label; ticks as people say them: 3M, 10¹⁸, 0.25."""
+    axes = axis.axes
+    if axis is axes.xaxis:
+        axes.set_xscale("log")
+        low, high = sorted(axes.get_xlim())
+    else:
+        axes.set_yscale("log")
+        low, high = sorted(axes.get_ylim())
+    decades = np.log10(high / low) if low > 0 else 3.0
+    if decades > 1.8 or (unit == "flops" and decades > 1):
+        axis.set_major_locator(LogLocator(numticks=ticks))
+        axis.set_minor_locator(LogLocator(subs=tuple(range(2, 10)), numticks=40))
+    elif decades > 0.7:
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=40))
+        axis.set_minor_locator(LogLocator(subs=tuple(range(2, 10)), numticks=40))
+    else:
+        axis.set_major_locator(MaxNLocator(nbins=5, steps=[1, 2, 2.5, 5, 10]))
+        axis.set_minor_locator(NullLocator())
+    axis.set_minor_formatter(NullFormatter())
+    words = {"count": short, "flops": scientific, "plain": _plain}[unit]
+    axis.set_major_formatter(FuncFormatter(lambda v, _: words(v)))
+    axis.set_label_text(label)
+
+
+def _plain(value: float) -> str:
+    return f"{value:.3g}" if 1e-4 <= value < 1e3 else scientific(value)
+
+
+def compute_label(points: Points) -> str:
+    """The axis of training compute, with its counting."""
+    return f"Training compute C (FLOPs: {points.counting['flops']})"
+
+
+def marker_handle(colour: str, label: str, hollow: bool = False, marker: str = "o") -> Line2D:
+    """A legend's entry for points of one colour."""
+    face = "white" if hollow else colour
+    edge, width = (colour, 1.6) if hollow else ("white", 0.6)
+    return Line2D([], [], ls="", marker=marker, ms=6.5, mfc=face, mec=edge, mew=width, label=label)
+
+
+def line_handle(colour: str, label: str, **style: Any) -> Line2D:
+    """A legend's entry for a line."""
+    return Line2D([], [], color=colour, label=label, **{"lw": 1.6, **style})
+
+
+def legend_sizes(colours: dict[float, str]) -> list[tuple[float, str]]:
+    """The sizes a legend names: all, or some evenly spaced of many."""
     items = list(colours.items())
     if len(items) <= MAX_LEGEND_SIZES:
         return items
     return [items[i] for i in np.linspace(0, len(items) - 1, MAX_LEGEND_SIZES).round().astype(int)]
 
 
-def _marker(colour: str, label: str, hollow: bool = False) -> Line2D:
-    face = "white" if hollow else colour
-    edge, width = (colour, 1.6) if hollow else ("white", 0.6)
-    return Line2D([], [], ls="", marker="o", ms=6.5, mfc=face, mec=edge, mew=width, label=label)
+def size_handles(colours: dict[float, str]) -> list[Line2D]:
+    """A legend's entries for model sizes."""
+    return [marker_handle(colour, f"N = {short(size)}") for size, colour in legend_sizes(colours)]
 
 
-def _predictions(axes: Axes, law: LawFit, x: str) -> list[Line2D]:
-    """What the law fitted without the held-out runs says of them: a bar across its interval."""
-    if law.holdout is None:
-        return []
-    for p in law.holdout.predictions:
-        at = getattr(p, x)
-        if p.interval:
-            axes.plot([at, at], p.interval, color=INK, lw=1.2, zorder=6, solid_capstyle="round")
-        axes.scatter(at, p.predicted, s=110, color=INK, marker="_", lw=1.6, zorder=7)
-    label = f"predicted, {law.holdout.mean_abs_rel_error:.2%} off on average"
-    return [Line2D([], [], ls="", marker="_", ms=10, color=INK, mew=1.6, label=label)]
-
-
-def _level(law: LawFit) -> str:
-    return f"{law.bootstrap.level:.0%}" if law.bootstrap else ""
-
-
-def _finish(axes: Axes, handles: list[Line2D], name: str, counting: str, points: Points) -> None:
-    """The x axis with its unit and conventions, and the legend beside the data, where it can hide none."""
-    axes.set_xscale("log")
-    axes.xaxis.set_major_locator(LogLocator(numticks=9))
-    axes.xaxis.set_minor_formatter(NullFormatter())
-    text = scientific if counting else short
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: text(v)))
-    axes.set_xlabel(f"{name} (FLOPs: {counting})" if counting else f"{name} (tokens)")
-    note = f"N: {points.counting['params']}"
-    # Padded by one line so that it stands clear under the label of the axis.
-    axes.text(0.5, -0.155, note, transform=axes.transAxes, ha="center", va="top", fontsize=8.5, color=MUTED)
-    axes.legend(
-        handles=handles,
-        loc="upper left",
-        bbox_to_anchor=(1.01, 1.0),
+def legend_beside(figure: Figure, handles: Sequence[Line2D]) -> None:
+    """The legend right of the axes, where it can hide no data."""
+    figure.legend(
+        handles=list(handles),
+        loc="outside right upper",
         handlelength=1.6,
         labelspacing=0.55,
-        frameon=False,
+        borderaxespad=0.3,
     )
-
-
-def _loss_axis(axes: Axes, points: Points, law: LawFit | None) -> None:
-    axes.set_yscale("log")
-    # Curves begin at the loss of an untrained model, far above what the figure is about.
-    low, high = points.loss.min(), points.loss.max()
-    if law is not None and law.holdout is not None:
-        low = min(low, *(p.predicted for p in law.holdout.predictions))
-    room = (high / low) ** 0.12
-    bottom = low / room
-    if law is not None and has_frontier(law):
-        beyond, _ = frontier_loss(law, np.array([3 * points.flops.max()]))
-        # A law extrapolated may fall far below every run: the runs keep most of the height.
-        bottom = min(bottom, max(float(beyond[0]), low / (high / low) ** 0.5))
-    axes.set_ylim(bottom, high * room**1.5)
-    axes.yaxis.set_major_locator(MaxNLocator(nbins=7, steps=[1, 2, 2.5, 5, 10]))
-    axes.yaxis.set_minor_locator(MaxNLocator(nbins=1))
-    axes.yaxis.set_minor_formatter(NullFormatter())
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:.3g}"))
-    axes.set_ylabel("Validation loss (nats per token)")

@@ -30,6 +30,7 @@ p { margin: .5rem 0; max-width: 46rem; }
   white-space: nowrap; font-variant-numeric: tabular-nums; }
 .tiles span { color: var(--muted); font-size: .85rem; line-height: 1.35; display: block; }
 .figure { width: 100%; height: 30rem; }
+.figure.low { height: 20rem; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-size: .87rem; font-variant-numeric: tabular-nums; min-width: 40%; }
 th, td { padding: .32rem 1.1rem .32rem 0; border-bottom: 1px solid var(--line); vertical-align: baseline; }
@@ -44,9 +45,9 @@ tfoot td { font-weight: 600; border-bottom: 0; border-top: 1px solid #b8bfc9; }
 @media print {
   @page { margin: 14mm; } main { max-width: none; padding: 0; } body { font-size: 10.5pt; }
   .scroll { overflow: visible; } table { font-size: 8pt; } th, td { padding-right: .6rem; }
-  h2 { break-after: avoid; } tr, .figure, .tiles { break-inside: avoid; }
+  h2 { break-after: avoid; } section, tr, .figure, .tiles { break-inside: avoid; }
   thead { display: table-header-group; }
-  .figure { height: 110mm; } .modebar { display: none; }
+  .equation { background: #fff; } .modebar { display: none !important; }
 }
 </style>
 </head>

@@ -30,17 +30,23 @@ def short(number: float) -> str:
     return f"{number:.0f}"
 
 
-def expand(sweep: SweepConfig) -> list[RunConfig]:
-    """The runs of a sweep, smallest first, every one validated.
+def expand(sweep: SweepConfig, prefix: str = "") -> list[RunConfig]:
+    """The runs of a sweep, smallest first, every one validated; `prefix` leads the names of a grid.
+
+    Runs of a grid are called by their axes, so those of a variant have its key in front.
 
     Raises:
         BadInputError: a run of the design is not valid, or two have one name.
     """
-    runs = [run for variant in sweep.variants.values() for run in expand(variant)]
+    runs = []
+    for key, variant in sweep.variants.items():
+        runs += expand(variant, f"{prefix}{key}-" if variant.design == "grid" else prefix)
     if not sweep.variants:
         trees = {"grid": _grid, "rungs": _rungs}.get(sweep.design, _sized)(sweep)
         for seed, tree in itertools.product(sweep.seeds, trees):
             tree = merge(tree, {"train": {"seed": seed}})
+            if sweep.design == "grid":
+                tree = {**tree, "name": f"{prefix}{tree['name']}"}
             if len(sweep.seeds) > 1:
                 tree = {**tree, "name": f"{tree['name']}-s{seed}"}
             runs.append(validate(RunConfig, tree, f"sweep {sweep.name}, run {tree['name']}"))

@@ -8,7 +8,8 @@ import optax
 from flax import nnx
 from optax.contrib import MuonDimensionNumbers, muon
 
-from scaling.config.train import TrainConfig
+from scaling.config.model import ModelConfig, TransformerConfig
+from scaling.config.train import OptimizerName, TrainConfig
 
 
 def _map_parameters(function: Any, model: nnx.Module) -> Any:
@@ -69,12 +70,50 @@ def in_float32(optimizer: optax.GradientTransformation) -> optax.GradientTransfo
     return optax.GradientTransformation(lambda parameters: optimizer.init(wide(parameters)), update)
 
 
-def make_optimizer(train: TrainConfig) -> optax.GradientTransformation:
+def learning_rate_multiplier(optimizer: OptimizerName, width_ratio: float, parameter: nnx.Variable) -> float:
+    """What muP multiplies a parameter's learning rate by at `width_ratio` times the base width.
+
+    A hidden matrix, from one axis that grows with the width to another, has 1 / ratio of the base's under
+    optimizers whose updates have entries of one size: AdamW, Lion, Adafactor (Yang et al. 2022,
+    arXiv:2203.03466, table 8). Muon's updates have all their singular values alike, so that entries of that
+    size make a spectral norm that grows with sqrt(width) in place of the width; the norm it should have is
+    sqrt(out / in) (Yang et al. 2023, arXiv:2310.17813, condition 1), which 1 / sqrt(ratio) restores.
+    Embeddings, heads, routers, biases and norm scales have the base's rate.
+    """
+    axes = parameter.get_metadata("axes")
+    if "embed" not in axes or not {"mlp", "heads"} & set(axes):
+        return 1.0
+    return width_ratio**-0.5 if optimizer == "muon" else 1.0 / width_ratio
+
+
+def make_optimizer(train: TrainConfig, model: ModelConfig) -> optax.GradientTransformation:
     """The optimizer of a config, in float32, without clipping and with a learning rate of 1.
 
     Weight decay is decoupled: the step multiplies it by the scheduled rate too (Loshchilov and Hutter 2019).
+    muP's multipliers are of the update alone: every parameter decays at the base's rate times `weight_decay`
+    at every width (Yang et al. 2022, appendix B.3; Wang and Aitchison 2024, arXiv:2405.13698).
     """
-    return in_float32(_named(train))
+    if not isinstance(model, TransformerConfig) or model.parametrization == "standard":
+        return in_float32(_named(train))
+    ratio = model.width_ratio
+    # optax's Muon decays everything that it leaves to AdamW, biases and norm scales too.
+    decays = None if train.optimizer == "muon" else decay_mask
+
+    def scaled(updates: Any, state: Any, parameters: Any = None) -> tuple[Any, Any]:
+        def of(update: nnx.Variable) -> nnx.Variable:
+            factor = learning_rate_multiplier(train.optimizer, ratio, update)
+            return update if factor == 1.0 else update.replace(update.get_value() * factor)
+
+        is_variable = lambda node: isinstance(node, nnx.Variable)  # noqa: E731
+        return jax.tree.map(of, updates, is_leaf=is_variable), state
+
+    return in_float32(
+        optax.chain(
+            _named(train.model_copy(update={"weight_decay": 0.0})),
+            optax.GradientTransformation(lambda parameters: optax.EmptyState(), scaled),
+            optax.add_decayed_weights(-train.weight_decay, decays),
+        )
+    )
 
 
 def _named(train: TrainConfig) -> optax.GradientTransformation:

@@ -65,7 +65,7 @@ def _microbatches(batch: Batch, count: int) -> Batch:
 def new_state(run: RunConfig, seed: jax.Array | int) -> TrainState:
     """A fresh state. Trace it: under `jax.eval_shape` for shapes, under `jax.jit` to lay it out."""
     model = new_model(run.model, jax.random.key(seed))
-    return TrainState(model, make_optimizer(run.train).init(model))
+    return TrainState(model, make_optimizer(run.train, run.model).init(model))
 
 
 def abstract_state(run: RunConfig) -> TrainState:
@@ -84,7 +84,7 @@ class TrainStep:
 
     def __init__(self, run: RunConfig, mesh: Mesh, rules: Rules = DEFAULT_RULES) -> None:
         self.run, self.mesh, self.rules = run, mesh, rules
-        self.optimizer = make_optimizer(run.train)
+        self.optimizer = make_optimizer(run.train, run.model)
         self.abstract_state = abstract_state(run)
         self.state_shardings = shardings(self.abstract_state, mesh, rules)
         self.batch_sharding = batch_sharding(mesh, rules)

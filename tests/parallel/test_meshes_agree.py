@@ -61,6 +61,7 @@ def test_eight_devices_give_the_losses_of_one(mesh: dict[str, int], one_device: 
         ("train.accumulation=2",),
         ("model.scan_layers=true", "model.remat=full"),
         ("model.layer_pattern=[dense, banded]", "model.band_width=8", "model.tie_embeddings=false"),
+        ("model.parametrization=mup", "model.base_width=8", "model.base_depth=1", "model.base_d_head=2"),
     ],
 )
 def test_other_programs_agree_over_the_mesh_too(overrides: tuple[str, ...]) -> None:

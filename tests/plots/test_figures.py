@@ -6,7 +6,9 @@ import pytest
 from scaling.config.errors import BadInputError
 from scaling.laws import fit_points, read_points
 from scaling.plots.curves import read_curves, read_metrics
-from scaling.plots.figures import FIGURES, draw, save_figure
+from scaling.plots.figures import save_figure
+from scaling.plots.kinds import draw
+from scaling.plots.sources import Sources
 from scaling.plots.style import scientific, short
 from tests.laws.known import few_starts
 from tests.plots.sweep_of import write_sweep
@@ -23,18 +25,18 @@ def law(sweep):
         return fit_points(read_points(sweep), bootstrap=20, holdout=1)
 
 
-@pytest.mark.parametrize("kind", FIGURES)
+@pytest.mark.parametrize("kind", ["loss-vs-compute", "loss-vs-tokens", "predicted-vs-measured"])
 def test_every_figure_names_its_units_and_countings(kind, sweep, law):
-    figure = draw(kind, read_points(sweep), law, read_curves(sweep))
+    figure = draw(kind, Sources.of(read_points(sweep), law, read_curves(sweep)))
     axes = figure.axes[0]
     assert "FLOPs: 6ND" in axes.get_xlabel() or "tokens" in axes.get_xlabel()
-    assert any("N: parameters without embeddings" in text.get_text() for text in axes.texts)
+    assert any("N: parameters without embeddings" in text.get_text() for text in figure.texts)
     assert axes.get_ylabel()
     assert axes.get_title(loc="left")
 
 
 def test_held_out_points_are_hollow_and_predicted(sweep, law):
-    axes = draw("loss-vs-compute", read_points(sweep), law).axes[0]
+    axes = draw("loss-vs-compute", Sources.of(read_points(sweep), law)).axes[0]
     hollow = [
         c
         for c in axes.collections
@@ -49,7 +51,7 @@ def test_held_out_points_are_hollow_and_predicted(sweep, law):
 @pytest.mark.parametrize("suffix", [".png", ".svg", ".pdf", ".PNG"])
 def test_formats_by_suffix(suffix, sweep, tmp_path):
     path = tmp_path / f"figure{suffix}"
-    save_figure(draw("loss-vs-tokens", read_points(sweep)), path)
+    save_figure(draw("loss-vs-tokens", Sources.of(read_points(sweep))), path)
     start = {".png": b"\x89PNG", ".svg": b"<?xml", ".pdf": b"%PDF"}[suffix.lower()]
     assert path.read_bytes().startswith(start)
     assert list(tmp_path.iterdir()) == [path]
@@ -60,15 +62,15 @@ def test_formats_by_suffix(suffix, sweep, tmp_path):
 )
 def test_refused_paths_leave_nothing(name, words, sweep, tmp_path):
     with pytest.raises(BadInputError, match=words):
-        save_figure(draw("loss-vs-tokens", read_points(sweep)), tmp_path / name)
+        save_figure(draw("loss-vs-tokens", Sources.of(read_points(sweep))), tmp_path / name)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_unknown_kind_and_missing_law(sweep):
     with pytest.raises(BadInputError, match="known: loss-vs-compute"):
-        draw("pie", read_points(sweep))
+        draw("pie", Sources.of(read_points(sweep)))
     with pytest.raises(BadInputError, match="needs a law"):
-        draw("predicted-vs-measured", read_points(sweep))
+        draw("predicted-vs-measured", Sources.of(read_points(sweep)))
 
 
 def test_curves_separate_trunk_and_branches(sweep):

@@ -7,9 +7,10 @@ import pytest
 
 from scaling.config.errors import BadInputError
 from scaling.laws import fit_points
-from scaling.plots.figures import draw
 from scaling.plots.interactive import interactive_loss_vs_compute, interactive_loss_vs_tokens
+from scaling.plots.kinds import draw
 from scaling.plots.report import write_report
+from scaling.plots.sources import Sources
 from tests.laws.known import ladder
 
 
@@ -17,9 +18,9 @@ def test_a_law_without_a_frontier_draws_no_line_and_its_residuals():
     points = replace(ladder(0.002), batch_tokens=np.full(28, 5e5))
     law = fit_points(points, "kaplan-steps", delta=0.3)
     for kind in ("loss-vs-compute", "loss-vs-tokens"):
-        labels = [t.get_text() for t in draw(kind, points, law).axes[0].get_legend().get_texts()]
+        labels = [t.get_text() for t in draw(kind, Sources.of(points, law)).legends[0].get_texts()]
         assert not any("compute-optimal" in label or "at each N" in label for label in labels)
-    draw("predicted-vs-measured", points, law)
+    draw("predicted-vs-measured", Sources.of(points, law))
     assert not any("law" in t.get("name", "") for t in interactive_loss_vs_compute(points, law)["data"][:2])
     interactive_loss_vs_tokens(points, law)
 
@@ -28,8 +29,8 @@ def test_a_law_of_errors_is_refused_where_losses_are_drawn(tmp_path):
     points = ladder(0.002)
     points = replace(points, error=0.9 - 2.0 * np.exp(-0.7 * points.loss))
     law = fit_points(points, "downstream-error", residual="plain", delta=10.0, holdout=None)
-    draw("predicted-vs-measured", points, law)
+    draw("predicted-vs-measured", Sources.of(points, law))
     with pytest.raises(BadInputError, match="loss-vs-compute shows losses; downstream-error predicts error"):
-        draw("loss-vs-compute", points, law)
+        draw("loss-vs-compute", Sources.of(points, law))
     with pytest.raises(BadInputError, match="a report shows losses"):
         write_report(points, law, tmp_path / "report.html")

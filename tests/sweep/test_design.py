@@ -127,3 +127,26 @@ def test_recipe_values_are_power_laws() -> None:
     from scaling.sweep.recipes import training_at_size
 
     assert training_at_size(recipe, 400_000, 64)["learning_rate"] == pytest.approx(0.005)
+
+
+def test_one_learning_rate_serves_a_mup_ladder() -> None:
+    mup = {"parametrization": "mup", "base_width": 16, "base_depth": 1}
+    ladder = _sweep(
+        base=BASE | {"model": BASE["model"] | mup}, widths=[16, 32, 64], tokens=[65536],
+        recipe=RECIPE | {"learning_rate_exponent": 0.0},
+    )  # fmt: skip
+    runs = expand(ladder)
+    assert len({run.train.learning_rate for run in runs}) == 1
+    shapes = [(run.model.width_ratio, run.model.residual_multiplier) for run in runs]  # type: ignore[union-attr]
+    assert shapes == [(1, 1), (2, 1 / 2), (4, 1 / 4)]
+
+
+def test_grids_of_variants_are_told_apart(tmp_path: Any) -> None:
+    (tmp_path / "g.yaml").write_text(
+        "design: grid\naxes: {train.learning_rate: [0.01, 0.02]}\n"
+        "base: {model: {vocab_size: 32, max_length: 64, n_layers: 1, d_model: 16, d_head: 8}, "
+        "data: {sequence_length: 64}, train: {batch_tokens: 64, steps: 1}}\n"
+        "variants:\n  a: {}\n  b: {base: {model: {parametrization: mup, base_width: 8}}}\n"
+    )
+    names = [run.name for run in expand(load_sweep(tmp_path / "g.yaml"))]
+    assert names == [f"{key}-learning_rate={rate}" for key in "ab" for rate in (0.01, 0.02)]

@@ -1,0 +1,63 @@
+"""Figures and the report: `plot`, `report`."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from scaling.commands.laws import Columns, Family, Flops, Params, law_beside, read_points_of
+from scaling.commands.options import Json, wrote
+from scaling.plots.kinds import KINDS, check_kind
+
+LawFile = Annotated[
+    Path | None, typer.Option(help="law.json; the one that `fit` left beside the source where not given")
+]
+
+
+def plot(
+    kind: Annotated[str, typer.Argument(help=", ".join(KINDS))],
+    source: Annotated[list[Path], typer.Argument(help="sweep directories or CSVs")],
+    out: Annotated[Path, typer.Option(help="a .png, .svg or .pdf file")],
+    law: LawFile = None,
+    columns: Columns = None,
+    params: Params = "non_embedding_with_head",
+    flops: Flops = "6nd",
+    family: Family = None,
+    method: Annotated[str, typer.Option(help="of isoFLOP minima: parabola or akima")] = "parabola",
+    tolerance: Annotated[float, typer.Option(help="relative difference of compute in one budget")] = 0.05,
+    bootstrap: Annotated[int, typer.Option(help="resamples for intervals that a figure makes")] = 1000,
+    seed: Annotated[int, typer.Option(help="of the resamples")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Draw one figure."""
+    check_kind(kind)
+    from scaling.laws import parse_columns
+    from scaling.plots.figures import check_path, save_figure
+    from scaling.plots.kinds import draw_and_tell
+    from scaling.plots.sources import Options, Sources
+
+    check_path(out)
+    named = parse_columns(columns) if columns else None
+    sources = Sources(tuple(source), law, named, params, flops, family)
+    figure, numbers = draw_and_tell(kind, sources, Options(method, tolerance, bootstrap, seed))
+    save_figure(figure, out)
+    wrote(out, as_json, numbers)
+
+
+def report(
+    source: Annotated[Path, typer.Argument(help="a sweep directory or a CSV")],
+    out: Annotated[Path, typer.Option(help="the HTML file")] = Path("report.html"),
+    law: LawFile = None,
+    columns: Columns = None,
+    params: Params = "non_embedding_with_head",
+    flops: Flops = "6nd",
+    family: Family = None,
+    title: Annotated[str | None, typer.Option(help="of the page")] = None,
+    as_json: Json = False,
+) -> None:
+    """Write one self-contained HTML page that tells the whole sweep."""
+    from scaling.plots.report import write_report
+
+    given: Any = source if source.is_dir() else read_points_of(source, columns, params, flops, family)
+    write_report(given, law_beside(source, law), out, params, flops, title, family)
+    wrote(out, as_json)

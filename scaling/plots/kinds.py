@@ -1,0 +1,67 @@
+"""The kinds of figures that `scaling plot KIND` knows: a kind is one entry here and one function elsewhere.
+
+The functions are named, not imported, so that listing the kinds costs nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from scaling.config.errors import BadInputError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from scaling.plots.sources import Options, Sources
+
+# "module:function" within scaling.plots: of (Sources, Options), a figure, or a figure and the numbers that it
+# tells as plain JSON; or a BadInputError.
+KINDS: dict[str, str] = {
+    "loss-vs-compute": "losses:loss_vs_compute",
+    "loss-vs-tokens": "losses:loss_vs_tokens",
+    "predicted-vs-measured": "losses:predicted_vs_measured",
+    "law": "one_variable:law_figure",
+    "isoflop": "isoflops:isoflop_figure",
+    "allocation": "allocation:allocation_figure",
+    "exponents": "allocation:exponents_figure",
+    "residuals": "residuals:residuals_figure",
+    "contours": "contours:contours_figure",
+    "profiles": "profiles:profiles_figure",
+    "bootstrap": "pairs:bootstrap_figure",
+    "families": "families:families_figure",
+    "lr-bowls": "bowls:bowls_of",
+}
+
+
+def check_kind(kind: str) -> None:
+    """Nothing, of a kind that is known.
+
+    Raises:
+        BadInputError: it is not; the message lists those that are.
+    """
+    if kind not in KINDS:
+        raise BadInputError(f"figure {kind!r} is not known; known: {', '.join(KINDS)}")
+
+
+def draw(kind: str, sources: "Sources", options: "Options | None" = None) -> "Figure":
+    """The figure of a kind; raises as `draw_and_tell`."""
+    return draw_and_tell(kind, sources, options)[0]
+
+
+def draw_and_tell(
+    kind: str, sources: "Sources", options: "Options | None" = None
+) -> tuple["Figure", dict[str, Any]]:
+    """The figure of a kind, and the numbers that it tells.
+
+    Raises:
+        BadInputError: the kind is unknown, or the sources lack what it needs.
+    """
+    check_kind(kind)
+    from matplotlib import rc_context
+
+    from scaling.plots.figures import STYLE
+    from scaling.plots.sources import Options
+
+    module, function = KINDS[kind].split(":")
+    with rc_context(STYLE):
+        made = getattr(import_module(f"scaling.plots.{module}"), function)(sources, options or Options())
+    return made if isinstance(made, tuple) else (made, {})

@@ -1,0 +1,89 @@
+"""Bootstrap pairs: which parameters of a law the data hold only together."""
+
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, NullLocator
+from numpy.typing import NDArray
+
+from scaling.config.errors import BadInputError
+from scaling.laws.law import LawFit
+from scaling.plots.figures import footnote, panels
+from scaling.plots.sources import Options, Sources
+from scaling.plots.style import ENVELOPE, LAW
+
+Floats = NDArray[np.float64]
+WIDE = 10.0  # a parameter that spans more than this factor is shown by its log
+INNER = (0.005, 0.995)  # of the resamples, on the axes
+
+
+def pair_samples(law: LawFit) -> dict[str, Floats]:
+    """(S,) resamples of each parameter under its label; a scale that spans decades as log10.
+
+    Raises:
+        BadInputError: the law has no resamples.
+    """
+    if law.bootstrap is None:
+        raise BadInputError(f"bootstrap: the {law.law} law has no resamples; fit it with --bootstrap 1000")
+    out = {}
+    for name, values in law.bootstrap.samples.items():
+        drawn = np.asarray(values, float)
+        wide = drawn.min() > 0 and np.quantile(drawn, 0.975) > WIDE * np.quantile(drawn, 0.025)
+        out[f"log10 {name}" if wide else name] = np.log10(drawn) if wide else drawn
+    return out
+
+
+def bootstrap_figure(sources: Sources, options: Options) -> Figure:
+    """Every pair of parameters over the resamples, and each one's histogram on the diagonal.
+
+    Raises:
+        BadInputError: no law, or one without resamples.
+    """
+    law = sources.need_law("bootstrap")
+    samples = pair_samples(law)
+    names = list(samples)
+    n = len(names)
+    side = max(5.0, 1.75 * n)
+    figure, axes = panels(f"Bootstrap of the law {law.law}", n, n, (side, side * 0.92 + 0.4), pad=0.02)
+    limits = {name: _limits(values) for name, values in samples.items()}
+    for i, row in enumerate(names):
+        for j, column in enumerate(names):
+            one = axes[i * n + j]
+            if j > i:
+                one.remove()
+                continue
+            one.axvline(_estimate(law, column), color=LAW, lw=0.9, zorder=3)
+            if i == j:
+                one.hist(samples[column], bins=30, range=limits[column], color=ENVELOPE, alpha=0.75)
+                one.yaxis.set_major_locator(NullLocator())
+            else:
+                style: Any = {"s": 3, "color": ENVELOPE, "alpha": 0.25, "lw": 0, "rasterized": True}
+                one.scatter(samples[column], samples[row], **style)
+                one.axhline(_estimate(law, row), color=LAW, lw=0.9, zorder=3)
+                one.set_ylim(limits[row])
+                one.yaxis.set_major_locator(MaxNLocator(nbins=3))
+            one.set_xlim(limits[column])
+            one.xaxis.set_major_locator(MaxNLocator(nbins=3))
+            one.tick_params(labelsize=8, labelbottom=i == n - 1, labelleft=j == 0 and i > 0)
+            one.set_xlabel(column if i == n - 1 else "")
+            one.set_ylabel(row if j == 0 and i > 0 else "")
+    unit = "whole runs" if law.bootstrap is not None and law.bootstrap.unit == "run" else "points"
+    footnote(
+        figure,
+        f"{len(next(iter(samples.values()))):,} resamples of {unit}; lines: the estimate from all of them. "
+        f"{law.equation}. N: {law.counting.get('params', '')}.",
+    )
+    return figure
+
+
+def _limits(values: Floats) -> tuple[float, float]:
+    low, high = np.quantile(values, INNER)
+    room = max(0.08 * (high - low), 1e-9 * max(abs(high), 1.0))
+    return float(low - room), float(high + room)
+
+
+def _estimate(law: LawFit, label: str) -> float:
+    name = label.removeprefix("log10 ")
+    value = law.parameters[name]
+    return float(np.log10(value)) if name != label else value

@@ -1,0 +1,151 @@
+"""What a figure is drawn from: sweep directories or CSVs, with the law, curves and records they have."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from scaling.config.errors import BadInputError
+from scaling.config.record import RunRecord
+from scaling.laws.law import LawFit, read_law
+from scaling.laws.points import Points, read_points, read_records
+from scaling.plots.curves import Curve, read_curves
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a figure is drawn, where its kind asks: of the isoFLOP minima, and of resamples."""
+
+    method: str = "parabola"  # or akima
+    tolerance: float = 0.05  # relative difference of compute inside one budget
+    bootstrap: int = 1000
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Sources:
+    """The paths that were given; each part is read when a figure first asks for it.
+
+    `law_path` is the law.json that was asked for; without it the law that lies beside the first source.
+    """
+
+    paths: tuple[Path, ...] = ()
+    law_path: Path | None = None
+    columns: dict[str, str] | None = None
+    params: str = "non_embedding_with_head"
+    flops: str = "6nd"
+    family: str | None = None
+
+    @classmethod
+    def of(
+        cls,
+        points: Points,
+        law: LawFit | None = None,
+        curves: Sequence[Curve] = (),
+        records: Sequence[RunRecord] = (),
+    ) -> "Sources":
+        """What was read before."""
+        given = cls()
+        # The cache of each property, as if it had been read.
+        vars(given).update(points=points, law=law, curves=tuple(curves), records=tuple(records))
+        return given
+
+    @cached_property
+    def points(self) -> Points:
+        """The finished budgets of all sources."""
+        return join_points(
+            [
+                read_points(
+                    path, None if path.is_dir() else self.columns, self.params, self.flops, self.family
+                )
+                if len(self.paths) > 1
+                else read_points(path, self.columns, self.params, self.flops, self.family)
+                for path in self.paths
+            ]
+        )
+
+    @cached_property
+    def curves(self) -> tuple[Curve, ...]:
+        """Training curves of the sources that are directories."""
+        return tuple(
+            curve
+            for path in self.paths
+            if path.is_dir()
+            for curve in read_curves(path, self.params, self.flops, self.family)
+        )
+
+    @cached_property
+    def law(self) -> LawFit | None:
+        """The law that was asked for, or the one that `scaling fit` left beside the first source."""
+        return law_of(self.paths[0], self.law_path)
+
+    @cached_property
+    def records(self) -> tuple[RunRecord, ...]:
+        """Every run record of the sources."""
+        return tuple(record for path in self.paths for record in read_records(path))
+
+    def need_law(self, kind: str) -> LawFit:
+        """The law, or one line that says how to get it.
+
+        Raises:
+            BadInputError: there is none.
+        """
+        if self.law is None:
+            raise BadInputError(f"{kind} needs a law; fit one (scaling fit) and give its law.json by --law")
+        return self.law
+
+
+def law_of(source: Path, law: Path | None) -> LawFit | None:
+    """The law at the path `law`, or the one that lies in a sweep directory or beside a CSV."""
+    if law is not None:
+        return read_law(law)
+    beside = source / "law.json" if source.is_dir() else source.with_suffix(".law.json")
+    return read_law(beside) if beside.is_file() else None
+
+
+def join_points(parts: Sequence[Points]) -> Points:
+    """The points of several sources as one set; runs are named by their source where names could meet.
+
+    Raises:
+        BadInputError: they count N or C differently.
+    """
+    if len(parts) == 1:
+        return parts[0]
+    first = parts[0]
+    counting = {key: _counted(first, key) for key in first.counting}
+    for part in parts[1:]:
+        for key, text in counting.items():
+            if _counted(part, key) != text:
+                raise BadInputError(
+                    f"{part.source} counts {key} as {_counted(part, key)!r} and {first.source} as {text!r}; "
+                    "give sources that count alike"
+                )
+    values: dict[str, Any] = {}
+    for field in fields(Points):
+        columns = [getattr(part, field.name) for part in parts]
+        if field.name in ("counting", "source"):
+            continue
+        if any(isinstance(column, np.ndarray) for column in columns):
+            filled = [
+                np.full(len(part), np.nan) if column is None else column
+                for part, column in zip(parts, columns, strict=True)
+            ]
+            values[field.name] = np.concatenate(filled)
+        elif columns[0] is not None:
+            values[field.name] = tuple(value for column in columns for value in column)
+    runs = [set(part.groups) for part in parts]
+    if sum(map(len, runs)) > len(set().union(*runs)):
+        sources = [Path(part.source).name for part in parts for _ in range(len(part))]
+        for name in ("groups", "labels"):
+            values[name] = tuple(
+                f"{source}: {text}" for source, text in zip(sources, values[name], strict=True)
+            )
+    return replace(first, **values, counting=counting, source=", ".join(part.source for part in parts))
+
+
+def _counted(points: Points, key: str) -> str:
+    """What N or C is; of a CSV the column, without the file's name."""
+    return points.counting[key].removesuffix(f" of {Path(points.source).name}")
