@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from scaling import __version__
-from scaling.commands import cost, data, dryrun, figures, fit, mup, plan, runs, weights
+from scaling.commands import cost, data, dryrun, evaluate, figures, fit, mup, plan, runs, weights
 from scaling.commands.options import say
 from scaling.config.environment import choose_platform
 from scaling.config.errors import BadInputError

@@ -16,6 +16,25 @@ def _names_one_of(value: str, prefixes: tuple[str, ...]) -> bool:
     return bool(colon) and kind in prefixes and bool(rest.strip())
 
 
+class TasksConfig(Frozen):
+    """Demonstrations of synthetic tasks that are trained on beside the text of the source.
+
+    They are solved problems of the tasks' training side, one document a draw. None is in the validation
+    split: losses are of the text alone.
+    """
+
+    names: Annotated[tuple[str, ...], Field(min_length=1)]
+    """Tasks of `scaling.tasks`, a document of each in turn; one that is named twice has two turns."""
+    share: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.5
+    """Of the training tokens, those of demonstrations. The text is whole: they come on top of it."""
+    shots: Annotated[int, Field(ge=0, le=1024)] = 8
+    """Solved problems before the last one of a document."""
+    reasoning: bool = False
+    """Whether intermediate results are written before answers."""
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    """Of the draws."""
+
+
 class DataConfig(Frozen):
     """One corpus as a model sees it.
 
@@ -26,6 +45,8 @@ class DataConfig(Frozen):
     source: str = EMBEDDED_SOURCE
     """`python-stdlib` (embedded), `text:GLOB` (a document a file), `jsonl:GLOB` (a document a line) or
     `tfds:NAME[/CONFIG][:VERSION][:SPLIT]`."""
+    tasks: TasksConfig | None = None
+    """Synthetic tasks beside the text."""
     field: Annotated[str, Field(min_length=1)] = "text"
     """The JSON field or TFDS feature that holds a document's text."""
     data_dir: str | None = None

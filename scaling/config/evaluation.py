@@ -13,8 +13,9 @@ Interval = tuple[float, float]
 class Score(Frozen):
     """One metric of one task: its mean over items and its 95% interval.
 
-    `kind` says how the interval was made: `wilson` (a share of items), `bootstrap` (over items), or `none`.
-    A share of 0 of n items has the interval (0, its upper bound), never (0, 0).
+    `kind` says how the interval was made: `wilson` (a share of items), `exact` (a share of none or of all of
+    them: one-sided), `bootstrap` (over items), or `none` (a mean of equal values). A share of 0 of n items
+    has the interval (0, its upper bound), never (0, 0).
     """
 
     value: float
@@ -29,7 +30,9 @@ class TaskScores(Frozen):
     is what guessing reaches on the task's first metric. `answer_tokens` is the mean length of an answer:
     exact match is about token accuracy to that power. Metrics are named `exact_match`, `token_accuracy`,
     `edit_similarity`, `answer_log_prob` (nats, of the whole answer), `choice_accuracy`, `brier`,
-    `choice_log_prob`, `pass_at_K`.
+    `choice_log_prob`, `pass_at_K`; `choice_accuracy` compares sums of log-probabilities, and
+    `choice_accuracy_per_token` and `choice_accuracy_unconditional` beside it otherwise. Of published
+    benchmarks also `squad_exact`, `squad_f1`, and `likeliest_match` (every token the likeliest).
     """
 
     task: str

@@ -6,21 +6,25 @@ from pydantic import field_validator, model_validator
 
 from scaling.config.base import Frozen
 
+_ALWAYS_SAID = ("data", "fsdp", "tensor")
+
 
 class MeshConfig(Frozen):
     """Devices along each mesh axis; -1 on at most one axis takes all devices that are left.
 
     `data` replicates the model, `fsdp` shards parameters and optimizer state as well as the batch,
     `tensor` splits heads, feed-forward width and vocabulary. `expert` splits the experts of a mixture, and
-    the batch outside them: elsewhere its devices are replicas, as those of `data`.
+    the batch outside them: elsewhere its devices are replicas, as those of `data`. `context` splits every
+    sequence, and parameters as `fsdp` does.
     """
 
     data: int = 1
     fsdp: int = 1
     tensor: int = 1
     expert: int = 1
+    context: int = 1
 
-    @field_validator("data", "fsdp", "tensor", "expert")
+    @field_validator("data", "fsdp", "tensor", "expert", "context")
     @classmethod
     def _positive_or_rest(cls, value: int) -> int:
         if value < 1 and value != -1:
@@ -35,7 +39,13 @@ class MeshConfig(Frozen):
 
     def sizes(self) -> dict[str, int]:
         """Axis name to size, in the order of the device mesh (outermost first)."""
-        return {"data": self.data, "fsdp": self.fsdp, "expert": self.expert, "tensor": self.tensor}
+        return {
+            "data": self.data,
+            "fsdp": self.fsdp,
+            "expert": self.expert,
+            "context": self.context,
+            "tensor": self.tensor,
+        }
 
     def batch_shards(self) -> int | None:
         """Ways the batch is split; None while an axis is still -1."""
@@ -56,6 +66,21 @@ class MeshConfig(Frozen):
             raise ValueError(
                 f"mesh.expert={self.expert} does not divide the model's mixture.experts={experts}"
             )
+
+    def check_context(self, length: int, splits: bool) -> None:
+        """That the axis `context` suits rows of this length; `splits` is whether the family can be split.
+
+        Raises:
+            ValueError: the family reads a sequence step by step, or a length does not split evenly.
+        """
+        if self.context == 1:
+            return
+        if not splits:
+            raise ValueError(
+                f"mesh.context={self.context}: only Transformers split a sequence over devices; give 1"
+            )
+        if self.context != -1 and length % self.context:
+            raise ValueError(f"mesh.context={self.context} does not divide data.sequence_length={length}")
 
     def resolve(self, n_devices: int) -> "MeshConfig":
         """The mesh with -1 replaced for `n_devices`.
@@ -89,4 +114,4 @@ class MeshConfig(Frozen):
 
     def __str__(self) -> str:
         sizes = self.sizes().items()
-        return ",".join(f"{axis}={size}" for axis, size in sizes if axis != "expert" or size != 1)
+        return ",".join(f"{axis}={size}" for axis, size in sizes if axis in _ALWAYS_SAID or size != 1)

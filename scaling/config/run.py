@@ -10,7 +10,7 @@ from scaling.config.base import Frozen
 from scaling.config.batch import Arrays, batch_arrays, masked_limit, row_lengths
 from scaling.config.data import DataConfig
 from scaling.config.mesh import MeshConfig
-from scaling.config.model import EncoderConfig, ModelConfig
+from scaling.config.model import EncoderConfig, ModelConfig, TransformerConfig
 from scaling.config.objective import (
     MaskedObjective,
     ObjectiveConfig,
@@ -21,7 +21,8 @@ from scaling.config.train import TrainConfig
 
 # Fields younger than the first runs, and their defaults.
 _LATER: dict[str, dict[str, Any]] = {
-    "model": {"parametrization": "standard", "base_width": None, "base_d_head": None, "base_depth": None}
+    "model": {"parametrization": "standard", "base_width": None, "base_d_head": None, "base_depth": None},
+    "data": {"tasks": None},
 }
 
 
@@ -58,6 +59,7 @@ class RunConfig(Frozen):
         self._check_targets()
         mixture = getattr(self.model, "mixture", None)
         self.mesh.check_experts(None if mixture is None else mixture.experts)
+        self.mesh.check_context(length, isinstance(self.model, TransformerConfig))
         for _, batch in train.batch_stages():
             if batch % length:
                 raise ValueError(

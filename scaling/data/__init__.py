@@ -1,6 +1,7 @@
 """Text in, batches of packed token rows out: deterministic, seekable, the same for any number of hosts.
 
     sources, tfds_source        documents: random access to texts
+    task_documents              demonstrations of synthetic tasks, trained on beside the text
     tokenizers                  text <-> token ids
     tokenizer_training          learns a SentencePiece model from a source
     content_hash                which side of the split a document is on, and where in the order

@@ -15,6 +15,7 @@ from scaling.data.objective_rows import ObjectiveRows
 from scaling.data.packing import PackedRows, Rows
 from scaling.data.sources import open_source
 from scaling.data.store import Progress, TokenStore, open_store
+from scaling.data.task_documents import TaskDocuments
 from scaling.data.tokenizers import Tokenizer, load_tokenizer
 from scaling.data.validation import ValidationBatches
 from scaling.objectives.draws import mix_seed
@@ -23,7 +24,9 @@ from scaling.objectives.specials import Specials, specials_needed
 
 @dataclass(frozen=True)
 class DataSummary:
-    """What a corpus holds. Tokens count the end-of-text before each document; bytes are of UTF-8 text."""
+    """What a corpus holds, demonstrations of tasks included.
+
+    Tokens count the end-of-text before each document; bytes are of UTF-8 text."""
 
     documents: int
     tokens: int
@@ -172,6 +175,7 @@ def open_corpus(
         tokenizer,
         validation_fraction=config.validation_fraction,
         max_documents=config.max_documents,
+        added=None if config.tasks is None else TaskDocuments(config.tasks),
         progress=progress,
     )
     train_order_D = shuffled_order(store.train.hashes, config.seed)

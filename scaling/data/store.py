@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import itertools
 import json
 import os
 import shutil
@@ -11,7 +12,7 @@ from array import array
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -26,6 +27,24 @@ _SPLITS = ("train", "validation")
 _STALE_SECONDS = 86_400.0
 
 Progress = Callable[[int, int], None]
+
+
+class Added(Protocol):
+    """Documents without end that are trained on beside those of a source, and never held out."""
+
+    @property
+    def identity(self) -> str:
+        """Names the texts for the cache."""
+        ...
+
+    @property
+    def share(self) -> float:
+        """Of the training tokens, between 0 and 1."""
+        ...
+
+    def __getitem__(self, index: int) -> str:
+        """The text of a document, not empty."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -73,6 +92,7 @@ def open_store(
     *,
     validation_fraction: float,
     max_documents: int | None = None,
+    added: Added | None = None,
     progress: Progress | None = None,
 ) -> TokenStore:
     """The token store of a corpus, made on first use and whenever the cached one is missing or damaged.
@@ -84,13 +104,22 @@ def open_store(
       tokenizer: applied to each document as a whole.
       validation_fraction: share of documents held out, by content hash.
       max_documents: read only the first so many.
+      added: as many of these as make up their share of the training tokens.
       progress: called with documents done and documents in all while the store is being made.
 
     Raises:
       BadInputError: a text that cannot be read, a side of the split left empty, or a cache that cannot be
         written.
     """
-    request = (_FORMAT, documents.identity, tokenizer.identity, validation_fraction, max_documents)
+    request: tuple[object, ...] = (
+        _FORMAT,
+        documents.identity,
+        tokenizer.identity,
+        validation_fraction,
+        max_documents,
+    )
+    if added is not None:
+        request = (*request, added.identity, added.share)
     key = hashlib.blake2b(repr(request).encode(), digest_size=16).hexdigest()
     path = cache_root() / "tokens" / key
     # More than once only where another process mends the same damaged store in the same moment.
@@ -99,7 +128,7 @@ def open_store(
         if store is not None:
             return store
         try:
-            _make(path, documents, tokenizer, validation_fraction, max_documents, progress)
+            _make(path, documents, tokenizer, validation_fraction, max_documents, added, progress)
         except OSError as error:
             raise BadInputError(
                 f"cannot write the token cache {path.parent}: {error.strerror or error}; "
@@ -119,13 +148,14 @@ def _make(
     tokenizer: Tokenizer,
     fraction: float,
     max_documents: int | None,
+    added: Added | None,
     progress: Progress | None,
 ) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_stale(path.parent)
     temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
     try:
-        _tokenise(temporary, documents, tokenizer, fraction, max_documents, progress)
+        _tokenise(temporary, documents, tokenizer, fraction, max_documents, added, progress)
         if _read(path) is None:  # else another process was quicker
             # A damaged one is moved aside first: a folder with files cannot be renamed over.
             with contextlib.suppress(FileNotFoundError):
@@ -146,6 +176,7 @@ def _tokenise(
     tokenizer: Tokenizer,
     fraction: float,
     max_documents: int | None,
+    added: Added | None,
     progress: Progress | None,
 ) -> None:
     dtype = np.dtype(np.uint16 if tokenizer.vocab_size <= 1 << 16 else np.uint32)
@@ -161,6 +192,8 @@ def _tokenise(
                 writers[split].add(tokenizer.encode(text), document_hash, len(encoded))
             if progress:
                 progress(index + 1, count)
+        if added is not None and writers["train"].tokens:
+            _add(writers["train"], added, tokenizer)
     finally:
         for writer in writers.values():
             writer.close()
@@ -183,6 +216,17 @@ def _tokenise(
     _write_synced(folder / "meta.json", json.dumps(meta, indent=1).encode())
 
 
+def _add(writer: "_SplitWriter", added: Added, tokenizer: Tokenizer) -> None:
+    """Documents that are only trained on, after those of the source."""
+    wanted = writer.tokens / (1 - added.share)
+    for index in itertools.count():
+        if writer.tokens >= wanted:
+            return
+        text = added[index]
+        encoded = text.encode("utf-8")
+        writer.add(tokenizer.encode(text), content_hash(encoded), len(encoded))
+
+
 class _SplitWriter:
     """Streams one side's tokens to disk; offsets and hashes, 16 bytes a document, are held till the end."""
 
@@ -197,6 +241,10 @@ class _SplitWriter:
     @property
     def documents(self) -> int:
         return len(self.hashes)
+
+    @property
+    def tokens(self) -> int:
+        return self._offsets[-1]
 
     def add(self, ids: np.ndarray, document_hash: int, text_bytes: int) -> None:
         self._tokens.write(self._end_of_text)

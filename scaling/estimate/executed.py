@@ -22,19 +22,26 @@ from scaling.estimate.flops import feed_forward_flops, forward_flops, projection
 from scaling.estimate.parameters import head_width
 
 
-def hardware_flops(model: ModelConfig, length: int, rows: int = 1, target_length: int | None = None) -> float:
+def hardware_flops(
+    model: ModelConfig,
+    length: int,
+    rows: int = 1,
+    target_length: int | None = None,
+    context: int = 1,
+) -> float:
     """FLOPs that the train step executes for one of `rows` sequences, forward, backward and recomputed.
 
-    `target_length` is an encoder-decoder's; where it is not given, both sides are as long.
+    `target_length` is an encoder-decoder's; where it is not given, both sides are as long. Where `context`
+    devices share a sequence, all are counted as the last one, which sees all keys: the others wait for it.
     """
     model = network(model)
     match model:
         case DecoderConfig():
-            return _decoder(model, length, rows)
+            return _decoder(model, length, rows, context)
         case EncoderConfig():
             return _encoder(model, length, rows)
         case EncoderDecoderConfig():
-            return _encoder_decoder(model, length, target_length or length, rows)
+            return _encoder_decoder(model, length, target_length or length, rows, context)
         case BaselineConfig():
             flops = forward_flops(model, length, target_length=target_length)
             scored = (target_length or length) if isinstance(model, TwoSidedConfig) else length
@@ -42,14 +49,26 @@ def hardware_flops(model: ModelConfig, length: int, rows: int = 1, target_length
 
 
 def _pairs(
-    model: TransformerConfig, queries: int, keys: int, *, causal: bool, band: int | None = None
+    model: TransformerConfig,
+    queries: int,
+    keys: int,
+    *,
+    causal: bool,
+    band: int | None = None,
+    context: int = 1,
 ) -> float:
     """Scores and sums over values of one attention of a row: forward, backward and recomputed."""
     heads = model.n_heads * model.d_head
     if model.dropout > 0:  # dropout attends without blocks, differentiated as it stands
         forward, backward = 4.0 * heads * queries * keys, 8.0 * heads * queries * keys
     else:  # forward: scores and values; backward: scores again, and four products, and one dot a row
-        seen, seeing = _pairs_of_blocks(queries, band) if causal else (queries * keys, queries * keys)
+        seen = seeing = queries * keys
+        if causal and context > 1 and queries % context == 0:
+            piece = queries // context  # that of the last device: it sees every piece that a band reaches
+            reached = context if band is None else min(context, 1 + -(-(band - 1) // piece))
+            seen = seeing = queries * piece * reached
+        elif causal:
+            seen, seeing = _pairs_of_blocks(queries, band)
         forward, backward = 4.0 * heads * seen, 10.0 * heads * seeing + 2.0 * heads * queries
     return forward + backward + (0 if model.remat == "none" else forward)
 
@@ -95,12 +114,11 @@ def _head(positions: int, rows: int, width: int, vocabulary: int) -> float:
     return 6 * chunk * -(-positions // chunk) * width * vocabulary
 
 
-def _decoder(model: DecoderConfig, length: int, rows: int) -> float:
+def _decoder(model: DecoderConfig, length: int, rows: int, context: int) -> float:
     total = 0.0
     for kind in model.layer_pattern:
-        total += _pairs(
-            model, length, length, causal=True, band=model.band_width if kind == "banded" else None
-        )
+        band = model.band_width if kind == "banded" else None
+        total += _pairs(model, length, length, causal=True, band=band, context=context)
     total *= model.n_layers / len(model.layer_pattern)
     total += model.n_layers * _maps(model, length * projection_flops(model, model.n_kv_heads))
     total += feed_forwards(model, model.n_layers, length)
@@ -123,11 +141,12 @@ def _encoder(model: EncoderConfig, length: int, rows: int) -> float:
     return total + _head(predicted, rows, width, model.vocab_size)
 
 
-def _encoder_decoder(model: EncoderDecoderConfig, source: int, target: int, rows: int) -> float:
+def _encoder_decoder(model: EncoderDecoderConfig, source: int, target: int, rows: int, context: int) -> float:
     n, m = model.n_layers, model.decoder_layers
     projections = projection_flops(model)
     total = n * _pairs(model, source, source, causal=False) + n * _maps(model, source * projections)
-    total += m * _pairs(model, target, target, causal=True) + m * _maps(model, target * projections)
+    total += m * _pairs(model, target, target, causal=True, context=context)
+    total += m * _maps(model, target * projections)
     # Cross-attention: queries and output of each target position, keys and values of each source position.
     total += m * _pairs(model, target, source, causal=False)
     total += m * _maps(model, (target + source) * projections / 2)

@@ -25,11 +25,12 @@ class Layout:
     interleave: int = 1  # virtual stages a device holds (Narayanan et al. 2021)
     sequence_parallel: bool = False  # norms and residuals split over `tensor` (Korthikanti et al. 2022)
     expert: int = 1  # ways that the experts of a mixture are split, and the batch outside them
+    context: int = 1  # ways that every sequence is split, and parameters as over `fsdp`
 
     @property
     def devices(self) -> int:
         """Devices in all."""
-        return self.batch_shards * self.tensor * self.stages
+        return self.batch_shards * self.context * self.tensor * self.stages
 
     @property
     def batch_shards(self) -> int:
@@ -44,7 +45,7 @@ class Layout:
     @property
     def tokens_on_a_device(self) -> int:
         """Positions of one microbatch on one device (of the source, in an encoder-decoder)."""
-        return self.rows_on_a_device * self.length
+        return self.tokens_by_side["source"]
 
     @property
     def length_by_side(self) -> dict[str, int]:
@@ -53,13 +54,25 @@ class Layout:
 
     @property
     def tokens_by_side(self) -> dict[str, int]:
-        """Positions of one microbatch on one device, of the source and of the target."""
-        return {side: self.rows_on_a_device * length for side, length in self.length_by_side.items()}
+        """Positions of one microbatch on one device, of the source and of the target.
+
+        A length that `context` does not divide is whole on each device.
+        """
+        return {
+            side: self.rows_on_a_device * (length if length % self.context else length // self.context)
+            for side, length in self.length_by_side.items()
+        }
 
     @property
     def mesh(self) -> Mapping[str, int]:
         """The mesh axes that split parameters and batch."""
-        return {"data": self.data, "fsdp": self.fsdp, "expert": self.expert, "tensor": self.tensor}
+        return {
+            "data": self.data,
+            "fsdp": self.fsdp,
+            "expert": self.expert,
+            "context": self.context,
+            "tensor": self.tensor,
+        }
 
 
 def layout_of(run: RunConfig, n_devices: int, target_length: int | None = None) -> Layout:
@@ -78,4 +91,5 @@ def layout_of(run: RunConfig, n_devices: int, target_length: int | None = None) 
         target_length=target_length or run.target_length,
         accumulation=run.train.accumulation,
         expert=mesh.expert,
+        context=mesh.context,
     )

@@ -88,7 +88,8 @@ def memory(run: RunConfig, layout: Layout, platform: str) -> Memory:
     rows = layout.rows // layout.batch_shards
     batch = _COUNTERS
     for shape, dtype in run.batch_arrays().values():
-        batch += array_bytes((rows, *shape[1:]), dtype, platform)
+        own = shard_shape(("length", *[None] * len(shape))[: len(shape) - 1], shape[1:], mesh)
+        batch += array_bytes((rows, *own), dtype, platform)
     params = on_device(kind, parts)
     optimizer = optimizer_bytes(run.train.optimizer, parts, mesh, platform)
 

@@ -44,7 +44,7 @@ def _torus(network: Network, topology: tuple[int, ...], ways: dict[str, int]) ->
     """Mesh axes laid along the axes of the torus, the innermost mesh axis first."""
     free = sorted(topology)
     links = {}
-    for axis in ("tensor", "expert", "fsdp", "data"):
+    for axis in ("tensor", "context", "expert", "fsdp", "data"):
         left, bandwidth, hops = ways[axis], 0.0, 0.0
         while left > 1 and free:
             side = free[0]
@@ -64,7 +64,7 @@ def _switch(devices: Devices, ways: dict[str, int]) -> dict[str, Link]:
     """Mesh axes over hosts: the innermost fills the fast domain first, the rest crosses the slow network."""
     inside, between = devices.hardware.inside, devices.hardware.between
     links, stride = {}, 1
-    for axis in ("tensor", "expert", "fsdp", "data", "stages"):
+    for axis in ("tensor", "context", "expert", "fsdp", "data", "stages"):
         count = ways[axis]
         domain = inside.devices if inside is not None else 1
         near = max(1, min(count, domain // stride))
@@ -86,6 +86,7 @@ def axis_links(devices: Devices, layout: Layout) -> dict[str, Link]:
     """The link of every mesh axis of a layout on these devices."""
     ways = {
         "tensor": layout.tensor,
+        "context": layout.context,
         "expert": layout.expert,
         "fsdp": layout.fsdp,
         "data": layout.data,

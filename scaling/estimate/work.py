@@ -40,14 +40,16 @@ def work_of(run: RunConfig, layout: Layout, platform: str) -> Work:
     """What a step of `run` does, laid out as `layout`."""
     model = network(run.model)
     flops = forward_flops(model, layout.length, "causal", layout.target_length).total
-    executed = hardware_flops(model, layout.length, layout.rows_on_a_device, layout.target_length)
+    executed = hardware_flops(
+        model, layout.length, layout.rows_on_a_device, layout.target_length, layout.context
+    )
     moved = layout.accumulation * _elementwise_bytes(model, layout, platform) + _update_bytes(run, layout)
     return Work(
         model_flops=3 * layout.rows * flops,
         hardware_flops=layout.rows * executed,
         bytes_moved=moved,
         waited_for=_tensor_sums(model, layout, platform) + _exchanges(model, layout),
-        beside=_sharded_data(model, layout),
+        beside=_sharded_data(model, layout) + _split_sequences(model, layout, platform),
     )
 
 
@@ -78,7 +80,7 @@ def _expert_ways(tensor: Tensor, layout: Layout) -> int:
 def _update_bytes(run: RunConfig, layout: Layout) -> float:
     """Bytes that the optimizer moves: gradient in; parameter and moments in and out; all of one shard."""
     numbers = sum(t.size / _expert_ways(t, layout) for t in tensors(run.model))
-    shard = numbers / (layout.fsdp * layout.tensor * layout.stages)
+    shard = numbers / (layout.fsdp * layout.context * layout.tensor * layout.stages)
     moments = {"adamw": 2, "muon": 1, "lion": 1, "adafactor": 0}[run.train.optimizer]
     return shard * (4 + 2 * BYTES[run.model.param_dtype] + 2 * 4 * moments)
 
@@ -127,15 +129,41 @@ def _exchanges(model: NetworkConfig, layout: Layout) -> tuple[Traffic, ...]:
 def _sharded_data(model: NetworkConfig, layout: Layout) -> tuple[Traffic, ...]:
     """Weights gathered forward and backward and gradients scattered for every microbatch; replicas' sums.
 
-    Along `expert` all but the experts are replicas.
+    Along `expert` all but the experts are replicas. Along `context` weights are gathered and gradients
+    scattered too, each device's part of what it holds of `fsdp`.
     """
     weights = _matrices(model, layout)
     replicated = sum(t.size for t in tensors(model) if t.is_matrix and not t.is_expert)
     outside = replicated / layout.tensor / layout.stages
     width = BYTES[model.compute_dtype]
+    sharded = layout.fsdp * layout.context
     return (
         Traffic("fsdp", "all_gather", weights * width, 2 * layout.accumulation),
         Traffic("fsdp", "reduce_scatter", weights * width, layout.accumulation),
-        Traffic("data", "all_reduce", 4 * weights / layout.fsdp),
-        Traffic("expert", "all_reduce", 4 * outside / layout.fsdp),
+        Traffic("context", "all_gather", weights * width / layout.fsdp, 2 * layout.accumulation),
+        Traffic("context", "reduce_scatter", weights * width / layout.fsdp, layout.accumulation),
+        Traffic("data", "all_reduce", 4 * weights / sharded),
+        Traffic("expert", "all_reduce", 4 * outside / sharded),
     )
+
+
+def _split_sequences(model: NetworkConfig, layout: Layout, platform: str) -> tuple[Traffic, ...]:
+    """Keys and values of each layer to all devices that share a sequence, and their gradients back.
+
+    Round a ring of devices they pass as many bytes as gathered at once: forward, again in the backward pass,
+    and there their float32 gradients with them.
+    """
+    if layout.context == 1 or not isinstance(model, TransformerConfig):
+        return ()
+    heads = getattr(model, "n_kv_heads", None) or model.n_heads
+    numbers = 2 * heads * model.d_head / layout.tensor
+    traffic: list[Traffic] = []
+    for layers, _, side in stacks(model, layout, platform):
+        each = numbers * layout.rows_on_a_device * layout.length_by_side[side]
+        times = layout.accumulation * layers / layout.stages * (2 if side == "target" else 1)
+        gathers = 2 if model.remat == "none" else 3
+        traffic += [
+            Traffic("context", "all_gather", each * BYTES[model.compute_dtype], gathers * times),
+            Traffic("context", "reduce_scatter", each * 4, times),
+        ]
+    return tuple(traffic)

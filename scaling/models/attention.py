@@ -4,7 +4,8 @@
 each that the mask can leave, which halves the work of a long causal sequence and drops what lies left of a
 band; it keeps one log-sum-exp a row and forms the probabilities again on the way back, as FlashAttention
 does (Dao et al. 2022, arXiv:2205.14135, algorithms 1 and 4), so no (L, M) array outlives the forward pass.
-Both are plain array code that GSPMD partitions over batch and heads.
+Both are plain array code that GSPMD partitions over batch and heads. Where the sequence itself is split over
+devices `ring` takes their place (`scaling.models.ring`), and on TPU a kernel whose keys are gathered first.
 
 `blocks` holds scores with the keys in front of the queries, (M, L). Of the matrix products of both passes
 it is then always the narrow operand (k, v: E wide) that has to be turned round for a product, never the
@@ -12,7 +13,7 @@ scores: XLA's CPU back end makes such a turn as a copy, and the copies of scores
 """
 
 from functools import partial
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
@@ -21,9 +22,10 @@ from jax import Array
 from scaling.config.tiling import Bounds, attention_blocks
 from scaling.models import splash
 from scaling.models.axes import placement
+from scaling.models.ring import ring_attention, split_axis
 from scaling.models.taps import tap
 
-Implementation = Literal["full", "blocks", "splash"]
+Implementation = Literal["full", "blocks", "ring", "splash"]
 
 # Finite, so that a row whose every visible score is masked gives a uniform row and no NaN.
 _MASKED = -1e30
@@ -96,9 +98,9 @@ def attention(
         bias_HLM: added to the scores of every row of the batch (relative positions); differentiable.
         scale: what scores are multiplied by; E ** -0.5 where None.
         block: rows in a block of `blocks`; None chooses. It need not divide L.
-        implementation: `full`, `blocks` or, on TPU alone, `splash`; they agree to rounding. None takes the
-            kernel of the platform that the step is traced for, where the shapes suit it, and else `blocks`.
-            Dropout always takes `full`.
+        implementation: `full`, `blocks`, `ring` where the sequence is split over devices or, on TPU alone,
+            `splash`; they agree to rounding. None takes the kernel of the platform that the step is traced
+            for, where the shapes suit it, and else `ring` or `blocks`. Dropout always takes `full`.
         dropout_rate: share of the probabilities dropped.
         key: PRNG key, needed where `dropout_rate` is above 0.
 
@@ -130,19 +132,37 @@ def attention(
     if key_segment_ids_BM is None:
         key_segment_ids_BM = segment_ids_BL
     placed = placement()
+    axis = split_axis(placed, L, M)
     if implementation is None:
         plain = prefix_BM is None and bias_HLM is None and dropout_rate == 0.0
-        kernel = plain and placed is not None and splash.runs_on(placed) and splash.fits(L, M, H, K)
-        implementation = "splash" if kernel else "blocks"
-    if implementation not in ("full", "blocks", "splash"):
-        raise ValueError(f"implementation is 'full', 'blocks' or 'splash', got {implementation!r}")
+        ways = 1 if axis is None or placed is None else placed.mesh.shape[axis]
+        kernel = plain and placed is not None and splash.runs_on(placed) and splash.fits(L // ways, M, H, K)
+        implementation = "splash" if kernel else "blocks" if axis is None else "ring"
+    if implementation not in get_args(Implementation):
+        raise ValueError(f"implementation is one of {get_args(Implementation)}, got {implementation!r}")
+    segments = None
+    if segment_ids_BL is not None and key_segment_ids_BM is not None:
+        segments = (segment_ids_BL, key_segment_ids_BM)
     if implementation == "splash" and dropout_rate == 0.0:
         if placed is None or prefix_BM is not None or bias_HLM is not None:
             raise ValueError("splash attention needs to know its mesh, and takes no prefix and no bias")
-        segments = None
-        if segment_ids_BL is not None and key_segment_ids_BM is not None:
-            segments = (segment_ids_BL, key_segment_ids_BM)
-        return splash.splash_attention(q_BLHE, k_BMKE, v_BMKE, segments, causal, band, scale, placed)
+        return splash.splash_attention(q_BLHE, k_BMKE, v_BMKE, segments, causal, band, scale, placed, axis)
+    if implementation == "ring" and dropout_rate == 0.0:
+        if placed is None or axis is None:
+            raise ValueError("ring attention needs a mesh that splits the sequence")
+        return ring_attention(
+            q_BLHE,
+            k_BMKE,
+            v_BMKE,
+            axis=axis,
+            placed=placed,
+            causal=causal,
+            band=band,
+            scale=scale,
+            segments=segments,
+            prefix_BM=prefix_BM,
+            bias_HLM=bias_HLM,
+        )
     # G query heads share a key head. Batch dimensions lead, as every back end's batched product wants them.
     q_BKGLE = q_BLHE.reshape(B, L, K, H // K, E).transpose(0, 2, 3, 1, 4)
     k_BKME = k_BMKE.transpose(0, 2, 1, 3)

@@ -55,8 +55,9 @@ def cross_entropy(
     weights_BL = weights_BL.astype(jnp.float32)
     shards = _shards(x_BLD)
     B, L = targets_BL.shape
-    rows = B if shards is None else B // shards.ways
-    chunk = logits_chunk(rows, L, head_VD.shape[0], chunk)
+    if shards is not None:
+        B, L = B // shards.ways(shards.rows), L // shards.ways(shards.length)
+    chunk = logits_chunk(B, L, head_VD.shape[0], chunk)
     head = _Head(head_VD, bias_V)
     total, nll_sum, z_sum = _loss(z_loss, chunk, shards, x_BLD, head, targets_BL, weights_BL)
     aux = {"nll_sum": nll_sum, "z_sum": z_sum, "weight_sum": weights_BL.sum()}
@@ -153,54 +154,59 @@ def _chunk_sums(
 
 @dataclasses.dataclass(frozen=True)
 class _Shards:
-    """How the rows and the width of this loss are split over a mesh.
+    """How the rows, the positions and the width of this loss are split over a mesh.
 
     Left to the compiler, every chunk would gather the head and reduce its gradient over the devices. Under
-    `jax.shard_map` each device gathers the head once, adds up the gradient of its own rows over all chunks,
+    `jax.shard_map` each device gathers the head once, adds up the gradient of its own tokens over all chunks,
     and reduces it once.
     """
 
     mesh: Mesh
     rows: tuple[str, ...]  # mesh axes that split the batch
-    width: tuple[str, ...]  # those among them that split the head's width
+    length: tuple[str, ...]  # and the positions
+    width: tuple[str, ...]  # those among both that split the head's width
 
     @property
-    def ways(self) -> int:
-        """Into how many parts the batch is split."""
-        return math.prod(self.mesh.shape[axis] for axis in self.rows)
+    def tokens(self) -> tuple[str, ...]:
+        """The mesh axes that split the tokens."""
+        return self.rows + self.length
+
+    def ways(self, axes: tuple[str, ...]) -> int:
+        """Into how many parts these mesh axes split."""
+        return math.prod(self.mesh.shape[axis] for axis in axes)
 
     def map(self, function: Callable[..., Any], *arrays: Any) -> Any:
-        """`function(x, head, targets, weights)` on each device's rows."""
-        rows: Any = PartitionSpec(self.rows)
+        """`function(x, head, targets, weights)` on each device's tokens."""
+        tokens: Any = PartitionSpec(self.rows or None, self.length or None)
         whole: Any = PartitionSpec()
         width: Any = PartitionSpec(self.width or None)
         head: _Head = arrays[1]
         bias = None if head.bias_V is None else whole
-        gradients = _Gradients(rows, width, bias, rows)
+        gradients = _Gradients(tokens, width, bias, tokens)
         sums = _Sums(whole, whole, whole)
         return jax.shard_map(
             function,
             mesh=self.mesh,
-            in_specs=(rows, _Head(whole, bias), rows, rows),
+            in_specs=(tokens, _Head(whole, bias), tokens, tokens),
             out_specs=(sums, gradients),
-            axis_names=set(self.rows),
+            axis_names=set(self.tokens),
             check_vma=False,
         )(*arrays)
 
     def reduce(self, sums: _Sums, gradients: _Gradients) -> tuple[_Sums, _Gradients]:
-        """Add up over devices what each found for its own rows."""
-        sums = jax.tree.map(lambda a: jax.lax.psum(a, self.rows), sums)
+        """Add up over devices what each found for its own tokens."""
+        sums = jax.tree.map(lambda a: jax.lax.psum(a, self.tokens), sums)
         head = gradients.head
-        rest = tuple(axis for axis in self.rows if axis not in self.width)
+        rest = tuple(axis for axis in self.tokens if axis not in self.width)
         for axis in self.width:
             head = jax.lax.psum_scatter(head, axis, scatter_dimension=0, tiled=True)
         head = jax.lax.psum(head, rest) if rest else head
-        bias = None if gradients.bias is None else jax.lax.psum(gradients.bias, self.rows)
+        bias = None if gradients.bias is None else jax.lax.psum(gradients.bias, self.tokens)
         return sums, gradients._replace(head=head, bias=bias)
 
 
 def _shards(x_BLD: Array) -> _Shards | None:
-    """The split of a loss over the mesh that the step is traced for; None where the rows are whole."""
+    """The split of a loss over the mesh that the step is traced for; None where its tokens are together."""
     placed = placement()
     if placed is None or placed.mesh.size == 1:
         return None
@@ -208,11 +214,11 @@ def _shards(x_BLD: Array) -> _Shards | None:
     def axes(name: str, size: int) -> tuple[str, ...]:
         spec = placed.partition((name,), (size,))
         entry = spec[0] if len(spec) else None
-        named = (entry,) if isinstance(entry, str) else tuple(entry or ())
-        return tuple(axis for axis in named if placed.mesh.shape[axis] > 1)
+        return (entry,) if isinstance(entry, str) else tuple(entry or ())
 
-    rows, width = axes("batch", x_BLD.shape[0]), axes("embed", x_BLD.shape[2])
-    return _Shards(placed.mesh, rows, tuple(axis for axis in width if axis in rows)) if rows else None
+    rows, length, width = map(axes, ("batch", "length", "embed"), x_BLD.shape)
+    shards = _Shards(placed.mesh, rows, length, tuple(axis for axis in width if axis in rows + length))
+    return shards if shards.tokens else None
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))

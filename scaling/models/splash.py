@@ -1,11 +1,15 @@
 """Attention on TPU by the splash kernel of JAX: blocks that the mask empties are never touched.
 
 The kernel knows nothing of meshes, so each device runs it on its own rows and heads under `jax.shard_map`.
+Where the sequence is split, each device has its own queries and gathers the keys of the others.
 """
+
+import math
+from typing import Any
 
 import jax
 from jax import Array
-from jax.sharding import PartitionSpec
+from jax.sharding import NamedSharding, PartitionSpec
 
 from scaling.models.axes import Placement
 
@@ -33,20 +37,25 @@ def splash_attention(
     band: int | None,
     scale: float,
     placed: Placement,
+    axis: str | None = None,
     *,
     interpret: bool = False,
 ) -> Array:
     """out_BLHE, as `attention` gives it; `segment_ids` are those of queries (B, L) and of keys (B, M).
 
-    `interpret` runs the kernel in Python, on any platform.
+    `axis` is the mesh axis over which the sequence is split; None where it is whole. `interpret` runs the
+    kernel in Python, on any platform.
     """
     from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_kernel as kernels
     from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_mask as masks
 
     L, M = q_BLHE.shape[1], k_BMHE.shape[1]
     spec = placed.partition(("batch", "length", "heads", "head"), q_BLHE.shape)
+    whole = placed.partition(("batch", None, "heads", "head"), k_BMHE.shape)
+    ways = 1 if axis is None else placed.mesh.shape[axis]
     block, key_block = (
-        next(size for size in (_LARGEST_BLOCK, 256, _LANES) if length % size == 0) for length in (L, M)
+        next(size for size in (_LARGEST_BLOCK, 256, _LANES) if length % size == 0)
+        for length in (L // ways, M)
     )
     sizes = kernels.BlockSizes(
         block_q=block,
@@ -58,31 +67,47 @@ def splash_attention(
     )
     mask: masks.Mask
     if not causal:
-        mask = masks.FullMask((L, M))
+        mask = masks.FullMask((L // ways, M))  # the same for all of a split sequence
     else:
         mask = masks.CausalMask((L, L)) if band is None else masks.LocalMask((L, L), (band - 1, 0), 0)
 
-    def local(q_BLHE: Array, k_BMHE: Array, v_BMHE: Array, segments: tuple[Array, Array] | None) -> Array:
-        heads = masks.MultiHeadMask([mask] * q_BLHE.shape[2])
-        kernel = kernels.make_splash_mha(
-            heads, block_sizes=sizes, head_shards=1, q_seq_shards=1, interpret=interpret
-        )
+    heads = q_BLHE.shape[2] // _ways(placed, spec, 2)
+    kernel = kernels.make_splash_mha(
+        masks.MultiHeadMask([mask] * heads),
+        block_sizes=sizes,
+        head_shards=1,
+        q_seq_shards=ways if causal else 1,
+        interpret=interpret,
+    )
+
+    def local(
+        kernel: Any, q_BLHE: Array, k_BMHE: Array, v_BMHE: Array, ids: tuple[Array, Array] | None
+    ) -> Array:
         q_BHLE, k_BHME, v_BHME = (a.swapaxes(1, 2) for a in (q_BLHE * scale, k_BMHE, v_BMHE))
-        if segments is None:
+        if ids is None:
             out_BHLE = jax.vmap(lambda q, k, v: kernel(q, k, v))(q_BHLE, k_BHME, v_BHME)
         else:
-            ids = kernels.SegmentIds(q=segments[0], kv=segments[1])
-            out_BHLE = jax.vmap(kernel)(q_BHLE, k_BHME, v_BHME, ids)
+            out_BHLE = jax.vmap(kernel)(q_BHLE, k_BHME, v_BHME, kernels.SegmentIds(q=ids[0], kv=ids[1]))
         return out_BHLE.swapaxes(1, 2)
 
     if placed.mesh.size == 1:
-        return local(q_BLHE, k_BMHE, v_BMHE, segment_ids)
-    rows = PartitionSpec(*spec[:1])
-    segments = None if segment_ids is None else (rows, rows)
+        return local(kernel, q_BLHE, k_BMHE, v_BMHE, segment_ids)
+    # The part of the mask that a device's queries need goes to it, like the queries.
+    where = PartitionSpec(None, axis if causal else None)
+    masked = kernel.manual_sharding_spec(NamedSharding(placed.mesh, where))
+    segments = None if segment_ids is None else (PartitionSpec(*spec[:2]), PartitionSpec(*whole[:1]))
     return jax.shard_map(
         local,
         mesh=placed.mesh,
-        in_specs=(spec, spec, spec, segments),
+        in_specs=(masked, spec, whole, whole, segments),
         out_specs=spec,
         check_vma=False,
-    )(q_BLHE, k_BMHE, v_BMHE, segment_ids)
+    )(kernel, q_BLHE, k_BMHE, v_BMHE, segment_ids)
+
+
+def _ways(placed: Placement, spec: PartitionSpec, dimension: int) -> int:
+    """Into how many parts a dimension of an array is split."""
+    entry = spec[dimension] if len(spec) > dimension else None
+    return math.prod(
+        placed.mesh.shape[axis] for axis in ((entry,) if isinstance(entry, str) else entry or ())
+    )

@@ -15,7 +15,7 @@ def _sizes(config: MeshConfig, n_devices: int) -> dict[str, int]:
     try:
         return config.resolve(n_devices).sizes()
     except ValueError as error:
-        raise BadInputError(f"{error} (mesh.data, mesh.fsdp, mesh.expert, mesh.tensor)") from error
+        raise BadInputError(f"{error} (mesh.{', mesh.'.join(config.sizes())})") from error
 
 
 def abstract_mesh(config: MeshConfig, n_devices: int) -> AbstractMesh:

@@ -62,9 +62,11 @@ def shardings(tree: Any, mesh: Mesh, rules: Rules = DEFAULT_RULES) -> Any:
     return jax.tree.map(of, tree, is_leaf=_is_variable)
 
 
-def batch_sharding(mesh: Mesh, rules: Rules = DEFAULT_RULES) -> NamedSharding:
-    """The sharding of batch arrays (B, L): rows over the batch axes."""
-    return NamedSharding(mesh, PartitionSpec(rules.batch))
+def batch_sharding(shape: tuple[int, ...], mesh: Mesh, rules: Rules = DEFAULT_RULES) -> NamedSharding:
+    """The sharding of an array (B, ...) of a batch: its rows over the batch axes, its positions over those
+    of `length`."""
+    axes = ("batch", "length", *[None] * len(shape))[: len(shape)]
+    return NamedSharding(mesh, partition(rules, axes, shape, mesh))
 
 
 def placed(mesh: Mesh, rules: Rules = DEFAULT_RULES) -> AbstractContextManager[None]:

@@ -120,14 +120,31 @@ class Checkpoints:
         self._manager.close()
 
 
-def restore_model(directory: Path, like: Any, warn: Callable[[str], None]) -> Any:
-    """Only the model of the newest whole checkpoint, on the default device; None if there is none.
+def kept_steps(directory: Path) -> list[int]:
+    """The steps of the checkpoints in a directory, damaged or not, in order."""
+    return sorted(int(p.name) for p in directory.glob("*") if p.name.isdigit())
 
-    `like` is the abstract model. Nothing is moved aside: reading a run leaves it as it is.
+
+def restore_model(
+    directory: Path,
+    like: Any,
+    warn: Callable[[str], None],
+    *,
+    step: int | None = None,
+    shardings: Any = None,
+) -> Any:
+    """Only the model of the newest whole checkpoint, or of the one of `step`; None if there is none.
+
+    `like` is the abstract model; it is laid out by `shardings`, a tree like it, or lies on the default
+    device. Nothing is moved aside: reading a run leaves it as it is.
     """
-    steps = sorted((int(p.name) for p in directory.glob("*") if p.name.isdigit()), reverse=True)
-    sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    target = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), like)
+    steps = kept_steps(directory)[::-1] if step is None else [step]
+    alone = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    if shardings is None:
+        shardings = jax.tree.map(lambda leaf: alone, like)
+    target = jax.tree.map(
+        lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), like, shardings
+    )
     named = {f"model.{name}": leaf for name, leaf in _named(target).items()}
     for step in steps:
         try:

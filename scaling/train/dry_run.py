@@ -24,6 +24,7 @@ from scaling.parallel.jaxpr_flops import matmul_flops
 from scaling.parallel.mesh import make_mesh
 from scaling.parallel.noise import Noise, captured_noise
 from scaling.parallel.out_of_memory import parse_out_of_memory, usable_memory
+from scaling.parallel.rules import batch_sharding
 from scaling.train.compiled_cache import versions
 from scaling.train.step import TrainStep
 
@@ -105,7 +106,7 @@ def abstract_arguments(step: TrainStep) -> tuple[Any, ...]:
         step.state_shardings,
     )
     batch = {
-        name: jax.ShapeDtypeStruct(shape, dtype, sharding=step.batch_sharding)
+        name: jax.ShapeDtypeStruct(shape, dtype, sharding=batch_sharding(shape, step.mesh, step.rules))
         for name, (shape, dtype) in run.batch_arrays().items()
     }
     return state, batch, jax.ShapeDtypeStruct((), jnp.float32), jax.ShapeDtypeStruct((), jnp.int32)

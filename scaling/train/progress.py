@@ -119,3 +119,53 @@ class Terminal(Reporter):
         if self._bar is not None and self._task is not None:
             self._bar.stop_task(self._task)
             self._task = None
+
+
+class Counter(AbstractContextManager["Counter"]):
+    """Things done of a known number: a bar on a terminal, elsewhere a line every `interval` seconds."""
+
+    def __init__(self, total: int, console: Console | None = None, interval: float = 10.0) -> None:
+        self.console = console or Console(stderr=True)
+        self.total, self.done, self.interval = total, 0, interval
+        self._name, self._said = "", time.monotonic()
+        self._bar = Progress(
+            TextColumn("{task.description}", style="bold"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.completed:,.0f}/{task.total:,.0f}"),
+            TextColumn("{task.fields[what]}"),
+            TimeRemainingColumn(),
+            console=self.console,
+            disable=not self.console.is_terminal,
+        )
+        self._task = self._bar.add_task("", total=total, what="")
+
+    def __enter__(self) -> "Counter":
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def name(self, text: str) -> None:
+        """What the things that come next belong to."""
+        self._name = text
+        self._bar.update(self._task, description=text)
+
+    def advance(self, what: str) -> None:
+        """One more begins, which is called `what`."""
+        self.done += 1
+        self._bar.update(self._task, completed=self.done - 1, what=what)
+        if not self.console.is_terminal and time.monotonic() - self._said > self.interval:
+            self._said = time.monotonic()
+            self.console.print(f"{self._name}  {self.done:,}/{self.total:,}  {what}", soft_wrap=True)
+
+    def reach(self, done: int) -> None:
+        """So many are done, whether or not each was begun here."""
+        self.done = done
+        self._bar.update(self._task, completed=done)
+
+    def message(self, text: str) -> None:
+        """Print above the bar."""
+        self.console.print(text, soft_wrap=True, markup=False)

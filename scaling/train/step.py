@@ -80,6 +80,8 @@ class TrainStep:
     - `step(state, batch, learning_rate, number)`: the next state and metrics; the old state is donated.
       `number` seeds dropout, so a resumed run draws what the undisturbed one would have.
     - `evaluate(model, batch)`: `nll_sum` and `weight_sum`.
+
+    Batches lie where `place` puts them.
     """
 
     def __init__(self, run: RunConfig, mesh: Mesh, rules: Rules = DEFAULT_RULES) -> None:
@@ -87,7 +89,6 @@ class TrainStep:
         self.optimizer = make_optimizer(run.train, run.model)
         self.abstract_state = abstract_state(run)
         self.state_shardings = shardings(self.abstract_state, mesh, rules)
-        self.batch_sharding = batch_sharding(mesh, rules)
         everywhere = NamedSharding(mesh, PartitionSpec())
         # Initialisation runs once: on CPU, compiling its random draws with care takes longer than drawing.
         hasty = {"xla_backend_optimization_level": 0} if mesh.devices.flat[0].platform == "cpu" else None
@@ -96,13 +97,13 @@ class TrainStep:
         )
         self.step = jax.jit(
             self._step,
-            in_shardings=(self.state_shardings, self.batch_sharding, None, None),
+            in_shardings=(self.state_shardings, None, None, None),
             out_shardings=(self.state_shardings, everywhere),
             donate_argnums=0,
         )
         self.evaluate = jax.jit(
             self._evaluate,
-            in_shardings=(self.state_shardings.model, self.batch_sharding),
+            in_shardings=(self.state_shardings.model, None),
             out_shardings=everywhere,
         )
 
@@ -162,8 +163,7 @@ class TrainStep:
 
     def place(self, batch: dict[str, Any]) -> Batch:
         """This host's rows of a batch, put on the devices of the mesh."""
+        where = {name: batch_sharding(x.shape, self.mesh, self.rules) for name, x in batch.items()}
         if jax.process_count() == 1:
-            return jax.device_put(batch, self.batch_sharding)
-        return {
-            name: jax.make_array_from_process_local_data(self.batch_sharding, x) for name, x in batch.items()
-        }
+            return jax.device_put(batch, where)
+        return {name: jax.make_array_from_process_local_data(where[name], x) for name, x in batch.items()}

@@ -7,19 +7,21 @@ from pathlib import Path
 from typing import Any
 
 import jax
+from jax.sharding import Mesh
 
 from scaling.config.errors import BadInputError
 from scaling.config.run import RunConfig
 from scaling.data.tokenizers import Tokenizer, load_tokenizer
 from scaling.models.build import new_model
 from scaling.models.language_model import LanguageModel
+from scaling.parallel.rules import shardings
 from scaling.train.checkpoints import restore_model
 from scaling.train.run_directory import read_origin, read_run
 
 
 @dataclass(frozen=True)
 class Trained:
-    """What a run left behind, on one device."""
+    """What a run left behind."""
 
     run: RunConfig
     model: LanguageModel
@@ -42,15 +44,21 @@ class Trained:
         return load_tokenizer(self.run.data.tokenizer)
 
 
-def load_trained(path: Path, warn: Callable[[str], None]) -> Trained:
-    """The newest whole checkpoint of a run directory, and its config.
+def load_trained(
+    path: Path, warn: Callable[[str], None], *, step: int | None = None, mesh: Mesh | None = None
+) -> Trained:
+    """The newest whole checkpoint of a run directory, or the one of `step`, and its config.
+
+    Without a `mesh` the model lies on one device.
 
     Raises:
         BadInputError: not a run directory, or no checkpoint that can be read.
     """
     run = read_run(path)
     like = jax.eval_shape(lambda: new_model(run.model, jax.random.key(0)))
-    model = restore_model(path / "checkpoints", like, warn)
+    laid_out = None if mesh is None else shardings(like, mesh)
+    model = restore_model(path / "checkpoints", like, warn, step=step, shardings=laid_out)
     if model is None:
-        raise BadInputError(f"{path}: no checkpoint that can be read; train the run first")
+        which = "no checkpoint that can be read" if step is None else f"no checkpoint of step {step}"
+        raise BadInputError(f"{path}: {which}; train the run first")
     return Trained(run, model, read_origin(path))

@@ -19,7 +19,9 @@ def out_and_gradients(attend, q, k, v, dout):
 
 
 @pytest.mark.parametrize(("causal", "band"), [(True, None), (True, 100), (False, None)])
-@pytest.mark.parametrize("mesh", [MeshConfig(), MeshConfig(data=2, tensor=2)], ids=str)
+@pytest.mark.parametrize(
+    "mesh", [MeshConfig(), MeshConfig(data=2, tensor=2), MeshConfig(context=2, tensor=2)], ids=str
+)
 def test_splash_is_full_attention(mesh, causal, band):
     random = np.random.default_rng(0)
     arrays = [jnp.asarray(random.standard_normal((2, 256, 2, 64)), jnp.float32) for _ in range(4)]
@@ -30,11 +32,12 @@ def test_splash_is_full_attention(mesh, causal, band):
         ),
         *arrays,
     )
+    axis = "context" if mesh.context > 1 else None
     with placed(make_mesh(mesh)):
         got = jax.jit(
             lambda *arrays: out_and_gradients(
                 lambda q, k, v: splash_attention(
-                    q, k, v, (segments, segments), causal, band, 64**-0.5, placement(), interpret=True
+                    q, k, v, (segments, segments), causal, band, 64**-0.5, placement(), axis, interpret=True
                 ),
                 *arrays,
             )

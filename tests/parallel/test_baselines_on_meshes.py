@@ -51,7 +51,8 @@ def test_eight_devices_give_the_gradients_of_one(module: Any, tree: dict[str, An
         with placed(mesh):
             return jax.value_and_grad(loss)(model, batch)
 
-    step = jax.jit(on_the_mesh, in_shardings=(where, batch_sharding(mesh)), out_shardings=(None, where))
-    got, gradient = step(jax.device_put(model, where), jax.device_put(batch, batch_sharding(mesh)))
+    rows = batch_sharding((8, 10), mesh)
+    step = jax.jit(on_the_mesh, in_shardings=(where, rows), out_shardings=(None, where))
+    got, gradient = step(jax.device_put(model, where), jax.device_put(batch, rows))
     assert float(got) == pytest.approx(float(want), rel=1e-6)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5), gradient, want_gradient)

@@ -16,6 +16,8 @@ MESHES = [
     {"fsdp": 8},
     {"fsdp": 4, "tensor": 2},
     {"data": 2, "fsdp": 2, "tensor": 2},
+    {"context": 8},
+    {"fsdp": 2, "context": 2, "tensor": 2},
 ]
 BASE = {
     "name": "mesh",
@@ -104,7 +106,7 @@ def family_losses(family: str, mesh: dict[str, int]) -> list[float]:
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_family_gives_the_losses_of_one_device(family: str) -> None:
-    meshes = [{"data": 8}, {"fsdp": 4, "tensor": 2}, {"data": 2, "fsdp": 2, "tensor": 2}]
+    meshes = [{"data": 8}, {"fsdp": 2, "context": 2, "tensor": 2}, {"data": 2, "fsdp": 2, "tensor": 2}]
     if family == "switch":
         meshes.append({"fsdp": 2, "expert": 4})
     one_device = family_losses(family, {})

@@ -55,7 +55,7 @@ def test_eight_devices_give_the_numbers_of_one(mesh: dict[str, int], top_k: int)
         with placed(devices):
             return loss(*arguments)
 
-    where = (shardings(made, devices), batch_sharding(devices), batch_sharding(devices))
+    where = (shardings(made, devices), *(batch_sharding(x.shape, devices) for x in inputs()))
     function = jax.value_and_grad(on_mesh, (0, 1), has_aux=True)
     compiled = jax.jit(function, in_shardings=where, out_shardings=(None, where[:2])).lower(made, *inputs())
     program = compiled.compile()
@@ -93,4 +93,4 @@ def test_where_parameters_lie() -> None:
         "gate_bias": PartitionSpec("expert", "tensor"),
         "down_bias": PartitionSpec("expert"),
     }
-    assert batch_sharding(make_mesh(run.mesh)).spec == PartitionSpec(("data", "fsdp", "expert"))
+    assert batch_sharding((8, 16), make_mesh(run.mesh)).spec == PartitionSpec(("fsdp", "expert"))

@@ -1,0 +1,313 @@
+"""The engine: many contexts and answers in, log-probabilities or text out, in batches over a mesh."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from scaling.config.errors import BadInputError
+from scaling.config.mesh import MeshConfig
+from scaling.evals.batches import Group, groups_of, padded
+from scaling.evals.buckets import bucket, power_of_two
+from scaling.evals.programs import programs_on
+from scaling.models.cache import Cache
+from scaling.models.decoder import Decoder
+from scaling.models.encoder_decoder import EncoderDecoder
+from scaling.models.generate import Sampling
+from scaling.parallel.mesh import make_mesh
+from scaling.parallel.rules import batch_sharding, shardings
+
+GREEDY = Sampling(temperature=0)
+
+_WRITTEN_AT_ONCE = 8  # tokens between two looks for the end of a text
+_PREFIXES_KEPT = 4
+_ROWS = {"cpu": 64}  # at most; elsewhere 256
+_BYTES = {"cpu": 2**28}  # of caches, attention scores and logits a device; elsewhere 2**31
+
+
+@dataclass(frozen=True)
+class Request:
+    """An answer to score after a context, both as ids.
+
+    The first `shared` ids of the context are those of other requests too, and are then read once. Of an
+    encoder-decoder the context is the source, and the answer the target.
+    """
+
+    context: tuple[int, ...]
+    answer: tuple[int, ...]
+    shared: int = 0
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Of each token of an answer its log-probability in nats, and whether it was the likeliest."""
+
+    log_probs: tuple[float, ...]
+    likeliest: tuple[bool, ...]
+
+    @property
+    def total(self) -> float:
+        """The log-probability of the whole answer, in nats."""
+        return float(sum(self.log_probs))
+
+
+class Engine:
+    """Scores and writes with one model, laid out over a mesh as in training.
+
+    Raises:
+        BadInputError: a family that has no text before it to go on from.
+    """
+
+    def __init__(self, model: Any, start: int, mesh: Mesh | None = None, rows: int | None = None) -> None:
+        """`start` is the id that a decoder's target begins with; `rows` bounds a batch, None chooses."""
+        config = model.config
+        if not isinstance(model, Decoder | EncoderDecoder):
+            raise BadInputError(
+                f"model {config.name}: family={config.family} is not evaluated on suites; "
+                "decoder and encoder_decoder are"
+            )
+        self.mesh = make_mesh(MeshConfig(), jax.devices()[:1]) if mesh is None else mesh
+        self.model = jax.device_put(model, shardings(model, self.mesh))
+        self.config, self.start = config, start
+        self.reads_pairs = isinstance(model, EncoderDecoder)
+        self._programs = programs_on(self.mesh)
+        self._rows = rows
+        self._by_rows = batch_sharding(self.mesh)
+        self._shards = int(np.prod([self.mesh.shape[axis] for axis in ("data", "fsdp", "expert")]))
+        self._prefixes: dict[tuple[tuple[int, ...], int], Cache] = {}
+
+    def fits(self, context: Sequence[int], answer_tokens: int) -> bool:
+        """Whether a context and an answer of so many tokens are within the model's positions."""
+        if self.reads_pairs:
+            return max(len(context), answer_tokens) <= self.config.max_length
+        return len(context) + answer_tokens - 1 <= self.config.max_length
+
+    # -- scoring ---------------------------------------------------------------------------------------
+
+    def score(
+        self, requests: Sequence[Request], advance: Callable[[int], None] = lambda count: None
+    ) -> list[Scored]:
+        """The scores of each answer, in order. `advance` hears how many requests were done.
+
+        Raises:
+            BadInputError: an empty context or answer, ids outside the vocabulary, more than the model has
+                positions for.
+        """
+        for i, request in enumerate(requests):
+            self._check(i, request.context, len(request.answer), request.answer)
+        results: list[Scored | None] = [None] * len(requests)
+        pending: list[tuple[list[int], Any]] = []
+
+        def collect() -> None:
+            for indices, arrays in pending:
+                log_probs_BL, likeliest_BL = jax.device_get(arrays)
+                for index, log_probs, likeliest in zip(indices, log_probs_BL, likeliest_BL, strict=False):
+                    count = len(requests[index].answer)
+                    results[index] = Scored(
+                        tuple(map(float, log_probs[:count])), tuple(map(bool, likeliest[:count]))
+                    )
+            pending.clear()
+
+        for group in groups_of([(r.context, r.shared) for r in requests], self.reads_pairs):
+            answers = [i for members in group.members for i in members]
+            longest = bucket(max(len(requests[i].answer) for i in answers))
+            length = longest if self.reads_pairs else group.length(longest, self.config.max_length)
+            rows = self._rows_of(group, length, longest)
+            for batch in group.batches(rows):
+                cache = self._read(batch, rows, length)
+                indices = [i for members in batch.members for i in members]
+                of_row = [row for row, members in enumerate(batch.members) for _ in members]
+                done = []
+                for first in range(0, len(indices), rows):
+                    some = slice(first, first + rows)
+                    done.append(
+                        (
+                            indices[some],
+                            self._answers(requests, indices[some], of_row[some], cache, rows, longest),
+                        )
+                    )
+                collect()  # the batch before: this one is already under way
+                pending.extend(done)
+                advance(len(indices))
+        collect()
+        return [scored for scored in results if scored is not None]
+
+    def _answers(
+        self,
+        requests: Sequence[Request],
+        indices: list[int],
+        of_row: list[int],
+        cache: Cache,
+        height: int,
+        longest: int,
+    ) -> Any:
+        first = [self.start if self.reads_pairs else requests[i].context[-1] for i in indices]
+        starts = [0 if self.reads_pairs else len(requests[i].context) - 1 for i in indices]
+        answers = [requests[i].answer for i in indices]
+        inputs = [(token, *answer[:-1]) for token, answer in zip(first, answers, strict=True)]
+        return self._programs.score_answers(
+            self.model,
+            cache,
+            self._put(_column(of_row, height)),
+            self._put(padded(inputs, height, longest)),
+            self._put(_column(starts, height)),
+            self._put(padded(answers, height, longest)),
+        )
+
+    # -- writing ---------------------------------------------------------------------------------------
+
+    def write(
+        self,
+        contexts: Sequence[tuple[int, ...]],
+        *,
+        new_tokens: int,
+        ended: Callable[[list[int]], bool],
+        shared: Sequence[int] | None = None,
+        sampling: Sampling = GREEDY,
+        samples: int = 1,
+        seed: int = 0,
+        advance: Callable[[int], None] = lambda count: None,
+    ) -> list[list[list[int]]]:
+        """What the model writes after each context: `samples` lists of at most `new_tokens` ids.
+
+        `ended` says of the ids so far whether a text is over; some ids may follow its end. A text also ends
+        where the model's positions do.
+
+        Raises:
+            BadInputError: as `score`; or no position is left for the first new token.
+        """
+        sampling.check()
+        for i, context in enumerate(contexts):
+            self._check(i, context, 1, ())
+        limits = [
+            min(new_tokens, self.config.max_length + (0 if self.reads_pairs else 1 - len(context)))
+            for context in contexts
+        ]
+        results: list[list[list[int]]] = [[] for _ in contexts]
+        room = -(-new_tokens // _WRITTEN_AT_ONCE) * _WRITTEN_AT_ONCE
+        prompts = list(zip(contexts, shared or [0] * len(contexts), strict=True))
+        for group in groups_of(prompts, self.reads_pairs):
+            length = bucket(room) if self.reads_pairs else group.length(room, self.config.max_length)
+            rows = self._rows_of(group, length, 1, samples)
+            for batch in group.batches(max(1, rows // samples)):
+                # Several requests of one context are one context with as many answers.
+                wanted = [(index, row) for row, members in enumerate(batch.members) for index in members]
+                turns = [(index, row, k) for index, row in wanted for k in range(samples)]
+                cache = self._read(batch, self._whole(max(1, rows // samples)), length)
+                for first in range(0, len(turns), rows):
+                    some = turns[first : first + rows]
+                    texts = self._continue(batch, some, cache, rows, limits, ended, sampling, seed)
+                    for (index, _, _), text in zip(some, texts, strict=True):
+                        results[index].append(text)
+                advance(len(wanted))
+        return results
+
+    def _continue(
+        self,
+        batch: Group,
+        turns: list[tuple[int, int, int]],
+        cache: Cache,
+        height: int,
+        limits: list[int],
+        ended: Callable[[list[int]], bool],
+        sampling: Sampling,
+        seed: int,
+    ) -> list[list[int]]:
+        rows = [row for _, row, _ in turns]
+        last = [self.start if self.reads_pairs else batch.contexts[row][-1] for row in rows]
+        at = [0 if self.reads_pairs else len(batch.contexts[row]) - 1 for row in rows]
+        keys_B = self._programs.keys(
+            seed,
+            self._put(_column([index for index, _, _ in turns], height)),
+            self._put(_column([k for _, _, k in turns], height)),
+        )
+        cache = self._programs.of_rows(cache, self._put(_column(rows, height)))
+        token_B, position_B = _column(last, height), _column(at, height)
+        texts: list[list[int]] = [[] for _ in turns]
+        over = [False] * len(turns)
+        while not all(over):
+            tokens_BT, cache = self._programs.write(
+                self.model,
+                cache,
+                self._put(token_B),
+                self._put(position_B),
+                keys_B,
+                count=_WRITTEN_AT_ONCE,
+                sampling=sampling,
+            )
+            tokens_BT = np.asarray(tokens_BT)
+            token_B, position_B = tokens_BT[:, -1], position_B + _WRITTEN_AT_ONCE
+            for i, (index, _, _) in enumerate(turns):
+                if not over[i]:
+                    texts[i] = (texts[i] + tokens_BT[i].tolist())[: limits[index]]
+                    over[i] = len(texts[i]) >= limits[index] or ended(texts[i])
+        return texts
+
+    # -- what both do ----------------------------------------------------------------------------------
+
+    def _read(self, batch: Group, rows: int, length: int) -> Cache:
+        """The caches of a batch of contexts, a row each, without their last tokens."""
+        if self.reads_pairs:
+            sizes = _column([len(context) for context in batch.contexts], rows, fill=1)
+            sources = padded(batch.contexts, rows, bucket(max(map(len, batch.contexts))))
+            return self._programs.read_sources(
+                self.model, self._put(sources), self._put(sizes), length=length
+            )
+        prefix = self._prefix(batch.prefix, length)
+        own = [context[len(batch.prefix) : -1] for context in batch.contexts]
+        tokens = padded(own, rows, bucket(max(map(len, own))))
+        start = np.int32(len(batch.prefix))
+        return self._programs.read_rest(self.model, prefix, self._put(tokens), start, rows=rows)
+
+    def _prefix(self, ids: tuple[int, ...], length: int) -> Cache:
+        """The cache of what a group shares, read once and kept for the next call."""
+        kept = self._prefixes.pop((ids, length), None)
+        if kept is None:
+            tokens = padded([ids], 1, bucket(len(ids)) if ids else 0)
+            kept = self._programs.read_prefix(self.model, tokens, length=length)
+        self._prefixes[ids, length] = kept  # the newest last
+        while len(self._prefixes) > _PREFIXES_KEPT:
+            self._prefixes.pop(next(iter(self._prefixes)))
+        return kept
+
+    def _rows_of(self, group: Group, length: int, answer: int, samples: int = 1) -> int:
+        """Rows of every batch of a group: as many as there are requests, within the memory set aside."""
+        config, platform = self.config, self.mesh.devices.flat[0].platform
+        most = _ROWS.get(platform, 256) if self._rows is None else self._rows
+        layers = config.decoder_layers if self.reads_pairs else config.n_layers
+        heads = getattr(config, "n_kv_heads", None) or config.n_heads
+        source = bucket(max(map(len, group.contexts)))
+        cached = 2 * layers * heads * config.d_head * (length + (source if self.reads_pairs else 0)) * 4
+        row = 2 * cached + 4 * config.n_heads * source * max(length, source) + 4 * answer * config.vocab_size
+        affordable = self._shards * _BYTES.get(platform, 2**31) // row
+        wanted = min(most, power_of_two(group.size * samples), power_of_two(affordable + 1) // 2)
+        return self._whole(max(1, wanted))
+
+    def _whole(self, rows: int) -> int:
+        """Rows that the batch axes of the mesh divide."""
+        return -(-rows // self._shards) * self._shards
+
+    def _put(self, array: np.ndarray) -> jax.Array:
+        return jax.device_put(array, self._by_rows)
+
+    def _check(self, i: int, context: Sequence[int], answer_tokens: int, answer: Sequence[int]) -> None:
+        if not context or answer_tokens == 0:
+            raise BadInputError(f"request {i}: its {'answer' if context else 'context'} has no token")
+        if not self.fits(context, answer_tokens):
+            raise BadInputError(
+                f"request {i}: a context of {len(context)} tokens and an answer of {answer_tokens}; the "
+                f"model has {self.config.max_length} positions"
+            )
+        for id_ in (min(context), max(context), *((min(answer), max(answer)) if answer else ())):
+            if not 0 <= id_ < self.config.vocab_size:
+                raise BadInputError(
+                    f"request {i}: id {id_} is outside the vocabulary (0 to {self.config.vocab_size - 1})"
+                )
+
+
+def _column(values: Sequence[int], height: int, fill: int = 0) -> np.ndarray:
+    """int32 (height,): the values, and `fill` after them."""
+    return np.array([*values, *[fill] * (height - len(values))], np.int32)

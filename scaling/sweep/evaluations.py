@@ -1,0 +1,234 @@
+"""Run directories evaluated: which checkpoints, what is done already, the documents that are written."""
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import jax
+from jax.sharding import Mesh
+
+from scaling.config.errors import BadInputError
+from scaling.config.evaluation import Evaluation, TaskScores, read_evaluation
+from scaling.config.files import write_atomically
+from scaling.config.record import RunRecord, read_record
+from scaling.evals.ask import Asker, How, Outcome, chosen_items
+from scaling.evals.encoding import Encoder
+from scaling.evals.engine import Engine
+from scaling.evals.items import Source
+from scaling.evals.results import task_scores
+from scaling.evals.suites import Suite
+from scaling.train.checkpoints import kept_steps
+from scaling.train.device import versions
+from scaling.train.run_directory import is_locked, read_run
+from scaling.train.trained import Trained, load_trained
+
+EVALUABLE = ("decoder", "encoder_decoder")
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One checkpoint of a run that is to be evaluated."""
+
+    path: Path
+    record: RunRecord
+    step: int
+
+    def document(self, suite: Suite) -> Path:
+        """Where its scores on a suite are written."""
+        return self.path / "evals" / f"{suite.file_name}-{self.step}.json"
+
+
+def jobs_of(directory: Path, steps: str, say: Say) -> list[Job]:
+    """The checkpoints to evaluate: of a run directory, or of every finished run of a sweep directory.
+
+    `steps` is `last`, `all` or a number. Of a sweep, runs that cannot be evaluated are named and left out.
+
+    Raises:
+        BadInputError: no run that can be evaluated, or no such checkpoint.
+    """
+    if not directory.is_dir():
+        raise BadInputError(f"{directory}: no such directory; give a run or a sweep directory")
+    if steps not in ("last", "all") and not steps.isdecimal():
+        raise BadInputError(f"--step {steps}: give last, all, or the step of a checkpoint")
+    if (directory / "config.yaml").is_file():
+        return _jobs_of_run(directory, steps)
+    runs = sorted(path.parent for path in directory.glob("*/config.yaml"))
+    if not runs:
+        raise BadInputError(f"{directory}: neither a run directory (config.yaml) nor a sweep of them")
+    jobs = []
+    for run in runs:
+        try:
+            record = read_record(run)
+            if record is not None and record.status not in ("finished", "imported"):
+                raise BadInputError(f"{run}: {record.status}, not finished")
+            jobs += _jobs_of_run(run, steps)
+        except BadInputError as error:
+            say(f"left out: {error}")
+    if not jobs:
+        raise BadInputError(f"{directory}: none of its {len(runs)} runs can be evaluated")
+    return jobs
+
+
+def _jobs_of_run(path: Path, steps: str) -> list[Job]:
+    config = read_run(path)
+    if config.model.family not in EVALUABLE:
+        raise BadInputError(
+            f"{path}: family={config.model.family} is not evaluated on suites; {' and '.join(EVALUABLE)} are"
+        )
+    record = read_record(path)
+    kept = kept_steps(path / "checkpoints")
+    if record is None or not kept:
+        raise BadInputError(f"{path}: no checkpoint; train the run first")
+    if steps == "all":
+        return [Job(path, record, step) for step in kept]
+    step = kept[-1] if steps == "last" else int(steps)
+    if step not in kept:
+        raise BadInputError(f"--step {step}: {path} keeps the steps {', '.join(map(str, kept))}")
+    if steps == "last" and record.status not in ("finished", "imported"):
+        state = "still training" if is_locked(path) else record.status
+        raise BadInputError(
+            f"{path}: {state}, at step {record.step} of {config.train.total_steps()}; finish the run, or "
+            f"give --step all or one of {', '.join(map(str, kept))}"
+        )
+    return [Job(path, record, step)]
+
+
+@dataclass(frozen=True)
+class Asks:
+    """What every checkpoint is asked: a suite, a template or None for each task's own, numbers of shots."""
+
+    suite: Suite
+    hows: Callable[[Source], tuple[How, ...]]
+    again: bool = False  # whether what a document holds is asked once more
+
+    def all(self) -> list[tuple[Source, How]]:
+        """Each task in each way it is asked."""
+        return [(source, how) for source in self.suite.sources for how in self.hows(source)]
+
+
+def left_to_do(job: Job, asks: Asks) -> tuple[list[tuple[Source, How]], list[TaskScores]]:
+    """What no document holds yet, and the scores that one holds.
+
+    Done is what was asked of the same checkpoint with the same seed, shots, template and number of items.
+    """
+    path = job.document(asks.suite)
+    if asks.again or not path.is_file():
+        return asks.all(), []
+    held = read_evaluation(path)
+    seeds = {how.seed for _, how in asks.all()}
+    if held.run_id != job.record.id or seeds != {held.seed}:
+        return asks.all(), []
+    by_key = {(scores.task, scores.shots, scores.template): scores for scores in held.results}
+    left = []
+    for source, how in asks.all():
+        key = (source.name, how.shots, how.template.name)
+        scores = by_key.get(key)
+        wanted = {f"pass_at_{k}" for k in how.pass_at}
+        count = len(chosen_items(source.size(), how.items, how.seed))
+        same = scores is not None and scores.n + scores.skipped == count
+        if scores is None or not same or (scores.n and not wanted <= set(scores.scores)):
+            by_key.pop(key, None)
+            left.append((source, how))
+    return left, list(by_key.values())
+
+
+def evaluate(job: Job, asks: Asks, mesh: Mesh | None, say: Say, advance: Callable[[str], None]) -> Evaluation:
+    """Ask one checkpoint what is left of a suite, and write its document.
+
+    Raises:
+        BadInputError: the checkpoint or the tokenizer cannot be read, or no item of any task fits.
+    """
+    began = time.perf_counter()
+    left, results = left_to_do(job, asks)
+    path = job.document(asks.suite)
+    if not left:
+        return read_evaluation(path)
+    trained = load_trained(job.path, say, step=job.step, mesh=mesh)
+    asker = asker_of(trained, mesh)
+    for source, how in left:
+        advance(f"{source.name}, {how.shots} shots")
+        outcome = asker.ask(source, how)
+        if not outcome.asked:
+            say(_too_long(job, source, how, outcome))
+        results.append(task_scores(source, how, outcome))
+    if not any(scores.n for scores in results):
+        raise BadInputError(_too_long(job, *left[0], outcome))
+    order = {source.name: i for i, source in enumerate(asks.suite.sources)}
+    results.sort(key=lambda scores: (order.get(scores.task, len(order)), scores.task, scores.shots))
+    document = _document(job, trained, asks, results, time.perf_counter() - began)
+    path.parent.mkdir(exist_ok=True)
+    write_atomically(path, document.model_dump_json(indent=1).encode() + b"\n")
+    return document
+
+
+def asker_of(trained: Trained, mesh: Mesh | None) -> Asker:
+    """Asks a trained model, with its own tokenizer.
+
+    Raises:
+        BadInputError: the run reads ids alone, or its tokenizer has more pieces than the model.
+    """
+    tokenizer, config = trained.tokenizer, trained.run.model
+    if tokenizer.vocab_size > config.vocab_size:
+        raise BadInputError(
+            f"data.tokenizer={trained.run.data.tokenizer}: has {tokenizer.vocab_size} pieces, and the "
+            f"model's vocabulary {config.vocab_size}"
+        )
+    engine = Engine(trained.model, trained.start, mesh)
+    return Asker(engine, Encoder(tokenizer, None if engine.reads_pairs else trained.start))
+
+
+def _too_long(job: Job, source: Source, how: How, outcome: Outcome) -> str:
+    positions = read_run(job.path).model.max_length
+    return (
+        f"{job.path}: {source.name} with {how.shots} shots: all {outcome.skipped} prompts are longer than "
+        f"the model's {positions} positions; give fewer --shots"
+    )
+
+
+def _document(
+    job: Job, trained: Trained, asks: Asks, results: Sequence[TaskScores], seconds: float
+) -> Evaluation:
+    record, run = job.record, trained.run
+    tokens = 0 if record.status == "imported" else run.train.tokens_before(job.step)
+    seeds = {how.seed for _, how in asks.all()}
+    return Evaluation(
+        run=job.path.name,
+        run_id=record.id,
+        family=record.family,
+        suite=asks.suite.name,
+        step=job.step,
+        tokens=tokens,
+        flops=tokens * record.flops_per_token,
+        loss=_loss_at(job),
+        params={
+            "total": record.params.total,
+            "non_embedding": record.params.non_embedding,
+            "non_embedding_with_head": record.params.non_embedding_with_head,
+        },
+        train_seed=run.train.seed,
+        seed=min(seeds),
+        results=tuple(results),
+        versions={**versions(), "device": jax.devices()[0].device_kind},
+        seconds=round(seconds, 2),
+    )
+
+
+def _loss_at(job: Job) -> float | None:
+    """The validation loss at a step of the trunk, where it was looked at."""
+    for point in job.record.points:
+        if point.step == job.step and point.tokens == job.record.tokens:
+            return point.loss
+    metrics = job.path / "metrics.jsonl"
+    if not metrics.is_file():
+        return None
+    for text in metrics.read_text().splitlines():
+        try:
+            line = json.loads(text)
+        except ValueError:
+            continue  # a line that was cut off
+        if line.get("step") == job.step and line.get("branch") is None and "validation_loss" in line:
+            return float(line["validation_loss"])
+    return None
