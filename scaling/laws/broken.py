@@ -51,14 +51,14 @@ class Broken(Law):
             ]
         )
 
-    def parameters(self, theta: Floats, reference: Floats) -> Floats:
+    def parameters(self, theta: Any, reference: Floats, xp: Any = np) -> Any:
         """The level moves from the reference point to x = 1; breaks become values of x."""
-        n, theta = self.breaks, np.asarray(theta, float)
-        c, place, f = theta[..., 3 : 3 + n], theta[..., 3 + n : 3 + 2 * n], np.exp(theta[..., 3 + 2 * n :])
+        n, theta = self.breaks, xp.asarray(theta, float)
+        c, place, f = theta[..., 3 : 3 + n], theta[..., 3 + n : 3 + 2 * n], xp.exp(theta[..., 3 + 2 * n :])
         log_b = theta[..., 1] + theta[..., 2] * reference[0]
-        log_b = log_b + (c * f * np.logaddexp(0.0, -place / f)).sum(axis=-1)
-        first = np.stack([np.exp(theta[..., 0]), np.exp(log_b), theta[..., 2]], axis=-1)
-        return np.concatenate([first, c, np.exp(place + reference[0]), f], axis=-1)
+        log_b = log_b + (c * f * xp.logaddexp(0.0, -place / f)).sum(axis=-1)
+        first = xp.stack([xp.exp(theta[..., 0]), xp.exp(log_b), theta[..., 2]], axis=-1)
+        return xp.concatenate([first, c, xp.exp(place + reference[0]), f], axis=-1)
 
     def theta(self, parameters: Mapping[str, float], reference: Floats) -> Floats:
         """The inverse."""

@@ -46,10 +46,10 @@ class DownstreamError(Law):
         grid = product((1.01, 1.1, 1.4), np.geomspace(0.1, 20.0, 8))
         return np.array([[np.log(top * f), np.log(top * f - middle), np.log(g)] for f, g in grid])
 
-    def parameters(self, theta: Floats, reference: Floats) -> Floats:
+    def parameters(self, theta: Any, reference: Floats, xp: Any = np) -> Any:
         """What is relative to the loss of reference in nats."""
-        eps, drop, rate = np.moveaxis(np.asarray(theta, float), -1, 0)
-        return np.stack([np.exp(eps), np.exp(drop + np.exp(rate)), np.exp(rate - reference[0])], axis=-1)
+        eps, drop, rate = xp.moveaxis(xp.asarray(theta, float), -1, 0)
+        return xp.stack([xp.exp(eps), xp.exp(drop + xp.exp(rate)), xp.exp(rate - reference[0])], axis=-1)
 
     def theta(self, parameters: Mapping[str, float], reference: Floats) -> Floats:
         """The inverse."""

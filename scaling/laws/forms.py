@@ -22,9 +22,9 @@ LOG_TERM = (-25.0, 10.0)
 EXPONENT = (1e-3, 4.0)
 
 
-def finite_exp(power: Any) -> Floats:
+def finite_exp(power: Any, xp: Any = np) -> Any:
     """exp that stops short of infinity, where an exponent at its lower bound would send a scale."""
-    return np.exp(np.minimum(power, 700.0))
+    return xp.exp(xp.minimum(power, 700.0))
 
 
 @dataclass(frozen=True)
@@ -79,9 +79,17 @@ class Law:
         """Fewest different values of each variable that tell a power from a constant."""
         return 3
 
+    def log_frontier(self, parameters: Mapping[str, Any], xp: Any = np) -> tuple[Any, Any] | None:
+        """log G and a of N_opt = G (C/6)^a, where that has a closed form."""
+        return None
+
     def optimum(self, parameters: Mapping[str, float]) -> "ComputeOptimum | None":
         """The compute-optimal frontier where it has a closed form."""
-        return None
+        frontier = self.log_frontier(parameters)
+        if frontier is None:
+            return None
+        log_G, a = frontier
+        return ComputeOptimum(float(np.exp(log_G)), float(a), float(1 - a))
 
     def select(self, log_variables: Floats, log_loss: Floats) -> NDArray[np.bool_]:
         """Which of n points the law speaks about; all of them unless it describes an envelope.
@@ -108,7 +116,7 @@ class Law:
         """(S, P) starting points; `log_loss` (n,) is the log of the target."""
         raise NotImplementedError
 
-    def parameters(self, theta: Floats, reference: Floats) -> Floats:
+    def parameters(self, theta: Any, reference: Floats, xp: Any = np) -> Any:
         """(..., P) as fitted to (..., P) as reported; `reference` (V,) is the log of the reference point."""
         raise NotImplementedError
 
@@ -158,11 +166,11 @@ class Chinchilla(Law):
             - np.outer(grid[:, 4], [0, 0, 1, 0, 0]) * reference[1]
         )
 
-    def parameters(self, theta: Floats, reference: Floats) -> Floats:
+    def parameters(self, theta: Any, reference: Floats, xp: Any = np) -> Any:
         """Terms move from the reference point to N = D = C = 1."""
-        e, a, b, alpha, beta = np.moveaxis(np.asarray(theta, float), -1, 0)
-        A, B = np.exp(a + alpha * reference[0]), np.exp(b + beta * reference[1])
-        return np.stack([np.exp(e), A, B, alpha, beta], axis=-1)
+        e, a, b, alpha, beta = xp.moveaxis(xp.asarray(theta, float), -1, 0)
+        A, B = xp.exp(a + alpha * reference[0]), xp.exp(b + beta * reference[1])
+        return xp.stack([xp.exp(e), A, B, alpha, beta], axis=-1)
 
     def theta(self, parameters: Mapping[str, float], reference: Floats) -> Floats:
         """Terms move from N = D = C = 1 to the reference point."""
@@ -171,10 +179,9 @@ class Chinchilla(Law):
         b = np.log(p["B"]) - p["beta"] * reference[1]
         return np.array([np.log(p["E"]), a, b, p["alpha"], p["beta"]])
 
-    def optimum(self, parameters: Mapping[str, float]) -> ComputeOptimum:
+    def log_frontier(self, parameters: Mapping[str, Any], xp: Any = np) -> tuple[Any, Any]:
         """Hoffmann et al. 2022, equation 4: the minimum of L on 6ND = C."""
         alpha, beta = parameters["alpha"], parameters["beta"]
         # In logs: A and B reach 1e300 in a resample that leaves an exponent free.
-        log_ratio = np.log(alpha) + np.log(parameters["A"]) - np.log(beta) - np.log(parameters["B"])
-        G = float(np.exp(log_ratio / (alpha + beta)))
-        return ComputeOptimum(G, beta / (alpha + beta), alpha / (alpha + beta))
+        log_ratio = xp.log(alpha) + xp.log(parameters["A"]) - xp.log(beta) - xp.log(parameters["B"])
+        return log_ratio / (alpha + beta), beta / (alpha + beta)

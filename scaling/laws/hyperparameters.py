@@ -33,11 +33,11 @@ class BestSetting(Law):
         """Signs of the exponents at the level of the data."""
         return np.array([[log_loss.mean(), *signs] for signs in product((-0.5, 0.0, 0.5), repeat=x.shape[1])])
 
-    def parameters(self, theta: Floats, reference: Floats) -> Floats:
+    def parameters(self, theta: Any, reference: Floats, xp: Any = np) -> Any:
         """The level moves from the reference point to a budget of one."""
-        theta = np.asarray(theta, float)
-        c = finite_exp(theta[..., 0] - theta[..., 1:] @ reference)
-        return np.concatenate([c[..., None], theta[..., 1:]], axis=-1)
+        theta = xp.asarray(theta, float)
+        c = finite_exp(theta[..., 0] - theta[..., 1:] @ reference, xp)
+        return xp.concatenate([c[..., None], theta[..., 1:]], axis=-1)
 
     def theta(self, parameters: Mapping[str, float], reference: Floats) -> Floats:
         """The level moves from a budget of one to the reference point."""

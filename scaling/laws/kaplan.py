@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from scaling.laws.forms import EXPONENT, LOG_TERM, ComputeOptimum, Floats, Law, finite_exp
+from scaling.laws.forms import EXPONENT, LOG_TERM, Floats, Law, finite_exp
 
 
 class KaplanTokens(Law):
@@ -35,11 +35,11 @@ class KaplanTokens(Law):
             ]
         )
 
-    def parameters(self, theta: Floats, reference: Floats) -> Floats:
+    def parameters(self, theta: Any, reference: Floats, xp: Any = np) -> Any:
         """Limits at the reference point as the scales Nc and Dc."""
-        n, d, alpha_N, alpha_D = np.moveaxis(np.asarray(theta, float), -1, 0)
-        Nc, Dc = finite_exp(n / alpha_N + reference[0]), finite_exp(d / alpha_D + reference[1])
-        return np.stack([Nc, Dc, alpha_N, alpha_D], axis=-1)
+        n, d, alpha_N, alpha_D = xp.moveaxis(xp.asarray(theta, float), -1, 0)
+        Nc, Dc = finite_exp(n / alpha_N + reference[0], xp), finite_exp(d / alpha_D + reference[1], xp)
+        return xp.stack([Nc, Dc, alpha_N, alpha_D], axis=-1)
 
     def theta(self, parameters: Mapping[str, float], reference: Floats) -> Floats:
         """Scales as limits at the reference point."""
@@ -47,11 +47,11 @@ class KaplanTokens(Law):
         n, d = alpha_N * (np.log(Nc) - reference[0]), alpha_D * (np.log(Dc) - reference[1])
         return np.array([n, d, alpha_N, alpha_D])
 
-    def optimum(self, parameters: Mapping[str, float]) -> ComputeOptimum:
+    def log_frontier(self, parameters: Mapping[str, Any], xp: Any = np) -> tuple[Any, Any]:
         """The minimum of L on 6ND = C: that of L^(1/alpha_D), a sum of powers in N and D."""
         ratio = parameters["alpha_N"] / parameters["alpha_D"]
-        log_G = np.log(ratio) + ratio * np.log(parameters["Nc"]) - np.log(parameters["Dc"])
-        return ComputeOptimum(float(np.exp(log_G / (ratio + 1))), 1 / (ratio + 1), ratio / (ratio + 1))
+        log_G = xp.log(ratio) + ratio * xp.log(parameters["Nc"]) - xp.log(parameters["Dc"])
+        return log_G / (ratio + 1), 1 / (ratio + 1)
 
 
 class KaplanSteps(Law):
@@ -88,11 +88,11 @@ class KaplanSteps(Law):
             ]
         )
 
-    def parameters(self, theta: Floats, reference: Floats) -> Floats:
+    def parameters(self, theta: Any, reference: Floats, xp: Any = np) -> Any:
         """Terms at the reference point as the scales Nc and Sc."""
-        n, s, alpha_N, alpha_S = np.moveaxis(np.asarray(theta, float), -1, 0)
-        Nc, Sc = finite_exp(n / alpha_N + reference[0]), finite_exp(s / alpha_S + reference[1])
-        return np.stack([Nc, Sc, alpha_N, alpha_S], axis=-1)
+        n, s, alpha_N, alpha_S = xp.moveaxis(xp.asarray(theta, float), -1, 0)
+        Nc, Sc = finite_exp(n / alpha_N + reference[0], xp), finite_exp(s / alpha_S + reference[1], xp)
+        return xp.stack([Nc, Sc, alpha_N, alpha_S], axis=-1)
 
     def theta(self, parameters: Mapping[str, float], reference: Floats) -> Floats:
         """Scales as terms at the reference point."""
@@ -120,10 +120,10 @@ class CriticalBatchLaw(Law):
         """Eight powers at the level of the data."""
         return np.array([[log_loss.mean(), power] for power in np.geomspace(0.5, 20.0, 8)])
 
-    def parameters(self, theta: Floats, reference: Floats) -> Floats:
+    def parameters(self, theta: Any, reference: Floats, xp: Any = np) -> Any:
         """The level moves from the loss of reference to one nat."""
-        level, power = np.moveaxis(np.asarray(theta, float), -1, 0)
-        return np.stack([finite_exp(level + power * reference[0]), 1 / power], axis=-1)
+        level, power = xp.moveaxis(xp.asarray(theta, float), -1, 0)
+        return xp.stack([finite_exp(level + power * reference[0], xp), 1 / power], axis=-1)
 
     def theta(self, parameters: Mapping[str, float], reference: Floats) -> Floats:
         """The level moves from one nat to the loss of reference."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from scaling.laws.forms import EXPONENT, LOG_TERM, ComputeOptimum, Floats, Law
+from scaling.laws.forms import EXPONENT, LOG_TERM, Floats, Law
 
 
 class OverTraining(Law):
@@ -45,15 +45,15 @@ class OverTraining(Law):
             ]
         )
 
-    def parameters(self, theta: Floats, reference: Floats) -> Floats:
+    def parameters(self, theta: Any, reference: Floats, xp: Any = np) -> Any:
         """Terms move from the reference point to N = D = 1, where C = 6."""
-        e, a, b, eta = np.moveaxis(np.asarray(theta, float), -1, 0)
-        six = eta * np.log(6)
-        return np.stack(
+        e, a, b, eta = xp.moveaxis(xp.asarray(theta, float), -1, 0)
+        six = eta * xp.log(6)
+        return xp.stack(
             [
-                np.exp(e),
-                np.exp(a + six + 2 * eta * reference[0]),
-                np.exp(b + six + 2 * eta * reference[1]),
+                xp.exp(e),
+                xp.exp(a + six + 2 * eta * reference[0]),
+                xp.exp(b + six + 2 * eta * reference[1]),
                 eta,
             ],
             axis=-1,
@@ -68,7 +68,7 @@ class OverTraining(Law):
         )
         return np.array([np.log(parameters["E"]), a, b, eta])
 
-    def optimum(self, parameters: Mapping[str, float]) -> ComputeOptimum:
+    def log_frontier(self, parameters: Mapping[str, Any], xp: Any = np) -> tuple[Any, Any]:
         """At every compute the same M: a M^eta = b M^-eta."""
-        log_ratio = np.log(parameters["a"]) - np.log(parameters["b"])
-        return ComputeOptimum(float(np.exp(log_ratio / (4 * parameters["eta"]))), 0.5, 0.5)
+        log_ratio = xp.log(parameters["a"]) - xp.log(parameters["b"])
+        return log_ratio / (4 * parameters["eta"]), 0.5

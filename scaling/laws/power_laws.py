@@ -39,10 +39,10 @@ class PurePower(Law):
         """12 exponents at the level of the data."""
         return np.array([[log_loss.mean(), exponent] for exponent in np.geomspace(0.01, 2.0, 12)])
 
-    def parameters(self, theta: Floats, reference: Floats) -> Floats:
+    def parameters(self, theta: Any, reference: Floats, xp: Any = np) -> Any:
         """The level at the reference point as the scale X0."""
-        level, exponent = np.moveaxis(np.asarray(theta, float), -1, 0)
-        return np.stack([finite_exp(level / exponent + reference[0]), exponent], axis=-1)
+        level, exponent = xp.moveaxis(xp.asarray(theta, float), -1, 0)
+        return xp.stack([finite_exp(level / exponent + reference[0], xp), exponent], axis=-1)
 
     def theta(self, parameters: Mapping[str, float], reference: Floats) -> Floats:
         """The scale X0 as the level at the reference point."""
@@ -73,10 +73,10 @@ class PowerOverFloor(Law):
             [[level + np.log(s), level + np.log(1 - s), g] for s, g in product(shares, exponents)]
         )
 
-    def parameters(self, theta: Floats, reference: Floats) -> Floats:
+    def parameters(self, theta: Any, reference: Floats, xp: Any = np) -> Any:
         """The level of the power at the reference point as the scale X0."""
-        e, level, exponent = np.moveaxis(np.asarray(theta, float), -1, 0)
-        return np.stack([np.exp(e), finite_exp(level / exponent + reference[0]), exponent], axis=-1)
+        e, level, exponent = xp.moveaxis(xp.asarray(theta, float), -1, 0)
+        return xp.stack([xp.exp(e), finite_exp(level / exponent + reference[0], xp), exponent], axis=-1)
 
     def theta(self, parameters: Mapping[str, float], reference: Floats) -> Floats:
         """The scale X0 as the level of the power at the reference point."""

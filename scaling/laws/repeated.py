@@ -56,11 +56,11 @@ class RepeatedData(Law):
         grid = product(level + shares, exponents, exponents, lives, lives)
         return np.array([[*terms, alpha, beta, n, d] for terms, alpha, beta, n, d in grid])
 
-    def parameters(self, theta: Floats, reference: Floats) -> Floats:
+    def parameters(self, theta: Any, reference: Floats, xp: Any = np) -> Any:
         """Terms move from the reference point to N = D = 1."""
-        theta = np.asarray(theta, float)
-        base = Chinchilla().parameters(theta[..., :5], reference)
-        return np.concatenate([base, np.exp(theta[..., 5:])], axis=-1)
+        theta = xp.asarray(theta, float)
+        base = Chinchilla().parameters(theta[..., :5], reference, xp)
+        return xp.concatenate([base, xp.exp(theta[..., 5:])], axis=-1)
 
     def theta(self, parameters: Mapping[str, float], reference: Floats) -> Floats:
         """Terms move from N = D = 1 to the reference point."""
