@@ -74,7 +74,7 @@ def batch_sharding(shape: tuple[int, ...], mesh: Mesh, rules: Rules = DEFAULT_RU
 def batch_share(mesh: Mesh, rules: Rules = DEFAULT_RULES) -> tuple[int, int]:
     """(index, count): which of `count` equal shares of a batch this process reads.
 
-    Processes whose devices hold the same rows, as those of one tensor-parallel group do, read the same share.
+    Processes whose devices hold the same rows, as those that split heads or positions do, read the same share.
 
     Raises:
         BadInputError: the mesh leaves a process out, or splits the rows of a batch unevenly over processes.
@@ -86,7 +86,7 @@ def batch_share(mesh: Mesh, rules: Rules = DEFAULT_RULES) -> tuple[int, int]:
             f"mesh: takes {len(devices)} of {jax.device_count()} devices and leaves processes out; its axes "
             f"must multiply to {jax.device_count()} (or give one of them -1)"
         )
-    sharding = batch_sharding(mesh, rules)
+    sharding = batch_sharding((len(devices),), mesh, rules)
     shard: tuple[int, ...] = sharding.shard_shape((len(devices),))
     ways = len(devices) // shard[0]
     parts: dict[int, set[int]] = {process: set() for process in present}

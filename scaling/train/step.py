@@ -14,7 +14,7 @@ from scaling.config.run import RunConfig
 from scaling.models.build import new_model
 from scaling.models.cross_entropy import cross_entropy
 from scaling.models.language_model import Batch, LanguageModel
-from scaling.parallel.rules import batch_sharding, placed, shardings
+from scaling.parallel.rules import batch_sharding, batch_share, placed, shardings
 from scaling.train.optimizers import make_optimizer
 
 Metrics = dict[str, jax.Array]
@@ -162,8 +162,18 @@ class TrainStep:
         return {name: sums[name] for name in ("nll_sum", "weight_sum")}
 
     def place(self, batch: dict[str, Any]) -> Batch:
-        """This host's rows of a batch, put on the devices of the mesh."""
-        where = {name: batch_sharding(x.shape, self.mesh, self.rules) for name, x in batch.items()}
-        if jax.process_count() == 1:
-            return jax.device_put(batch, where)
-        return {name: jax.make_array_from_process_local_data(where[name], x) for name, x in batch.items()}
+        """This process's share of a batch, put on its devices of the mesh."""
+        alone = jax.process_count() == 1
+        index, count = (0, 1) if alone else batch_share(self.mesh, self.rules)
+
+        def global_array(x: Any) -> jax.Array:
+            shape = (count * x.shape[0], *x.shape[1:])
+            where = batch_sharding(shape, self.mesh, self.rules)
+
+            def part(at: Any) -> Any:
+                start, stop, _ = at[0].indices(shape[0])
+                return x[(slice(start - index * x.shape[0], stop - index * x.shape[0]), *at[1:])]
+
+            return jax.device_put(x, where) if alone else jax.make_array_from_callback(shape, where, part)
+
+        return {name: global_array(x) for name, x in batch.items()}
