@@ -87,17 +87,17 @@ def _shown(mapping: Mapping, shots: int, draws: Draws) -> list[Example]:
 
 
 def lookup(values: int, keys: int = 16) -> InContext:
-    """Capitals with random strings of `values` small letters: a pair that was shown is asked for again."""
+    """Letters with random strings of `values` letters: a pair that was shown is asked for again."""
 
     def draw(draws: Draws) -> Mapping:
-        names = draws.some(LETTERS.upper(), keys)
+        names = draws.some(LETTERS, keys)
         pairs = tuple(Example(name, draws.letters(LETTERS, values)) for name in names)
         text = " ".join(sorted(f"{pair.question}={pair.answer}" for pair in pairs))
         return Mapping(f"lookup {text}", lambda draws: draws.one(pairs), pairs)
 
     return InContext(
         f"lookup{values}",
-        f"The string of {values} letters that stood beside this capital earlier in the prompt.",
+        f"The string of {values} letters that stood beside this letter earlier in the prompt.",
         "Give the value of the key.",
         26.0**-values,
         draw,

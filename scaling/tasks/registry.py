@@ -45,7 +45,12 @@ SUITES: dict[str, tuple[str, ...]] = {
     "in-context": ("lookup1", "lookup2", "lookup3", "cipher8", "shift"),
     "chains": ("chain2", "chain4", "chain8", "hops2", "hops3"),
     "translation": ("translate-to", "translate-from"),
-    "emergence": ("add3r", "reverse6", "copy8", "lookup2", "chain2"),
+    "emergence": (
+        "lookup2",
+        "reverse6",
+        "reverse8",
+        "copy8",
+    ),  # what configs/sweeps/emergence-cpu.yaml trains
     "synthetic": tuple(TASKS),
 }
 
