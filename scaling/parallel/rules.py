@@ -74,7 +74,7 @@ def batch_sharding(shape: tuple[int, ...], mesh: Mesh, rules: Rules = DEFAULT_RU
 def batch_share(mesh: Mesh, rules: Rules = DEFAULT_RULES) -> tuple[int, int]:
     """(index, count): which of `count` equal shares of a batch this process reads.
 
-    Processes whose devices hold the same rows, as those that split heads or positions do, read the same share.
+    Processes whose devices hold the same rows, as those that split heads or lengths do, read the same share.
 
     Raises:
         BadInputError: the mesh leaves a process out, or splits the rows of a batch unevenly over processes.
