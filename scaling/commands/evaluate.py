@@ -62,6 +62,7 @@ def evaluate(
     from scaling.evals.ask import How
     from scaling.evals.suites import load_suite
     from scaling.evals.templates import template_named
+    from scaling.parallel.compiled import keep_compiled
     from scaling.sweep.evaluations import Asks, jobs_of
     from scaling.sweep.evaluations import evaluate as evaluate_job
 
@@ -73,6 +74,7 @@ def evaluate(
         return tuple(How(words, count, items, seed, new_tokens, ks, drawn, temperature) for count in counts)
 
     asks = Asks(chosen, hows, again)
+    keep_compiled()
     jobs = jobs_of(run, step, say)
     from scaling.parallel.mesh import make_mesh
     from scaling.train.progress import Counter

@@ -102,6 +102,26 @@ def _parse(spec: str) -> tuple[str, str | None, str]:
     return match["dataset"], match["version"], match["split"] or "train"
 
 
+def open_examples(spec: str, split: str) -> Sequence[dict[str, Any]]:
+    """All features of NAME[/CONFIG][:VERSION][:SPLIT], example by example; `split` where none is named.
+
+    Raises:
+      BadInputError: as `TfdsDocuments`.
+    """
+    name, version, _ = _parse(spec)
+    named = _SPEC.fullmatch(spec)
+    split = (named and named["split"]) or split
+    builder = _prepared_builder(f"{name}:{version}" if version else name, None)
+    with _quiet():
+        try:
+            examples: Sequence[dict[str, Any]] = builder.as_data_source(split=split)
+        except Exception as error:
+            raise BadInputError(
+                f"tfds:{spec}: split {split!r} of TFDS dataset {name!r}: {_one_line(error)}"
+            ) from None
+    return examples
+
+
 def _prepared_builder(name: str, data_dir: str | None) -> Any:
     with _quiet():
         import tensorflow_datasets as tfds

@@ -8,7 +8,7 @@ import numpy as np
 from scaling.config.errors import BadInputError
 from scaling.evals import metrics
 from scaling.evals.encoding import Encoder
-from scaling.evals.engine import Engine, Request
+from scaling.evals.engine import GREEDY, Engine, Request
 from scaling.evals.items import Item, Source
 from scaling.evals.templates import Prompt, Template, prompt_of
 from scaling.models.generate import Sampling
@@ -235,17 +235,30 @@ class Asker:
         asked: Sequence[Asked],
         stops: Sequence[str],
         new_tokens: int,
-        sampling: Sampling = Sampling(temperature=0),  # noqa: B008 (immutable)
+        sampling: Sampling = GREEDY,
         samples: int = 1,
         seed: int = 0,
     ) -> list[list[list[int]]]:
-        """Ids that the model writes after each context, up to the end of a text or the first stop."""
+        contexts, shared = [one.context for one in asked], [self._shared(one) for one in asked]
+        return self.written(contexts, shared, stops, new_tokens, sampling, samples, seed)
+
+    def written(
+        self,
+        contexts: Sequence[tuple[int, ...]],
+        shared: Sequence[int],
+        stops: Sequence[str],
+        new_tokens: int,
+        sampling: Sampling = GREEDY,
+        samples: int = 1,
+        seed: int = 0,
+    ) -> list[list[list[int]]]:
+        """Ids that the model writes after each context, up to the end of a text; some may follow a stop."""
         decode, end = self.encoder.tokenizer.decode, self.encoder.tokenizer.end_of_text
         texts = self.engine.write(
-            [one.context for one in asked],
+            contexts,
             new_tokens=new_tokens,
             ended=lambda ids: end in ids or any(stop in decode(ids) for stop in stops),
-            shared=[self._shared(one) for one in asked],
+            shared=shared,
             sampling=sampling,
             samples=samples,
             seed=seed,

@@ -246,6 +246,10 @@ class Engine:
                     over[i] = len(texts[i]) >= limits[index] or ended(texts[i])
         return texts
 
+    def forget(self) -> None:
+        """Drop the prefixes that are kept."""
+        self._prefixes.clear()
+
     # -- what both do ----------------------------------------------------------------------------------
 
     def _read(self, batch: Group, rows: int, length: int) -> Cache:
