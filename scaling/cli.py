@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from scaling import __version__
-from scaling.commands import cost, data, dryrun, laws, plan, runs, weights
+from scaling.commands import cost, data, dryrun, emergence, laws, plan, runs, weights
 from scaling.commands.options import say
 from scaling.config.environment import choose_platform
 from scaling.config.errors import BadInputError
@@ -39,6 +39,7 @@ _COMMANDS: tuple[Callable[..., None], ...] = (
     laws.fit,
     laws.plot,
     laws.report,
+    emergence.emergence,
     runs.generate,
     weights.score,
     weights.import_hf,
