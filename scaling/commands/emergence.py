@@ -126,3 +126,34 @@ def shown(place: "Threshold | None") -> str:
         return "-"
     low, high = ("" if end is None else f"{end:.2g}" for end in place.interval)
     return f"{'>' if place.beyond else ''}{place.value:.2g} [{low}, {high}]"
+
+
+KINDS = ("emergence", "sharp-and-smooth", "in-context")
+
+
+def draw_scores(
+    kind: str,
+    source: Path,
+    out: Path,
+    params: str,
+    against: str | None,
+    tasks: str | None,
+    shots: str | None,
+    metrics: str | None,
+    log_score: bool,
+) -> None:
+    """One figure of scores: over scale, or over the number of examples."""
+    from scaling.plots.figures import save_figure
+
+    scores = chosen_scores(source, params, tasks, shots, metrics)
+    if kind == "in-context":
+        from scaling.plots.in_context import in_context_figure
+
+        save_figure(in_context_figure(scores), out)
+        return
+    from scaling.laws.emergence import emergence as answer_of
+    from scaling.plots.emergence import emergence_figure, sharp_and_smooth_figure
+
+    answer = answer_of(scores, against)
+    drawn = emergence_figure if kind == "emergence" else sharp_and_smooth_figure
+    save_figure(drawn(answer, log_score), out)

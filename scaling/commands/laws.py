@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from scaling.commands.emergence import KINDS, Against, Metrics, Shots, Tasks, draw_scores
 from scaling.commands.options import Json, print_json, wrote
 from scaling.config.errors import BadInputError
 
@@ -102,7 +103,11 @@ def print_law(law: "LawFit") -> None:
 
 def plot(
     kind: Annotated[
-        str, typer.Argument(help="loss-vs-compute, loss-vs-tokens, predicted-vs-measured, or families")
+        str,
+        typer.Argument(
+            help="loss-vs-compute, loss-vs-tokens, predicted-vs-measured, families; of scores: emergence, "
+            "sharp-and-smooth, in-context"
+        ),
     ],
     source: Annotated[Path, typer.Argument(help="a sweep directory or a CSV")],
     out: Annotated[Path, typer.Option(help="a .png, .svg or .pdf file")],
@@ -111,12 +116,21 @@ def plot(
     params: Params = "non_embedding_with_head",
     flops: Flops = "6nd",
     family: Family = None,
+    against: Against = None,
+    tasks: Tasks = None,
+    shots: Shots = None,
+    metrics: Metrics = None,
+    log_score: Annotated[bool, typer.Option("--log-score", help="scores on a log axis")] = False,
     as_json: Json = False,
 ) -> None:
     """Draw one figure."""
     from scaling.plots.curves import read_curves
     from scaling.plots.figures import draw, save_figure
 
+    if kind in KINDS:
+        draw_scores(kind, source, out, params, against, tasks, shots, metrics, log_score)
+        wrote(out, as_json)
+        return
     if kind == "families":
         from scaling.laws import read_records
         from scaling.plots.families import families_figure

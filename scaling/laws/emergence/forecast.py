@@ -112,7 +112,7 @@ def smooth_ways(rows: Scores, sharp: Series, every: Scores) -> tuple[Forecast, .
     """The forecasts of one sharp series through each smooth metric of its task, and through the loss."""
     task, metric, shots = sharp.key
     found: list[Forecast | None] = []
-    for key in every.keys():
+    for key in every.combinations():
         if key[0] == task and key[2] == shots and key[1] != metric and is_smooth(key[1]):
             smooth_rows = every.of(key)
             found.append(through(rows, sharp, smooth_rows, key[1]))

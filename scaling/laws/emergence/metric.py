@@ -36,11 +36,11 @@ def sharp_and_smooth(scores: Scores, verdicts: Sequence[Verdict], against: str) 
     """Each sharp metric beside each smooth one of its task and shots, by the verdicts of both."""
     by_key = {(v.task, v.metric, v.shots): v for v in verdicts if v.size is None}
     found = []
-    for task, sharp, shots in scores.keys():
+    for task, sharp, shots in scores.combinations():
         if is_smooth(sharp) or (task, sharp, shots) not in by_key:
             continue
         rows = scores.of((task, sharp, shots))
-        for other in scores.keys():
+        for other in scores.combinations():
             if other[0] == task and other[2] == shots and is_smooth(other[1]) and other in by_key:
                 smooth_rows = paired(rows, scores.of(other))
                 if smooth_rows is not None:

@@ -95,7 +95,7 @@ class Scores:
                 changed[field.name] = value
         return Scores(**changed)
 
-    def keys(self) -> tuple[Key, ...]:
+    def combinations(self) -> tuple[Key, ...]:
         """(task, metric, shots) in the order of first appearance."""
         return tuple(dict.fromkeys(self._key(i) for i in range(len(self))))
 

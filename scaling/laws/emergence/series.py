@@ -109,7 +109,7 @@ def series_of(scores: Scores, against: str) -> tuple[Series, ...]:
     """
     scores.scale(against)
     found = []
-    for key in scores.keys():
+    for key in scores.combinations():
         rows = scores.of(key)
         if against == "step" and np.isfinite(rows.params).all():
             sizes: Sequence[float | None] = [float(v) for v in np.unique(rows.params)]
