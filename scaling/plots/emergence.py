@@ -1,7 +1,8 @@
-"""Scores over scale, a panel a task: what was measured, the curve that the verdict stands on, the threshold."""
+"""Scores over scale, a panel a task: what was measured, the curve of the verdict, the threshold."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from matplotlib import rc_context
@@ -150,10 +151,22 @@ def _explained(log_score: bool, predicted: bool) -> list[Line2D]:
         Line2D([], [], color=INK, lw=0.9, ls=(0, (1, 1.5)), label="chance"),
     ]
     if log_score:
-        lines.append(Line2D([], [], color=MUTED, ls="", marker=r"$\downarrow$", ms=9, label="none right: upper bound"))
+        lines.append(
+            Line2D([], [], color=MUTED, ls="", marker=r"$\downarrow$", ms=9, label="none right: upper bound")
+        )
     if predicted:
         lines.append(
-            Line2D([], [], color=INK, lw=1, ls="--", marker="D", mfc="white", ms=4, label="token accuracy ^ length")
+            Line2D(
+                [],
+                [],
+                color=INK,
+                lw=1,
+                ls="--",
+                marker="D",
+                mfc="white",
+                ms=4,
+                label="token accuracy ^ length",
+            )
         )
     return lines
 
@@ -254,11 +267,12 @@ def _points(axes: Axes, all_spreads: Sequence[Spread], colour: str, marker: str,
     for spread in all_spreads:
         if len(spread.seeds) > 1:
             seeds = spread.seeds[spread.seeds > 0] if logged else spread.seeds
-            axes.plot([spread.scale] * len(seeds), seeds, ls="", marker=marker, ms=2.6, color=colour, alpha=0.35,
-                      mec="none", zorder=3)  # fmt: skip
+            at = [spread.scale] * len(seeds)
+            axes.plot(at, seeds, ls="", marker=marker, ms=2.6, color=colour, alpha=0.35, mec="none", zorder=3)
         if spread.zero and logged:
-            axes.annotate("", (spread.scale, spread.high / 3), (spread.scale, spread.high), zorder=4,
-                          arrowprops={"arrowstyle": "-|>", "color": colour, "lw": 1, "shrinkA": 0, "shrinkB": 0})  # fmt: skip
+            arrow = {"arrowstyle": "-|>", "color": colour, "lw": 1, "shrinkA": 0, "shrinkB": 0}
+            ends = (spread.scale, spread.high / 3), (spread.scale, spread.high)
+            axes.annotate("", *ends, zorder=4, arrowprops=arrow)
             axes.plot(spread.scale, spread.high, marker="_", ms=6, color=colour, mew=1.2, zorder=4)
             continue
         if np.isfinite(spread.low):
@@ -289,15 +303,15 @@ def _threshold(axes: Axes, judged: Judged, colour: str, i: int) -> None:
     left, right = float(ends.min()), float(ends.max())
     low, high = (left if place.interval[0] is None else place.interval[0],
                  right if place.interval[1] is None else place.interval[1])  # fmt: skip
-    if low > right or high < left:
+    if not left <= place.value <= right:
         return
-    where = axes.get_xaxis_transform()
     at = 1.075 + 0.05 * i
-    style = {"color": colour, "transform": where, "clip_on": False}
+    style: Any = {"color": colour, "transform": axes.get_xaxis_transform(), "clip_on": False}
     axes.plot([max(low, left), min(high, right)], [at, at], lw=2.4, alpha=0.7, solid_capstyle="butt", **style)
-    if left <= place.value <= right:
-        mark = {"marker": "X", "mec": "white", "ms": 6} if v.word == "broken" else {"marker": "|", "ms": 7, "mew": 1.6}
-        axes.plot(place.value, at, **style, **mark)
+    if v.word == "broken":
+        axes.plot(place.value, at, marker="X", mec="white", ms=6, **style)
+    else:
+        axes.plot(place.value, at, marker="|", ms=7, mew=1.6, **style)
 
 
 def _score_axis(axes: Axes, own: Sequence[Judged], logged: bool) -> None:

@@ -20,8 +20,8 @@ def in_context_figure(scores: Scores) -> Figure:
     Of each run the last checkpoint is shown.
 
     Raises:
-        BadInputError: no task was asked with several numbers of examples, rows have no parameters, or there are
-            more panels than a page holds.
+        BadInputError: no task was asked with several numbers of examples, rows have no parameters, or there
+            are more panels than a page holds.
     """
     scores = scores.last_steps()
     sizes = scores.scale("params")

@@ -8,6 +8,7 @@ from scaling.config.files import write_atomically
 
 Form = Literal["smooth", "broken", "undecided"]
 Course = Literal["rising", "falling", "u-shaped", "hump", "flat", "saturated"]
+Conclusion = Literal["metric", "model", "undecided"]
 Word = Literal["smooth", "broken", "undecided", "inverse", "u-shaped", "hump", "flat", "saturated"]
 
 
@@ -104,7 +105,7 @@ class SharpAndSmooth(Frozen):
     mean_abs_error: float | None
     sharp_word: Word
     smooth_word: Word
-    conclusion: Literal["metric", "model", "undecided"]
+    conclusion: Conclusion
     why: str
 
 

@@ -89,11 +89,11 @@ class Fit:
     def draws(
         self, index: int, x: float | Floats, count: int, random: np.random.Generator
     ) -> tuple[Floats, Floats]:
-        """(count,) y and phi of a shape at x (one, or one a draw): places by likelihood, parameters by their
-        information.
+        """(count,) y and phi of a shape at x (one, or one a draw).
 
-        Variance is drawn with its own uncertainty (the sum of d / phi over chi squared), which makes few points
-        widen the prediction as Student's t does. phi is that of as many trials as the points have on average.
+        Places are drawn by likelihood, parameters by their information. Variance is drawn with its own
+        uncertainty (the sum of d / phi over chi squared), which makes few points widen the prediction as
+        Student's t does. phi is that of as many trials as the points have on average.
         """
         nodes, weights = self._nodes(index)
         chosen = nodes[random.choice(len(nodes), size=count, p=weights)]
@@ -162,10 +162,13 @@ class Fit:
 
 def fit_masks(wanted: Sequence[tuple[Series, NDArray[np.bool_]]]) -> tuple[Fit, ...]:
     """All candidates for each (series, mask), solved together."""
-    plans = [_plan(series, mask) for series, mask in wanted]
-    fits = _solved(wanted, plans)
-    finer = [_finer(fit) for fit in fits]
-    return tuple(_joined(a, b) for a, b in zip(fits, _solved(wanted, finer), strict=True))
+    fits = list(_solved(wanted, [_plan(series, mask) for series, mask in wanted]))
+    whole = [i for i, fit in enumerate(fits) if fit.mask.all()]
+    if whole:  # what is left out of is for predictions alone, and needs no place to the last digit
+        finer = _solved([wanted[i] for i in whole], [_finer(fits[i]) for i in whole])
+        for i, more in zip(whole, finer, strict=True):
+            fits[i] = _joined(fits[i], more)
+    return tuple(fits)
 
 
 @dataclass(frozen=True)
@@ -195,7 +198,8 @@ def _plan(series: Series, mask: NDArray[np.bool_]) -> _Plan:
             # A slope that ends on one point of its own needs a second one before it.
             last = levels[-1] if SLOPE not in shape.free else levels[max(len(levels) - 2, 0)]
             first = levels[min(1, len(levels) - 1)]
-            places = np.linspace(first, max(last, first), PLACES + 1)[:-1]
+            count = PLACES if mask.all() else PLACES // 2
+            places = np.linspace(first, max(last, first), count + 1)[:-1]
         else:
             places = np.zeros(1)
         for start in _starts(series, mask, shape, places):
@@ -309,7 +313,9 @@ def _solved(wanted: Sequence[tuple[Series, NDArray[np.bool_]]], plans: Sequence[
     origin = np.zeros(len(place))
     lower, upper = (np.stack(side) for side in zip(*boxes, strict=True))
     rows = np.repeat(np.arange(len(plans)), [len(plan.place) for plan in plans])
-    optima = fit_scattered(Problems(*data, rows, link, free, place, origin, lower, upper), start)
+    optima = fit_scattered(
+        Problems(data[0], data[1], data[2], data[3], rows, link, free, place, origin, lower, upper), start
+    )
     fits = []
     for i, ((series, mask), plan) in enumerate(zip(wanted, plans, strict=True)):
         own = rows == i

@@ -1,7 +1,7 @@
 """What the small models say of the largest: through the metric itself, and through one that moves earlier.
 
-The prediction is a mixture of all shapes by Akaike's weights, over what each fit does not know; its interval is
-of the score as it will be measured, noise of the test items and of the run included.
+The prediction is a mixture of all shapes by Akaike's weights, over what each fit does not know; its interval
+is of the score as it will be measured, noise of the test items and of the run included.
 """
 
 from dataclasses import replace
@@ -13,11 +13,12 @@ from scaling.laws.emergence.document import Forecast
 from scaling.laws.emergence.fits import Fit, fit_masks
 from scaling.laws.emergence.scores import Scores, is_smooth
 from scaling.laws.emergence.series import Series, one_series, over_metric
+from scaling.laws.emergence.shapes import Family
 
 Floats = NDArray[np.float64]
 
 DRAWS = 4000
-FAMILIES = ("flat", "smooth", "broken")
+FAMILIES: tuple[Family, ...] = ("flat", "smooth", "broken")
 LEAST = 4  # points that a forecast is made from
 
 
@@ -130,7 +131,7 @@ def paired(rows: Scores, others: Scores) -> Scores | None:
 
     def names(table: Scores) -> list[tuple[object, ...]]:
         seen: dict[tuple[object, ...], int] = {}
-        found = []
+        found: list[tuple[object, ...]] = []
         for i in range(len(table)):
             columns = (table.params, table.flops, table.loss, table.step)
             name = (*(None if np.isnan(c[i]) else float(c[i]) for c in columns), int(table.seed[i]))

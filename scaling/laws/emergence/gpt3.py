@@ -21,8 +21,8 @@ SIZES = (
     ("GPT-3 13B", 12850e6, 2.31e22),
     ("GPT-3 175B", 174600e6, 3.14e23),
 )
-# Wei et al. 2022 (arXiv:2206.07682), Table 1: the scale at which two abilities of this table "emerge", few-shot:
-# ability, its tasks here, training FLOPs, parameters.
+# Wei et al. 2022 (arXiv:2206.07682), Table 1: the scale at which two abilities of this table
+# "emerge", few-shot. Ability, its tasks here, training FLOPs, parameters.
 WEI = (
     ("Add/sub (3 digit)", ("3D+", "3D-"), 2.3e22, 13e9),
     ("Add/sub (4-5 digit)", ("4D+", "4D-", "5D+", "5D-"), 3.1e23, 175e9),

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from scaling.laws.emergence.document import SharpAndSmooth, Verdict
+from scaling.laws.emergence.document import Conclusion, SharpAndSmooth, Verdict
 from scaling.laws.emergence.forecast import paired
 from scaling.laws.emergence.scores import Scores, is_smooth
 
@@ -17,8 +17,8 @@ SUDDEN = ("broken", "undecided")  # words of a sharp metric that leave the quest
 def exact_match_from_tokens(token_accuracy: Floats, answer_tokens: float) -> Floats:
     """p^L: all L tokens right, were they right independently and equally often.
 
-    Schaeffer et al. 2023 (arXiv:2304.15004), section 2. Tokens of an answer are easy or hard together, so that
-    what is measured mostly lies above.
+    Schaeffer et al. 2023 (arXiv:2304.15004), section 2. Tokens of an answer are easy or hard together, so
+    that what is measured mostly lies above.
     """
     power: Floats = np.clip(token_accuracy, 0.0, 1.0) ** answer_tokens
     return power
@@ -74,7 +74,7 @@ def _beside(rows: Scores, smooth: Scores, sharp: Verdict, other: Verdict, agains
     )
 
 
-def _conclusion(sharp: Verdict, smooth: Verdict) -> tuple[str, str]:  # type: ignore[return]
+def _conclusion(sharp: Verdict, smooth: Verdict) -> tuple[Conclusion, str]:
     """metric: the smooth metric of the same answers needs no break. model: it breaks too."""
     if smooth.word == "broken":
         return "model", f"{smooth.metric} breaks too"

@@ -121,5 +121,6 @@ def _check_share(where: str, columns: dict[str, list[Any]]) -> None:
     share = is_share(metric) and (metric != "score" or n is not None)
     if share and not 0 <= score <= 1:
         raise BadInputError(
-            f"{where}, column score: {score:g} is not accepted for {metric}; give a share between 0 and 1, not percent"
+            f"{where}, column score: {score:g} is not accepted for {metric}; give a share between 0 and 1, "
+            "not percent"
         )

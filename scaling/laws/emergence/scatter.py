@@ -1,14 +1,14 @@
 """Scores scatter more than their test items make them: fits that estimate by how much.
 
-Two trainings of one size differ (seed, data order, sizes off the trend). On the scale of log odds that scatter
-has a standard deviation tau, and a share p of m items has the variance of a binomial times
+Two trainings of one size differ (seed, data order, sizes off the trend). On the scale of log odds that
+scatter has a standard deviation tau, and a share p of m items has the variance of a binomial times
 
     phi = 1 + tau^2 (m - 1) p (1 - p)
 
-(Williams 1982, model III), which is 1 far from the middle, where items are the noise, and large in the middle,
-where training is. The likelihood is the extended quasi-likelihood of Nelder and Pregibon (1987), that is the
-double binomial of Efron (1986): -(sum of log phi + d / phi) / 2, with d the binomial deviance of each point.
-Scores that are no shares have one variance, phi = tau^2, and d the squared residual.
+(Williams 1982, model III), which is 1 far from the middle, where items are the noise, and large in the
+middle, where training is. The likelihood is the extended quasi-likelihood of Nelder and Pregibon (1987), that
+is the double binomial of Efron (1986): -(sum of log phi + d / phi) / 2, with d the binomial deviance of each
+point. Scores that are no shares have one variance, phi = tau^2, and d the squared residual.
 """
 
 from dataclasses import dataclass, replace
@@ -32,9 +32,9 @@ CELLS = 2**22  # problems x points worked on at once
 class Scattered:
     """What S problems ended at.
 
-    theta (S, P); log_likelihood (S,), up to what is the same for every shape of the same points; variance (S,)
-    is tau^2; off (S,) the sum of d / phi; deviance (S,) that of the best curve where tau = 0; information
-    (S, P, P) of theta.
+    theta (S, P); log_likelihood (S,), up to what is the same for every shape of the same points; variance
+    (S,) is tau^2; off (S,) the sum of d / phi; deviance (S,) that of the best curve where tau = 0;
+    information (S, P, P) of theta.
     """
 
     theta: Floats
@@ -46,36 +46,39 @@ class Scattered:
 
 
 def factor(share: Floats, trials: Floats) -> Floats:
-    """By which tau^2 goes into phi; 0 where there are no trials."""
-    smoothed = (share * trials + 0.5) / (trials + 1)
-    return np.where(trials > 1, (trials - 1) * smoothed * (1 - smoothed), 0.0)
+    """By which tau^2 goes into phi; 0 where there are no trials.
+
+    `share` is what a curve expects: by the measured one, a score of 0 would count as known exactly.
+    """
+    return np.where(trials > 1, (trials - 1) * share * (1 - share), 0.0)
 
 
 def fit_scattered(problems: Problems, start: Floats) -> Scattered:
-    """Curve and scatter of every problem by maximum likelihood, each in turn."""
+    """Curve and scatter of every problem, each in turn; points count by what the scatter leaves them."""
     p = problems
-    mask = p.mask[p.rows]
-    binomial = (p.trials > 0).any(axis=1)[p.rows]
-    spread = factor(p.y, p.trials)[p.rows]
+    mask, trials = p.mask[p.rows], p.trials[p.rows]
+    binomial: NDArray[np.bool_] = np.asarray((trials > 0).any(axis=1), bool)
     first = solve(p, start, mask)
-    theta, variance, optima = first.theta, np.zeros(len(p.rows)), first
+    theta, information = first.theta.copy(), first.information.copy()
+    variance = np.zeros(len(p.rows))
     for _ in range(ROUNDS):
-        before, variance = variance, _variance(_deviances(p, theta), spread, mask, binomial)
+        d, mu = _deviances(p, theta)
+        spread = factor(mu, trials)
+        before, variance = variance, _variance(d, spread, mask, binomial)
         # A variance that is the same for all points moves no curve.
-        moves = binomial & (np.abs(variance - before) > SETTLED * (variance + GRID[1]))
+        moves = np.asarray(binomial & (np.abs(variance - before) > SETTLED * (variance + GRID[1])))
         if not moves.any():
             break
-        weight = np.where(binomial[:, None], mask / (1 + variance[:, None] * spread), mask)
-        again = solve(_some(p, moves), theta[moves], weight[moves])
-        theta, information = theta.copy(), optima.information.copy()
+        weight = mask[moves] / (1 + variance[moves, None] * spread[moves])
+        again = solve(_some(p, moves), theta[moves], weight)
         theta[moves], information[moves] = again.theta, again.information
-        optima = replace(optima, theta=theta, information=information)
-    d = _deviances(p, theta)
+    d, mu = _deviances(p, theta)
+    spread = factor(mu, trials)
     variance = _variance(d, spread, mask, binomial)
     phi = np.where(binomial[:, None], 1 + variance[:, None] * spread, variance[:, None])
     off = (mask * d / phi).sum(axis=1)
     log_likelihood = -0.5 * ((mask * np.log(phi)).sum(axis=1) + off)
-    return Scattered(theta, log_likelihood, variance, off, first.deviance, optima.information)
+    return Scattered(theta, log_likelihood, variance, off, first.deviance, information)
 
 
 def _some(p: Problems, chosen: NDArray[np.bool_]) -> Problems:
@@ -86,17 +89,18 @@ def _some(p: Problems, chosen: NDArray[np.bool_]) -> Problems:
     return replace(p, **each)
 
 
-def _deviances(p: Problems, theta: Floats) -> Floats:
-    """(S, n) of each point."""
+def _deviances(p: Problems, theta: Floats) -> tuple[Floats, Floats]:
+    """(S, n) deviance of each point, and what the curve expects there."""
     step = max(1, CELLS // p.x.shape[1])
-    parts = []
+    parts, means = [], []
     for first in range(0, len(theta), step):
         one = slice(first, first + step)
         rows = p.rows[one]
         with np.errstate(over="ignore"):
             mu = mean(theta[one], p.x[rows], p.place[one], p.origin[one], p.link[one])[0]
         parts.append(deviances(p.y[rows], mu, p.trials[rows]))
-    return np.concatenate(parts)
+        means.append(np.clip(mu, 0.0, 1.0))
+    return np.concatenate(parts), np.concatenate(means)
 
 
 def _variance(d: Floats, spread: Floats, mask: Floats, binomial: NDArray[np.bool_]) -> Floats:

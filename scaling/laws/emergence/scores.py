@@ -56,8 +56,9 @@ def is_logged(metric: str) -> bool:
 class Scores:
     """R rows; every array is (R,). NaN is what a source did not give.
 
-    `score` is a share between 0 and 1, or nats, or whatever the metric is. `flops` is training compute, `loss`
-    the pre-training loss in nats a token. `n` items were scored. `low` and `high` bound the score (95%).
+    `score` is a share between 0 and 1, or nats, or whatever the metric is. `flops` is training compute,
+    `loss` the pre-training loss in nats a token. `n` items were scored. `low` and `high` bound the score
+    (95%).
     `group` names the run: rows of one run are checkpoints of one training.
     """
 

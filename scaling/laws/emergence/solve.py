@@ -24,9 +24,9 @@ ITERATIONS = 50
 TOLERANCE = 1e-9  # decrease of half the deviance that counts as none
 EDGE = 1e-9  # a share is kept this far from 0 and 1
 
-# Standard deviations of a weak prior on level, slope, bend, turn and jump of scores that are shares: a slope of
-# 15 takes the score from 0 to 1 in a fifth of the data's range. Where every answer is wrong up to some size and
-# right from there on, it is what keeps slopes finite.
+# Standard deviations of a weak prior on level, slope, bend, turn and jump of scores that are shares: a slope
+# of 15 takes the score from 0 to 1 in a fifth of the data's range. Where every answer is wrong up to some
+# size and right from there on, it is what keeps slopes finite.
 PRIOR = np.array([15.0, 15.0, 15.0, 30.0, 30.0, 1e3, 1e3])
 
 

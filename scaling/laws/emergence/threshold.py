@@ -46,7 +46,7 @@ def cutoff(n: int, n_parameters: int) -> float:
 
 
 def half_rises(fits: Sequence[Fit], shapes: Sequence[int | None]) -> list[Threshold | None]:
-    """For each fit, where the rise of one of its sigmoids or power laws is half done; None for other shapes."""
+    """For each fit, where the rise of one of its sigmoids or power laws is half done; None for others."""
     fitted = [
         (i, fit, shape)
         for i, (fit, shape) in enumerate(zip(fits, shapes, strict=True))
@@ -119,7 +119,10 @@ def _profile(fitted: Sequence[tuple[int, Fit, int]], grids: Sequence[Floats]) ->
     origin = np.concatenate(grids)
     rows = np.repeat(np.arange(len(fitted)), [len(grid) for grid in grids])
     problems = Problems(
-        *data,
+        data[0],
+        data[1],
+        data[2],
+        data[3],
         rows,
         np.concatenate(link),
         np.concatenate(free),

@@ -1,8 +1,9 @@
 """The verdict: does the score need a break, or is it a smooth curve that the metric makes look like one?
 
-Two criteria have to agree. Akaike's (AICc) weighs the fit against the number of parameters; the cross-validated
-likelihood leaves out one size at a time and asks how probable its score was. Where they disagree, or either is
-near nothing, the verdict is `undecided`, with the numbers.
+Two criteria have to agree. Akaike's (AICc) weighs the fit against the number of parameters; the
+cross-validated likelihood leaves out one size at a time and asks how probable its score was. A break needs
+both. A smooth curve, which is the simpler one, needs AICc and no contradiction. Else the verdict is
+`undecided`, with the numbers.
 """
 
 from collections.abc import Sequence
