@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from scaling.commands.emergence import Against, Metrics, Shots, Tasks, names_of, numbers_of
 from scaling.commands.laws import Columns, Family, Flops, Params, law_beside, read_points_of
 from scaling.commands.options import Json, wrote
 from scaling.plots.kinds import KINDS, check_kind
@@ -16,7 +17,7 @@ LawFile = Annotated[
 
 def plot(
     kind: Annotated[str, typer.Argument(help=", ".join(KINDS))],
-    source: Annotated[list[Path], typer.Argument(help="sweep directories or CSVs")],
+    source: Annotated[list[Path], typer.Argument(help="sweep directories or CSVs; of scores also gpt3")],
     out: Annotated[Path, typer.Option(help="a .png, .svg or .pdf file")],
     law: LawFile = None,
     columns: Columns = None,
@@ -27,6 +28,11 @@ def plot(
     tolerance: Annotated[float, typer.Option(help="relative difference of compute in one budget")] = 0.05,
     bootstrap: Annotated[int, typer.Option(help="resamples for intervals that a figure makes")] = 1000,
     seed: Annotated[int, typer.Option(help="of the resamples")] = 0,
+    against: Against = None,
+    tasks: Tasks = None,
+    shots: Shots = None,
+    metrics: Metrics = None,
+    log_score: Annotated[bool, typer.Option("--log-score", help="scores on a log axis")] = False,
     as_json: Json = False,
 ) -> None:
     """Draw one figure."""
@@ -39,7 +45,18 @@ def plot(
     check_path(out)
     named = parse_columns(columns) if columns else None
     sources = Sources(tuple(source), law, named, params, flops, family)
-    figure, numbers = draw_and_tell(kind, sources, Options(method, tolerance, bootstrap, seed))
+    options = Options(
+        method=method,
+        tolerance=tolerance,
+        bootstrap=bootstrap,
+        seed=seed,
+        against=against,
+        tasks=names_of(tasks),
+        shots=numbers_of(shots),
+        metrics=names_of(metrics),
+        log_score=log_score,
+    )
+    figure, numbers = draw_and_tell(kind, sources, options)
     save_figure(figure, out)
     wrote(out, as_json, numbers)
 

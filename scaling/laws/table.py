@@ -52,7 +52,7 @@ def read_csv(path: Path, columns: dict[str, str]) -> Points:
         BadInputError: naming file, line, column, value, and what would be accepted.
     """
     _check_fields(columns)
-    rows = _rows(path)
+    rows = csv_rows(path)
     if not rows:
         raise BadInputError(f"{path} is empty; the first line must be a header with {', '.join(REQUIRED)}")
     line, header = rows[0]
@@ -111,7 +111,7 @@ def read_csv(path: Path, columns: dict[str, str]) -> Points:
     )
 
 
-def _rows(path: Path) -> list[tuple[int, list[str]]]:
+def csv_rows(path: Path) -> list[tuple[int, list[str]]]:
     """(line number, cells) of each row that is not blank."""
     try:
         if path.stat().st_size > MAX_BYTES:

@@ -29,6 +29,9 @@ KINDS: dict[str, str] = {
     "bootstrap": "pairs:bootstrap_figure",
     "families": "families:families_figure",
     "lr-bowls": "bowls:bowls_of",
+    "emergence": "scores:emergence_of",
+    "sharp-and-smooth": "scores:sharp_and_smooth_of",
+    "in-context": "scores:in_context_of",
 }
 
 

@@ -17,12 +17,17 @@ from scaling.plots.curves import Curve, read_curves
 
 @dataclass(frozen=True)
 class Options:
-    """How a figure is drawn, where its kind asks: of the isoFLOP minima, and of resamples."""
+    """How a figure is drawn, where its kind asks: isoFLOP minima, resamples, which scores over what."""
 
     method: str = "parabola"  # or akima
     tolerance: float = 0.05  # relative difference of compute inside one budget
     bootstrap: int = 1000
     seed: int = 0
+    against: str | None = None  # flops, params, loss or step; None is the first that every score has
+    tasks: Sequence[str] | None = None  # None is all
+    shots: Sequence[int] | None = None
+    metrics: Sequence[str] | None = None
+    log_score: bool = False
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,342 @@
+"""Every candidate shape fitted to series, and how well it explains them: likelihood, AICc, predictions."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scaling.laws.emergence.scatter import FINEST, factor, fit_scattered
+from scaling.laws.emergence.series import Series
+from scaling.laws.emergence.shapes import (
+    HIGH,
+    LINKS,
+    LOW,
+    SLOPE,
+    Family,
+    Shape,
+    bounded_shapes,
+    predict,
+    unbounded_shapes,
+)
+from scaling.laws.emergence.solve import Problems, deviances
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+PLACES = 24  # values of a break that are tried
+FINER = 16  # and between the neighbours of the best one
+STEEPEST = 60.0  # in units of half the data's range of log scale
+_FITTED = ("theta", "log_likelihood", "variance", "off", "deviance", "information")
+DRAWS = 256  # of the parameters of one fit, for predictions
+
+
+@dataclass(frozen=True)
+class Fit:
+    """The candidates at one mask of a series; nodes are (shape, place, start), arrays (M, ...)."""
+
+    series: Series
+    mask: NDArray[np.bool_]
+    shapes: tuple[Shape, ...]
+    shape: Ints
+    place: Floats
+    origin: Floats
+    link: Ints
+    theta: Floats
+    log_likelihood: Floats
+    variance: Floats
+    off: Floats
+    deviance: Floats
+    information: Floats
+
+    @property
+    def n(self) -> int:
+        """Points fitted."""
+        return int(self.mask.sum())
+
+    @property
+    def binomial(self) -> bool:
+        """Whether noise is binomial (with scatter beyond it)."""
+        return bool((self.series.trials > 0).any())
+
+    def scatter(self, index: int) -> float:
+        """Standard deviation of a shape's scatter: in log odds of a binomial share, else in units of y."""
+        return float(np.sqrt(self.variance[self.best(index)]))
+
+    def eligible(self, index: int) -> bool:
+        """Whether there are points enough for the small-sample correction of a shape's AIC."""
+        return self.n - (self.shapes[index].n_parameters + 1) - 1 > 0
+
+    def best(self, index: int) -> int:
+        """The node of a shape's greatest likelihood."""
+        nodes = np.flatnonzero(self.shape == index)
+        return int(nodes[np.argmax(self.log_likelihood[nodes])])
+
+    def aicc(self, index: int) -> float:
+        """Akaike's criterion with the small-sample correction (Hurvich and Tsai 1989); noise counts one."""
+        if not self.eligible(index):
+            return float("inf")
+        k = self.shapes[index].n_parameters + 1
+        penalty = 2 * k + 2 * k * (k + 1) / (self.n - k - 1)
+        return float(-2 * self.log_likelihood[self.best(index)] + penalty)
+
+    def curve(self, node: int, x: Floats) -> Floats:
+        """(n,) y of a node at x."""
+        one = [node]
+        return predict(self.theta[one], x, self.place[one], self.origin[one], self.link[one])[0]
+
+    def draws(
+        self, index: int, x: float | Floats, count: int, random: np.random.Generator
+    ) -> tuple[Floats, Floats]:
+        """(count,) y and phi of a shape at x (one, or one a draw).
+
+        Places are drawn by likelihood, parameters by their information. Variance is drawn with its own
+        uncertainty (the sum of d / phi over chi squared), which makes few points widen the prediction as
+        Student's t does. phi is that of as many trials as the points have on average.
+        """
+        nodes, weights = self._nodes(index)
+        chosen = nodes[random.choice(len(nodes), size=count, p=weights)]
+        degrees = max(self.n - self.shapes[index].n_parameters, 1)
+        chi = random.chisquare(degrees, count)
+        wider = self.off[chosen] / chi
+        wider = np.maximum(wider, 1.0) if self.binomial else wider
+        normal = random.standard_normal((count, self.theta.shape[1]))
+        scale = wider if self.binomial else wider * self.variance[chosen]
+        theta = self.theta[chosen] + np.sqrt(scale)[:, None] * np.einsum(
+            "cpq,cq->cp", self._factors[chosen], normal
+        )
+        theta = np.clip(theta, -STEEPEST, STEEPEST)
+        if self.series.bounded:
+            theta[:, LOW:] = np.clip(theta[:, LOW:], 0.0, 1.0)
+        at = np.broadcast_to(np.asarray(x, float), (count,))[:, None]
+        y = predict(theta, at, self.place[chosen], self.origin[chosen], self.link[chosen])[:, 0]
+        if not self.binomial:
+            return y, np.maximum(scale, FINEST)
+        trials = np.full(count, self.series.trials[self.mask].mean())
+        return y, wider * (1 + self.variance[chosen] * factor(y, trials))
+
+    @cached_property
+    def _factors(self) -> Floats:
+        """(M, P, P) square roots of the inverse information; what the data leave quite free has a bound."""
+        size, axes = np.linalg.eigh(self.information)
+        factors: Floats = axes / np.sqrt(np.maximum(size, 1e-9))[:, None, :]
+        return factors
+
+    def _nodes(self, index: int) -> tuple[Ints, Floats]:
+        if not self.shapes[index].placed:
+            return np.array([self.best(index)]), np.ones(1)
+        nodes = np.flatnonzero(self.shape == index)
+        log = self.log_likelihood[nodes]
+        weight = np.exp(log - log.max())
+        return nodes, weight / weight.sum()
+
+    def weights(self, families: Sequence[Family]) -> dict[int, float]:
+        """Akaike's weights of the shapes of some families; those that matter, and empty where none can be."""
+        chosen = [i for i, s in enumerate(self.shapes) if s.family in families and self.eligible(i)]
+        if not chosen:
+            return {}
+        aicc = np.array([self.aicc(i) for i in chosen])
+        weight = np.exp(-0.5 * (aicc - aicc.min()))
+        weight /= weight.sum()
+        return {i: float(w) for i, w in zip(chosen, weight, strict=True) if w > 1e-3}
+
+    def log_predictive(self, families: Sequence[Family], points: Ints) -> float | None:
+        """Log density of points that were left out, by families' weighted shapes; None where none can be.
+
+        One draw of the fit goes for all points: those of one size share what the fit does not know.
+        """
+        weights = self.weights(families)
+        if not weights:
+            return None
+        total = np.full(1, -np.inf)
+        for index, weight in weights.items():
+            joint = np.zeros(DRAWS)
+            for i in points:
+                y, phi = self.draws(index, float(self.series.x[i]), DRAWS, np.random.default_rng(0))
+                off = deviances(self.series.y[i], y, self.series.trials[i])
+                joint = joint - 0.5 * (np.log(phi) + off / phi)
+            total = np.append(total, joint + np.log(weight / DRAWS))
+        return float(np.logaddexp.reduce(total))
+
+
+def fit_masks(wanted: Sequence[tuple[Series, NDArray[np.bool_]]]) -> tuple[Fit, ...]:
+    """All candidates for each (series, mask), solved together."""
+    fits = list(_solved(wanted, [_plan(series, mask) for series, mask in wanted]))
+    whole = [i for i, fit in enumerate(fits) if fit.mask.all()]
+    if whole:  # what is left out of is for predictions alone, and needs no place to the last digit
+        finer = _solved([wanted[i] for i in whole], [_finer(fits[i]) for i in whole])
+        for i, more in zip(whole, finer, strict=True):
+            fits[i] = _joined(fits[i], more)
+    return tuple(fits)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """Nodes to be solved for one mask."""
+
+    shapes: tuple[Shape, ...]
+    shape: Ints
+    place: Floats
+    start: Floats
+
+
+def candidates(series: Series) -> tuple[Shape, ...]:
+    """The shapes that a series may have."""
+    return bounded_shapes(series.chance) if series.bounded else unbounded_shapes()
+
+
+def _plan(series: Series, mask: NDArray[np.bool_]) -> _Plan:
+    shapes = candidates(series)
+    levels = np.unique(np.round(series.x[mask], 9))
+    parts = []
+    for index, shape in enumerate(shapes):
+        if shape.placed == "gap":
+            # Two in each gap: a size left out of it may lie on either side of the step.
+            places = np.sort(np.concatenate([levels[:-1] + f * np.diff(levels) for f in (0.25, 0.75)]))
+        elif shape.placed:
+            # A slope that ends on one point of its own needs a second one before it.
+            last = levels[-1] if SLOPE not in shape.free else levels[max(len(levels) - 2, 0)]
+            first = levels[min(1, len(levels) - 1)]
+            count = PLACES if mask.all() else PLACES // 2
+            places = np.linspace(first, max(last, first), count + 1)[:-1]
+        else:
+            places = np.zeros(1)
+        for start in _starts(series, mask, shape, places):
+            parts.append((np.full(len(places), index), places, start))
+    shape_of, place, start = (np.concatenate(p) for p in zip(*parts, strict=True))
+    return _Plan(shapes, shape_of, place, start)
+
+
+def _finer(fit: Fit) -> _Plan:
+    """Places between the neighbours of the best one, for shapes whose place is anywhere."""
+    parts = []
+    for index, shape in enumerate(fit.shapes):
+        if shape.placed != "between":
+            continue
+        places = np.unique(fit.place[fit.shape == index])
+        at = int(np.searchsorted(places, fit.place[fit.best(index)]))
+        low, high = places[max(at - 1, 0)], places[min(at + 1, len(places) - 1)]
+        between = np.linspace(low, high, FINER + 2)[1:-1]
+        (start, *_) = _starts(fit.series, fit.mask, shape, between)
+        parts.append((np.full(FINER, index), between, start))
+    shape_of, place, start = (np.concatenate(p) for p in zip(*parts, strict=True))
+    return _Plan(fit.shapes, shape_of, place, start)
+
+
+def _starts(series: Series, mask: NDArray[np.bool_], shape: Shape, places: Floats) -> list[Floats]:
+    """(G, P) each: least squares of the score on the link's own scale, at a guess of low and high."""
+    x, y = series.x[mask], series.y[mask]
+    trials = np.where(series.trials[mask] > 0, series.trials[mask], 200.0)
+    levels: list[tuple[float, float]] = [(_low(series, shape), _high(series, shape))]
+    if series.bounded and LOW in shape.free:
+        levels = [(float(f * y.min()), _high(series, shape)) for f in (0.5, 0.98)]
+        if HIGH in shape.free:
+            levels = [(low, float(min(1.0, 1.02 * y.max() + 1e-3))) for low, _ in levels]
+    elif series.bounded and HIGH in shape.free:
+        levels = [(0.0, float(min(1.0, f * y.max() + 1e-3))) for f in (1.02, 1.3)]
+    elif not series.bounded and shape.link == "decay":
+        levels = [(0.0, y.max() + room) for room in (0.05, 0.5, 4.0)]
+    elif not series.bounded and shape.link == "logistic":
+        levels = [(y.min() - room, y.max() + room) for room in (0.05, 0.5)]
+    past = x[None] - places[:, None]
+    columns = np.stack(
+        [np.ones_like(past), np.broadcast_to(x, past.shape), past * 0 + x**2, np.maximum(past, 0), past > 0],
+        axis=-1,
+    )
+    linear = [entry for entry in shape.free if entry < LOW]
+    found = []
+    for low, high in levels:
+        target, weight = _unlinked(shape, y, low, high, trials)
+        root = np.sqrt(weight)[None, :, None]
+        A = columns[:, :, linear] * root
+        normal = np.einsum("gni,gnj->gij", A, A) + 1e-9 * np.eye(len(linear)) * weight.sum()
+        solved = np.linalg.solve(normal, np.einsum("gni,n->gi", A, target * root[0, :, 0])[:, :, None])
+        theta = np.zeros((len(places), 7))
+        theta[:, linear] = solved[:, :, 0]
+        theta[:, LOW], theta[:, HIGH] = low, high
+        found.append(theta)
+    return found
+
+
+def _low(series: Series, shape: Shape) -> float:
+    return series.chance if series.bounded and shape.floor == "chance" else 0.0
+
+
+def _high(series: Series, shape: Shape) -> float:
+    return 1.0 if series.bounded else 0.0
+
+
+def _unlinked(shape: Shape, y: Floats, low: float, high: float, trials: Floats) -> tuple[Floats, Floats]:
+    """eta as measured, and weights by how well it is known."""
+    if shape.link == "straight":
+        return y, np.ones(len(y))
+    if shape.link == "decay":
+        rest = np.maximum(high - y, 1e-3)
+        return -np.log(rest), rest**2
+    share = (y - low) / max(high - low, 1e-6)
+    share = (np.clip(share, 0, 1) * trials + 0.5) / (trials + 1)
+    if shape.link == "logistic":
+        return np.log(share / (1 - share)), trials * share * (1 - share)
+    return -np.log(-np.log(share)), trials * share * np.log(share) ** 2 / (1 - share)
+
+
+def bounds(series: Series, shape: Shape, start: Floats) -> tuple[Floats, Floats]:
+    """(M, P) each; what is not free is held where it starts."""
+    lower, upper = np.full((7,), -STEEPEST), np.full((7,), STEEPEST)
+    if series.bounded:
+        lower[LOW:], upper[LOW:] = (0.0, 0.05), (0.95, 1.0)
+    else:
+        lower[LOW:], upper[LOW:] = (-3.0, -1.0), (1.0, 20.0 if shape.link == "decay" else 3.0)
+        if shape.link == "decay":
+            lower[SLOPE] = 0.0
+    fixed = np.array([entry not in shape.free for entry in range(7)])
+    return np.where(fixed, start, lower), np.where(fixed, start, upper)
+
+
+def _solved(wanted: Sequence[tuple[Series, NDArray[np.bool_]]], plans: Sequence[_Plan]) -> tuple[Fit, ...]:
+    n = max(len(series) for series, _ in wanted)
+    data = np.zeros((4, len(wanted), n))
+    for i, (series, mask) in enumerate(wanted):
+        for row, values in zip(data, (series.x, series.y, series.trials, mask), strict=True):
+            row[i, : len(series)] = values
+    boxes = [
+        bounds(series, plan.shapes[s], start)
+        for (series, _), plan in zip(wanted, plans, strict=True)
+        for s, start in zip(plan.shape, plan.start, strict=True)
+    ]
+    every = [shape for plan in plans for shape in (plan.shapes[s] for s in plan.shape)]
+    link = np.array([LINKS.index(shape.link) for shape in every])
+    free = np.array([[entry in shape.free for entry in range(7)] for shape in every], float)
+    place = np.concatenate([plan.place for plan in plans])
+    start = np.concatenate([plan.start for plan in plans])
+    origin = np.zeros(len(place))
+    lower, upper = (np.stack(side) for side in zip(*boxes, strict=True))
+    rows = np.repeat(np.arange(len(plans)), [len(plan.place) for plan in plans])
+    optima = fit_scattered(
+        Problems(data[0], data[1], data[2], data[3], rows, link, free, place, origin, lower, upper), start
+    )
+    fits = []
+    for i, ((series, mask), plan) in enumerate(zip(wanted, plans, strict=True)):
+        own = rows == i
+        fits.append(
+            Fit(
+                series=series,
+                mask=mask,
+                shapes=plan.shapes,
+                shape=plan.shape,
+                place=place[own],
+                origin=origin[own],
+                link=link[own],
+                **{name: getattr(optima, name)[own] for name in _FITTED},
+            )
+        )
+    return tuple(fits)
+
+
+def _joined(a: Fit, b: Fit) -> Fit:
+    both = {
+        name: np.concatenate([getattr(a, name), getattr(b, name)])
+        for name in ("shape", "place", "origin", "link", *_FITTED)
+    }
+    return Fit(series=a.series, mask=a.mask, shapes=a.shapes, **both)

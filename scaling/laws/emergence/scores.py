@@ -1,0 +1,247 @@
+"""The table between where scores come from and what is asked of them: a row is one metric of one model."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scaling.config.errors import BadInputError
+from scaling.config.evaluation import Evaluation
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Key = tuple[str, str, int]  # task, metric, shots
+
+SCALES = ("flops", "params", "loss", "step")  # what a score may be held against, best first
+
+_SHARES = ("exact_match", "choice_accuracy", "token_accuracy", "accuracy", "acc", "score")
+_SMOOTH = (
+    "token_accuracy",
+    "answer_log_prob",
+    "choice_log_prob",
+    "log_prob",
+    "edit_similarity",
+    "brier",
+    "loss",
+    "perplexity",
+    "ppl",
+)
+_LESS_IS_BETTER = ("brier", "loss", "perplexity", "ppl", "edit_distance", "bits_per_byte")
+
+
+def is_share(metric: str) -> bool:
+    """Whether a metric is a share of items: its noise is binomial where their number is known."""
+    return metric in _SHARES or metric.startswith("pass_at_")
+
+
+def is_smooth(metric: str) -> bool:
+    """Whether a metric gives credit for part of an answer, or for probability."""
+    return metric in _SMOOTH
+
+
+def less_is_better(metric: str) -> bool:
+    """Whether the metric falls as models improve."""
+    return metric in _LESS_IS_BETTER
+
+
+def is_logged(metric: str) -> bool:
+    """Whether the metric is read as its logarithm: a perplexity is a loss in disguise."""
+    return metric in ("perplexity", "ppl")
+
+
+@dataclass(frozen=True)
+class Scores:
+    """R rows; every array is (R,). NaN is what a source did not give.
+
+    `score` is a share between 0 and 1, or nats, or whatever the metric is. `flops` is training compute,
+    `loss` the pre-training loss in nats a token. `n` items were scored. `low` and `high` bound the score
+    (95%).
+    `group` names the run: rows of one run are checkpoints of one training.
+    """
+
+    task: tuple[str, ...]
+    metric: tuple[str, ...]
+    group: tuple[str, ...]
+    shots: Ints
+    seed: Ints
+    score: Floats
+    params: Floats
+    flops: Floats
+    loss: Floats
+    step: Floats
+    n: Floats
+    chance: Floats
+    answer_tokens: Floats
+    low: Floats
+    high: Floats
+    source: str
+
+    def __len__(self) -> int:
+        return len(self.score)
+
+    def subset(self, mask: NDArray[np.bool_] | Sequence[int]) -> "Scores":
+        """The rows a boolean mask or an index array picks."""
+        index = np.arange(len(self))[mask]
+        changed: dict[str, Any] = {}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, np.ndarray):
+                changed[field.name] = value[index]
+            elif isinstance(value, tuple):
+                changed[field.name] = tuple(value[i] for i in index)
+            else:
+                changed[field.name] = value
+        return Scores(**changed)
+
+    def combinations(self) -> tuple[Key, ...]:
+        """(task, metric, shots) in the order of first appearance."""
+        return tuple(dict.fromkeys(self._key(i) for i in range(len(self))))
+
+    def of(self, key: Key) -> "Scores":
+        """The rows of one key."""
+        return self.subset(np.array([self._key(i) == key for i in range(len(self))], bool))
+
+    def _key(self, i: int) -> Key:
+        return self.task[i], self.metric[i], int(self.shots[i])
+
+    def scale(self, against: str) -> Floats:
+        """(R,) params, flops, loss or step.
+
+        Raises:
+            BadInputError: it is no scale, or rows lack it.
+        """
+        if against not in SCALES:
+            raise BadInputError(f"against={against!r} is not a scale; use {', '.join(SCALES)}")
+        values: Floats = getattr(self, against)
+        lacking = int((~np.isfinite(values)).sum())
+        if lacking:
+            known = [s for s in SCALES if np.isfinite(getattr(self, s)).all()]
+            raise BadInputError(
+                f"{self.source}: against={against}: {lacking} of {len(self)} rows have no {against}; "
+                f"use {' or '.join(known) or 'a source that gives it'}"
+            )
+        return values
+
+    def best_scale(self) -> str:
+        """The first of `SCALES` that every row has."""
+        for name in SCALES:
+            if np.isfinite(getattr(self, name)).all():
+                return name
+        raise BadInputError(f"{self.source}: no column of {', '.join(SCALES)} is complete; complete one")
+
+    def last_steps(self) -> "Scores":
+        """Of each run only its last checkpoint: earlier ones share its noise, and are another D."""
+        last: dict[tuple[str, Key], float] = {}
+        for i in range(len(self)):
+            where = self.group[i], self._key(i)
+            last[where] = max(last.get(where, -math.inf), _or_zero(self.step[i]))
+        kept = [i for i in range(len(self)) if _or_zero(self.step[i]) == last[self.group[i], self._key(i)]]
+        return self.subset(kept)
+
+    def choose(
+        self,
+        tasks: Sequence[str] | None = None,
+        shots: Sequence[int] | None = None,
+        metrics: Sequence[str] | None = None,
+    ) -> "Scores":
+        """The rows of some tasks, shots and metrics.
+
+        Raises:
+            BadInputError: one of them is not in the table.
+        """
+        for name, wanted, have in (
+            ("task", tasks, self.task),
+            ("shots", shots, tuple(int(s) for s in self.shots)),
+            ("metric", metrics, self.metric),
+        ):
+            for one in wanted or ():
+                if one not in have:
+                    known = ", ".join(str(v) for v in dict.fromkeys(have))
+                    raise BadInputError(f"{self.source} has no {name} {one!r}; it has {known}")
+        chosen = self.subset(
+            [
+                i
+                for i, (task, metric, shot) in enumerate(zip(self.task, self.metric, self.shots, strict=True))
+                if (not tasks or task in tasks)
+                and (not metrics or metric in metrics)
+                and (not shots or int(shot) in shots)
+            ]
+        )
+        if not len(chosen):
+            raise BadInputError(f"{self.source} has no scores with these tasks, metrics and shots together")
+        return chosen
+
+
+def _or_zero(value: float) -> float:
+    return float(value) if math.isfinite(value) else 0.0
+
+
+def scores_from_evaluations(
+    evaluations: Sequence[Evaluation], source: str, params: str = "non_embedding_with_head"
+) -> Scores:
+    """A row for each metric of each task of each checkpoint.
+
+    A template other than `plain`, and the family where there are several, become part of the task's name:
+    they are other questions, asked of other models.
+
+    Raises:
+        BadInputError: there is none, or no such count of parameters.
+    """
+    if not evaluations:
+        raise BadInputError(f"{source} has no evals/*.json; run scaling evaluate first")
+    several = len({e.family for e in evaluations}) > 1
+    rows: dict[str, list[Any]] = {field.name: [] for field in fields(Scores) if field.name != "source"}
+    for evaluation, task, metric, score in _scores(evaluations):
+        if params not in evaluation.params:
+            raise BadInputError(
+                f"params={params!r} is no way to count in {source}; use {' | '.join(evaluation.params)}"
+            )
+        name = task.task if task.template == "plain" else f"{task.task} ({task.template})"
+        low, high = score.interval or (math.nan, math.nan)
+        for field, value in (
+            ("task", f"{name}, {evaluation.family}" if several else name),
+            ("metric", metric),
+            ("group", evaluation.run),
+            ("shots", task.shots),
+            ("seed", evaluation.train_seed),
+            ("score", score.value),
+            ("params", evaluation.params[params]),
+            ("flops", evaluation.flops if evaluation.flops > 0 else None),
+            ("loss", evaluation.loss),
+            ("step", evaluation.step),
+            ("n", task.n),
+            # Chance is that of the task's first metric, which is its sharp one.
+            ("chance", task.chance if metric == next(iter(task.scores)) else None),
+            ("answer_tokens", task.answer_tokens),
+            ("low", low),
+            ("high", high),
+        ):
+            rows[field].append(value)
+    return as_scores(rows, source)
+
+
+def _scores(evaluations: Sequence[Evaluation]) -> Iterator[tuple[Evaluation, Any, str, Any]]:
+    for evaluation in evaluations:
+        for task in evaluation.results:
+            if task.n:
+                for metric, score in task.scores.items():
+                    yield evaluation, task, metric, score
+
+
+def as_scores(rows: dict[str, list[Any]], source: str) -> Scores:
+    """Columns of equal length as a table; None becomes NaN, and columns that are missing do too."""
+    count = len(rows["score"])
+    columns: dict[str, Any] = {"source": source}
+    for field in fields(Scores):
+        name = field.name
+        if name in ("task", "metric", "group"):
+            columns[name] = tuple(rows[name])
+        elif name in ("shots", "seed"):
+            columns[name] = np.array(rows.get(name) or [0] * count, np.int64)
+        elif name != "source":
+            values = rows.get(name) or [None] * count
+            columns[name] = np.array([math.nan if v is None else v for v in values], np.float64)
+    return Scores(**columns)

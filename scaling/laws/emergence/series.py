@@ -1,0 +1,184 @@
+"""One task, metric and number of examples over scale, made ready to be fitted."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scaling.config.errors import BadInputError
+from scaling.laws.emergence.scores import Key, Scores, is_logged, is_share, less_is_better
+
+Floats = NDArray[np.float64]
+NOTHING = 1e-9  # a range of log scale below this is no range
+
+
+@dataclass(frozen=True)
+class Series:
+    """n points of one curve; arrays are (n,), in the order of the source.
+
+    Attributes:
+        key: task, metric, shots.
+        size: parameters of the one model whose checkpoints these are, where scale is the step; else None.
+        against: which scale.
+        scale: in its own unit.
+        score: as measured.
+        items: how many items each score is a share of; NaN where not known.
+        chance: what guessing reaches; 0 where not known.
+        x: log of scale, stretched to [-1, 1], increasing with better models (a loss is turned round).
+        y: what is fitted: a bounded score itself; any other, stretched to [-1, 1] and turned so that more is
+            better.
+        trials: items where noise is binomial, else 0.
+        bounded: whether the score lies between 0 and 1 and means a share of the whole.
+    """
+
+    key: Key
+    size: float | None
+    against: str
+    group: tuple[str, ...]
+    scale: Floats
+    score: Floats
+    items: Floats
+    chance: float
+    answer_tokens: float
+    x: Floats
+    y: Floats
+    trials: Floats
+    bounded: bool
+    _log: tuple[float, float]  # middle and half width of the log of scale
+    _score: tuple[float, float, bool]  # middle, half width (negative where less is better), logged
+
+    def __len__(self) -> int:
+        return len(self.score)
+
+    @property
+    def name(self) -> str:
+        """As in a table: task, metric, shots, and the size where there is one."""
+        task, metric, shots = self.key
+        size = "" if self.size is None else f", N = {self.size:.3g}"
+        return f"{task}, {metric}, {shots}-shot{size}"
+
+    @property
+    def levels(self) -> Floats:
+        """Distinct values of x, increasing."""
+        return np.unique(np.round(self.x, 9))
+
+    def scale_of(self, x: Floats | float) -> Floats:
+        """x in the unit of the scale."""
+        middle, half = self._log
+        sign = -1.0 if self.against == "loss" else 1.0
+        value = np.clip(sign * (middle + half * np.asarray(x, float)), -700, 700)
+        result: Floats = np.exp(value) - (1.0 if self.against == "step" else 0.0)
+        return np.maximum(result, 0.0)
+
+    def x_of(self, scale: Floats | float) -> Floats:
+        """The inverse."""
+        middle, half = self._log
+        result: Floats = (log_scale(np.asarray(scale, float), self.against) - middle) / half
+        return result
+
+    def place(self, y: Floats) -> Floats:
+        """x of a series over another metric (see `over_metric`), from that metric's own y."""
+        middle, half = self._log
+        result: Floats = (_unfolded(y, self.against == "share") - middle) / half
+        return result
+
+    def decades(self, width: float) -> float:
+        """A width in x as decades of scale."""
+        return width * self._log[1] / float(np.log(10))
+
+    def score_of(self, y: Floats | float) -> Floats:
+        """y in the unit of the score."""
+        middle, half, logged = self._score
+        value: Floats = middle + half * np.asarray(y, float)
+        return np.exp(np.clip(value, -700, 700)) if logged else value
+
+
+def log_scale(scale: Floats, against: str) -> Floats:
+    """Log of scale, increasing with better models; steps count from 1, so that step 0 has a place."""
+    if against == "loss":
+        return -np.log(scale)
+    return np.log(scale + 1.0) if against == "step" else np.log(scale)
+
+
+def series_of(scores: Scores, against: str) -> tuple[Series, ...]:
+    """A series for each task, metric and shots (and each size, where scale is the step).
+
+    Raises:
+        BadInputError: rows lack the scale, or a series has one value of it.
+    """
+    scores.scale(against)
+    found = []
+    for key in scores.combinations():
+        rows = scores.of(key)
+        if against == "step" and np.isfinite(rows.params).all():
+            sizes: Sequence[float | None] = [float(v) for v in np.unique(rows.params)]
+        else:
+            sizes = [None]
+        for size in sizes:
+            of_size = rows if size is None else rows.subset(rows.params == size)
+            found.append(one_series(of_size, key, against, size))
+    return tuple(found)
+
+
+def one_series(rows: Scores, key: Key, against: str, size: float | None = None) -> Series:
+    """The rows of one key as a series."""
+    scale, score, metric = rows.scale(against), rows.score, key[1]
+    log = log_scale(scale, against)
+    middle, half = (log.max() + log.min()) / 2, (log.max() - log.min()) / 2
+    if not half > NOTHING:
+        raise BadInputError(
+            f"{rows.source}: {', '.join(map(str, key))}: {len(rows)} row(s) at one value of {against}; "
+            "emergence needs scores at several"
+        )
+    items = rows.n
+    share = is_share(metric) and (metric != "score" or bool(np.isfinite(items).all()))
+    bounded = (share or metric == "edit_similarity") and bool(((score >= 0) & (score <= 1)).all())
+    binomial = share and bounded and bool(np.isfinite(items).all())
+    trials = items.copy() if binomial else np.zeros(len(score))
+    tokens = float(np.nanmean(rows.answer_tokens)) if np.isfinite(rows.answer_tokens).any() else np.nan
+    if binomial and metric == "token_accuracy" and np.isfinite(tokens):
+        trials = trials * max(tokens, 1.0)
+    logged = is_logged(metric) and bool((score > 0).all())
+    value = np.log(score) if logged else score
+    centre, width = 0.0, 1.0
+    if not bounded:
+        centre = (value.max() + value.min()) / 2
+        width = max((value.max() - value.min()) / 2, 1e-12) * (-1.0 if less_is_better(metric) else 1.0)
+    chance = float(np.nanmax(rows.chance)) if np.isfinite(rows.chance).any() else 0.0
+    return Series(
+        key=key,
+        size=size,
+        against=against,
+        group=rows.group,
+        scale=scale,
+        score=score,
+        items=items,
+        chance=chance if bounded else 0.0,
+        answer_tokens=tokens,
+        x=(log - middle) / half,
+        y=(value - centre) / width,
+        trials=trials,
+        bounded=bounded,
+        _log=(float(middle), float(half)),
+        _score=(float(centre), float(width), logged),
+    )
+
+
+def over_metric(sharp: Series, smooth: Series) -> Series | None:
+    """One metric over another of the same runs; None where the other does not move.
+
+    Of a share p the axis is -log(-log p): exact match p^L is then a power law with slope 1, whatever L is.
+    """
+    value = _unfolded(smooth.y, smooth.bounded)
+    middle, half = (value.max() + value.min()) / 2, (value.max() - value.min()) / 2
+    if not half > NOTHING:
+        return None
+    kind = "share" if smooth.bounded else "metric"
+    return replace(
+        sharp, against=kind, scale=smooth.score, x=(value - middle) / half, _log=(float(middle), float(half))
+    )
+
+
+def _unfolded(y: Floats, share: bool) -> Floats:
+    return -np.log(-np.log(np.clip(y, 1e-4, 1 - 1e-4))) if share else y

@@ -1,0 +1,170 @@
+"""Where on the scale it happens: half of the rise, and the place of a break, by profile likelihood."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scaling.laws.emergence.document import Threshold
+from scaling.laws.emergence.fits import Fit, bounds
+from scaling.laws.emergence.scatter import fit_scattered
+from scaling.laws.emergence.series import Series
+from scaling.laws.emergence.shapes import HALF, LEVEL, LINKS, SLOPE
+from scaling.laws.emergence.solve import Problems
+from scaling.laws.emergence.student import student_quantile
+
+Floats = NDArray[np.float64]
+
+LEVEL_OF_INTERVAL = 0.95
+REACH = (
+    3.0  # how far from the middle a half rise is looked for: one range of the data beyond either end of it
+)
+COARSE = np.concatenate(
+    [np.linspace(-REACH, -1.1, 12), np.linspace(-1.0, 1.0, 41), np.linspace(1.1, REACH, 12)]
+)
+FINE = 12
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Twice the log likelihood lost at each place; places increase."""
+
+    place: Floats
+    lost: Floats
+
+
+def cutoff(n: int, n_parameters: int) -> float:
+    """What twice the log likelihood may lose inside the interval.
+
+    n log(1 + t^2 / (n - k)), with t Student's quantile: the likelihood-ratio form of the t interval where
+    noise is estimated. It is the chi-squared value, 3.84, for many points.
+    """
+    degrees = max(n - n_parameters, 1)
+    t = student_quantile((1 + LEVEL_OF_INTERVAL) / 2, degrees)
+    return float(n * np.log1p(t**2 / degrees))
+
+
+def half_rises(fits: Sequence[Fit], shapes: Sequence[int | None]) -> list[Threshold | None]:
+    """For each fit, where the rise of one of its sigmoids or power laws is half done; None for others."""
+    fitted = [
+        (i, fit, shape)
+        for i, (fit, shape) in enumerate(zip(fits, shapes, strict=True))
+        if shape is not None and fit.shapes[shape].link in HALF
+    ]
+    found: list[Threshold | None] = [None] * len(fits)
+    centres = [_half(fit, shape) for _, fit, shape in fitted]
+    grids = [np.unique(np.append(COARSE, np.clip(c, -REACH, REACH))) for c in centres]
+    values = _profile(fitted, grids)
+    closer = [
+        _around_crossings(grid, lost, fit, shape)
+        for grid, lost, (_, fit, shape) in zip(grids, values, fitted, strict=True)
+    ]
+    more = _profile(fitted, closer)
+    for (i, fit, shape), centre, grid, lost, grid2, lost2 in zip(
+        fitted, centres, grids, values, closer, more, strict=True
+    ):
+        place, order = np.unique(np.concatenate([grid, grid2]), return_index=True)
+        profile = Profile(place, np.concatenate([lost, lost2])[order])
+        found[i] = _threshold(fit.series, "half rise", centre, profile, fit.n, fit.shapes[shape].n_parameters)
+    return found
+
+
+def changepoint(fit: Fit, shape: int) -> Threshold | None:
+    """The place of a break, over the places that were tried; None for a shape that has none."""
+    if not fit.shapes[shape].placed:
+        return None
+    nodes = np.flatnonzero(fit.shape == shape)
+    nodes = nodes[np.argsort(fit.place[nodes])]
+    log = fit.log_likelihood[nodes]
+    profile = Profile(fit.place[nodes], 2 * (log.max() - log))
+    centre = float(fit.place[fit.best(shape)])
+    if fit.shapes[shape].placed == "gap":  # anywhere in the gap, which has two nodes, is the same step
+        levels = np.unique(np.round(fit.series.x[fit.mask], 9))
+        gap = int(np.searchsorted(levels, centre)) - 1
+        centre = float((levels[gap] + levels[gap + 1]) / 2)
+        profile = Profile(np.ravel(np.stack([levels[:-1], levels[1:]], axis=1)), profile.lost)
+    return _threshold(fit.series, "changepoint", centre, profile, fit.n, fit.shapes[shape].n_parameters)
+
+
+def _half(fit: Fit, shape: int) -> float:
+    theta = fit.theta[fit.best(shape)]
+    slope = theta[SLOPE] if abs(theta[SLOPE]) > 1e-9 else 1e-9
+    return float((HALF[fit.shapes[shape].link] - theta[LEVEL]) / slope)
+
+
+def _profile(fitted: Sequence[tuple[int, Fit, int]], grids: Sequence[Floats]) -> list[Floats]:
+    """Twice the log likelihood lost with the half rise held at each place of the grids."""
+    if not any(len(grid) for grid in grids):
+        return [np.zeros(0) for _ in grids]
+    width = max(len(fit.series) for _, fit, _ in fitted)
+    data = np.zeros((4, len(fitted), width))
+    start, free, lower, upper, link = [], [], [], [], []
+    for row, (_, fit, shape) in enumerate(fitted):
+        series, form, grid = fit.series, fit.shapes[shape], grids[row]
+        for part, values in zip(data, (series.x, series.y, series.trials, fit.mask), strict=True):
+            part[row, : len(series)] = values
+        theta = np.repeat(fit.theta[[fit.best(shape)]], len(grid), axis=0)
+        theta[:, LEVEL] = HALF[form.link]
+        # Away from its best place the curve is flatter or steeper: so that it passes near the data.
+        away = np.maximum(np.abs(grid - _half(fit, shape)), 0.0)
+        theta[:, SLOPE] /= 1 + away
+        held = replace(form, free=tuple(entry for entry in form.free if entry != LEVEL))
+        low, high = bounds(series, held, theta)
+        start.append(theta)
+        free.append(np.tile([float(entry in held.free) for entry in range(theta.shape[1])], (len(grid), 1)))
+        lower.append(low)
+        upper.append(high)
+        link.append(np.full(len(grid), LINKS.index(form.link)))
+    origin = np.concatenate(grids)
+    rows = np.repeat(np.arange(len(fitted)), [len(grid) for grid in grids])
+    problems = Problems(
+        data[0],
+        data[1],
+        data[2],
+        data[3],
+        rows,
+        np.concatenate(link),
+        np.concatenate(free),
+        np.zeros(len(origin)),
+        origin,
+        np.concatenate(lower),
+        np.concatenate(upper),
+    )
+    held_at = fit_scattered(problems, np.concatenate(start)).log_likelihood
+    out = []
+    for row, (_, fit, shape) in enumerate(fitted):
+        best = fit.log_likelihood[fit.best(shape)]
+        out.append(np.maximum(2 * (best - held_at[rows == row]), 0.0))
+    return out
+
+
+def _around_crossings(grid: Floats, lost: Floats, fit: Fit, shape: int) -> Floats:
+    inside = lost <= cutoff(fit.n, fit.shapes[shape].n_parameters)
+    crossed = np.flatnonzero(inside[1:] != inside[:-1])
+    parts = [np.linspace(grid[i], grid[i + 1], FINE + 2)[1:-1] for i in crossed]
+    return np.concatenate(parts) if parts else np.zeros(0)
+
+
+def _threshold(
+    series: Series, kind: str, centre: float, profile: Profile, n: int, n_parameters: int
+) -> Threshold:
+    limit = cutoff(n, n_parameters)
+    inside = np.flatnonzero(profile.lost <= limit)
+    ends: list[float | None] = [None, None]
+    if len(inside):
+        for side, edge, step in ((0, inside[0], -1), (1, inside[-1], 1)):
+            outside = edge + step
+            if 0 <= outside < len(profile.place):
+                a, b = profile.lost[edge], profile.lost[outside]
+                share = (limit - a) / (b - a) if b > a else 0.0
+                place = profile.place[edge] + share * (profile.place[outside] - profile.place[edge])
+                ends[side] = float(series.scale_of(place))
+    if series.against == "loss":
+        ends.reverse()
+    return Threshold(
+        kind="half rise" if kind == "half rise" else "changepoint",
+        value=float(series.scale_of(centre)) if abs(centre) <= REACH else None,
+        interval=(ends[0], ends[1]),
+        beyond=not -1 <= centre <= 1,
+    )

@@ -1,0 +1,254 @@
+"""The verdict: does the score need a break, or is it a smooth curve that the metric makes look like one?
+
+Two criteria have to agree. Akaike's (AICc) weighs the fit against the number of parameters; the
+cross-validated likelihood leaves out one size at a time and asks how probable its score was. A break needs
+both. A smooth curve, which is the simpler one, needs AICc and no contradiction. Else the verdict is
+`undecided`, with the numbers.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scaling.laws.emergence.document import Candidate, Course, Form, Threshold, Verdict, Word
+from scaling.laws.emergence.fits import Fit, fit_masks
+from scaling.laws.emergence.forecast import forecast, forecast_mask
+from scaling.laws.emergence.series import Series
+from scaling.laws.emergence.shapes import BEND, HALF, SLOPE, TURN, Family, rise_width
+from scaling.laws.emergence.threshold import changepoint, half_rises
+
+Floats = NDArray[np.float64]
+
+DECISIVE = 2.0  # of AICc: less is no evidence (Burnham and Anderson 2002, section 2.6)
+TIE = 1.0  # nats of cross-validated likelihood, in all: less is a tie, and so is less than its standard error
+TOP = 0.95  # of the way to a full score: a flat score from here on is saturated
+LEAST_LEVELS = 4  # sizes
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A verdict with the fits that it came from, for figures and forecasts."""
+
+    series: Series
+    verdict: Verdict
+    fit: Fit
+    smooth: int | None
+    broken: int | None
+    chosen: int | None  # the shape that the verdict stands on
+    small: Fit | None  # without the largest scale
+
+
+def judge(every: Sequence[Series]) -> tuple[Judged, ...]:
+    """A verdict for each series, all fitted together."""
+    wanted: list[tuple[Series, NDArray[np.bool_]]] = []
+    for series in every:
+        wanted.append((series, np.ones(len(series), bool)))
+        wanted += [(series, ~left_out) for left_out in _folds(series)]
+        wanted.append((series, ~forecast_mask(series)))
+    fits = iter(fit_masks(wanted))
+    grouped = []
+    for series in every:
+        whole = next(fits)
+        folds = [next(fits) for _ in _folds(series)]
+        grouped.append((whole, folds, next(fits)))
+    smooth = [_best(whole, "smooth") for whole, _, _ in grouped]
+    halves = half_rises([whole for whole, _, _ in grouped], smooth)
+    return tuple(
+        _judged(*parts, best, half) for parts, best, half in zip(grouped, smooth, halves, strict=True)
+    )
+
+
+def _folds(series: Series) -> list[NDArray[np.bool_]]:
+    return [np.abs(series.x - level) < 1e-6 for level in series.levels]
+
+
+def _best(fit: Fit, *families: str) -> int | None:
+    chosen = [i for i, s in enumerate(fit.shapes) if s.family in families and fit.eligible(i)]
+    return min(chosen, key=fit.aicc) if chosen else None
+
+
+def _turns(fit: Fit, index: int) -> str:
+    """u-shaped or hump, where a shape's best curve goes both ways within the data; else empty.
+
+    The turning point has at least two sizes on either side.
+    """
+    shape, theta = fit.shapes[index], fit.theta[fit.best(index)]
+    if shape.family == "bent":
+        at, bend = -theta[SLOPE] / (2 * theta[BEND] if theta[BEND] else 1e-12), theta[BEND]
+    elif SLOPE in shape.free and TURN in shape.free:
+        before, after = theta[SLOPE], theta[SLOPE] + theta[TURN]
+        at, bend = fit.place[fit.best(index)], after - before
+        if before * after >= 0:
+            return ""
+    else:
+        return ""
+    levels = fit.series.levels
+    if len(levels) < 5 or not levels[1] <= at <= levels[-2]:
+        return ""
+    return "u-shaped" if bend > 0 else "hump"
+
+
+def _cross_validate(
+    folds: Sequence[Fit], first: Sequence[Family], second: Sequence[Family]
+) -> tuple[float | None, float | None]:
+    """Log predictive density of sizes left out, second families less first, and its standard error."""
+    gains = []
+    for fit in folds:
+        left = np.flatnonzero(~fit.mask)
+        a, b = fit.log_predictive(first, left), fit.log_predictive(second, left)
+        if a is None or b is None:
+            return None, None
+        gains.append(b - a)
+    return float(np.sum(gains)), float(np.sqrt(len(gains)) * np.std(gains, ddof=1))
+
+
+def _judged(whole: Fit, folds: list[Fit], small: Fit, smooth: int | None, half: Threshold | None) -> Judged:
+    series = whole.series
+    flat, broken = _best(whole, "flat"), _best(whole, "broken")
+    turning = [i for i in range(len(whole.shapes)) if whole.eligible(i) and _turns(whole, i)]
+    turned = min(turning, key=whole.aicc) if turning else None
+    steady = [i for i in range(len(whole.shapes)) if whole.eligible(i) and i not in turning]
+    steady = [i for i in steady if whole.shapes[i].family != "bent"]
+    best_steady = min(steady, key=whole.aicc) if steady else None
+
+    form, why, delta, cv, error = _form(whole, folds, smooth, broken)
+    course, chosen = _course(whole, folds, flat, best_steady, turned, form, smooth, broken)
+    word = _word(course, form)
+    if course in ("flat", "saturated"):
+        why = _why_flat(whole, flat, best_steady)
+    elif course in ("u-shaped", "hump") and turned is not None and best_steady is not None:
+        better = whole.aicc(best_steady) - whole.aicc(turned)
+        why = f"{whole.shapes[turned].name} beats every shape of one direction by {better:.1f} AICc"
+    elif flat is not None and best_steady is not None and word != "undecided":
+        gain = whole.aicc(flat) - whole.aicc(best_steady)
+        if gain < DECISIVE:
+            word, why = "undecided", f"flat or {course}: {gain:.1f} AICc between them"
+    place = None if broken is None else changepoint(whole, broken)
+    verdict = Verdict(
+        task=series.key[0],
+        metric=series.key[1],
+        shots=series.key[2],
+        size=series.size,
+        n_points=len(series),
+        n_levels=len(series.levels),
+        noise="binomial" if whole.binomial else "gaussian",
+        word=word,
+        form=form,
+        course=course,
+        why=why,
+        delta_aicc=delta,
+        delta_aicc_binomial=_binomial_delta(whole) if whole.binomial else None,
+        delta_cv=cv,
+        delta_cv_error=error,
+        scatter=None if chosen is None else whole.scatter(chosen),
+        best_smooth=None if smooth is None else whole.shapes[smooth].name,
+        best_broken=None if broken is None else whole.shapes[broken].name,
+        half_rise=None if course in ("flat", "saturated") else half,
+        changepoint=None if course in ("flat", "saturated") else place,
+        rise_decades=None if course in ("flat", "saturated") else _rise(whole, smooth),
+        forecasts=forecast(small),
+        candidates=tuple(
+            Candidate(
+                name=shape.name,
+                family=shape.family,
+                n_parameters=shape.n_parameters,
+                deviance=float(whole.deviance[whole.best(i)]),
+                scatter=whole.scatter(i),
+                aicc=whole.aicc(i) if whole.eligible(i) else None,
+            )
+            for i, shape in enumerate(whole.shapes)
+        ),
+    )
+    return Judged(series, verdict, whole, smooth, broken, chosen, small)
+
+
+def _form(
+    whole: Fit, folds: list[Fit], smooth: int | None, broken: int | None
+) -> tuple[Form, str, float | None, float | None, float | None]:
+    levels = len(whole.series.levels)
+    if smooth is None or broken is None or levels < LEAST_LEVELS:
+        need = "a break takes six points at four sizes or more"
+        return "undecided", f"{whole.n} point(s) at {levels} size(s); {need}", None, None, None
+    delta = whole.aicc(smooth) - whole.aicc(broken)
+    cv, error = _cross_validate(folds, ("smooth",), ("broken",))
+    if cv is None:
+        why = f"AICc says {delta:+.1f}; without one size there are too few points to cross-validate"
+        return "undecided", why, delta, None, None
+    numbers = f"AICc {delta:+.1f}, cross-validation {cv:+.1f} nats for a break"
+    for_break = error is not None and cv >= max(TIE, error)
+    if delta >= DECISIVE and for_break:
+        return "broken", numbers, delta, cv, error
+    if delta <= -DECISIVE and not for_break:
+        return "smooth", numbers, delta, cv, error
+    return "undecided", numbers, delta, cv, error
+
+
+def _course(
+    whole: Fit,
+    folds: list[Fit],
+    flat: int | None,
+    steady: int | None,
+    turned: int | None,
+    form: Form,
+    smooth: int | None,
+    broken: int | None,
+) -> tuple[Course, int | None]:
+    """Which way the score goes, and the shape that says so."""
+    if steady is None or flat is None:
+        return "flat", flat
+    if turned is not None and whole.aicc(steady) - whole.aicc(turned) >= DECISIVE:
+        gain, _ = _cross_validate(folds, ("flat", "smooth"), ("bent", "broken"))
+        if gain is not None and gain >= TIE:
+            return ("u-shaped" if _turns(whole, turned) == "u-shaped" else "hump"), turned
+    if whole.aicc(flat) <= whole.aicc(steady):
+        level = whole.curve(whole.best(flat), np.zeros(1))[0]
+        return ("saturated" if whole.series.bounded and level >= TOP else "flat"), flat
+    shape = broken if form == "broken" and broken is not None else smooth
+    shape = steady if shape is None else shape
+    ends = whole.curve(whole.best(shape), np.array([-1.0, 1.0]))
+    return ("rising" if ends[1] >= ends[0] else "falling"), shape
+
+
+def _word(course: Course, form: Form) -> Word:
+    if course == "rising":
+        return form
+    return "inverse" if course == "falling" else course
+
+
+def _why_flat(fit: Fit, flat: int | None, steady: int | None) -> str:
+    series = fit.series
+    level = float(np.average(series.score, weights=np.where(series.trials > 0, series.trials, 1.0)))
+    gain = 0.0 if flat is None or steady is None else fit.aicc(flat) - fit.aicc(steady)
+    at = (
+        f"{level:.3g} at every size, where chance is {series.chance:.3g}"
+        if series.bounded
+        else f"{level:.3g}"
+    )
+    return f"{at}; no other shape is better (AICc {-gain:+.1f})" if steady != flat else at
+
+
+def _binomial_delta(fit: Fit) -> float | None:
+    """AICc of smooth less broken with noise from the test items alone."""
+    best = {}
+    for family in ("smooth", "broken"):
+        values = [
+            float(fit.deviance[fit.shape == i].min()) + 2 * k + 2 * k * (k + 1) / (fit.n - k - 1)
+            for i, shape in enumerate(fit.shapes)
+            for k in [shape.n_parameters]
+            if shape.family == family and fit.n - k - 1 > 0
+        ]
+        if not values:
+            return None
+        best[family] = min(values)
+    return best["smooth"] - best["broken"]
+
+
+def _rise(fit: Fit, smooth: int | None) -> float | None:
+    if smooth is None or fit.shapes[smooth].link not in HALF:
+        return None
+    slope = float(fit.theta[fit.best(smooth), SLOPE])
+    if abs(slope) < 1e-3:
+        return None
+    return fit.series.decades(rise_width(fit.shapes[smooth].link, slope))

@@ -1,0 +1,335 @@
+"""Scores over scale, a panel a task: what was measured, the curve of the verdict, the threshold."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from numpy.typing import NDArray
+
+from scaling.config.errors import BadInputError
+from scaling.laws.emergence.answer import Answer
+from scaling.laws.emergence.document import SharpAndSmooth
+from scaling.laws.emergence.scores import Scores, is_smooth
+from scaling.laws.emergence.verdict import Judged
+from scaling.plots.figures import STYLE
+from scaling.plots.style import GRID, INK, MUTED, scientific, short, size_colours
+
+Floats = NDArray[np.float64]
+
+# Okabe and Ito (2008), far apart under every colour blindness; markers tell them apart in grey.
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+MARKERS = "osD^vP"
+PANEL = (3.1, 2.55)  # inches
+MAX_PANELS = 48
+AXIS = {
+    "flops": ("Training compute C (FLOPs)", scientific),
+    "params": ("Parameters N", short),
+    "loss": ("Pre-training loss (nats per token)", lambda v: f"{v:.3g}"),
+    "step": ("Training step", short),
+}
+Z = 1.96
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Scores of one scale: their mean, its 95% interval, and the seeds that went in."""
+
+    scale: float
+    mean: float
+    low: float
+    high: float
+    seeds: Floats
+    zero: bool  # nothing was right: `high` bounds what could have been
+
+
+def wilson(share: float, n: float) -> tuple[float, float]:
+    """The 95% interval of a share of n items (Wilson 1927)."""
+    centre = (share + Z**2 / (2 * n)) / (1 + Z**2 / n)
+    half = Z / (1 + Z**2 / n) * np.sqrt(share * (1 - share) / n + Z**2 / (4 * n**2))
+    return max(0.0, float(centre - half)), min(1.0, float(centre + half))
+
+
+def spreads(rows: Scores, against: str) -> list[Spread]:
+    """By scale: seeds together; the interval as given for one row, of items else."""
+    scale, found = rows.scale(against), []
+    for at in np.unique(scale):
+        here = rows.subset(scale == at)
+        mean, items = float(here.score.mean()), here.n.sum()
+        low, high = np.nan, np.nan
+        if len(here) == 1 and np.isfinite(here.low[0]) and np.isfinite(here.high[0]):
+            low, high = float(here.low[0]), float(here.high[0])
+        elif np.isfinite(items) and items > 0 and 0 <= mean <= 1:
+            low, high = wilson(mean, float(items))
+        elif len(here) > 1:
+            half = Z * here.score.std(ddof=1) / np.sqrt(len(here))
+            low, high = mean - half, mean + half
+        zero = mean == 0 and bool(np.isfinite(items)) and not is_smooth(rows.metric[0])
+        found.append(Spread(float(at), mean, low, high, here.score, zero))
+    return found
+
+
+def emergence_figure(answer: Answer, log_score: bool = False) -> Figure:
+    """A panel for each task and metric, a colour for each number of examples (or size, over steps).
+
+    Raises:
+        BadInputError: more panels than a page holds.
+    """
+    panels = list(dict.fromkeys((j.series.key[0], j.series.key[1]) for j in answer.judged))
+    columns = min(4, max(1, int(np.ceil(np.sqrt(len(panels))))))
+    return _grid(
+        answer, [panels[i : i + columns] for i in range(0, len(panels), columns)], columns, log_score, {}
+    )
+
+
+def sharp_and_smooth_figure(answer: Answer, log_score: bool = False) -> Figure:
+    """A row for each task: its sharp metrics, then the smooth ones of the same answers.
+
+    Over exact match stands what token accuracy to the power of the answer's length predicts (Schaeffer et al.
+    2023).
+
+    Raises:
+        BadInputError: no task has both.
+    """
+    metrics: dict[str, list[str]] = {}
+    for judged in answer.judged:
+        task, metric, _ = judged.series.key
+        if metric not in metrics.setdefault(task, []):
+            metrics[task].append(metric)
+    both = {t: m for t, m in metrics.items() if any(map(is_smooth, m)) and not all(map(is_smooth, m))}
+    if not both:
+        raise BadInputError(
+            f"{answer.scores.source} has no task with a sharp and a smooth metric; they are, for example, "
+            "exact_match and token_accuracy or answer_log_prob"
+        )
+    rows = [[(task, m) for m in sorted(both[task], key=is_smooth)] for task in both]
+    predicted = {(p.task, p.shots): p for p in answer.document.metric_or_model if p.predicted is not None}
+    return _grid(answer, rows, max(map(len, rows)), log_score, predicted)
+
+
+def _grid(
+    answer: Answer,
+    rows: Sequence[Sequence[tuple[str, str]]],
+    columns: int,
+    log_score: bool,
+    predicted: dict[tuple[str, int], SharpAndSmooth],
+) -> Figure:
+    count = sum(map(len, rows))
+    if count > MAX_PANELS:
+        raise BadInputError(f"{count} panels do not fit one figure; choose at most {MAX_PANELS} with --tasks")
+    with rc_context(STYLE):
+        # One panel alone gets the height of a page's figure.
+        grow = 1.9 if count == 1 else 1.25 if columns < 3 else 1.0
+        figure = Figure(
+            figsize=(grow * PANEL[0] * columns + 0.5, grow * PANEL[1] * len(rows) + 0.9), layout="constrained"
+        )
+        every = figure.subplots(len(rows), columns, squeeze=False)
+        for r, row in enumerate(rows):
+            for c in range(columns):
+                if c < len(row):
+                    below = r + 1 < len(rows) and c < len(rows[r + 1])
+                    _panel(every[r, c], answer, row[c], log_score, predicted, label=not below)
+                else:
+                    every[r, c].set_visible(False)
+        against = answer.document.against
+        figure.supxlabel(AXIS[against][0], fontsize=10.5, color=INK)
+        figure.legend(handles=_explained(log_score, bool(predicted)), loc="outside upper center", ncols=6)
+    return figure
+
+
+def _explained(log_score: bool, predicted: bool) -> list[Line2D]:
+    lines = [
+        Line2D([], [], color=MUTED, lw=1.6, label="smooth fit"),
+        Line2D([], [], color=MUTED, lw=1.6, ls=(0, (4, 1.5)), label="fit with a break"),
+        Line2D([], [], color=MUTED, marker="|", ms=8, lw=2.4, label="half rise, 95%"),
+        Line2D([], [], color=MUTED, marker="X", mec="white", ms=7, lw=2.4, label="break, 95%"),
+        Line2D([], [], color=INK, lw=0.9, ls=(0, (1, 1.5)), label="chance"),
+    ]
+    if log_score:
+        lines.append(
+            Line2D([], [], color=MUTED, ls="", marker=r"$\downarrow$", ms=9, label="none right: upper bound")
+        )
+    if predicted:
+        lines.append(
+            Line2D(
+                [],
+                [],
+                color=INK,
+                lw=1,
+                ls="--",
+                marker="D",
+                mfc="white",
+                ms=4,
+                label="token accuracy ^ length",
+            )
+        )
+    return lines
+
+
+def _panel(
+    axes: Axes,
+    answer: Answer,
+    what: tuple[str, str],
+    log_score: bool,
+    predicted: dict[tuple[str, int], SharpAndSmooth],
+    label: bool,
+) -> None:
+    task, metric = what
+    own = [j for j in answer.judged if j.series.key[:2] == what]
+    logged = log_score and own[0].series.bounded
+    dress(axes, answer.document.against, label)
+    handles = []
+    for i, judged in enumerate(own):
+        colour, marker = _look(i, own)
+        rows = _rows(answer.scores, judged)
+        _points(axes, spreads(rows, answer.document.against), colour, marker, logged)
+        _curve(axes, judged, colour)
+        _threshold(axes, judged, colour, i)
+        handles.append(
+            Line2D([], [], color=colour, marker=marker, ms=5, mec="white", lw=1.6, label=_said(judged))
+        )
+        pair = predicted.get((task, judged.series.key[2]))
+        if pair is not None and metric == "exact_match" and pair.predicted is not None:
+            order = np.argsort(pair.scale)
+            axes.plot(
+                np.array(pair.scale)[order],
+                np.array(pair.predicted)[order],
+                color=colour,
+                ls="--",
+                lw=1,
+                marker="D",
+                ms=3.5,
+                mfc="white",
+                zorder=4,
+            )
+    chance = max(j.series.chance for j in own)
+    if own[0].series.bounded and chance > 0:
+        axes.axhline(chance, color=INK, lw=0.9, ls=(0, (1, 1.5)), zorder=1)
+    items = [j.series.items for j in own if np.isfinite(j.series.items).all()]
+    if logged and items:
+        floor = 1 / max(float(v.max()) for v in items)
+        axes.axhline(floor, color=MUTED, lw=0.7, zorder=1)
+        axes.annotate("1/n", (1, floor), xycoords=("axes fraction", "data"), fontsize=7, color=MUTED,
+                      xytext=(2, 0), textcoords="offset points", va="center")  # fmt: skip
+    _score_axis(axes, own, logged)
+    axes.set_title(f"{task}\n", fontsize=10, pad=2 + 5 * len(own))
+    axes.text(0, 1.0, metric.replace("_", " "), transform=axes.transAxes, fontsize=8, color=MUTED,
+              va="bottom", ha="left")  # fmt: skip
+    axes.legend(handles=handles, fontsize=7, loc="best", handlelength=1.4, labelspacing=0.3, borderpad=0.2)
+
+
+def _look(i: int, own: Sequence[Judged]) -> tuple[str, str]:
+    if own[0].series.size is not None:
+        colours = size_colours([j.series.size for j in own if j.series.size is not None])
+        return colours[own[i].series.size or 0.0], MARKERS[i % len(MARKERS)]
+    return COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]
+
+
+def _said(judged: Judged) -> str:
+    shots, size = judged.series.key[2], judged.series.size
+    name = f"{shots} shot{'' if shots == 1 else 's'}" if size is None else f"N = {short(size)}, {shots} shots"
+    return f"{name}: {judged.verdict.word}"
+
+
+def _rows(scores: Scores, judged: Judged) -> Scores:
+    rows = scores.of(judged.series.key)
+    return rows if judged.series.size is None else rows.subset(rows.params == judged.series.size)
+
+
+def dress(axes: Axes, against: str, label: bool) -> None:
+    """The axis of scale, and the quiet style of a small panel."""
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(color=GRID, lw=0.6)
+    axes.set_axisbelow(True)
+    axes.tick_params(labelsize=7.5, labelbottom=label)
+    text: Callable[[float], str] = AXIS[against][1]
+    if against == "step":
+        axes.set_xscale("symlog", linthresh=1.0)
+    else:
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(numticks=5))
+    if against == "loss":
+        axes.invert_xaxis()
+        axes.xaxis.set_minor_locator(MaxNLocator(nbins=4))
+        axes.xaxis.set_minor_formatter(FuncFormatter(lambda v, _: text(v)))
+        axes.tick_params(axis="x", which="minor", labelsize=7.5, labelbottom=label)
+    else:
+        axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: text(v)))
+
+
+def _points(axes: Axes, all_spreads: Sequence[Spread], colour: str, marker: str, logged: bool) -> None:
+    for spread in all_spreads:
+        if len(spread.seeds) > 1:
+            seeds = spread.seeds[spread.seeds > 0] if logged else spread.seeds
+            at = [spread.scale] * len(seeds)
+            axes.plot(at, seeds, ls="", marker=marker, ms=2.6, color=colour, alpha=0.35, mec="none", zorder=3)
+        if spread.zero and logged:
+            arrow = {"arrowstyle": "-|>", "color": colour, "lw": 1, "shrinkA": 0, "shrinkB": 0}
+            ends = (spread.scale, spread.high / 3), (spread.scale, spread.high)
+            axes.annotate("", *ends, zorder=4, arrowprops=arrow)
+            axes.plot(spread.scale, spread.high, marker="_", ms=6, color=colour, mew=1.2, zorder=4)
+            continue
+        if np.isfinite(spread.low):
+            low = max(spread.low, spread.mean / 20) if logged else spread.low
+            axes.plot([spread.scale] * 2, [low, spread.high], color=colour, lw=1, zorder=4)
+        face = "white" if spread.zero else colour
+        edge = colour if spread.zero else "white"
+        axes.plot(spread.scale, spread.mean, marker=marker, ms=5.2, mfc=face, mec=edge, mew=0.8, zorder=5)
+
+
+def _curve(axes: Axes, judged: Judged, colour: str) -> None:
+    if judged.chosen is None:
+        return
+    x = np.linspace(-1.03, 1.03, 240)
+    y = judged.series.score_of(judged.fit.curve(judged.fit.best(judged.chosen), x))
+    broken = judged.fit.shapes[judged.chosen].family == "broken"
+    axes.plot(judged.series.scale_of(x), y, color=colour, lw=1.5, alpha=0.85, zorder=2,
+              ls=(0, (4, 1.5)) if broken else "-")  # fmt: skip
+
+
+def _threshold(axes: Axes, judged: Judged, colour: str, i: int) -> None:
+    """A mark with its interval in a strip above the panel; an end that is open runs to the panel's edge."""
+    v = judged.verdict
+    place = v.changepoint if v.word == "broken" else v.half_rise
+    if place is None or place.value is None or v.word not in ("smooth", "broken", "undecided", "inverse"):
+        return
+    ends = judged.series.scale_of(np.array([-1.12, 1.12]))
+    left, right = float(ends.min()), float(ends.max())
+    low, high = (left if place.interval[0] is None else place.interval[0],
+                 right if place.interval[1] is None else place.interval[1])  # fmt: skip
+    if not left <= place.value <= right:
+        return
+    at = 1.075 + 0.05 * i
+    style: Any = {"color": colour, "transform": axes.get_xaxis_transform(), "clip_on": False}
+    axes.plot([max(low, left), min(high, right)], [at, at], lw=2.4, alpha=0.7, solid_capstyle="butt", **style)
+    if v.word == "broken":
+        axes.plot(place.value, at, marker="X", mec="white", ms=6, **style)
+    else:
+        axes.plot(place.value, at, marker="|", ms=7, mew=1.6, **style)
+
+
+def _score_axis(axes: Axes, own: Sequence[Judged], logged: bool) -> None:
+    series = own[0].series
+    scores = np.concatenate([j.series.score for j in own])
+    if logged:
+        axes.set_yscale("log")
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{100 * v:g}%"))
+        axes.yaxis.set_minor_formatter(NullFormatter())
+        positive = scores[scores > 0]
+        items = [j.series.items.max() for j in own if np.isfinite(j.series.items).all()]
+        bottom = min([positive.min()] if len(positive) else [1e-3], default=1e-3)
+        axes.set_ylim(min([bottom, *(1 / n for n in items)]) / 2, min(1.6, 3 * scores.max() + 1e-3))
+        return
+    if series.bounded:
+        top = 1.04 if scores.max() > 0.5 else float(scores.max()) * 1.15 + 1e-4
+        axes.set_ylim(-0.03 * top, top)
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{100 * v:g}%"))
+    else:
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=5))

@@ -1,0 +1,98 @@
+"""In-context learning: scores against the number of examples in the prompt, a line a model."""
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+
+from scaling.config.errors import BadInputError
+from scaling.laws.emergence.scores import Scores, is_share
+from scaling.plots.emergence import MAX_PANELS, PANEL, spreads
+from scaling.plots.figures import STYLE
+from scaling.plots.style import GRID, INK, MUTED, short, size_colours
+
+
+def in_context_figure(scores: Scores) -> Figure:
+    """A panel for each task and metric; sizes from dark to light, the mean over seeds with its interval.
+
+    Of each run the last checkpoint is shown.
+
+    Raises:
+        BadInputError: no task was asked with several numbers of examples, rows have no parameters, or there
+            are more panels than a page holds.
+    """
+    scores = scores.last_steps()
+    sizes = scores.scale("params")
+    pairs = list(dict.fromkeys(zip(scores.task, scores.metric, strict=True)))
+    panels = [p for p in pairs if len(np.unique(scores.shots[_of(scores, p)])) > 1]
+    if not panels:
+        raise BadInputError(
+            f"{scores.source} has no task with several numbers of examples; evaluate with --shots 0,1,8"
+        )
+    if len(panels) > MAX_PANELS:
+        raise BadInputError(
+            f"{len(panels)} panels do not fit one figure; choose at most {MAX_PANELS} with --tasks"
+        )
+    columns = min(4, int(np.ceil(np.sqrt(len(panels)))))
+    lines = -(-len(panels) // columns)
+    colours = size_colours([float(s) for s in np.unique(sizes)])
+    with rc_context(STYLE):
+        grow = 1.9 if len(panels) == 1 else 1.25 if columns < 3 else 1.0
+        figure = Figure(
+            figsize=(grow * PANEL[0] * columns + 1.3, grow * PANEL[1] * lines + 0.5), layout="constrained"
+        )
+        every = figure.subplots(lines, columns, squeeze=False)
+        for i, axes in enumerate(every.flat):
+            if i >= len(panels):
+                axes.set_visible(False)
+                continue
+            task, metric = panels[i]
+            rows = scores.subset(_of(scores, panels[i]))
+            axes.spines[["top", "right"]].set_visible(False)
+            axes.grid(color=GRID, lw=0.6)
+            axes.tick_params(labelsize=7.5)
+            axes.set_title(task, fontsize=10)
+            axes.set_ylabel(metric.replace("_", " "), fontsize=8, color=MUTED)
+            for size, colour in colours.items():
+                _line(axes, rows.subset(rows.params == size), colour)
+            chance = rows.chance[np.isfinite(rows.chance)]
+            if len(chance) and chance.max() > 0:
+                axes.axhline(float(chance.max()), color=INK, lw=0.9, ls=(0, (1, 1.5)), zorder=1)
+            shots = [int(s) for s in np.unique(rows.shots)]
+            axes.set_xscale("symlog", linthresh=1.0, linscale=0.6)
+            axes.xaxis.set_major_locator(FixedLocator(shots))
+            axes.xaxis.set_minor_locator(NullLocator())
+            axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
+            axes.yaxis.set_major_locator(MaxNLocator(nbins=5))
+            if is_share(metric):
+                axes.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{100 * v:g}%"))
+        figure.supxlabel("Examples in the prompt", fontsize=10.5, color=INK)
+        handles = [
+            Line2D([], [], color=c, marker="o", ms=5, mec="white", lw=1.6, label=f"N = {short(s)}")
+            for s, c in reversed(colours.items())
+        ]
+        handles.append(Line2D([], [], color=INK, lw=0.9, ls=(0, (1, 1.5)), label="chance"))
+        figure.legend(handles=handles, loc="outside right upper")
+    return figure
+
+
+def _of(scores: Scores, panel: tuple[str, str]) -> np.ndarray:
+    pairs = zip(scores.task, scores.metric, strict=True)
+    return np.array([pair == panel for pair in pairs], bool)
+
+
+def _line(axes: Axes, rows: Scores, colour: str) -> None:
+    shots = np.unique(rows.shots)
+    means = []
+    for shot in shots:
+        here = rows.subset(rows.shots == shot)
+        (spread,) = spreads(here, "params")
+        means.append(spread.mean)
+        if len(spread.seeds) > 1:
+            axes.plot([shot] * len(spread.seeds), spread.seeds, ls="", marker="o", ms=2.6, color=colour,
+                      alpha=0.35, mec="none")  # fmt: skip
+        if np.isfinite(spread.low):
+            axes.plot([shot] * 2, [spread.low, spread.high], color=colour, lw=1)
+    axes.plot(shots, means, color=colour, marker="o", ms=5, mec="white", mew=0.8, lw=1.5)
