@@ -1,4 +1,4 @@
-"""The kinds of figures that are drawn from evaluations: scores over scale, and over the number of examples."""
+"""The kinds of figures of evaluations: scores over scale, and over the number of examples."""
 
 from matplotlib.figure import Figure
 
