@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from scaling.config.base import Frozen
 from scaling.config.errors import BadInputError
 from scaling.config.files import write_atomically
+from scaling.laws.diagnostics import CutOff, Hessian, Profile, SeedNoise, SensitivityRow
 from scaling.laws.forms import ComputeOptimum, Law
 from scaling.laws.registry import LAWS
 
@@ -106,6 +107,12 @@ class LawFit(Frozen):
     warnings: tuple[str, ...] = ()
     forced: bool = False
     source: str = ""
+    profile: dict[str, Profile] | None = None
+    hessian: Hessian | None = None
+    rolling: tuple[CutOff, ...] | None = None
+    seed_noise: SeedNoise | None = None
+    sensitivity: tuple[SensitivityRow, ...] | None = None
+    dropped: tuple[str, ...] = ()  # rows that were no measurements, left out by force
 
     @property
     def form(self) -> Law:
