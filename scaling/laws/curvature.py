@@ -11,11 +11,10 @@ parameters to absolute values passes through P points, whose residuals are 0 wha
 (Koenker 2005, "Quantile Regression", section 3.4, and the `iid` rule of his quantreg).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import erf, sqrt
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
@@ -23,11 +22,11 @@ from scaling.laws.forms import Law
 from scaling.laws.objective import Residual, residuals
 from scaling.laws.optimise import Optimised
 from scaling.laws.quantities import Quantities
-from scaling.laws.solver import float64_on_host
 from scaling.laws.student import t_quantile
 
 Floats = NDArray[np.float64]
 
+STEP = 1e-4  # of central differences, on entries of order one
 LARGEST_CONDITION = 1e12  # beyond, a direction of theta has no digits
 TEXT = (
     "sandwich of M-estimation (Huber 1981, section 7.6), E[psi'] from a kernel density of the residuals, "
@@ -90,14 +89,17 @@ def residual_scale(off: Floats, weight: Floats, delta: float, parameters: int) -
     return Scale(n, freedom, squared, float(max(inside, 1e-12)), noise)
 
 
+def differences(function: Callable[[Floats], Floats], theta: Floats) -> Floats:
+    """(..., P) central differences of a smooth function; theta is of order one, so nine digits are right."""
+    steps = STEP * np.eye(len(theta))
+    return np.stack([(function(theta + h) - function(theta - h)) / (2 * STEP) for h in steps], axis=-1)
+
+
 def slopes(form: Law, best: Optimised, residual: Residual) -> Floats:
     """(n, P) derivatives of the residuals in theta, at the optimum."""
-    with float64_on_host():
-
-        def off(theta: jax.Array) -> jax.Array:
-            return residuals(residual, form.log_loss(theta, jnp.asarray(best.x), jnp), best.log_loss, jnp)
-
-        return np.asarray(jax.jacfwd(off)(jnp.asarray(best.theta)))
+    return differences(
+        lambda theta: residuals(residual, form.log_loss(theta, best.x), best.log_loss), best.theta
+    )
 
 
 def curvature(
@@ -138,8 +140,7 @@ def _in_words(form: Law, direction: Floats) -> str:
 
 def quantity_slopes(asked: Quantities, theta: Floats) -> Floats:
     """(Q, P) derivatives of the reported quantities, each on its scale."""
-    with float64_on_host():
-        return np.asarray(jax.jacfwd(lambda t: asked.scaled(t, jnp))(jnp.asarray(theta)))
+    return differences(asked.scaled, theta)
 
 
 def curvature_intervals(
