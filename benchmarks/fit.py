@@ -15,7 +15,7 @@ import zlib
 import numpy as np
 from scipy.optimize import minimize
 
-from scaling.laws.fit import _bootstrap
+from scaling.laws.bootstrap import bootstrap_parameters
 from scaling.laws.optimise import optimise
 from scaling.laws.points import Points
 from scaling.laws.registry import LAWS
@@ -77,7 +77,7 @@ def main() -> None:
     optimise(law, points, DELTA, 0, len(points))
     again = clock.read()
     clock = Clock()
-    _bootstrap(law, points, best, DELTA, args.resamples, 0, len(points))
+    bootstrap_parameters(law, points, best, DELTA, args.resamples, 0, len(points))
     bootstrap = clock.read()
 
     starts = law.starts(best.x, best.log_loss, best.reference)

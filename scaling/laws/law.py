@@ -10,11 +10,15 @@ from pydantic import ValidationError
 from scaling.config.base import Frozen
 from scaling.config.errors import BadInputError
 from scaling.config.files import write_atomically
+from scaling.laws.diagnostics import CutOff, Hessian, Profile, SeedNoise, SensitivityRow
 from scaling.laws.forms import ComputeOptimum, Law
 from scaling.laws.registry import LAWS
 
 Floats = NDArray[np.float64]
 Interval = tuple[float, float]
+
+LEVEL = 0.95
+NORMAL_DRAWS = 1000
 
 
 class Objective(Frozen):
@@ -61,6 +65,7 @@ class Allocation(Frozen):
     tokens_per_param_interval: Interval | None
     loss: float
     loss_interval: Interval | None
+    params_interval: Interval | None = None
 
 
 class Optimum(Frozen):
@@ -106,6 +111,12 @@ class LawFit(Frozen):
     warnings: tuple[str, ...] = ()
     forced: bool = False
     source: str = ""
+    profile: dict[str, Profile] | None = None
+    hessian: Hessian | None = None
+    rolling: tuple[CutOff, ...] | None = None
+    seed_noise: SeedNoise | None = None
+    sensitivity: tuple[SensitivityRow, ...] | None = None
+    dropped: tuple[str, ...] = ()  # rows that were no measurements, left out by force
 
     @property
     def form(self) -> Law:
@@ -118,15 +129,27 @@ class LawFit(Frozen):
         return self.form.predict(self.parameters, **chosen)
 
     def interval(self, **variables: Any) -> tuple[Floats, Floats] | None:
-        """Lower and upper bootstrap percentiles of `predict` at `bootstrap.level`; None without one."""
-        resampled = self.draws()
-        if self.bootstrap is None or resampled is None:
+        """Lower and upper percentiles of `predict` over `sampled`; None where the law has no uncertainty."""
+        resampled = self.sampled()
+        if resampled is None:
             return None
+        level = self.bootstrap.level if self.bootstrap is not None else LEVEL
         chosen = {name: variables[name] for name in self.form.variables}
         draws = [self.form.predict(parameters, **chosen) for parameters in resampled]
-        tail = (1 - self.bootstrap.level) / 2
+        tail = (1 - level) / 2
         low, high = np.quantile(np.array(draws), [tail, 1 - tail], axis=0)
         return low, high
+
+    def sampled(self) -> list[dict[str, float]] | None:
+        """Plausible parameters: the bootstrap's, else draws from the Hessian's normal; None without either."""
+        if self.bootstrap is not None or self.hessian is None or self.hessian.covariance is None:
+            return self.draws()
+        centre = np.array(list(self.hessian.theta.values()))
+        random = np.random.default_rng(0)
+        theta = random.multivariate_normal(centre, np.array(self.hessian.covariance), NORMAL_DRAWS)
+        low, high = np.array(self.form.bounds).T
+        values = self.form.parameters(np.clip(theta, low, high), np.array(self.hessian.reference))
+        return [dict(zip(self.form.parameter_names, map(float, row), strict=True)) for row in values]
 
     def draws(self) -> list[dict[str, float]] | None:
         """Parameters fitted to each kept resample; None without a bootstrap."""

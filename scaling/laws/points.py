@@ -1,6 +1,6 @@
 """The points a law is fitted to: finished training budgets, their parameters, tokens, compute and loss."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scaling.config.errors import BadInputError
 from scaling.config.record import RunRecord, read_record
 from scaling.laws.critical_batch import KAPLAN_BATCH
+from scaling.laws.run_files import recipe_of, schedule_ends
 
 Floats = NDArray[np.float64]
 ParamCounting = Literal["total", "non_embedding", "non_embedding_with_head"]
@@ -50,6 +51,10 @@ class Points:
     learning_rate: Floats | None = None
     batch_tokens: Floats | None = None  # tokens of a step
     min_steps: Floats | None = None  # S_min of Kaplan et al. 2020
+    final: tuple[bool, ...] | None = None  # whether a loss stands at the end of its schedule
+    seeds: tuple[str, ...] | None = None
+    recipes: tuple[str, ...] | None = None  # equal for runs that differ in nothing but their seed
+    dropped: tuple[str, ...] = ()  # rows that were no measurements, left out by force
 
     def __len__(self) -> int:
         return len(self.loss)
@@ -60,7 +65,9 @@ class Points:
         changed: dict[str, Any] = {}
         for field in fields(self):
             value = getattr(self, field.name)
-            if isinstance(value, np.ndarray):
+            if field.name == "dropped":
+                changed[field.name] = value
+            elif isinstance(value, np.ndarray):
                 changed[field.name] = value[index]
             elif isinstance(value, tuple):
                 changed[field.name] = tuple(value[i] for i in index)
@@ -105,6 +112,7 @@ def read_points(
     params: str = "non_embedding_with_head",
     flops: str = "6nd",
     family: str | None = None,
+    force: bool = False,
 ) -> Points:
     """Points from a CSV file, a run directory, or a sweep directory of run directories.
 
@@ -114,6 +122,7 @@ def read_points(
         params: for a directory, which count of parameters is N: a `ParamCounting`.
         flops: for a directory, "6nd" or "counted".
         family: for a directory, the family of models whose runs are meant, where there are several.
+        force: leave out rows whose numbers are none, or not positive, and count them in `dropped`.
 
     Raises:
         BadInputError: the path, a column or a value is not usable; the message says where.
@@ -126,10 +135,11 @@ def read_points(
             raise BadInputError(
                 f"columns: {path} is a directory of runs; columns are named only for a CSV file"
             )
-        return points_from_records(read_records(path), path, params, flops, family)
+        homes = {record.id: home for home, record in _homes(path)}
+        return points_from_records(read_records(path), path, params, flops, family, force, homes)
     if not path.exists():
         raise BadInputError(f"{path} does not exist; give a CSV file, a run directory or a sweep directory")
-    return read_csv(path, columns or {})
+    return read_csv(path, columns or {}, force)
 
 
 def read_records(directory: Path) -> tuple[RunRecord, ...]:
@@ -138,6 +148,11 @@ def read_records(directory: Path) -> tuple[RunRecord, ...]:
     Raises:
         BadInputError: the directory is missing, or a record is not one.
     """
+    return tuple(record for _, record in _homes(directory))
+
+
+def _homes(directory: Path) -> list[tuple[Path, RunRecord]]:
+    """Run directories with their records."""
     directory = Path(directory)
     if not directory.is_dir():
         raise BadInputError(f"{directory} is not a directory; give a run directory or a sweep directory")
@@ -147,7 +162,7 @@ def read_records(directory: Path) -> tuple[RunRecord, ...]:
         raise BadInputError(f"{directory} cannot be read: {error}") from error
     if (directory / "record.json").is_file():
         homes.insert(0, directory)
-    return tuple(record for home in homes if (record := read_record(home)) is not None)
+    return [(home, record) for home in homes if (record := read_record(home)) is not None]
 
 
 def points_from_records(
@@ -156,8 +171,13 @@ def points_from_records(
     params: str = "non_embedding_with_head",
     flops: str = "6nd",
     family: str | None = None,
+    force: bool = False,
+    homes: Mapping[str, Path] | None = None,
 ) -> Points:
     """The finished points of runs; those of one run (one trunk, several cooldown branches) share a group.
+
+    `homes` are run directories by the id of their record, for what the record does not hold: the recipe beside
+    the seed, and the learning rate at the end of a schedule. With `force` bad points are left out and counted.
 
     Raises:
         BadInputError: runs of several families and none named, no run has a finished point, or a point's
@@ -182,18 +202,30 @@ def points_from_records(
     groups: list[str] = []
     labels: list[str] = []
     dataset: list[str] = []
+    seeds: list[str] = []
+    recipes: list[str] = []
+    final: list[bool] = []
+    dropped: list[str] = []
     for run in records:
+        home = (homes or {}).get(run.id)
+        recipe = recipe_of(run, home)
+        ends = schedule_ends(run, home)
         n = float(getattr(run.params, params))
-        for point in run.points:
+        for point, decayed in zip(run.points, ends, strict=True):
             compute = point.flops if flops == "counted" else 6.0 * n * point.tokens
             row = (n, float(point.tokens), compute, point.loss)
-            for name, value in zip(("params", "tokens", "flops", "loss"), row, strict=True):
-                if not value > 0:
-                    raise BadInputError(
-                        f"{source}: run {run.name}, step {point.step}: {name} = {value:g}; "
-                        "it must be a positive number"
-                    )
+            named = zip(("params", "tokens", "flops", "loss"), row, strict=True)
+            bad = next(((name, value) for name, value in named if not value > 0), None)
+            if bad:
+                reason = f"run {run.name}, step {point.step}: {bad[0]} = {bad[1]:g}"
+                if not force:
+                    raise BadInputError(f"{source}: {reason}; it must be a positive number")
+                dropped.append(reason)
+                continue
             rows.append(row)
+            seeds.append(str(run.seed))
+            recipes.append(recipe)
+            final.append(decayed)
             groups.append(run.name)
             labels.append(f"{run.name} at {point.tokens:,} tokens")
             dataset.append(run.dataset or "")
@@ -213,4 +245,9 @@ def points_from_records(
         unique_tokens=None,
         counting={"params": PARAMS_TEXT[params], "flops": FLOPS_TEXT[flops]},
         source=str(source),
+        # Where no run decays, as at a constant rate, every loss is what its schedule gives.
+        final=tuple(final) if any(final) else None,
+        seeds=tuple(seeds),
+        recipes=tuple(recipes),
+        dropped=tuple(dropped),
     )

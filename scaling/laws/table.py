@@ -13,7 +13,13 @@ from scaling.laws.points import Points
 REQUIRED = ("params", "tokens", "loss")
 OPTIONAL = ("unique_tokens", "error", "learning_rate", "batch_tokens", "min_steps")
 NUMBERS = (*REQUIRED, "flops", "weight", *OPTIONAL)
-NAMES = ("dataset", "group", "name")
+NAMES = ("dataset", "group", "name", "seed", "final")
+# Other names of a column that says whether a row's loss stands at the end of its schedule.
+FINAL_ALIASES = ("schedule_end", "status")
+FINAL_WORDS = {
+    **dict.fromkeys(("true", "yes", "1", "final", "finished", "complete", "completed", "done"), True),
+    **dict.fromkeys(("false", "no", "0", "running", "interrupted", "intermediate", "partial"), False),
+}
 FIELDS = (*NUMBERS, *NAMES)
 MAX_BYTES = 256 * 2**20
 
@@ -42,11 +48,12 @@ def _check_fields(mapping: dict[str, str]) -> None:
             raise BadInputError(f"columns: {field!r} is not a field; use {', '.join(FIELDS)}")
 
 
-def read_csv(path: Path, columns: dict[str, str]) -> Points:
+def read_csv(path: Path, columns: dict[str, str], force: bool = False) -> Points:
     """Points from a CSV with a header; see `read_points`.
 
     Each row without a group is its own group. FLOPs are 6ND where there is no such column or the cell is
-    empty. Columns that are not named here are ignored.
+    empty. Columns that are not named here are ignored. With `force` a row with a number that is none, or not
+    positive, is left out and counted.
 
     Raises:
         BadInputError: naming file, line, column, value, and what would be accepted.
@@ -61,23 +68,36 @@ def read_csv(path: Path, columns: dict[str, str]) -> Points:
     if len(rows) == 1:
         raise BadInputError(f"{path}, line {line}: a header and no rows; give at least one row of numbers")
 
+    if "final" not in place:
+        for name in (n for n in FINAL_ALIASES if n in header):
+            at = header.index(name)
+            if all(len(cells) > at and cells[at].strip().lower() in FINAL_WORDS for _, cells in rows[1:]):
+                place["final"] = at
     numbers: dict[str, list[float]] = {field: [] for field in NUMBERS if field in place}
     names: dict[str, list[str]] = {field: [] for field in NAMES if field in place}
     lines: list[int] = []
+    dropped: list[str] = []
     for line, cells in rows[1:]:
         if len(cells) != len(header):
             raise BadInputError(
                 f"{path}, line {line}: {len(cells)} cells; the header has {len(header)} columns"
             )
+        try:
+            row = _row(path, line, header, cells, place)
+        except BadInputError as error:
+            if not force:
+                raise BadInputError(f"{error}, or leave such rows out with --force") from error
+            dropped.append(str(error).removeprefix(f"{path}, "))
+            continue
         lines.append(line)
         for field in names:
             names[field].append(cells[place[field]].strip())
-        for field in numbers:
-            cell = cells[place[field]].strip()
-            if not cell and field not in REQUIRED:
-                numbers[field].append({"weight": 1.0}.get(field, math.nan))
-            else:
-                numbers[field].append(_number(path, line, header[place[field]], field, cell))
+        for field, value in row.items():
+            numbers[field].append(value)
+    if not lines:
+        raise BadInputError(
+            f"{path}: none of {len(dropped)} row(s) has positive numbers; the first: {dropped[0]}"
+        )
 
     params, tokens, loss = (np.array(numbers[field]) for field in REQUIRED)
     with np.errstate(over="ignore"):
@@ -107,8 +127,36 @@ def read_csv(path: Path, columns: dict[str, str]) -> Points:
         dataset=tuple(names.get("dataset", [""] * len(lines))),
         counting={"params": f"column {header[place['params']]} of {path.name}", "flops": flops_text},
         source=str(path),
+        final=_final(path, lines, names["final"]) if "final" in names else None,
+        seeds=tuple(names["seed"]) if "seed" in names else None,
+        dropped=tuple(dropped),
         **{name: np.array(numbers[name]) if name in numbers else None for name in OPTIONAL},
     )
+
+
+def _row(
+    path: Path, line: int, header: list[str], cells: list[str], place: dict[str, int]
+) -> dict[str, float]:
+    """The numbers of a row by field; an empty cell of an optional field is 1 for a weight, NaN for others."""
+    row = {}
+    for field in (f for f in NUMBERS if f in place):
+        cell = cells[place[field]].strip()
+        if not cell and field not in REQUIRED:
+            row[field] = {"weight": 1.0}.get(field, math.nan)
+        else:
+            row[field] = _number(path, line, header[place[field]], field, cell)
+    return row
+
+
+def _final(path: Path, lines: list[int], cells: list[str]) -> tuple[bool, ...]:
+    out = []
+    for line, cell in zip(lines, cells, strict=True):
+        if cell.lower() not in FINAL_WORDS:
+            raise BadInputError(
+                f"{path}, line {line}, column final: {cell[:40]!r} is not accepted; give true or false"
+            )
+        out.append(FINAL_WORDS[cell.lower()])
+    return tuple(out)
 
 
 def csv_rows(path: Path) -> list[tuple[int, list[str]]]:

@@ -1,0 +1,82 @@
+"""How a law with a compute optimum would spend a budget, with intervals from its resamples or its curvature."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scaling.laws.forms import Law
+from scaling.laws.law import Allocation, Interval, LawFit, Optimum
+from scaling.laws.resample import percentiles
+
+Floats = NDArray[np.float64]
+Draws = Sequence[dict[str, float]]
+
+
+def optimum_of(form: Law, parameters: dict[str, float], draws: Draws, flops: Floats) -> Optimum | None:
+    """The frontier from the smallest decade of compute in the data (n,) to two decades beyond the largest."""
+    frontier = form.optimum(parameters)
+    if frontier is None:
+        return None
+    low, high = np.log10(flops.min()), np.log10(flops.max())
+    budgets = 10.0 ** np.arange(int(np.ceil(low)), int(np.ceil(high)) + 3)
+    rows = allocations(form, parameters, draws, budgets)
+    drawn = [o for parameters in draws if (o := form.optimum(parameters)) is not None]
+    ends = {
+        name: interval
+        for name in ("a", "b")
+        if (interval := percentiles(np.array([getattr(o, name) for o in drawn]))) is not None
+    }
+    return Optimum(
+        a=frontier.a,
+        b=frontier.b,
+        intervals=ends,
+        tokens_per_param={f"{row.flops:.0e}": row.tokens_per_param for row in rows},
+        budgets=rows,
+    )
+
+
+def allocations(
+    form: Law, parameters: dict[str, float], draws: Draws, budgets: Floats
+) -> tuple[Allocation, ...]:
+    """N, D, their ratio and the loss at training computes in FLOPs; percentiles over `draws` as intervals."""
+    frontier = form.optimum(parameters)
+    if frontier is None:
+        return ()
+    resampled = [(p, o) for p in draws if (o := form.optimum(p)) is not None]
+    rows = []
+    for flops in budgets:
+        n, d = frontier.params(flops), frontier.tokens(flops)
+        size: Interval | None = None
+        ratio: Interval | None = None
+        loss: Interval | None = None
+        if resampled:
+            sizes = np.array([[o.params(flops), o.tokens(flops)] for _, o in resampled])
+            size = percentiles(sizes[:, 0])
+            ratio = percentiles(sizes[:, 1] / sizes[:, 0])
+            loss = percentiles(
+                np.array(
+                    [
+                        form.predict(p, params=s[0], tokens=s[1])
+                        for (p, _), s in zip(resampled, sizes, strict=True)
+                    ]
+                )
+            )
+        rows.append(
+            Allocation(
+                flops=float(flops),
+                params=float(n),
+                params_interval=size,
+                tokens=float(d),
+                tokens_per_param=float(d / n),
+                tokens_per_param_interval=ratio,
+                loss=float(form.predict(parameters, params=n, tokens=d)),
+                loss_interval=loss,
+            )
+        )
+    return tuple(rows)
+
+
+def allocate(law: LawFit, budgets: Floats) -> tuple[Allocation, ...]:
+    """What a fitted law does with training computes in FLOPs; none where it has no optimum."""
+    return allocations(law.form, law.parameters, law.sampled() or [], budgets)

@@ -1,0 +1,87 @@
+"""Intervals by resampling whole runs: points of one trunk share their noise, and are drawn together."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scaling.config.errors import BadInputError
+from scaling.laws.forms import Law
+from scaling.laws.law import Bootstrap, Interval
+from scaling.laws.objective import Residual, residuals
+from scaling.laws.optimise import WIDE, Optimised, log_variables
+from scaling.laws.points import Points
+from scaling.laws.solver import solve
+
+Floats = NDArray[np.float64]
+
+LEVEL = 0.95
+KEPT_SAMPLES = 1000  # bootstrap parameters kept in law.json, for intervals of predictions
+
+
+def bootstrap_parameters(
+    form: Law,
+    points: Points,
+    best: Optimised,
+    delta: float,
+    n: int,
+    seed: int,
+    width: int,
+    residual: Residual = "log",
+) -> Floats:
+    """(n, P) reported parameters fitted to n resamples of whole runs, drawn with replacement."""
+    random = np.random.default_rng([seed, 1])
+    columns, log_loss = log_variables(form, points), np.log(points.loss)
+    log_target = np.log(points.column(form.target))
+    run = points.group_index()
+    runs = int(run.max()) + 1
+    weights = np.zeros((n, len(points)))
+    filled = 0
+    for _ in range(1000 * n):
+        counts = np.bincount(random.integers(runs, size=runs), minlength=runs)[run]
+        drawn = counts > 0
+        kept = np.zeros(len(points), bool)
+        kept[np.flatnonzero(drawn)[form.select(columns[drawn], log_loss[drawn])]] = True
+        # A resample without enough levels has no fit at all, and would only measure the bounds.
+        enough = kept.sum() >= len(form.theta_names) and all(
+            len(np.unique(np.round(c[kept], 9))) >= form.min_levels for c in columns.T
+        )
+        if enough:
+            weights[filled] = counts * kept * points.weight
+            filled += 1
+            if filled == n:
+                break
+    if filled < n:
+        raise BadInputError(
+            f"{points.source}: resamples of {runs} run(s) seldom determine {form.name}; "
+            "give more runs, or --bootstrap 0"
+        )
+    x = columns - best.reference
+    off = np.abs(residuals(residual, form.log_loss(best.theta, x), log_target))
+    wide = float(np.clip(4 * np.median(off), delta, max(WIDE, delta)))
+    starts = np.repeat(best.theta[None], 2 * n, axis=0)
+    # Each resample twice from the full data's optimum: along the homotopy, and directly.
+    rows = np.concatenate([np.arange(n), np.arange(n)])
+    first = np.concatenate([np.full(n, wide), np.full(n, delta)])
+    out = solve(form, x, log_target, weights, rows, starts, first, delta, width, residual)
+    pick = np.where(out.value[:n] <= out.value[n:], np.arange(n), np.arange(n, 2 * n))
+    return form.parameters(out.theta[pick], best.reference)
+
+
+def percentiles_of(values: Floats) -> Interval:
+    """The middle `LEVEL` of each estimate's draws."""
+    low, high = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
+    return float(low), float(high)
+
+
+def intervals_of(names: tuple[str, ...], draws: Floats) -> dict[str, Interval]:
+    """Percentile intervals of the columns of draws (S, P)."""
+    return {name: percentiles_of(draws[:, i]) for i, name in enumerate(names)}
+
+
+def document(form: Law, points: Points, draws: Floats, seed: int) -> Bootstrap:
+    """What law.json keeps of the draws."""
+    kept = draws[:KEPT_SAMPLES]
+    samples = {
+        name: tuple(float(f"{v:.10g}") for v in kept[:, i]) for i, name in enumerate(form.parameter_names)
+    }
+    unit = "run" if len(set(points.groups)) < len(points) else "point"
+    return Bootstrap(n=len(draws), level=LEVEL, unit=unit, seed=seed, samples=samples)

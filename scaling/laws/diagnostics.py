@@ -1,0 +1,78 @@
+"""What `law.json` says about how far a fit can be trusted: profiles, curvature, noise, tests and sensitivity."""
+
+from pydantic import Field
+
+from scaling.config.base import Frozen
+
+Interval = tuple[float, float]
+
+
+class Profile(Frozen):
+    """The least objective with one quantity held, over a grid of its values (`scaling.laws.profile`).
+
+    An end of `interval` is null where the objective does not rise to the threshold on that side: the points do
+    not identify the quantity there, and `flat_range` is how far the search went.
+    """
+
+    grid: tuple[float, ...]
+    objective: tuple[float, ...]
+    interval: tuple[float | None, float | None]
+    identified: bool
+    flat_range: Interval | None = None
+
+
+class Hessian(Frozen):
+    """Standard errors from the curvature at the optimum (`scaling.laws.curvature`); null where it has none.
+
+    `standard_errors` are on the scale of the interval: of the logarithm for a quantity positive by
+    construction. `theta`, `reference` and `covariance` are the fitted parameters as the search saw them.
+    """
+
+    estimator: str
+    level: float
+    condition: float | None
+    flattest: str  # the direction of theta that the points hold least
+    reason: str | None  # why there are no intervals
+    intervals: dict[str, Interval | None]
+    standard_errors: dict[str, float | None]
+    freedom: int | None  # points less parameters
+    drop_scale: float | None  # E[psi^2] / E[psi'], which the profile's threshold is made of
+    residual_noise: float | None  # robust standard deviation of the residuals
+    theta: dict[str, float]
+    reference: tuple[float, ...]
+    covariance: tuple[tuple[float, ...], ...] | None
+
+
+class CutOff(Frozen):
+    """One step of the rolled test: fitted to runs up to a compute, read on the runs beyond."""
+
+    flops: float
+    extrapolation: float  # largest compute predicted over the cut-off
+    n_fitted: int
+    n: int
+    mean_abs_rel_error: float
+    max_abs_rel_error: float
+    inside: float | None  # share of points inside the prediction interval, a run's noise included
+    parameters: dict[str, float]
+
+
+class SeedNoise(Frozen):
+    """Runs that differ only in their seed: the error no law can go below."""
+
+    std_log_loss: float  # pooled over the sets
+    n_sets: int
+    n_points: int
+
+
+class SensitivityRow(Frozen):
+    """The law fitted again with one choice changed. `refused` says why that was not possible."""
+
+    change: str
+    n: int
+    delta: float
+    counting: dict[str, str]
+    parameters: dict[str, float] = Field(default_factory=dict)
+    a: float | None = None
+    at: dict[str, float] = Field(default_factory=dict)  # where the prediction is made
+    prediction: float | None = None
+    refused: str | None = None

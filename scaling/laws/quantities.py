@@ -1,0 +1,82 @@
+"""What a fit reports, as smooth functions of theta: its parameters, and of an optimum a and tokens per parameter.
+
+A profile or a Hessian works on theta; a person wants intervals for the reported quantities. Each stands here
+on the scale on which its interval is made: a quantity that is an entry of theta, or the exponent a, as it is;
+every other one, positive by construction, as its logarithm.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scaling.laws.forms import Law
+
+Floats = NDArray[np.float64]
+
+EXPONENT_OF_PARAMS = "a"
+RATIO = "tokens_per_param"
+
+
+@dataclass(frozen=True)
+class Quantities:
+    """The reported quantities of a law at a point of reference and, for the ratio, one training compute.
+
+    `logged` (Q,) says which of them stand as logarithms. A law may call a parameter `a` itself: its optimum's
+    exponent is then `optimum a`.
+    """
+
+    form: Law
+    reference: tuple[float, ...]
+    flops: float  # at which tokens per parameter are taken
+    names: tuple[str, ...]
+    logged: tuple[bool, ...]
+
+    def scaled(self, theta: Any, xp: Any = np) -> Any:
+        """(Q,) the quantities at theta (P,), each on its own scale."""
+        log_flops = np.log(self.flops)
+        return scaled(self.form, self.logged, theta, np.array(self.reference), log_flops, xp)
+
+    def reported(self, scaled: Any, name: str) -> float:
+        """A value on the scale of `name` as it is reported."""
+        if not self.logged[self.names.index(name)]:
+            return float(scaled)
+        return float(np.exp(np.clip(scaled, -700.0, 700.0)))
+
+
+def scaled(
+    form: Law, logged: tuple[bool, ...], theta: Any, reference: Any, log_flops: Any, xp: Any = np
+) -> Any:
+    """(Q,) the quantities of `form` at theta (P,); of an optimum, tokens per parameter at the compute."""
+    values = form.parameters(theta, reference, xp)
+    n = len(form.parameter_names)
+    out = [xp.log(values[i]) if logged[i] else values[i] for i in range(n)]
+    if len(logged) > n:
+        frontier = form.log_frontier({name: values[i] for i, name in enumerate(form.parameter_names)}, xp)
+        assert frontier is not None
+        log_G, a = frontier
+        out += [a + 0.0 * values[0], (1 - 2 * a) * (log_flops - np.log(6.0)) - 2 * log_G]
+    return xp.stack(out)
+
+
+def quantities(form: Law, theta: Floats, reference: Floats, flops: float) -> Quantities:
+    """The quantities that `form` reports; which are logarithms follows from their form alone."""
+    n = len(form.parameter_names)
+    here = form.parameters(theta, reference)
+    linear = []
+    for i in range(n):
+        # A quantity that is an entry of theta equals it, and follows it exactly.
+        linear.append(
+            any(
+                here[i] == theta[j] and form.parameters(theta + step, reference)[i] == theta[j] + step[j]
+                for j, step in enumerate(0.125 * np.eye(len(theta)))
+            )
+        )
+    names = form.parameter_names
+    logged = tuple(not entry for entry in linear)
+    frontier = form.log_frontier(dict(zip(names, here, strict=True)))
+    if frontier is not None:
+        names += (EXPONENT_OF_PARAMS if EXPONENT_OF_PARAMS not in names else "optimum a", RATIO)
+        logged += (False, True)
+    return Quantities(form, tuple(map(float, reference)), flops, names, logged)

@@ -1,0 +1,110 @@
+"""What stands against a fit: points that cannot determine the law, or that it would not describe.
+
+Each refusal gives its reason and what would remedy it. `--force` goes on and marks the result.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from scaling.config.errors import BadInputError
+from scaling.laws.forms import Law
+from scaling.laws.hyperparameters import BestSetting
+from scaling.laws.isoflop import MIN_SIZES, isoflop_groups
+from scaling.laws.optimise import log_variables
+from scaling.laws.points import Points
+
+SHOWN = 3  # of a list of offenders; the rest is counted
+
+
+def refuse(form: Law, points: Points, force: bool) -> tuple[str, ...]:
+    """What stands against the fit, raised unless forced; nothing is fitted to no point, however forced.
+
+    Raises:
+        BadInputError: the first reason.
+    """
+    chosen = form.select(log_variables(form, points), np.log(points.loss))
+    reasons = [*_too_few(form, points, int(chosen.sum()))]
+    reasons += _mid_schedule(points)
+    if not reasons:
+        reasons += _followers(form, points)
+    reasons += _edges(form, points)
+    if reasons and (not force or not chosen.any()):
+        more = f" ({len(reasons) - 1} more reason(s))" if len(reasons) > 1 and chosen.any() else ""
+        raise BadInputError(
+            reasons[0] + ("; or fit it all the same with --force" if chosen.any() else "") + more
+        )
+    return tuple(reasons)
+
+
+def _too_few(form: Law, points: Points, n: int) -> Iterator[str]:
+    if n < form.min_points:
+        on = "" if n == len(points) else f" of {len(points)} on the lower envelope"
+        yield (
+            f"{points.source}: {n} point(s){on}; {form.name} needs at least {form.min_points}: add runs, or fit "
+            "a law of fewer parameters"
+        )
+    for name, column in zip(form.variables, log_variables(form, points).T, strict=True):
+        levels = len(np.unique(np.round(column, 9)))
+        if levels < form.min_levels:
+            yield (
+                f"{points.source}: {levels} different value(s) of {name}; {form.name} needs at least "
+                f"{form.min_levels}: add runs at other {name}"
+            )
+
+
+def _followers(form: Law, points: Points) -> Iterator[str]:
+    columns = log_variables(form, points)
+    if columns.shape[1] == 2 and np.abs(np.corrcoef(columns.T)).min() > 0.9999:
+        yield (
+            f"{points.source}: {form.variables[1]} follow {form.variables[0]} exactly, so that their powers "
+            "cannot be told apart; add other token budgets at some sizes, or fit a law of flops"
+        )
+
+
+def _mid_schedule(points: Points) -> Iterator[str]:
+    if points.final is None or all(points.final):
+        return
+    early = [points.labels[i] for i, final in enumerate(points.final) if not final]
+    yield (
+        f"{points.source}: {len(early)} of {len(points)} losses stand before the end of their schedule "
+        f"({_list(early)}), above what a schedule of that length reaches; leave them out, or let the runs cool down"
+    )
+
+
+def _edges(form: Law, points: Points) -> Iterator[str]:
+    """Minima at the end of what was tried: of sizes at one compute, of settings at one budget."""
+    if form.variables == ("params", "tokens") and form.target == "loss":
+        ends = []
+        for flops, members in isoflop_groups(points):
+            sizes = np.unique(np.log(points.params[members]).round(9))
+            if len(sizes) < MIN_SIZES["parabola"]:
+                continue
+            best = np.log(points.params[members[np.argmin(points.loss[members])]]).round(9)
+            if best in (sizes[0], sizes[-1]):
+                end, other = ("smallest", "smaller") if best == sizes[0] else ("largest", "larger")
+                ends.append(f"{flops:.3g} FLOPs: at the {end} size {np.exp(best):.3g}, add {other} ones")
+        if ends:
+            yield (
+                f"{points.source}: no interior minimum of loss over size in {len(ends)} isoFLOP group(s) "
+                f"({_list(ends, '; ')}), so that the optimum there would be extrapolated"
+            )
+    if isinstance(form, BestSetting):
+        values = points.column(form.target)
+        where = []
+        levels = np.round(log_variables(form, points), 9)
+        for level in np.unique(levels, axis=0):
+            members = np.flatnonzero((levels == level).all(axis=1))
+            tried = values[members]
+            best = tried[np.argmin(points.loss[members])]
+            if best in (tried.min(), tried.max()):
+                where.append(f"{points.labels[members[0]]}: {best:.3g} of {len(np.unique(tried))} tried")
+        if where:
+            yield (
+                f"{points.source}: the best {form.target} is the smallest or largest tried at {len(where)} "
+                f"budget(s) ({_list(where, '; ')}); sweep further on both sides"
+            )
+
+
+def _list(names: list[str], joint: str = ", ") -> str:
+    return joint.join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")

@@ -1,0 +1,105 @@
+"""The hold-out rolled over several cut-offs of compute: how the error grows with the reach of a prediction."""
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scaling.laws.curvature import curvature, slopes
+from scaling.laws.diagnostics import CutOff
+from scaling.laws.forms import Law
+from scaling.laws.objective import Residual, residuals
+from scaling.laws.optimise import Optimised, log_variables
+from scaling.laws.points import Points
+from scaling.laws.refits import refits
+from scaling.laws.student import t_quantile
+
+Floats = NDArray[np.float64]
+
+LEAST = 0.35  # share of the points below the first cut-off
+
+
+def roll(
+    form: Law,
+    points: Points,
+    best: Optimised,
+    delta: float,
+    residual: Residual,
+    cuts: int,
+    level: float,
+    width: int,
+) -> tuple[CutOff, ...]:
+    """At most `cuts` cut-offs; none where the points below would be too few for the law.
+
+    A run whose points lie on both sides of a cut-off is fitted by neither: its points share their noise. The
+    prediction interval has the law's uncertainty and the noise of a run in it, both from the runs below.
+    """
+    flops, target = points.flops, np.log(points.column(form.target))
+    columns, log_loss = log_variables(form, points), np.log(points.loss)
+    run = points.group_index()
+    largest = np.array([flops[run == g].max() for g in range(int(run.max()) + 1)])[run]
+    envelope = form.select(columns, log_loss)
+    levels = np.unique(flops[envelope])
+    splits = []
+    for cut in levels[:-1]:
+        fitted = largest <= cut * (1 + 1e-9)
+        ahead = envelope & (flops > cut * (1 + 1e-9)) & ~fitted
+        kept = np.zeros(len(points), bool)
+        if fitted.any():
+            kept[np.flatnonzero(fitted)[form.select(columns[fitted], log_loss[fitted])]] = True
+        enough = kept.sum() >= max(form.min_points + 1, LEAST * envelope.sum()) and all(
+            len(np.unique(np.round(c[kept], 9))) >= form.min_levels for c in columns.T
+        )
+        if enough and ahead.any():
+            splits.append((float(cut), kept, ahead))
+    if not splits or cuts < 1:
+        return ()
+    chosen = np.unique(np.linspace(0, len(splits) - 1, cuts).round().astype(int))
+    splits = [splits[i] for i in chosen]
+    x = columns - best.reference
+    weights = np.stack([kept * points.weight for _, kept, _ in splits])
+    found = refits(form, x, target, weights, best, delta, residual, width)
+    rows = []
+    for theta, value, (cut, kept, ahead) in zip(found.theta, found.value, splits, strict=True):
+        below = replace(
+            best,
+            theta=theta,
+            value=float(value),
+            x=x[kept],
+            log_loss=target[kept],
+            weight=points.weight[kept],
+        )
+        predicted = form.log_loss(theta, x[ahead])
+        relative = np.exp(predicted - target[ahead]) - 1
+        rows.append(
+            CutOff(
+                flops=cut,
+                extrapolation=float(flops[ahead].max() / cut),
+                n_fitted=int(kept.sum()),
+                n=int(ahead.sum()),
+                mean_abs_rel_error=float(np.abs(relative).mean()),
+                max_abs_rel_error=float(np.abs(relative).max()),
+                inside=_inside(form, below, x[ahead], target[ahead], delta, residual, level),
+                parameters={
+                    name: float(v)
+                    for name, v in zip(
+                        form.parameter_names, form.parameters(theta, best.reference), strict=True
+                    )
+                },
+            )
+        )
+    return tuple(rows)
+
+
+def _inside(
+    form: Law, below: Optimised, x: Floats, target: Floats, delta: float, residual: Residual, level: float
+) -> float | None:
+    """Share of the points inside the prediction interval; None where the fit has no curvature."""
+    found = curvature(form, below, delta, residual)
+    if found.covariance is None or found.scale is None:
+        return None
+    at = replace(below, x=x, log_loss=target)
+    G = slopes(form, at, residual)
+    variance = np.einsum("np,pq,nq->n", G, found.covariance, G) + found.scale.noise**2
+    off = residuals(residual, form.log_loss(below.theta, x), target)
+    return float((np.abs(off) <= t_quantile(level, found.scale.freedom) * np.sqrt(variance)).mean())
