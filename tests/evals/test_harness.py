@@ -5,7 +5,7 @@ Both read bytes. All data is made here: nothing is downloaded.
 """
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ pytest.importorskip("lm_eval", reason="pip install scaling[evals]")
 
 import datasets
 import lm_eval
+import torch
 import transformers
 from lm_eval.api.instance import Instance
 from lm_eval.api.task import ConfigurableTask
@@ -50,8 +51,10 @@ def byte_tokenizer() -> Any:
 
 
 @pytest.fixture(scope="module")
-def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[Asker, HFLM]:
+def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Asker, HFLM]]:
     """One random LLaMA: ours from an imported run, theirs from what that run exports."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # its threads wait by spinning, which a busy machine pays for dearly
     folder = tmp_path_factory.mktemp("harness")
     transformers.set_seed(0)
     config = transformers.LlamaConfig(
@@ -71,7 +74,8 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[Asker, HFLM]:
     export_run(folder / "run", folder / "exported")
     theirs = transformers.AutoModelForCausalLM.from_pretrained(folder / "exported").eval()
     asker = asker_of(load_trained(folder / "run", print), None)
-    return asker, HFLM(pretrained=theirs, tokenizer=byte_tokenizer(), batch_size=4, add_bos_token=True)
+    yield asker, HFLM(pretrained=theirs, tokenizer=byte_tokenizer(), batch_size=4, add_bos_token=True)
+    torch.set_num_threads(threads)
 
 
 @dataclass(frozen=True)
@@ -189,7 +193,7 @@ def test_writing_agrees_to_the_item(both: Models, side: str) -> None:
     for sample, one in zip(theirs, ours, strict=True):
         assert sample["resps"][0][0].strip() == one.said
         assert sample["exact_match"] == one.values["exact_match"]
-    assert sum(one.values["exact_match"] for one in ours) >= 5
+    assert 0 < sum(one.values["exact_match"] for one in ours) < 10
 
 
 def instances(kind: str, *arguments: tuple[Any, ...]) -> list[Instance]:
@@ -199,7 +203,8 @@ def instances(kind: str, *arguments: tuple[Any, ...]) -> list[Instance]:
 def test_the_three_questions_are_answered_as_hf_answers_them(both: Models) -> None:
     """Also an empty context, a context that ends in a space, and a text longer than the positions."""
     ours, theirs = HarnessModel(both[0]), both[1]
-    pairs = instances("loglikelihood", ("", "one two"), ("one ", "two"), ("1+1=", "2"), ("1+1=", "34"))
+    # Its cache of logits takes one text cut in two places for one request (0.4.13): these are four texts.
+    pairs = instances("loglikelihood", ("", "one two"), ("the ", "end"), ("1+1=", "2"), ("1+1=", "34"))
     for got, want in zip(ours.loglikelihood(pairs), theirs.loglikelihood(pairs), strict=True):
         assert got[0] == pytest.approx(want[0], abs=1e-4) and got[1] == want[1]
     theirs.add_bos_token = False  # a window begins with the start already
