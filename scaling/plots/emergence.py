@@ -138,8 +138,17 @@ def _grid(
                     every[r, c].set_visible(False)
         against = answer.document.against
         figure.supxlabel(AXIS[against][0], fontsize=10.5, color=INK)
-        figure.legend(handles=_explained(log_score, bool(predicted)), loc="outside upper center", ncols=6)
+        figure.legend(
+            handles=_explained(log_score, bool(predicted)),
+            loc="outside upper center",
+            ncols=columns_of(figure),
+        )
     return figure
+
+
+def columns_of(figure: Figure) -> int:
+    """How many entries of a legend fit side by side."""
+    return max(2, int(figure.get_figwidth() / 1.9))
 
 
 def _explained(log_score: bool, predicted: bool) -> list[Line2D]:
@@ -195,18 +204,10 @@ def _panel(
         )
         pair = predicted.get((task, judged.series.key[2]))
         if pair is not None and metric == "exact_match" and pair.predicted is not None:
-            order = np.argsort(pair.scale)
-            axes.plot(
-                np.array(pair.scale)[order],
-                np.array(pair.predicted)[order],
-                color=colour,
-                ls="--",
-                lw=1,
-                marker="D",
-                ms=3.5,
-                mfc="white",
-                zorder=4,
-            )
+            scale, guess = np.array(pair.scale), np.array(pair.predicted)
+            at = np.unique(scale)
+            mean = [guess[scale == one].mean() for one in at]
+            axes.plot(at, mean, color=colour, ls="--", lw=1, marker="D", ms=3.5, mfc="white", zorder=4)
     chance = max(j.series.chance for j in own)
     if own[0].series.bounded and chance > 0:
         axes.axhline(chance, color=INK, lw=0.9, ls=(0, (1, 1.5)), zorder=1)
@@ -324,7 +325,7 @@ def _score_axis(axes: Axes, own: Sequence[Judged], logged: bool) -> None:
         positive = scores[scores > 0]
         items = [j.series.items.max() for j in own if np.isfinite(j.series.items).all()]
         bottom = min([positive.min()] if len(positive) else [1e-3], default=1e-3)
-        axes.set_ylim(min([bottom, *(1 / n for n in items)]) / 2, min(1.6, 3 * scores.max() + 1e-3))
+        axes.set_ylim(min([bottom, *(1 / n for n in items)]) / 2, min(1.3, 3 * scores.max() + 1e-3))
         return
     if series.bounded:
         top = 1.04 if scores.max() > 0.5 else float(scores.max()) * 1.15 + 1e-4

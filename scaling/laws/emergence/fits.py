@@ -64,6 +64,16 @@ class Fit:
         """Standard deviation of a shape's scatter: in log odds of a binomial share, else in units of y."""
         return float(np.sqrt(self.variance[self.best(index)]))
 
+    def noise(self, index: int, y: float) -> float:
+        """Standard deviation of one score about a shape that expects y, of as many trials as on average."""
+        variance = float(self.variance[self.best(index)])
+        if not self.binomial:
+            return float(np.sqrt(variance))
+        trials = np.array([self.series.trials[self.mask].mean()])
+        share = np.clip(np.array([y]), 1e-4, 1 - 1e-4)
+        phi = 1 + variance * factor(share, trials)
+        return float(np.sqrt(phi * share * (1 - share) / trials)[0])
+
     def eligible(self, index: int) -> bool:
         """Whether there are points enough for the small-sample correction of a shape's AIC."""
         return self.n - (self.shapes[index].n_parameters + 1) - 1 > 0

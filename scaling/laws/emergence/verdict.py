@@ -23,6 +23,7 @@ Floats = NDArray[np.float64]
 
 DECISIVE = 2.0  # of AICc: less is no evidence (Burnham and Anderson 2002, section 2.6)
 TIE = 1.0  # nats of cross-validated likelihood, in all: less is a tie, and so is less than its standard error
+MATERIAL = 3.0  # standard deviations of one score that a turn has to go
 TOP = 0.95  # of the way to a full score: a flat score from here on is saturated
 LEAST_LEVELS = 4  # sizes
 
@@ -72,7 +73,8 @@ def _best(fit: Fit, *families: str) -> int | None:
 def _turns(fit: Fit, index: int) -> str:
     """u-shaped or hump, where a shape's best curve goes both ways within the data; else empty.
 
-    The turning point has at least two sizes on either side.
+    The turning point has at least two sizes on either side, and either way goes further than one score's noise
+    would: a curve that has reached its ceiling is no hump.
     """
     shape, theta = fit.shapes[index], fit.theta[fit.best(index)]
     if shape.family == "bent":
@@ -86,6 +88,9 @@ def _turns(fit: Fit, index: int) -> str:
         return ""
     levels = fit.series.levels
     if len(levels) < 5 or not levels[1] <= at <= levels[-2]:
+        return ""
+    ends = fit.curve(fit.best(index), np.array([-1.0, at, 1.0]))
+    if np.abs(ends[[0, 2]] - ends[1]).min() < MATERIAL * fit.noise(index, float(ends[1])):
         return ""
     return "u-shaped" if bend > 0 else "hump"
 
@@ -199,8 +204,8 @@ def _course(
     if steady is None or flat is None:
         return "flat", flat
     if turned is not None and whole.aicc(steady) - whole.aicc(turned) >= DECISIVE:
-        gain, _ = _cross_validate(folds, ("flat", "smooth"), ("bent", "broken"))
-        if gain is not None and gain >= TIE:
+        gain, error = _cross_validate(folds, ("flat", "smooth"), ("bent", "broken"))
+        if gain is not None and error is not None and gain >= max(TIE, error):
             return ("u-shaped" if _turns(whole, turned) == "u-shaped" else "hump"), turned
     if whole.aicc(flat) <= whole.aicc(steady):
         level = whole.curve(whole.best(flat), np.zeros(1))[0]
