@@ -80,4 +80,4 @@ def allocations(
 
 def allocate(law: LawFit, budgets: Floats) -> tuple[Allocation, ...]:
     """What a fitted law does with training computes in FLOPs; none where it has no optimum."""
-    return allocations(law.form, law.parameters, law.sampled() or [], budgets)
+    return allocations(law.form, law.parameters, law.sampled() or [], np.asarray(budgets))
