@@ -1,16 +1,22 @@
-"""The command `fit`: a law with its intervals and its tests."""
+"""The command `fit`: a law with its intervals, its tests, and its predictions."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from scaling.commands.laws import Columns, Family, Flops, Params, read_points_of
-from scaling.commands.options import Json, print_json
+from scaling.commands.laws import Columns, Family, Flops, Params
+from scaling.commands.options import Json, print_json, say
 from scaling.config.errors import BadInputError
 
 if TYPE_CHECKING:
-    from scaling.laws import LawFit
+    from scaling.laws import LawFit, Points
+    from scaling.laws.approaches import Approach
+
+# What N and C may count; of a directory of runs, sensitivity fits each.
+COUNTINGS = ("total", "non_embedding", "non_embedding_with_head")
 
 
 def fit(
@@ -20,6 +26,18 @@ def fit(
     holdout: Annotated[
         str | None, typer.Option(help="share of points (0.2), number of largest sizes (1), or none")
     ] = "0.2",
+    rolling: Annotated[int, typer.Option(help="cut-offs of compute to roll the test over; 0 for none")] = 4,
+    profile: Annotated[bool, typer.Option(help="profile intervals")] = True,
+    sensitivity: Annotated[bool, typer.Option(help="fit again with other choices")] = True,
+    at: Annotated[
+        str | None, typer.Option(help="training FLOPs to allocate with intervals, as 1e21,1e22")
+    ] = None,
+    predict: Annotated[
+        str | None, typer.Option(help="where to predict with an interval, as params=7e9,tokens=1e12")
+    ] = None,
+    approaches: Annotated[
+        bool, typer.Option("--approaches", help="the optimum by envelope, isoFLOP, projection and law")
+    ] = False,
     delta: Annotated[float, typer.Option(help="Huber delta of the residuals; 10 for least squares")] = 1e-3,
     residual: Annotated[str, typer.Option(help="log: of log loss; plain: of the loss itself")] = "log",
     columns: Columns = None,
@@ -32,26 +50,73 @@ def fit(
     as_json: Json = False,
 ) -> None:
     """Fit a law with intervals, and predict the largest runs from the others."""
-    from scaling.laws import fit_points
+    from scaling.commands.fit_text import print_allocations, print_approaches, print_law
+    from scaling.laws import LAWS, fit_points, parse_columns, read_points
 
-    points = read_points_of(source, columns, params, flops, family)
-    fitted = fit_points(
-        points,
-        law,
-        delta=delta,
-        bootstrap=bootstrap,
-        holdout=_holdout(holdout),
-        seed=seed,
-        force=force,
-        residual=residual,  # type: ignore[arg-type]
-    )
+    budgets, place = _budgets(at), _place(predict)
+    if law in LAWS:
+        _check_asked(law, budgets, place)
+    if rolling < 0:
+        raise BadInputError(f"--rolling {rolling} is not accepted; give a number of cut-offs, or 0")
+    named = parse_columns(columns) if columns else None
+
+    def read(n: str, c: str) -> "Points":
+        return read_points(source, named, n, c, family, force)
+
+    points = read(params, flops)
+    with _progress() as tell:
+        fitted = fit_points(
+            points,
+            law,
+            delta=delta,
+            bootstrap=bootstrap,
+            holdout=_holdout(holdout),
+            seed=seed,
+            force=force,
+            progress=tell,
+            residual=residual,  # type: ignore[arg-type]
+            profile=profile,
+            rolling=rolling,
+            sensitivity=sensitivity,
+            countings=_countings(source, read, params, flops) if sensitivity else None,
+        )
     path = out or (source / "law.json" if source.is_dir() else source.with_suffix(".law.json"))
     fitted.write(path)
+    document: dict[str, Any] = fitted.model_dump(mode="json")
+    allocated = prediction = found = None
+    if budgets:
+        from scaling.laws.allocation import allocate
+
+        allocated = allocate(fitted, budgets)
+        document["at"] = [row.model_dump(mode="json") for row in allocated]
+    if place:
+        prediction = _predicted(fitted, place)
+        document["predict"] = prediction
+    if approaches:
+        found = _approaches(source, points, fitted, params, flops, family, bootstrap, seed, path)
+        document["approaches"] = [one.model_dump(mode="json") for one in found]
     if as_json:
-        print_json(fitted.model_dump(mode="json"))
+        print_json(document)
         return
     print_law(fitted)
-    typer.echo(f"Written to {path}")
+    if allocated:
+        print_allocations(allocated)
+    if prediction:
+        typer.echo(_in_words(prediction))
+    if found:
+        print_approaches(found)
+    typer.echo(f"Written to {path}" + (f" and {path.with_name('approaches.json')}" if found else ""))
+
+
+@contextmanager
+def _progress() -> Iterator[Any]:
+    """A bar on stderr, which vanishes: a fit takes seconds. Nothing where stderr is no terminal."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("fit", total=1.0)
+        yield lambda phase, share: bar.update(task, description=phase, completed=share)
 
 
 def _holdout(text: str | None) -> float | int | None:
@@ -66,21 +131,114 @@ def _holdout(text: str | None) -> float | int | None:
         ) from error
 
 
-def print_law(law: "LawFit") -> None:
-    """A law with its intervals, for a person."""
-    typer.echo(f"{law.law}: {law.equation}")
-    for name, value in law.parameters.items():
-        interval = law.intervals.get(name)
-        shown = f"   [{interval[0]:.4g}, {interval[1]:.4g}]" if interval else ""
-        typer.echo(f"  {name:6} {value:.5g}{shown}")
-    typer.echo(
-        f"  {law.n_points} points, {law.n_starts_at_best} of {law.n_starts} starts at the best, "
-        f"objective {law.objective.value:.6g}, gradient norm {law.gradient_norm:.1e}"
-    )
-    if law.holdout is not None:
-        typer.echo(
-            f"  held out: {law.holdout.n} points, mean error {law.holdout.mean_abs_rel_error:.2%}, "
-            f"worst {law.holdout.max_abs_rel_error:.2%}"
+def _positive(option: str, text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < 1e300:
+        raise BadInputError(f"{option}: {text!r} is not accepted; give a positive number such as 1e21")
+    return value
+
+
+def _budgets(text: str | None) -> list[float]:
+    return [] if text is None else [_positive("--at", part.strip()) for part in text.split(",")]
+
+
+def _place(text: str | None) -> dict[str, float]:
+    out: dict[str, float] = {}
+    for part in [] if text is None else text.split(","):
+        name, equals, value = (p.strip() for p in part.partition("="))
+        if not equals:
+            raise BadInputError(f"--predict: {part!r} is not NAME=NUMBER, for example params=7e9,tokens=1e12")
+        out[name] = _positive(f"--predict {name}", value)
+    return out
+
+
+def _check_asked(law: str, budgets: list[float], place: dict[str, float]) -> None:
+    """What cannot be answered is said before the fit."""
+    from scaling.laws import LAWS
+
+    form = LAWS[law]
+    if place and set(place) != set(form.variables):
+        raise BadInputError(
+            f"--predict gives {', '.join(place)}; {law} reads {', '.join(form.variables)}: give each of them once"
         )
-    for warning in law.warnings:
-        typer.echo(f"  note: {warning}")
+    has_optimum = type(form).log_frontier is not type(form).__mro__[-2].log_frontier
+    if budgets and not has_optimum:
+        raise BadInputError(f"--at: {law} has no compute optimum; use --predict, or a law such as chinchilla")
+
+
+def _countings(source: Path, read: Any, params: str, flops: str) -> dict[str, Any]:
+    """The runs of a directory with N or C counted otherwise."""
+    if not source.is_dir():
+        return {}
+    others = {f"N: {name}": read(name, flops) for name in COUNTINGS if name != params}
+    other = "counted" if flops == "6nd" else "6nd"
+    return others | {f"C: {other}": read(params, other)}
+
+
+def _predicted(law: "LawFit", place: dict[str, float]) -> dict[str, Any]:
+    """The target at `place` with the law's interval, and one that holds the noise of a run too."""
+    import numpy as np
+
+    value = float(law.predict(**place))
+    ends = law.interval(**place)
+    interval = None if ends is None else [float(ends[0]), float(ends[1])]
+    run = None
+    noise = law.hessian.residual_noise if law.hessian else None
+    if interval and noise:
+        low, high = interval
+        if law.objective.name.count("log"):
+            spread = [np.hypot(np.log(end / value), 1.96 * noise) for end in interval]
+            run = [float(value * np.exp(-spread[0])), float(value * np.exp(spread[1]))]
+        else:
+            run = [value - float(np.hypot(value - low, 1.96 * noise))]
+            run += [value + float(np.hypot(high - value, 1.96 * noise))]
+    method = None if interval is None else "bootstrap" if law.bootstrap else "Hessian"
+    return {
+        "at": place,
+        "target": law.form.target,
+        "value": value,
+        "interval": interval,
+        "run_interval": run,
+        "method": method,
+    }
+
+
+def _in_words(prediction: dict[str, Any]) -> str:
+    place = ", ".join(f"{name} {value:.3g}" for name, value in prediction["at"].items())
+    text = f"{prediction['target']} at {place}: {prediction['value']:.4f}"
+    if prediction["interval"]:
+        low, high = prediction["interval"]
+        text += f"   95% of the law [{low:.4f}, {high:.4f}] ({prediction['method']})"
+    if prediction["run_interval"]:
+        low, high = prediction["run_interval"]
+        text += f", of one run [{low:.4f}, {high:.4f}]"
+    return text
+
+
+def _approaches(
+    source: Path,
+    points: "Points",
+    law: "LawFit",
+    params: str,
+    flops: str,
+    family: str | None,
+    bootstrap: int,
+    seed: int,
+    path: Path,
+) -> tuple["Approach", ...]:
+    """The approaches side by side, also written beside the law."""
+    import json
+
+    from scaling.config.files import write_atomically
+    from scaling.laws.approaches import compare_approaches
+    from scaling.plots.curves import read_curves
+
+    say("comparing approaches")
+    curves = read_curves(source, params, flops, family) if source.is_dir() else ()
+    found = compare_approaches(points, curves, law, bootstrap=bootstrap, seed=seed)
+    text = json.dumps([one.model_dump(mode="json") for one in found], indent=2, allow_nan=False)
+    write_atomically(path.with_name("approaches.json"), text.encode() + b"\n")
+    return found

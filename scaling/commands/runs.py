@@ -236,7 +236,7 @@ def demo(
     as_json: Json = False,
 ) -> None:
     """The main job, here and now: train a ladder, fit its law, predict the largest size, write the report."""
-    from scaling.commands.fit import print_law
+    from scaling.commands.fit_text import print_law
     from scaling.demo import run_demo
     from scaling.train.progress import Terminal
 

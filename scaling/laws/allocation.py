@@ -1,6 +1,7 @@
-"""How a law with a compute optimum would spend a budget, with intervals from its resamples or its curvature."""
+"""How a law with a compute optimum would spend a budget, with intervals of plausible parameters."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +20,7 @@ def optimum_of(form: Law, parameters: dict[str, float], draws: Draws, flops: Flo
     if frontier is None:
         return None
     low, high = np.log10(flops.min()), np.log10(flops.max())
-    budgets = 10.0 ** np.arange(int(np.ceil(low)), int(np.ceil(high)) + 3)
+    budgets: NDArray[Any] = 10.0 ** np.arange(int(np.ceil(low)), int(np.ceil(high)) + 3)
     rows = allocations(form, parameters, draws, budgets)
     drawn = [o for parameters in draws if (o := form.optimum(parameters)) is not None]
     ends = {
@@ -37,7 +38,7 @@ def optimum_of(form: Law, parameters: dict[str, float], draws: Draws, flops: Flo
 
 
 def allocations(
-    form: Law, parameters: dict[str, float], draws: Draws, budgets: Floats
+    form: Law, parameters: dict[str, float], draws: Draws, budgets: NDArray[Any]
 ) -> tuple[Allocation, ...]:
     """N, D, their ratio and the loss at training computes in FLOPs; percentiles over `draws` as intervals."""
     frontier = form.optimum(parameters)
@@ -79,4 +80,4 @@ def allocations(
 
 def allocate(law: LawFit, budgets: Floats) -> tuple[Allocation, ...]:
     """What a fitted law does with training computes in FLOPs; none where it has no optimum."""
-    return allocations(law.form, law.parameters, law.sampled() or [], budgets)
+    return allocations(law.form, law.parameters, law.sampled() or [], np.asarray(budgets))

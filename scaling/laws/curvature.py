@@ -84,9 +84,9 @@ def residual_scale(off: Floats, weight: Floats, delta: float, parameters: int) -
         return None
     width = 0.9 * noise * n**-0.2  # Silverman 1986, equation 3.31
     around = np.concatenate([kept, -kept])  # symmetric: the loss is
-    inside = np.mean([erf((delta - r) / (width * sqrt(2))) / 2 + erf((delta + r) / (width * sqrt(2))) / 2
-                      for r in around])  # fmt: skip
-    return Scale(n, freedom, squared, float(max(inside, 1e-12)), noise)
+    root = width * sqrt(2)
+    inside = sum((erf((delta - r) / root) + erf((delta + r) / root)) / 2 for r in around) / len(around)
+    return Scale(n, freedom, squared, max(inside, 1e-12), noise)
 
 
 def differences(function: Callable[[Floats], Floats], theta: Floats) -> Floats:

@@ -1,4 +1,4 @@
-"""What `law.json` says about how far a fit can be trusted: profiles, curvature, noise, tests and sensitivity."""
+"""What `law.json` says about how far a fit can be trusted."""
 
 from pydantic import Field
 
@@ -10,8 +10,8 @@ Interval = tuple[float, float]
 class Profile(Frozen):
     """The least objective with one quantity held, over a grid of its values (`scaling.laws.profile`).
 
-    An end of `interval` is null where the objective does not rise to the threshold on that side: the points do
-    not identify the quantity there, and `flat_range` is how far the search went.
+    An end of `interval` is null where the objective does not rise to the threshold on that side: the points
+    do not identify the quantity there, and `flat_range` is how far the search went.
     """
 
     grid: tuple[float, ...]

@@ -141,7 +141,7 @@ class LawFit(Frozen):
         return low, high
 
     def sampled(self) -> list[dict[str, float]] | None:
-        """Plausible parameters: the bootstrap's, else draws from the Hessian's normal; None without either."""
+        """Plausible parameters: the bootstrap's, else normal ones of the Hessian; None without either."""
         if self.bootstrap is not None or self.hessian is None or self.hessian.covariance is None:
             return self.draws()
         centre = np.array(list(self.hessian.theta.values()))

@@ -176,8 +176,8 @@ def points_from_records(
 ) -> Points:
     """The finished points of runs; those of one run (one trunk, several cooldown branches) share a group.
 
-    `homes` are run directories by the id of their record, for what the record does not hold: the recipe beside
-    the seed, and the learning rate at the end of a schedule. With `force` bad points are left out and counted.
+    `homes` are run directories by the id of their record, for what the record does not hold: the recipe
+    beside the seed, and the learning rate at a point. With `force` bad points are left out and counted.
 
     Raises:
         BadInputError: runs of several families and none named, no run has a finished point, or a point's

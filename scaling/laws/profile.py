@@ -6,8 +6,8 @@ against the square of Student's t with n - P degrees of freedom: the drop test o
 for the absolute value it is the likelihood ratio with the density of residuals at zero in place of Laplace's
 (Koenker and Machado 1999, "Goodness of fit and related inference processes for quantile regression").
 
-A quantity is held by a pin: one more residual, k (q(theta) - q_held), of a weight that the data cannot move.
-Whatever value a pinned fit ends at, it is the best fit at that value, so the pin need not be infinitely stiff.
+A quantity is held by a pin: one more residual, k (q(theta) - q_held), of a weight that the data cannot
+move. Whatever value a pinned fit ends at, it is the best fit at that value: the pin need not be rigid.
 """
 
 from functools import lru_cache
@@ -39,8 +39,8 @@ FARTHEST = 60.0  # on the scale of a quantity: e^60 of it, or an exponent of 60
 def _pinned(free: Law, logged: tuple[bool, ...]) -> Law:
     """`free` with a pin in front of the points for each quantity.
 
-    x has columns for the V variables (of a pin: the reference), and of pins the log of the compute, the pull at
-    the optimum, and a factor for each quantity.
+    x has columns for the V variables (of a pin: the reference), and of pins the log of the compute, the pull
+    at the optimum, and a factor for each quantity.
     """
     pins, V = len(logged), len(free.variables)
 

@@ -1,4 +1,4 @@
-"""What a fit reports, as smooth functions of theta: its parameters, and of an optimum a and tokens per parameter.
+"""What a fit reports, as smooth functions of theta: parameters, and of an optimum a and tokens per parameter.
 
 A profile or a Hessian works on theta; a person wants intervals for the reported quantities. Each stands here
 on the scale on which its interval is made: a quantity that is an entry of theta, or the exponent a, as it is;

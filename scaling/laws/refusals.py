@@ -14,6 +14,7 @@ from scaling.laws.isoflop import MIN_SIZES, isoflop_groups
 from scaling.laws.optimise import log_variables
 from scaling.laws.points import Points
 
+MIN_TRIED = 3
 SHOWN = 3  # of a list of offenders; the rest is counted
 
 
@@ -41,8 +42,8 @@ def _too_few(form: Law, points: Points, n: int) -> Iterator[str]:
     if n < form.min_points:
         on = "" if n == len(points) else f" of {len(points)} on the lower envelope"
         yield (
-            f"{points.source}: {n} point(s){on}; {form.name} needs at least {form.min_points}: add runs, or fit "
-            "a law of fewer parameters"
+            f"{points.source}: {n} point(s){on}; {form.name} needs at least {form.min_points}: add runs, or "
+            "fit a law of fewer parameters"
         )
     for name, column in zip(form.variables, log_variables(form, points).T, strict=True):
         levels = len(np.unique(np.round(column, 9)))
@@ -68,7 +69,8 @@ def _mid_schedule(points: Points) -> Iterator[str]:
     early = [points.labels[i] for i, final in enumerate(points.final) if not final]
     yield (
         f"{points.source}: {len(early)} of {len(points)} losses stand before the end of their schedule "
-        f"({_list(early)}), above what a schedule of that length reaches; leave them out, or let the runs cool down"
+        f"({_list(early)}), above what a schedule of that length reaches; leave them out, or let the runs "
+        "cool down"
     )
 
 
@@ -97,6 +99,8 @@ def _edges(form: Law, points: Points) -> Iterator[str]:
             members = np.flatnonzero((levels == level).all(axis=1))
             tried = values[members]
             best = tried[np.argmin(points.loss[members])]
+            if len(np.unique(tried)) < MIN_TRIED:
+                continue  # no sweep, but its best alone
             if best in (tried.min(), tried.max()):
                 where.append(f"{points.labels[members[0]]}: {best:.3g} of {len(np.unique(tried))} tried")
         if where:

@@ -1,4 +1,4 @@
-"""The hold-out rolled over several cut-offs of compute: how the error grows with the reach of a prediction."""
+"""The hold-out rolled over cut-offs of compute: how the error grows with the reach of a prediction."""
 
 from dataclasses import replace
 
@@ -60,15 +60,8 @@ def roll(
     weights = np.stack([kept * points.weight for _, kept, _ in splits])
     found = refits(form, x, target, weights, best, delta, residual, width)
     rows = []
-    for theta, value, (cut, kept, ahead) in zip(found.theta, found.value, splits, strict=True):
-        below = replace(
-            best,
-            theta=theta,
-            value=float(value),
-            x=x[kept],
-            log_loss=target[kept],
-            weight=points.weight[kept],
-        )
+    for theta, (cut, kept, ahead) in zip(found.theta, splits, strict=True):
+        below = replace(best, theta=theta, x=x[kept], log_loss=target[kept], weight=points.weight[kept])
         predicted = form.log_loss(theta, x[ahead])
         relative = np.exp(predicted - target[ahead]) - 1
         rows.append(

@@ -4,6 +4,7 @@ import csv
 import io
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -116,6 +117,9 @@ def read_csv(path: Path, columns: dict[str, str], force: bool = False) -> Points
     flops_text = "6ND" if not given.any() else f"column {header[place['flops']]} of {path.name}"
     if given.any() and not given.all():
         flops_text += ", 6ND where it is empty"
+    optional: dict[str, Any] = {
+        name: np.array(numbers[name]) if name in numbers else None for name in OPTIONAL
+    }
     return Points(
         params=params,
         tokens=tokens,
@@ -130,7 +134,7 @@ def read_csv(path: Path, columns: dict[str, str], force: bool = False) -> Points
         final=_final(path, lines, names["final"]) if "final" in names else None,
         seeds=tuple(names["seed"]) if "seed" in names else None,
         dropped=tuple(dropped),
-        **{name: np.array(numbers[name]) if name in numbers else None for name in OPTIONAL},
+        **optional,
     )
 
 
