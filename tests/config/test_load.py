@@ -37,7 +37,12 @@ def test_every_named_sweep_expands_and_says_how_to_run_it(name: str) -> None:
     sweep = load_sweep(name)
     assert expand(sweep)
     text = (Path(__file__).parents[2] / f"configs/sweeps/{name}.yaml").read_text()
-    commands = (f"scaling {name}", f"scaling sweep {name}", f"scaling launch configs/sweeps/{name}.yaml")
+    commands = (
+        f"scaling {name}",
+        f"scaling sweep {name}",
+        f"scaling launch {name}",
+        f"scaling launch configs/sweeps/{name}.yaml",
+    )
     assert any(command in text for command in commands)
 
 

@@ -1,5 +1,3 @@
-import hashlib
-import json
 import re
 
 import numpy as np
@@ -118,8 +116,6 @@ def test_the_id_of_a_run_without_tasks_says_nothing_of_them():
     train = {"steps": 1, "batch_tokens": 128, "learning_rate": 1e-3}
     tree = {"name": "a", "model": "cpu-213k", "data": {"sequence_length": 128}, "train": train}
     plain = load_run(tree)
-    before = plain.model_dump(mode="json", exclude={"mesh": True, "data": {"tasks"}})
-    text = json.dumps(before, sort_keys=True, separators=(",", ":"))
-    assert plain.id() == hashlib.sha256(text.encode()).hexdigest()[:12]
+    assert plain.id() == "afa0502c2157"  # that of November 2026, before there were tasks and parametrisations
     mixed = load_run({**tree, "data": {"sequence_length": 128, "tasks": {"names": ["add2"]}}})
     assert mixed.id() != plain.id()

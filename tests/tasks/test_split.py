@@ -96,7 +96,8 @@ def test_episodes(name, index, seed, shots, split):
         if example.choices:
             assert example.choices.count(example.answer) == 1
     if task.size(split) is None:
-        assert task.episode(split, index, 0, seed + 1) != task.episode(split, index, 0, seed)
+        others = [task.episode(split, index, 0, seed + 1 + i) for i in range(8)]
+        assert any(other != task.episode(split, index, 0, seed) for other in others)  # two may draw one word
 
 
 @settings(max_examples=150, deadline=None)
