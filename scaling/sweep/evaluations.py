@@ -66,7 +66,8 @@ def jobs_of(directory: Path, steps: str, say: Say) -> list[Job]:
                 raise BadInputError(f"{run}: {record.status}, not finished")
             jobs += _jobs_of_run(run, steps)
         except BadInputError as error:
-            say(f"left out: {error}")
+            named = str(error) if str(run) in str(error) else f"{run}: {error}"
+            say(f"left out: {named}")
     if not jobs:
         raise BadInputError(f"{directory}: none of its {len(runs)} runs can be evaluated")
     return jobs

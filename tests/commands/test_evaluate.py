@@ -41,9 +41,8 @@ def sweep(trained: Path, tmp_path: Path) -> Path:
         (tmp_path / "sweep" / name / "record.json").write_text(json.dumps(record | changes))
     config = (trained / "w16/config.yaml").read_text()
     assert "family: decoder" in config
-    encoder = (
-        "name: encoder\nmodel: {family: encoder, vocab_size: 260, max_length: 48, d_model: 16, n_heads: 2}\n"
-    )
+    shape = "{family: encoder, vocab_size: 260, max_length: 48, n_layers: 1, d_model: 16, n_heads: 2}"
+    encoder = f"name: encoder\nmodel: {shape}\n"
     rest = "data: {sequence_length: 48}\ntrain: {steps: 4, batch_tokens: 192, learning_rate: 0.001}\n"
     (tmp_path / "sweep/encoder/config.yaml").write_text(encoder + rest)
     lines = [{"text": f"the {'long ' * (9 * (i == 3))}word is w{i}"} for i in range(8)]

@@ -111,11 +111,14 @@ def test_draws_depend_on_the_item_and_not_on_its_neighbours() -> None:
 
 
 @pytest.mark.parametrize(
-    "sizes",
-    [{"data": 8}, {"fsdp": 8}, {"fsdp": 2, "tensor": 4}, {"data": 2, "fsdp": 2, "tensor": 2}],
-    ids=lambda sizes: "x".join(f"{axis}{size}" for axis, size in sizes.items()),
+    ("build", "sizes"),
+    [
+        (decoder, {"fsdp": 8}),
+        (decoder, {"fsdp": 2, "tensor": 4}),
+        (decoder, {"data": 2, "fsdp": 2, "tensor": 2}),
+        (encoder_decoder, {"data": 2, "fsdp": 2, "tensor": 2}),
+    ],
 )
-@pytest.mark.parametrize("build", [decoder, encoder_decoder], ids=["gpt", "t5"])
 def test_eight_devices_give_the_scores_of_one(build: Any, sizes: dict[str, int]) -> None:
     model, requests = build(), requests_of()
     engine = Engine(model, start=0, mesh=make_mesh(MeshConfig(**sizes)))
