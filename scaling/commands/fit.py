@@ -114,7 +114,8 @@ def _progress() -> Iterator[Any]:
     from rich.console import Console
     from rich.progress import Progress
 
-    with Progress(console=Console(stderr=True), transient=True) as bar:
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("fit", total=1.0)
         yield lambda phase, share: bar.update(task, description=phase, completed=share)
 
@@ -162,10 +163,9 @@ def _check_asked(law: str, budgets: list[float], place: dict[str, float]) -> Non
     form = LAWS[law]
     if place and set(place) != set(form.variables):
         raise BadInputError(
-            f"--predict gives {', '.join(place)}; {law} reads {', '.join(form.variables)}: give each of them once"
+            f"--predict gives {', '.join(place)}; {law} reads {', '.join(form.variables)}: give each once"
         )
-    has_optimum = type(form).log_frontier is not type(form).__mro__[-2].log_frontier
-    if budgets and not has_optimum:
+    if budgets and form.optimum(dict.fromkeys(form.parameter_names, 0.5)) is None:
         raise BadInputError(f"--at: {law} has no compute optimum; use --predict, or a law such as chinchilla")
 
 

@@ -82,7 +82,7 @@ def _parameters(law: "LawFit") -> Any:
                 _interval(hessian.get(name)),
             )
         )
-    return table("", ("", "value", "95% bootstrap", "95% profile", "95% Hessian"), rows)
+    return table("Parameters", ("", "value", "95% bootstrap", "95% profile", "95% Hessian"), rows)
 
 
 def _ratio_interval(law: "LawFit", flops: float) -> tuple[float, float] | None:

@@ -38,7 +38,7 @@ def optimum_of(form: Law, parameters: dict[str, float], draws: Draws, flops: Flo
 
 
 def allocations(
-    form: Law, parameters: dict[str, float], draws: Draws, budgets: NDArray[Any]
+    form: Law, parameters: dict[str, float], draws: Draws, budgets: Sequence[float] | NDArray[Any]
 ) -> tuple[Allocation, ...]:
     """N, D, their ratio and the loss at training computes in FLOPs; percentiles over `draws` as intervals."""
     frontier = form.optimum(parameters)
@@ -78,6 +78,6 @@ def allocations(
     return tuple(rows)
 
 
-def allocate(law: LawFit, budgets: Floats) -> tuple[Allocation, ...]:
+def allocate(law: LawFit, budgets: Sequence[float]) -> tuple[Allocation, ...]:
     """What a fitted law does with training computes in FLOPs; none where it has no optimum."""
-    return allocations(law.form, law.parameters, law.sampled() or [], np.asarray(budgets))
+    return allocations(law.form, law.parameters, law.sampled() or [], budgets)

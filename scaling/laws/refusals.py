@@ -18,18 +18,22 @@ MIN_TRIED = 3
 SHOWN = 3  # of a list of offenders; the rest is counted
 
 
-def refuse(form: Law, points: Points, force: bool) -> tuple[str, ...]:
+def refuse(form: Law, points: Points, force: bool, part: bool = False) -> tuple[str, ...]:
     """What stands against the fit, raised unless forced; nothing is fitted to no point, however forced.
+
+    A `part` of the points, as below a hold-out, is not asked how the sweep was designed.
 
     Raises:
         BadInputError: the first reason.
     """
     chosen = form.select(log_variables(form, points), np.log(points.loss))
     reasons = [*_too_few(form, points, int(chosen.sum()))]
-    reasons += _mid_schedule(points)
+    if not part:
+        reasons += _mid_schedule(points)
     if not reasons:
         reasons += _followers(form, points)
-    reasons += _edges(form, points)
+    if not part:
+        reasons += _edges(form, points)
     if reasons and (not force or not chosen.any()):
         more = f" ({len(reasons) - 1} more reason(s))" if len(reasons) > 1 and chosen.any() else ""
         raise BadInputError(

@@ -40,7 +40,7 @@ def predict_held(
     """Fit without the held-out runs and predict them; of an envelope law, those on the full envelope."""
     rest = points.subset(~held)
     try:
-        refuse(form, rest, force)
+        refuse(form, rest, force, part=True)
     except BadInputError as error:
         raise BadInputError(f"hold-out of {int(held.sum())} points: {error}; or give no hold-out") from error
     asked = held & form.select(log_variables(form, points), np.log(points.loss))
