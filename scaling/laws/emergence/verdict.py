@@ -73,8 +73,8 @@ def _best(fit: Fit, *families: str) -> int | None:
 def _turns(fit: Fit, index: int) -> str:
     """u-shaped or hump, where a shape's best curve goes both ways within the data; else empty.
 
-    The turning point has at least two sizes on either side, and either way goes further than one score's noise
-    would: a curve that has reached its ceiling is no hump.
+    The turning point has at least two sizes on either side, and either way goes further than the noise of one
+    score would: a curve that has reached its ceiling is no hump.
     """
     shape, theta = fit.shapes[index], fit.theta[fit.best(index)]
     if shape.family == "bent":
