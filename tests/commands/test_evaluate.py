@@ -74,12 +74,12 @@ def test_a_sweep_is_evaluated_once(run_cli: RunCli, sweep: Path) -> None:
 
 
 def test_a_synthetic_suite_and_pass_at_k(run_cli: RunCli, sweep: Path) -> None:
-    command = ("evaluate", "sweep/w16", "--suite", "emergence", "--tasks", "add3r", "--items", "6")
+    command = ("evaluate", "sweep/w16", "--suite", "emergence", "--tasks", "reverse6", "--items", "6")
     code, out, _ = run_cli(
         *command, "--pass-at", "1,2", "--samples", "3", "--mesh", "data=2,tensor=2", "--json"
     )
     (scores,) = json.loads(out)["results"]
-    assert code == 0 and scores["task"] == "add3r" and scores["n"] == 6 and scores["template"] == "plain"
+    assert code == 0 and scores["task"] == "reverse6" and scores["n"] == 6 and scores["template"] == "plain"
     assert {"exact_match", "pass_at_1", "pass_at_2"} <= set(scores["scores"])
     assert (sweep / "w16/evals/emergence-4.json").is_file()
 
