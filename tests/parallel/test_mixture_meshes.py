@@ -20,7 +20,7 @@ from scaling.parallel.rules import batch_sharding, placed, shardings
 MESHES = [
     {"expert": 8},
     {"data": 2, "expert": 4},
-    {"fsdp": 2, "expert": 2, "tensor": 2},
+    {"fsdp": 2, "expert": 2, "context": 1, "tensor": 2},
     {"fsdp": 8},
 ]
 
@@ -76,7 +76,7 @@ def test_eight_devices_give_the_numbers_of_one(mesh: dict[str, int], top_k: int)
 
 
 def test_where_parameters_lie() -> None:
-    run = run_of({"fsdp": 2, "expert": 2, "tensor": 2}, 1)
+    run = run_of({"fsdp": 2, "expert": 2, "context": 1, "tensor": 2}, 1)
     made = MixtureOfExperts(run.model, jax.random.key(0))
     placed_at = shardings(made, make_mesh(run.mesh))
     found = {
