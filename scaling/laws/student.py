@@ -15,7 +15,7 @@ def t_quantile(level: float, freedom: int) -> float:
     a trapezoid rule takes to nine digits; freedom is cut at 10,000, where t is normal to four digits.
     """
     nu = min(freedom, 10_000)
-    phi = np.linspace(0.0, np.pi / 2, GRID)[:-1]
+    phi = np.linspace(0.0, np.pi / 2, GRID)
     density = np.cos(phi) ** (nu - 1)
     mass = np.concatenate([[0.0], np.cumsum(0.5 * (density[1:] + density[:-1]))])
     return float(np.sqrt(nu) * np.tan(np.interp(level * mass[-1], mass, phi)))
