@@ -10,7 +10,7 @@ from scaling.laws.emergence.student import student_quantile
 from scaling.laws.emergence.threshold import changepoint, half_rises
 from tests.laws.emergent import SMALLEST, drawn, logistic
 
-DRAWS = 120
+DRAWS = 100
 
 
 def covered(curve, shape, place, kind, **design):

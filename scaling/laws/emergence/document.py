@@ -56,9 +56,9 @@ class Verdict(Frozen):
     """One task, metric and number of examples.
 
     `word` is the short answer; `form` whether a break is needed, `course` which way the score goes.
-    `delta_aicc` is the best smooth shape's AICc less the best broken one's, `delta_cv` the broken shapes' log
-    predictive density of sizes left out less the smooth ones', in nats, with its standard error over sizes:
-    both are positive where a break explains more.
+    `delta_aicc` is the AICc of the best shape without a break (smooth, or constant) less that of the best
+    with one, `delta_cv` the broken shapes' log predictive density of sizes left out less that of the others, in
+    nats, with its standard error over sizes: both are positive where a break explains more.
     """
 
     task: str

@@ -25,7 +25,8 @@ DECISIVE = 2.0  # of AICc: less is no evidence (Burnham and Anderson 2002, secti
 TIE = 1.0  # nats of cross-validated likelihood, in all: less is a tie, and so is less than its standard error
 MATERIAL = 3.0  # standard deviations of one score that a turn has to go
 TOP = 0.95  # of the way to a full score: a flat score from here on is saturated
-LEAST_LEVELS = 4  # sizes
+LEAST_LEVELS = 5  # sizes
+UNBROKEN: tuple[Family, ...] = ("flat", "smooth")
 
 
 @dataclass(frozen=True)
@@ -73,8 +74,8 @@ def _best(fit: Fit, *families: str) -> int | None:
 def _turns(fit: Fit, index: int) -> str:
     """u-shaped or hump, where a shape's best curve goes both ways within the data; else empty.
 
-    The turning point has at least two sizes on either side, and either way goes further than the noise of one
-    score would: a curve that has reached its ceiling is no hump.
+    The turning point has at least two sizes on either side, and either way goes further than one score's
+    noise would: a curve that has reached its ceiling is no hump.
     """
     shape, theta = fit.shapes[index], fit.theta[fit.best(index)]
     if shape.family == "bent":
@@ -121,7 +122,9 @@ def _judged(whole: Fit, folds: list[Fit], small: Fit, smooth: int | None, half: 
     form, why, delta, cv, error = _form(whole, folds, smooth, broken)
     course, chosen = _course(whole, folds, flat, best_steady, turned, form, smooth, broken)
     word = _word(course, form)
-    if course in ("flat", "saturated"):
+    if smooth is None:
+        word = "undecided"
+    elif course in ("flat", "saturated"):
         why = _why_flat(whole, flat, best_steady)
     elif course in ("u-shaped", "hump") and turned is not None and best_steady is not None:
         better = whole.aicc(best_steady) - whole.aicc(turned)
@@ -172,12 +175,14 @@ def _judged(whole: Fit, folds: list[Fit], small: Fit, smooth: int | None, half: 
 def _form(
     whole: Fit, folds: list[Fit], smooth: int | None, broken: int | None
 ) -> tuple[Form, str, float | None, float | None, float | None]:
+    """Whether a break is needed, beside the best shape without one: a smooth curve, or none at all."""
     levels = len(whole.series.levels)
-    if smooth is None or broken is None or levels < LEAST_LEVELS:
-        need = "a break takes six points at four sizes or more"
+    unbroken = _best(whole, *UNBROKEN)
+    if smooth is None or unbroken is None or broken is None or levels < LEAST_LEVELS:
+        need = "a break takes six points at five sizes or more"
         return "undecided", f"{whole.n} point(s) at {levels} size(s); {need}", None, None, None
-    delta = whole.aicc(smooth) - whole.aicc(broken)
-    cv, error = _cross_validate(folds, ("smooth",), ("broken",))
+    delta = whole.aicc(unbroken) - whole.aicc(broken)
+    cv, error = _cross_validate(folds, UNBROKEN, ("broken",))
     if cv is None:
         why = f"AICc says {delta:+.1f}; without one size there are too few points to cross-validate"
         return "undecided", why, delta, None, None
@@ -204,7 +209,7 @@ def _course(
     if steady is None or flat is None:
         return "flat", flat
     if turned is not None and whole.aicc(steady) - whole.aicc(turned) >= DECISIVE:
-        gain, error = _cross_validate(folds, ("flat", "smooth"), ("bent", "broken"))
+        gain, error = _cross_validate(folds, UNBROKEN, ("bent", "broken"))
         if gain is not None and error is not None and gain >= max(TIE, error):
             return ("u-shaped" if _turns(whole, turned) == "u-shaped" else "hump"), turned
     if whole.aicc(flat) <= whole.aicc(steady):
@@ -235,19 +240,19 @@ def _why_flat(fit: Fit, flat: int | None, steady: int | None) -> str:
 
 
 def _binomial_delta(fit: Fit) -> float | None:
-    """AICc of smooth less broken with noise from the test items alone."""
+    """AICc of unbroken less broken with noise from the test items alone."""
     best = {}
-    for family in ("smooth", "broken"):
+    for broken in (False, True):
         values = [
             float(fit.deviance[fit.shape == i].min()) + 2 * k + 2 * k * (k + 1) / (fit.n - k - 1)
             for i, shape in enumerate(fit.shapes)
             for k in [shape.n_parameters]
-            if shape.family == family and fit.n - k - 1 > 0
+            if shape.family in (("broken",) if broken else UNBROKEN) and fit.n - k - 1 > 0
         ]
         if not values:
             return None
-        best[family] = min(values)
-    return best["smooth"] - best["broken"]
+        best[broken] = min(values)
+    return best[False] - best[True]
 
 
 def _rise(fit: Fit, smooth: int | None) -> float | None:
