@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import numpy as np
@@ -6,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scaling.config.errors import BadInputError
+from scaling.config.record import read_record
 from scaling.laws import Points, fit_points, parse_columns, read_points
 from tests.plots.sweep_of import MULTIPLES, SIZES, write_sweep
 
@@ -121,6 +123,36 @@ def test_a_sweep_gives_a_point_a_budget_grouped_by_run(tmp_path):
         read_points(tmp_path, params="active")
     with pytest.raises(BadInputError, match="6nd"):
         read_points(tmp_path, flops="mac")
+
+
+def test_points_logged_at_the_peak_of_the_rate_are_no_ends_of_schedules(tmp_path):
+    """Two runs cool down, and one of them kept a point of its trunk."""
+    write_sweep(tmp_path)
+    for home in tmp_path.iterdir():
+        record = read_record(home)
+        lines = []
+        for point in record.points:
+            for step in range(1, point.step + 1, max(1, point.step // 200)):
+                share = step / point.step
+                rate = 1e-3 * min(1.0, 5 * (1 - share) + 0.1)
+                lines.append({"step": step, "branch": point.tokens, "learning_rate": rate, "loss": 4.0})
+            last = 1e-3 if (home.name, point) == ("run-3", record.points[0]) else 1e-4
+            lines.append({"step": point.step, "branch": point.tokens, "learning_rate": last, "loss": 4.0})
+            lines.append({"step": point.step, "branch": point.tokens, "validation_loss": 4.0})
+        text = "\n".join(json.dumps(line) for line in lines)
+        (home / "metrics.jsonl").write_text(text + '\n{"step": 9')
+    points = read_points(tmp_path)
+    assert [i for i, final in enumerate(points.final) if not final] == [3 * len(MULTIPLES)]
+    with pytest.raises(BadInputError, match="1 of 18 losses stand before the end of their schedule"):
+        fit_points(points)
+
+
+def test_a_status_that_is_none_of_ours_is_another_column(tmp_path):
+    text = "params,tokens,loss,status\n1e6,2e7,4.0,{}\n2e6,4e7,3.5,finished\n"
+    assert read(tmp_path, text.format("ok?")).final is None
+    assert read(tmp_path, text.format("running")).final == (False, True)
+    with pytest.raises(BadInputError, match="column final: 'ok\\?' is not accepted; give true or false"):
+        read(tmp_path, text.format("ok?"), {"final": "status"})
 
 
 CELL = st.one_of(
