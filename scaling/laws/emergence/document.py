@@ -57,8 +57,8 @@ class Verdict(Frozen):
 
     `word` is the short answer; `form` whether a break is needed, `course` which way the score goes.
     `delta_aicc` is the AICc of the best shape without a break (smooth, or constant) less that of the best
-    with one, `delta_cv` the broken shapes' log predictive density of sizes left out less that of the others, in
-    nats, with its standard error over sizes: both are positive where a break explains more.
+    with one; `delta_cv` the log predictive density that broken shapes give sizes left out less that of the
+    others, in nats, with its standard error over sizes. Both are positive where a break explains more.
     """
 
     task: str
