@@ -17,13 +17,15 @@ Key = tuple[str, str, int]  # task, metric, shots
 
 SCALES = ("flops", "params", "loss", "step")  # what a score may be held against, best first
 
-_SHARES = ("exact_match", "choice_accuracy", "token_accuracy", "accuracy", "acc", "score")
+_SHARES = ("exact_match", "token_accuracy", "accuracy", "acc", "score", "squad_exact", "likeliest_match")
+_SHARES_OF = ("choice_accuracy", "pass_at_")  # and what follows them: by which sum, of how many samples
+_PARTS = ("edit_similarity", "squad_f1")  # between 0 and 1 too, of an item: their noise is not binomial
 _SMOOTH = (
     "token_accuracy",
     "answer_log_prob",
     "choice_log_prob",
     "log_prob",
-    "edit_similarity",
+    *_PARTS,
     "brier",
     "loss",
     "perplexity",
@@ -34,7 +36,12 @@ _LESS_IS_BETTER = ("brier", "loss", "perplexity", "ppl", "edit_distance", "bits_
 
 def is_share(metric: str) -> bool:
     """Whether a metric is a share of items: its noise is binomial where their number is known."""
-    return metric in _SHARES or metric.startswith("pass_at_")
+    return metric in _SHARES or metric.startswith(_SHARES_OF)
+
+
+def is_bounded(metric: str) -> bool:
+    """Whether a metric lies between 0 and 1, as a share does."""
+    return is_share(metric) or metric in _PARTS
 
 
 def is_smooth(metric: str) -> bool:
@@ -213,14 +220,19 @@ def scores_from_evaluations(
             ("loss", evaluation.loss),
             ("step", evaluation.step),
             ("n", task.n),
-            # Chance is that of the task's first metric, which is its sharp one.
-            ("chance", task.chance if metric == next(iter(task.scores)) else None),
+            # Chance is that of the task's first metric; other ways to compare choices guess as well as it.
+            ("chance", task.chance if _guessed(metric, next(iter(task.scores))) else None),
             ("answer_tokens", task.answer_tokens),
             ("low", low),
             ("high", high),
         ):
             rows[field].append(value)
     return as_scores(rows, source)
+
+
+def _guessed(metric: str, first: str) -> bool:
+    choices = "choice_accuracy"
+    return metric == first or (metric.startswith(choices) and first.startswith(choices))
 
 
 def _scores(evaluations: Sequence[Evaluation]) -> Iterator[tuple[Evaluation, Any, str, Any]]:

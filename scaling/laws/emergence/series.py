@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scaling.config.errors import BadInputError
-from scaling.laws.emergence.scores import Key, Scores, is_logged, is_share, less_is_better
+from scaling.laws.emergence.scores import Key, Scores, is_bounded, is_logged, is_share, less_is_better
 
 Floats = NDArray[np.float64]
 NOTHING = 1e-9  # a range of log scale below this is no range
@@ -133,7 +133,9 @@ def one_series(rows: Scores, key: Key, against: str, size: float | None = None) 
         )
     items = rows.n
     share = is_share(metric) and (metric != "score" or bool(np.isfinite(items).all()))
-    bounded = (share or metric == "edit_similarity") and bool(((score >= 0) & (score <= 1)).all())
+    bounded = (share if metric == "score" else is_bounded(metric)) and bool(
+        ((score >= 0) & (score <= 1)).all()
+    )
     binomial = share and bounded and bool(np.isfinite(items).all())
     trials = items.copy() if binomial else np.zeros(len(score))
     tokens = float(np.nanmean(rows.answer_tokens)) if np.isfinite(rows.answer_tokens).any() else np.nan
