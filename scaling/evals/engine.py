@@ -118,8 +118,15 @@ class Engine:
             rows = self._rows_of(group, length, longest)
             for batch in group.batches(rows):
                 cache = self._read(batch, rows, length)
-                indices = [i for members in batch.members for i in members]
-                of_row = [row for row, members in enumerate(batch.members) for _ in members]
+                # The first answer of every context, then the second ones: rows then lie as in the cache.
+                most = max(map(len, batch.members))
+                turns = [
+                    (row, each[k])
+                    for k in range(most)
+                    for row, each in enumerate(batch.members)
+                    if k < len(each)
+                ]
+                of_row, indices = [row for row, _ in turns], [i for _, i in turns]
                 done = []
                 for first in range(0, len(indices), rows):
                     some = slice(first, first + rows)
@@ -151,7 +158,7 @@ class Engine:
         return self._programs.score_answers(
             self.model,
             cache,
-            self._put(_column(of_row, height)),
+            None if _in_order(of_row) else self._put(_column(of_row, height)),
             self._put(padded(inputs, height, longest)),
             self._put(_column(starts, height)),
             self._put(padded(answers, height, longest)),
@@ -224,7 +231,8 @@ class Engine:
             self._put(_column([index for index, _, _ in turns], height)),
             self._put(_column([k for _, _, k in turns], height)),
         )
-        cache = self._programs.of_rows(cache, self._put(_column(rows, height)))
+        if not _in_order(rows) or cache.keys_NBMKE.shape[1] != height:
+            cache = self._programs.of_rows(cache, self._put(_column(rows, height)))
         token_B, position_B = _column(last, height), _column(at, height)
         texts: list[list[int]] = [[] for _ in turns]
         over = [False] * len(turns)
@@ -310,6 +318,11 @@ class Engine:
                 raise BadInputError(
                     f"request {i}: id {id_} is outside the vocabulary (0 to {self.config.vocab_size - 1})"
                 )
+
+
+def _in_order(rows: Sequence[int]) -> bool:
+    """Whether rows are those of the cache from the first on."""
+    return list(rows) == list(range(len(rows)))
 
 
 def _column(values: Sequence[int], height: int, fill: int = 0) -> np.ndarray:

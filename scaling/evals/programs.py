@@ -79,17 +79,20 @@ def read_sources(model: EncoderDecoder, sources_BM: jax.Array, lengths_B: jax.Ar
 def score_answers(
     model: Model,
     cache: Cache,
-    rows_B: jax.Array,
+    rows_B: jax.Array | None,
     tokens_BL: jax.Array,
     starts_B: jax.Array,
     targets_BL: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
     """Log-probabilities (B, L) in nats of the targets, and whether each is the likeliest token.
 
-    Row i goes on from row `rows_B[i]` of the cache, where its first token stands at `starts_B[i]`.
+    Row i goes on from row `rows_B[i]` of the cache, or from row i where that is None, which spares a copy;
+    its first token stands at `starts_B[i]`.
     """
     positions_BL = starts_B[:, None] + jnp.arange(tokens_BL.shape[1])
-    logits_BLV = logits(model, extend(model, cache.of_rows(rows_B), tokens_BL, positions_BL)[0])
+    if rows_B is not None:
+        cache = cache.of_rows(rows_B)
+    logits_BLV = logits(model, extend(model, cache, tokens_BL, positions_BL)[0])
     chosen_BL = jnp.take_along_axis(logits_BLV, targets_BL[..., None], axis=-1)[..., 0]
     log_probs_BL = chosen_BL - jax.nn.logsumexp(logits_BLV, axis=-1)
     return log_probs_BL, jnp.argmax(logits_BLV, axis=-1) == targets_BL
