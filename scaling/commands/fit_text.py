@@ -12,6 +12,11 @@ if TYPE_CHECKING:
     from scaling.laws.approaches import Approach
     from scaling.laws.law import Allocation
 
+_REPLICATES = {
+    "seed": "seeds",
+    "equal numbers": "replicates (rows of equal numbers; a column seed or dataset would tell why)",
+}
+
 
 def print_law(law: "LawFit") -> None:
     """Everything of a law that fits on a screen."""
@@ -100,7 +105,7 @@ def _noise(law: "LawFit") -> None:
         words = f"residuals {residual:.3g} (robust standard deviation)"
     noise = law.seed_noise
     seeds = (
-        f"seeds {noise.std_log_loss:.2%} ({noise.n_sets} sets, {noise.n_points} points)"
+        f"{_REPLICATES[noise.by]} {noise.std_log_loss:.2%} ({noise.n_sets} sets, {noise.n_points} points)"
         if noise
         else "seed noise unknown: no runs differ only in their seed"
     )

@@ -52,9 +52,14 @@ class Broken(Law):
         )
 
     def parameters(self, theta: Any, reference: Floats, xp: Any = np) -> Any:
-        """The level moves from the reference point to x = 1; breaks become values of x."""
+        """The level moves from the reference point to x = 1; breaks become values of x, in their order.
+
+        The law is the same whichever break is called the first, and starts find them in either order.
+        """
         n, theta = self.breaks, xp.asarray(theta, float)
         c, place, f = theta[..., 3 : 3 + n], theta[..., 3 + n : 3 + 2 * n], xp.exp(theta[..., 3 + 2 * n :])
+        order = xp.argsort(place, axis=-1)
+        c, place, f = (xp.take_along_axis(part, order, axis=-1) for part in (c, place, f))
         log_b = theta[..., 1] + theta[..., 2] * reference[0]
         log_b = log_b + (c * f * xp.logaddexp(0.0, -place / f)).sum(axis=-1)
         first = xp.stack([xp.exp(theta[..., 0]), xp.exp(log_b), theta[..., 2]], axis=-1)

@@ -115,10 +115,10 @@ def curvature(
     gram = J.T @ (w[:, None] * J)
     sizes, vectors = np.linalg.eigh(gram)
     flattest = _in_words(form, vectors[:, 0])
-    if sizes[0] <= sizes[-1] / LARGEST_CONDITION:
-        return Curvature(None, None, flattest, f"the points leave a direction free: {flattest}", None)
-    condition = float(sizes[-1] / sizes[0])
     scale = residual_scale(off, best.weight, delta, len(best.theta))
+    if sizes[0] <= sizes[-1] / LARGEST_CONDITION:
+        return Curvature(None, None, flattest, f"the points leave a direction free: {flattest}", scale)
+    condition = float(sizes[-1] / sizes[0])
     if hits:
         return Curvature(None, condition, flattest, f"at a bound: {', '.join(hits)}", scale)
     if scale is None:

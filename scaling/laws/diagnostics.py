@@ -57,11 +57,15 @@ class CutOff(Frozen):
 
 
 class SeedNoise(Frozen):
-    """Runs that differ only in their seed: the error no law can go below."""
+    """Runs that differ only in their seed: the error no law can go below.
+
+    `by` is how they were told: by seed, or, where no column names it, by equal numbers in all that is given.
+    """
 
     std_log_loss: float  # pooled over the sets
     n_sets: int
     n_points: int
+    by: str = "seed"
 
 
 class SensitivityRow(Frozen):

@@ -29,6 +29,7 @@ Floats = NDArray[np.float64]
 
 LADDER = (0.4, 0.8, 1.2, 1.6, 2.0, 2.4, 3.0, 4.0, 6.0)  # standard errors on each side, the first time
 FURTHER = (2.0, 4.0, 8.0, 16.0, 32.0, 64.0)  # times the last, where the objective has not risen
+PINS = 2 * len(LADDER)  # of each quantity
 INSIDE = 8  # values between the last below the threshold and the first above
 STIFF = 20.0  # a standard error of a pin, in units of delta
 LOOSEST = 3.0  # a standard error beyond this on its scale says nothing, and the ladder starts smaller
@@ -37,12 +38,12 @@ FARTHEST = 60.0  # on the scale of a quantity: e^60 of it, or an exponent of 60
 
 @lru_cache(maxsize=64)
 def _pinned(free: Law, logged: tuple[bool, ...]) -> Law:
-    """`free` with a pin in front of the points for each quantity.
+    """`free` with pins in front of the points, as many as a side of every quantity can ask for twice.
 
     x has columns for the V variables (of a pin: the reference), and of pins the log of the compute, the pull
-    at the optimum, and a factor for each quantity.
+    where it is to hold, and a factor for each quantity.
     """
-    pins, V = len(logged), len(free.variables)
+    pins, V = PINS * len(logged), len(free.variables)
 
     class Pinned(type(free)):  # type: ignore[misc]
         name = f"pinned {free.name}"
@@ -92,16 +93,16 @@ def profiles(
         if not wanted:
             return
         which, held = np.array([i for i, _ in wanted]), np.array([v for _, v in wanted])
-        V, rows = len(best.reference), np.arange(len(wanted))
-        x = np.zeros((Q + len(best.x), V + 2 + Q))
-        x[:Q, :V], x[Q:, :V] = best.reference, best.x
-        x[:Q, V], x[:Q, V + 1] = np.log(asked.flops), k * centre
-        x[np.arange(Q), V + 2 + np.arange(Q)] = k
-        weights, observed = np.zeros((2, len(wanted), len(x)))
-        weights[:, Q:], observed[:, Q:] = best.weight, best.log_loss
-        weights[rows, which] = stiffness
-        observed[rows, which] = k[which] * (held - centre[which])
-        # A plain residual is exp(pull) - exp(held), which is 0 where the pull is: the pin holds all the same.
+        V, rows, pins = len(best.reference), np.arange(len(wanted)), PINS * Q
+        x = np.zeros((pins + len(best.x), V + 2 + Q))
+        x[:pins, :V], x[pins:, :V] = best.reference, best.x
+        x[:pins, V] = np.log(asked.flops)
+        x[rows, V + 1], x[rows, V + 2 + which] = k[which] * held, k[which]
+        weights = np.zeros((len(wanted), len(x)))
+        weights[:, pins:] = best.weight
+        weights[rows, rows] = stiffness
+        observed = np.concatenate([np.zeros(pins), best.log_loss])
+        # A plain residual is exp(pull) - 1, which is 0 where the pull is: the pin holds all the same.
         starts = np.clip(np.array(near), box[:, 0], box[:, 1])
         size = np.abs(residuals(residual, form.log_loss(best.theta, best.x), best.log_loss))
         wide = float(np.clip(4 * np.median(size), delta, max(WIDE, delta)))
@@ -115,7 +116,7 @@ def profiles(
             np.concatenate([starts, starts]),
             np.repeat([wide, delta], S),
             delta,
-            Q + max(width, len(best.x)),
+            pins + max(width, len(best.x)),
             residual,
         )
         for s, theta in enumerate(out.theta):

@@ -29,4 +29,5 @@ def seed_noise(points: Points) -> SeedNoise | None:
             n, n_sets = n + len(members), n_sets + 1
     if not freedom:
         return None
-    return SeedNoise(std_log_loss=float(np.sqrt(squares / freedom)), n_sets=n_sets, n_points=n)
+    by = "seed" if points.seeds is not None else "equal numbers"
+    return SeedNoise(std_log_loss=float(np.sqrt(squares / freedom)), n_sets=n_sets, n_points=n, by=by)

@@ -92,6 +92,8 @@ def test_seed_noise_is_the_pooled_deviation_of_log_losses():
     assert found.std_log_loss == pytest.approx(np.sqrt(logs.var(axis=0, ddof=1).mean()))
     assert found.std_log_loss == pytest.approx(0.005, rel=0.25)
     assert (found.n_sets, found.n_points) == (20, 80)
+    assert found.by == "seed"
+    assert seed_noise(replace(points, seeds=None)).by == "equal numbers"
     assert seed_noise(ladder()) is None
     assert seed_noise(replace(points, seeds=("0",) * len(points))) is None
 

@@ -58,19 +58,32 @@ def test_weights_scale_out_of_both_intervals():
     assert seven.profile["alpha_N"].interval == pytest.approx(one.profile["alpha_N"].interval, rel=1e-4)
 
 
+def all_at_once(form, x, observed, start, delta):
+    """(sets, P) fits of data sets (sets, n): the points of all stand in a row, and weights pick one's."""
+    sets, n = observed.shape
+    return solve(
+        form,
+        np.tile(x, (sets, 1)),
+        observed.ravel(),
+        np.kron(np.eye(sets), np.ones(n)),
+        np.arange(sets),
+        np.tile(start, (sets, 1)),
+        np.full(sets, 0.05),
+        delta,
+    ).theta
+
+
 @pytest.mark.parametrize(
     ("law", "delta", "kind"),
     [
         ("chinchilla", 1e-3, "normal"),
-        ("chinchilla", 1e-3, "laplace"),
         ("chinchilla", 10.0, "normal"),
-        ("params-power", 1e-3, "normal"),
         ("params-power", 1e-3, "student"),
     ],
 )
 def test_hessian_intervals_hold_the_truth_as_often_as_they_say(law, delta, kind):
-    """300 data sets each, all fitted at once; of 95% intervals between 90 and 99.5 in a hundred hold it."""
-    form, sets = LAWS[law], 300
+    """150 data sets each; of 95% intervals between 90 and 99.5 in a hundred hold it."""
+    form, sets = LAWS[law], 150
     points = ladder(sizes=12, multiples=(5, 20, 80))
     if law == "params-power":
         params = np.geomspace(1e6, 1e10, 30)
@@ -84,15 +97,12 @@ def test_hessian_intervals_hold_the_truth_as_often_as_they_say(law, delta, kind)
     columns = np.log(np.stack([points.column(name) for name in form.variables], axis=1))
     reference = columns.mean(axis=0)
     x, start = columns - reference, form.theta(truth, reference)
-    one = np.ones((sets, len(points)))
-    out = solve(
-        form, x, observed, one, np.arange(sets), np.tile(start, (sets, 1)), np.full(sets, 0.05), delta
-    )
+    thetas = np.concatenate([all_at_once(form, x, y, start, delta) for y in np.split(observed, 3)])
     asked = quantities(form, start, reference, float(points.flops.max()))
     true = dict(zip(asked.names, asked.scaled(start), strict=True))
     held = dict.fromkeys(asked.names, 0)
-    for theta, value, y in zip(out.theta, out.value, observed, strict=True):
-        best = Optimised(theta, reference, value, 0.0, 1, 1, x, y, np.ones(len(y)))
+    for theta, y in zip(thetas, observed, strict=True):
+        best = Optimised(theta, reference, 0.0, 0.0, 1, 1, x, y, np.ones(len(y)))
         ends, _ = curvature_intervals(curvature(form, best, delta, "log"), asked, theta, LEVEL)
         for name, (low, high) in ends.items():
             held[name] += low <= asked.reported(true[name], name) <= high
