@@ -10,7 +10,9 @@ being the start of the next (homotopy in delta).
 """
 
 import contextlib
+import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -24,7 +26,7 @@ from scaling.laws.objective import LARGEST_LOG, Residual, residuals
 
 Floats = NDArray[np.float64]
 
-SLOTS = 256  # wide enough to fill vector units, small enough that a slot row of 240 points stays in cache
+SLOTS = 64  # wide enough to fill vector units; a slot row of 240 points and its terms stay in cache
 TOLERANCE = (
     1e-10  # largest projected gradient entry over delta * sum(weights), which bounds every entry's scale
 )
@@ -32,7 +34,12 @@ STAGE_TOLERANCE = 1e-3  # the same, before delta has reached its final value
 STAGE_ITERATIONS = 100
 MAX_ITERATIONS = 300
 SHRINK = 0.5
+WORKERS = min(8, os.cpu_count() or 1)
 STAGE_RADIUS = 0.1  # the next solution is near: theta is of order one
+
+
+# Programs of this process by law, residual and array shapes: compiled once for all threads.
+_COMPILED: dict[tuple[Any, ...], Any] = {}
 
 
 class Solutions(NamedTuple):
@@ -85,25 +92,42 @@ def solve(
         residual: "log" as above, or "plain": exp(law(theta, x_i)) - exp(log_loss_i).
     """
     lower, upper = (np.asarray(side, np.float64) for side in zip(*law.bounds, strict=True))
-    S, n = len(starts), _steps(max(width, len(log_loss)))
-    many, resamples = _bucket(S, 8192), _bucket(len(weights), 1024)
+    S, n = len(starts), _steps(max(width, len(x)))
+    resamples = _bucket(len(weights), 4096 if n <= 512 else 1024)
+    starts, first_delta = np.clip(starts, lower, upper), np.maximum(first_delta, delta)
+    parts = np.array_split(np.arange(S), WORKERS if S >= 4 * SLOTS else 1)
+    many = _bucket(len(parts[0]), 4096)
     with float64_on_host():
-        out = _solve(
-            law,
-            residual,
-            S,
-            jnp.asarray(_pad(x, n)),
-            jnp.asarray(_pad(log_loss, n)),
-            jnp.asarray(_pad(_pad(weights, resamples).T, n).T),
-            jnp.asarray(_pad(rows, many)),
-            jnp.asarray(_pad(np.clip(starts, lower, upper), many)),
-            jnp.asarray(_pad(np.maximum(first_delta, delta), many)),
-            delta,
-            jnp.asarray(lower),
-            jnp.asarray(upper),
+        shared = [
+            jnp.asarray(a)
+            for a in (_pad(x, n), _pad(log_loss, n), _pad(_pad(weights, resamples).T, n).T, lower, upper)
+        ]
+        arguments = [
+            (
+                *shared,
+                np.int64(len(part)),
+                *(jnp.asarray(_pad(a[part], many)) for a in (rows, starts, first_delta)),
+                np.float64(delta),
+            )
+            for part in parts
+        ]
+        key = (law, residual, n, resamples, many)
+        if key not in _COMPILED:
+            _COMPILED[key] = _solve.lower(law, residual, *arguments[0]).compile()
+
+    def run(chosen: Any) -> tuple[Any, ...]:
+        with float64_on_host():
+            return tuple(np.asarray(a) for a in _COMPILED[key](*chosen))
+
+    # A loop on the CPU keeps one core busy, and releases the interpreter while it runs.
+    with ThreadPoolExecutor(len(parts)) as pool:
+        outs = list(pool.map(run, arguments))
+    return Solutions(
+        *(
+            np.concatenate([out[i][: len(part)] for out, part in zip(outs, parts, strict=True)])
+            for i in range(4)
         )
-        theta, value, gradient, iterations = (np.asarray(a)[:S] for a in out)
-    return Solutions(theta, value, gradient, iterations)
+    )
 
 
 def _bucket(count: int, least: int) -> int:
@@ -142,9 +166,12 @@ def objective_from_terms(terms: Any, log_loss: Any, residual: Residual = "log") 
     linear = terms.reshape(K * n, P)
     pairs = [(k, m) for k in range(K) for m in range(k, K)]
     outer = jnp.einsum("kip,miq->kmipq", terms, terms)
+    upper = np.triu_indices(P)  # of a symmetric matrix, half is enough
+    place = np.zeros((P, P), int)
+    place[upper] = place.T[upper] = np.arange(len(upper[0]))
     features = jnp.concatenate(
-        [outer[k, m] + (outer[m, k] if m > k else 0.0) for k, m in pairs], axis=0
-    ).reshape(len(pairs) * n, P * P)
+        [(outer[k, m] + (outer[m, k] if m > k else 0.0))[:, *upper] for k, m in pairs], axis=0
+    )
 
     def evaluate(theta_SP: Any, weights_Sn: Any, delta_S: Any) -> tuple[Any, Any, Any]:
         t_SKn = (theta_SP @ linear.T).reshape(-1, K, n)
@@ -164,7 +191,7 @@ def objective_from_terms(terms: Any, log_loss: Any, residual: Residual = "log") 
         mixed = [
             bend * p_SKn[:, k] * p_SKn[:, m] + (slope * p_SKn[:, k] if k == m else 0.0) for k, m in pairs
         ]
-        hessian = (jnp.concatenate(mixed, axis=1) @ features).reshape(-1, P, P)
+        hessian = (jnp.concatenate(mixed, axis=1) @ features)[:, place]
         return (weights_Sn * value).sum(axis=1), gradient, hessian
 
     return evaluate
@@ -185,44 +212,65 @@ def objective_from_form(law: Law, x: Any, log_loss: Any, residual: Residual = "l
 
 
 def _step(g: Any, H: Any, radius: Any) -> Any:
-    """Steps of length at most `radius` that lower the model g.s + s.|H|.s / 2.
+    """Steps of length at most `radius` that lower the model g.s + s.H.s / 2.
 
-    |H| takes the absolute eigenvalues: negative curvature is descended instead of climbed.
+    The step is -(H + damping I)^-1 g with the least damping that makes it short and the matrix positive: on
+    the way down it is the exact trust-region step (Conn, Gould and Toint 2000, chapter 7). The matrices are
+    factored entry by entry, each entry a vector over the slots: LAPACK takes them one at a time.
     """
-    eigenvalues, V = jnp.linalg.eigh(H)
-    size = jnp.abs(eigenvalues)
-    size = jnp.maximum(size, 1e-14 * size.max(axis=1, keepdims=True) + 1e-300)
-    c = jnp.einsum("spi,sp->si", V, g)
-    low = jnp.zeros_like(radius)
-    high = jnp.linalg.norm(c, axis=1) / radius  # damping by this much is always short enough
-    free = jnp.linalg.norm(c / size, axis=1) <= radius
+    P = g.shape[1]
+    rows = [[H[:, i, j] for j in range(i + 1)] for i in range(P)]
+    slope = [g[:, i] for i in range(P)]
+    norm = jnp.sqrt((H * H).sum(axis=(1, 2)))
+    high = jnp.linalg.norm(g, axis=1) / radius + norm + 1e-300  # always positive, always short enough
+    # The first try is as good as undamped; where that is short, the others find nothing to add.
+    least = 1e-14 * norm + 1e-300
 
-    def halve(_: int, ends: tuple[Any, Any]) -> tuple[Any, Any]:
-        low, high = ends
-        # Between an end at zero and one that is not, the geometric mean would stay at zero.
-        middle = jnp.where(low > 0, jnp.sqrt(low * high), 1e-3 * high)
-        long = jnp.linalg.norm(c / (size + middle[:, None]), axis=1) > radius
-        return jnp.where(long, middle, low), jnp.where(long, high, middle)
+    def halve(_: int, ends: tuple[Any, Any, Any, Any]) -> tuple[Any, Any, Any, Any]:
+        low, high, middle, best = ends
+        step, positive = _damped(rows, slope, middle)
+        short = positive & (jnp.linalg.norm(step, axis=1) <= radius)
+        best = jnp.where(short[:, None], step, best)
+        low, high = jnp.where(short, low, middle), jnp.where(short, middle, high)
+        return low, high, jnp.maximum(jnp.sqrt(low * high), least), best
 
-    _, high = jax.lax.fori_loop(0, 12, halve, (low, high))
-    damping = jnp.where(free, 0.0, high)
-    return -jnp.einsum("spi,si->sp", V, c / (size + damping[:, None]))
+    ends = (jnp.zeros_like(radius), high, least, -g / high[:, None])
+    return jax.lax.fori_loop(0, 14, halve, ends)[3]
+
+
+def _damped(rows: Any, slope: Any, damping: Any) -> tuple[Any, Any]:
+    """(S, P) -(H + damping I)^-1 g by LDL^T, and whether the matrix is positive definite."""
+    P = len(rows)
+    L: dict[tuple[int, int], Any] = {}
+    d: list[Any] = []
+    for j in range(P):
+        scaled = [L[j, k] * d[k] for k in range(j)]
+        d.append(rows[j][j] + damping - sum(L[j, k] * scaled[k] for k in range(j)))
+        for i in range(j + 1, P):
+            L[i, j] = (rows[i][j] - sum(L[i, k] * scaled[k] for k in range(j))) / d[j]
+    y: list[Any] = []
+    for i in range(P):
+        y.append(-slope[i] - sum(L[i, k] * y[k] for k in range(i)))
+    y = [y[i] / d[i] for i in range(P)]
+    for i in reversed(range(P)):
+        y[i] = y[i] - sum(L[k, i] * y[k] for k in range(i + 1, P))
+    return jnp.stack(y, axis=1), (jnp.stack(d, axis=1) > 0).all(axis=1)
 
 
 @partial(jax.jit, static_argnums=(0, 1))
 def _solve(
     law: Law,
     residual: Residual,
-    problems: Any,
     x: Any,
     log_loss: Any,
     weights: Any,
+    lower: Any,
+    upper: Any,
+    problems: Any,
     rows: Any,
     starts: Any,
     first_delta: Any,
     delta: Any,
-    lower: Any,
-    upper: Any,
 ) -> tuple[Any, Any, Any, Any]:
     terms = law.terms(x, jnp)
     evaluate = (
