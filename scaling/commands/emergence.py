@@ -119,8 +119,8 @@ def _row(v: "Verdict") -> tuple[str, ...]:
 
 
 def shown(place: "Threshold | None") -> str:
-    """`9.2e+22 [6.9e+22, 1.3e+23]`; `>` where the value itself is an extrapolation; an open end is empty."""
+    """`9.2e+22 [6.9e+22, 1.3e+23]`; `~` where the value itself lies beyond the data; an open end is empty."""
     if place is None or place.value is None:
         return "-"
     low, high = ("" if end is None else f"{end:.2g}" for end in place.interval)
-    return f"{'>' if place.beyond else ''}{place.value:.2g} [{low}, {high}]"
+    return f"{'~' if place.beyond else ''}{place.value:.2g} [{low}, {high}]"

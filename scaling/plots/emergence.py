@@ -138,17 +138,10 @@ def _grid(
                     every[r, c].set_visible(False)
         against = answer.document.against
         figure.supxlabel(AXIS[against][0], fontsize=10.5, color=INK)
-        figure.legend(
-            handles=_explained(log_score, bool(predicted)),
-            loc="outside upper center",
-            ncols=columns_of(figure),
-        )
+        handles = _explained(log_score, bool(predicted))
+        lines = -(-len(handles) // max(2, int(figure.get_figwidth() / 1.9)))
+        figure.legend(handles=handles, loc="outside upper center", ncols=-(-len(handles) // lines))
     return figure
-
-
-def columns_of(figure: Figure) -> int:
-    """How many entries of a legend fit side by side."""
-    return max(2, int(figure.get_figwidth() / 1.9))
 
 
 def _explained(log_score: bool, predicted: bool) -> list[Line2D]:
