@@ -157,10 +157,10 @@ def of_law(name: str, seed: int, resamples: int) -> dict[str, Held]:
     if optimum is not None:
         assert fit.optimum is not None
         known["a" if "a" not in truth else "optimum a"] = optimum.a
-        bootstrap["a" if "a" not in truth else "optimum a"] = inside(fit.optimum.intervals.get("a"), optimum.a)
-    bootstrap["prediction"] = inside(
-        (float(ends[0]), float(ends[1])), float(law.predict(truth, **at))
-    )
+        bootstrap["a" if "a" not in truth else "optimum a"] = inside(
+            fit.optimum.intervals.get("a"), optimum.a
+        )
+    bootstrap["prediction"] = inside((float(ends[0]), float(ends[1])), float(law.predict(truth, **at)))
     profiles = fit.profile or {}
     hessian = fit.hessian.intervals if fit.hessian is not None else {}
     return {
