@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-cluster test-tpu check format install bench coverage clean
+.PHONY: demo test test-slow test-cluster test-tpu check format install bench coverage clean
 
 install: $(STAMP)
 
@@ -57,6 +57,10 @@ bench: install
 # How often 95% intervals of fitted laws hold the truth: 200 draws a law, minutes.
 coverage: install
 	$(BIN)/python benchmarks/coverage.py
+
+# Further families, meshes and variants, and the peers: what the default run leaves out to stay short.
+test-slow: install
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal -m slow
 
 # Real processes on loopback, and a SLURM of two nodes on this machine (as root, on Debian; skipped elsewhere).
 # About a quarter of an hour.

@@ -54,12 +54,10 @@ TRUTH = {
     "batch-size": {"c": 3.0, "a": 0.1, "b": 0.5},
     "batch-size-compute": {"c": 0.2920, "a": 0.3271},
 }
-MIDDLE = {"params": 1e9, "tokens": 2e10, "flops": 1e19}
-for variable, word in {"params": "params", "tokens": "tokens", "flops": "compute"}.items():
-    x = MIDDLE[variable]
-    TRUTH[f"broken-{word}"] = dict(a=1.5, b=1.5 * x**0.06, c0=0.06, c1=0.25, d1=x, f1=0.4)
-    two = dict(c1=0.3, c2=-0.2, d1=x / 30, d2=x * 30, f1=0.5, f2=0.5)
-    TRUTH[f"broken-{word}-2"] = dict(a=1.0, b=1.5 * x**0.06, c0=0.06, **two)
+# In tokens and in compute the same equations.
+BROKEN = {"a": 1.5, "b": 5.2, "c0": 0.06}
+TRUTH["broken-params"] = {**BROKEN, "c1": 0.25, "d1": 1e9, "f1": 0.4}
+TRUTH["broken-params-2"] = dict(**BROKEN, c1=0.3, c2=-0.2, d1=3e7, d2=3e10, f1=0.5, f2=0.5)
 
 # Standard deviation of the log of the target, where it is not the loss's half a percent.
 NOISE = {
@@ -70,6 +68,7 @@ NOISE = {
     "batch-size-compute": 0.1,
 }
 LOSS_NOISE = 0.005
+ISOFLOP_NOISE = 0.002
 
 
 def points_of(params: Floats, tokens: Floats, **more: Floats) -> Points:
@@ -186,12 +185,14 @@ def isoflop_sweep(seed: int, optimum: ComputeOptimum) -> Points:
     params = optimum.params(flops) * np.tile(np.geomspace(1 / 4, 4, 9), 7)
     points = points_of(params, flops / 6 / params)
     error = np.random.default_rng(seed).normal(size=len(flops))
-    return replace(points, loss=chinchilla_loss(points.params, points.tokens) * np.exp(0.002 * error))
+    return replace(points, loss=chinchilla_loss(points.params, points.tokens) * np.exp(ISOFLOP_NOISE * error))
 
 
 def of_isoflop(method: Method) -> Callable[[int, int], dict[str, Held]]:
     def draw(seed: int, resamples: int) -> dict[str, Held]:
-        fit = fit_isoflops(isoflop_sweep(seed, OPTIMUM), method, bootstrap=resamples, seed=seed)
+        sweep = isoflop_sweep(seed, OPTIMUM)
+        nats = ISOFLOP_NOISE * float(sweep.loss.mean())
+        fit = fit_isoflops(sweep, method, bootstrap=resamples, noise=nats, seed=seed)
         at, found = 1e22, fit.params.interval(1e22)
         held = {"a": inside(fit.params.exponent_interval, OPTIMUM.a)}
         if found is not None:

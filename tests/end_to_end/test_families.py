@@ -44,6 +44,7 @@ def corpus(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_every_family_trains_scores_and_stands_on_one_figure(run_cli: RunCli, corpus: Path) -> None:
     code, out, err = run_cli("sweep", "families.yaml", "--dry-run", "--json")
     assert code == 0, err

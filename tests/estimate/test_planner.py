@@ -59,7 +59,7 @@ def test_the_first_order_condition(law: str, flops: float) -> None:
     assert point.loss <= laws.loss(params, tokens) + 1e-3
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(
     st.sampled_from(["usd", "flops", "device_hours"]),
     st.floats(0.0, 5.0),
@@ -160,7 +160,7 @@ def test_alternatives_are_no_better() -> None:
             assert one.memory_bytes is not None and one.memory_bytes > point.candidate.room
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(st.sampled_from(["usd", "flops", "device_hours"]), st.floats(allow_nan=True, allow_infinity=True))
 def test_any_budget_is_planned_or_refused_in_one_line(kind: str, value: float) -> None:
     try:
@@ -172,7 +172,7 @@ def test_any_budget_is_planned_or_refused_in_one_line(kind: str, value: float) -
         assert made.run(point).train.total_steps() == point.steps >= 100
 
 
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=3, deadline=None)
 @given(
     st.builds(
         LossLaw,

@@ -118,8 +118,8 @@ def test_draws_depend_on_the_item_and_not_on_its_neighbours() -> None:
 @pytest.mark.parametrize(
     ("build", "sizes"),
     [
-        (decoder, {"fsdp": 8}),
-        (decoder, {"fsdp": 2, "tensor": 4}),
+        pytest.param(decoder, {"fsdp": 8}, marks=pytest.mark.slow),
+        pytest.param(decoder, {"fsdp": 2, "tensor": 4}, marks=pytest.mark.slow),
         (decoder, {"data": 2, "fsdp": 2, "tensor": 2}),
         (encoder_decoder, {"data": 2, "fsdp": 2, "tensor": 2}),
     ],

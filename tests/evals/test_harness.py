@@ -140,9 +140,10 @@ def by_us(asker: Asker, source: Listed) -> tuple[Asked, ...]:
 
 Models = tuple[Asker, HFLM]
 SIDES: dict[str, Callable[[Models], Any]] = {"ours": lambda both: HarnessModel(both[0]), "hf": lambda b: b[1]}
+EITHER = ["ours", pytest.param("hf", marks=pytest.mark.slow)]
 
 
-@pytest.mark.parametrize("side", SIDES)
+@pytest.mark.parametrize("side", EITHER)
 def test_multiple_choice_agrees_to_the_item(both: Models, side: str) -> None:
     rng = random.Random(3)
     examples = []
@@ -168,7 +169,7 @@ def test_multiple_choice_agrees_to_the_item(both: Models, side: str) -> None:
     assert 0 < sum(sample["acc"] for sample in theirs) < 12
 
 
-@pytest.mark.parametrize("side", SIDES)
+@pytest.mark.parametrize("side", EITHER)
 def test_writing_agrees_to_the_item(both: Models, side: str) -> None:
     """Every other answer is what the model writes, so that some items are right."""
     rng = random.Random(5)

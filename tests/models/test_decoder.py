@@ -109,8 +109,19 @@ def test_gpt2_agrees_with_transformers() -> None:
         assert error < 1e-4, (part, error)
 
 
-@pytest.mark.parametrize("norm", ["pre", "post"])
-@pytest.mark.parametrize("pattern", [{}, {"layer_pattern": ["dense", "banded"], "band_width": 5}])
+BANDS = {"layer_pattern": ["dense", "banded"], "band_width": 5}
+
+
+@pytest.mark.parametrize(
+    ("norm", "pattern"),
+    [
+        ("pre", BANDS),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in (("pre", {}), ("post", {}), ("post", BANDS))
+        ),
+    ],
+)
 def test_scanned_unrolled_and_rematerialised_agree(norm: str, pattern: dict[str, Any]) -> None:
     plain = _config(norm=norm, **pattern)
     model = Decoder(plain, jax.random.key(1))

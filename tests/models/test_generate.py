@@ -36,10 +36,10 @@ def _greedy_without_cache(model: Decoder, prompt: list[int], count: int) -> list
     "changes",
     [
         {},
-        {"norm": "post"},
-        {"layer_pattern": ["dense", "banded"], "band_width": 4},
+        pytest.param({"norm": "post"}, marks=pytest.mark.slow),
+        pytest.param({"layer_pattern": ["dense", "banded"], "band_width": 4}, marks=pytest.mark.slow),
         {"layer_pattern": ["dense", "banded"], "band_width": 4, "scan_layers": True},
-        {"tie_embeddings": False, "scan_layers": True},
+        pytest.param({"tie_embeddings": False, "scan_layers": True}, marks=pytest.mark.slow),
         {"positions": "rotary", "n_kv_heads": 2, "norm_kind": "rms", "gated": True, "activation": "silu"},
     ],
 )
@@ -69,7 +69,7 @@ def _target_logits(model: EncoderDecoder, source: list[int], target: list[int]) 
 @pytest.mark.parametrize(
     "changes",
     [
-        {"norm_kind": "rms", "bias": False, "scale_attention": False},
+        pytest.param({"norm_kind": "rms", "bias": False, "scale_attention": False}, marks=pytest.mark.slow),
         {"positions": "sinusoidal", "norm": "post", "scan_layers": True, "n_decoder_layers": 3},
     ],
 )

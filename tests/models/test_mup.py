@@ -78,7 +78,12 @@ def losses(model: dict[str, Any], optimizer: str) -> list[float]:
 
 
 @pytest.mark.parametrize(
-    ("name", "optimizer"), [("gpt", "adamw"), ("bert", "lion"), ("t5", "adafactor"), ("switch", "muon")]
+    ("name", "optimizer"),
+    [
+        ("gpt", "adamw"),
+        *(pytest.param(*c, marks=pytest.mark.slow) for c in (("bert", "lion"), ("t5", "adafactor"))),
+        pytest.param("switch", "muon", marks=pytest.mark.slow),
+    ],
 )
 def test_at_the_base_it_is_the_standard_parametrisation(name: str, optimizer: str) -> None:
     depth = {} if name == "bert" else {"base_depth": 2}

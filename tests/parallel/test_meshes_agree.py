@@ -72,6 +72,7 @@ def test_other_programs_agree_over_the_mesh_too(overrides: tuple[str, ...]) -> N
     )
 
 
+DEFAULT = ("bert", "t5", "llama")  # the others: make test-slow
 FAMILIES: dict[str, dict[str, Any]] = {
     "bert": {"model": {"family": "encoder"}, "objective": {"name": "masked", "sentences": "next"}},
     "albert": {"model": {"family": "encoder", "share_layers": True, "embedding_size": 16}},
@@ -104,7 +105,9 @@ def family_losses(family: str, mesh: dict[str, int]) -> list[float]:
     return [float(loss) for loss in jax.device_get(seen)]
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(
+    "family", [pytest.param(name, marks=[pytest.mark.slow] * (name not in DEFAULT)) for name in FAMILIES]
+)
 def test_every_family_gives_the_losses_of_one_device(family: str) -> None:
     meshes = [{"data": 8}, {"fsdp": 2, "context": 2, "tensor": 2}, {"data": 2, "fsdp": 2, "tensor": 2}]
     if family == "switch":
