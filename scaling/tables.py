@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
+from scaling.config.record import RunRecord
 from scaling.sweep.forecast import Forecast
 from scaling.sweep.ledger import Entry
 
@@ -95,9 +96,36 @@ def ledger_table(title: str, entries: Sequence[Entry]) -> Table:
                 "-" if r is None else str(len(r.points)),
                 _number(r.tokens_per_second if r else None, ",.0f"),
                 _number(r.mfu if r else None, ".1%"),
+                _number(r.goodput.share if r and r.goodput else None, ".0%"),
                 "-" if r is None else seconds_in_words(r.seconds.get("total", 0.0)),
-                (entry.note or "")[:60],
+                (entry.note or _rewinds(r))[:60],
             )
         )
-    words = "run status parameters done tokens FLOPs loss bits/byte points tok/s MFU time note"
+    words = "run status parameters done tokens FLOPs loss bits/byte points tok/s MFU goodput time note"
     return table(title, words.split(" "), rows, left=2)
+
+
+def _rewinds(record: RunRecord | None) -> str:
+    count = 0 if record is None else len(record.rewinds)
+    return "" if count == 0 else f"{count} rewind{'s' if count > 1 else ''}"
+
+
+def goodput_text(entries: Sequence[Entry]) -> str | None:
+    """Where the wall time of all runs went, in one line; None where none has any."""
+    found = [entry.record.goodput for entry in entries if entry.record and entry.record.goodput]
+    wall = sum(one.wall for one in found)
+    if wall <= 0:
+        return None
+    names = {
+        "compile": "compiling",
+        "data_wait": "waiting for data",
+        "evaluation": "evaluation",
+        "checkpoint": "checkpoints",
+        "restart": "starts",
+        "lost": "steps done again",
+        "other": "other",
+    }
+    parts = [(name, sum(getattr(one, field) for one in found) / wall) for field, name in names.items()]
+    rest = ", ".join(f"{name} {part:.1%}" for name, part in parts if part >= 0.0005)
+    share = sum(one.productive for one in found) / wall
+    return f"Goodput {share:.1%} of {seconds_in_words(wall)} wall time" + (f"; {rest}" if rest else "")

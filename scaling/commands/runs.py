@@ -190,9 +190,11 @@ def status(
             ]
         )
         return
-    from scaling.tables import ledger_table, show
+    from scaling.tables import goodput_text, ledger_table, show
 
     show(ledger_table(directory, entries))
+    if (text := goodput_text(entries)) is not None:
+        typer.echo(text)
 
 
 def generate(

@@ -246,10 +246,16 @@ def _fields_at(schema: Any, location: Sequence[Any]) -> list[str]:
         if part in _CLASS_OF_TAG:
             model = _CLASS_OF_TAG[part]
         elif isinstance(model, type) and issubclass(model, BaseModel) and part in model.model_fields:
-            model = model.model_fields[part].annotation
+            model = _model_in(model.model_fields[part].annotation)
         else:
             return []
     return list(model.model_fields) if isinstance(model, type) and issubclass(model, BaseModel) else []
+
+
+def _model_in(annotation: Any) -> Any:
+    """The model of an optional field; any other annotation as it is."""
+    found = [one for one in get_args(annotation) if isinstance(one, type) and issubclass(one, BaseModel)]
+    return found[0] if len(found) == 1 else annotation
 
 
 def _one_line(error: ValidationError, schema: Any, where: str) -> str:

@@ -47,6 +47,36 @@ class Point(Frozen):
     seconds: float  # spent stepping on what this point alone needed (a branch: its cooldown)
 
 
+class Rewind(Frozen):
+    """A loss spike that a run went back from, and the data it then passed by."""
+
+    spike_step: int
+    reason: str
+    step: int  # of the checkpoint it went back to, 0 is the start: what came after was undone
+    skipped_batches: tuple[int, int]  # the steps [first, stop) whose batches, as they were, are skipped
+    skipped_rows: tuple[int, int]  # [first, stop) of the endless sequence of training rows
+    seconds: float  # of the steps that were undone
+
+
+class Goodput(Frozen):
+    """Where a run's wall time went, in seconds and of all processes that worked on it; waiting in a queue
+    between them does not count.
+
+    `share` is `productive` over `wall`: steps whose results are in the model, without waiting for data.
+    """
+
+    share: float
+    wall: float
+    productive: float
+    compile: float
+    data_wait: float
+    evaluation: float
+    checkpoint: float
+    restart: float  # until the first step of each process, and reading checkpoints
+    lost: float  # steps that were done again, after a rewind or a death between checkpoints
+    other: float
+
+
 class RunRecord(Frozen):
     """What a run did. `id` is a hash of the resolved config; missing is null, never 0."""
 
@@ -68,7 +98,9 @@ class RunRecord(Frozen):
     bits_per_byte: float | None = None
     seconds: dict[str, float] = Field(
         default_factory=dict
-    )  # total, step, input_wait, evaluation, checkpoint, compile
+    )  # total, step, input_wait, evaluation, checkpoint, compile, restart, lost
+    goodput: Goodput | None = None
+    rewinds: tuple[Rewind, ...] = ()
     tokens_per_second: float | None = None
     mfu: float | None = None
     peak_memory_bytes: int | None = None

@@ -18,16 +18,18 @@ from scaling.config.objective import (
     with_default_objective,
 )
 from scaling.config.train import TrainConfig
+from scaling.config.watch import ProfileConfig, TrackingConfig
 
 # Fields younger than the first runs, and their defaults.
 _LATER: dict[str, dict[str, Any]] = {
     "model": {"parametrization": "standard", "base_width": None, "base_d_head": None, "base_depth": None},
     "data": {"tasks": None},
+    "train": {"spikes": None},
 }
 
 
 class RunConfig(Frozen):
-    """Everything that a run's numbers depend on, and nothing else.
+    """Everything that a run's numbers depend on, and how it is watched.
 
     Without an `objective` the model's family says it: encoders are trained by `masked`, encoder-decoders by
     `spans`, everything else by `causal`. `train.batch_tokens` and every budget of tokens count positions of
@@ -41,6 +43,8 @@ class RunConfig(Frozen):
     data: DataConfig = DataConfig()
     train: TrainConfig
     mesh: MeshConfig = MeshConfig()
+    tracking: TrackingConfig = TrackingConfig()
+    profile: ProfileConfig = ProfileConfig()
 
     @model_validator(mode="before")
     @classmethod
@@ -119,12 +123,13 @@ class RunConfig(Frozen):
         return batch_arrays(self.objective, self.data, rows)
 
     def id(self) -> str:
-        """Twelve hex digits: the SHA-256 of the canonical JSON of the resolved config without its mesh.
+        """Twelve hex digits: the SHA-256 of the canonical JSON of the resolved config, in part.
 
-        The mesh says where a run is computed, not what: a run may resume on another one. Fields that came
+        The mesh says where a run is computed, not what: a run may resume on another one. Nor does it matter
+        how the run is watched. Fields that came
         after runs had been made are left out while they have their defaults, so that those keep their ids.
         """
-        tree = self.model_dump(mode="json", exclude={"mesh"})
+        tree = self.model_dump(mode="json", exclude={"mesh", "tracking", "profile"})
         for part, fields in _LATER.items():
             for field, default in fields.items():
                 if tree[part].get(field) == default:

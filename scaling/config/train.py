@@ -1,11 +1,12 @@
 """Training configuration: budget, batch, optimizer, schedule, and when to look and to save."""
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
+from pydantic import Field, NonNegativeInt, PositiveInt, field_validator, model_validator
 
 from scaling.config.base import Frozen
+from scaling.config.spikes import SpikesConfig
 
 OptimizerName = Literal["adamw", "adafactor", "muon", "lion"]
 ScheduleName = Literal["cosine", "wsd", "inverse_sqrt", "linear", "constant"]
@@ -50,7 +51,14 @@ class TrainConfig(Frozen):
     log_every: PositiveInt = 10
     checkpoint_every: PositiveInt | None = None  # steps; branch points and the end are always saved
     keep_checkpoints: int = Field(default=2, ge=2)  # two, so that a damaged newest one has one before it
+    # Off unless asked for: runs of a ladder are compared on the same batches. `true` is the defaults.
+    spikes: SpikesConfig | None = None
     seed: NonNegativeInt = 0
+
+    @field_validator("spikes", mode="before")
+    @classmethod
+    def _spikes(cls, value: Any) -> Any:
+        return ({} if value else None) if isinstance(value, bool) else value
 
     @model_validator(mode="after")
     def _check(self) -> "TrainConfig":
@@ -64,6 +72,7 @@ class TrainConfig(Frozen):
             raise ValueError("batch_warmup_tokens and batch_warmup_start are given together")
         if self.batch_warmup_start is not None and self.batch_warmup_start > self.batch_tokens:
             raise ValueError("batch_warmup_start is more than batch_tokens")
+        self._check_spikes()
         if self.branches:
             if self.schedule != "wsd":
                 raise ValueError("branches need schedule=wsd: only a stable trunk can be cooled down twice")
@@ -78,6 +87,19 @@ class TrainConfig(Frozen):
             if self.branches[0] < self.batch_tokens:
                 raise ValueError(f"branches[0]={self.branches[0]} is less than one batch")
         return self
+
+    def _check_spikes(self) -> None:
+        """A checkpoint far enough back is always kept."""
+        if self.spikes is None:
+            return
+        back, every = self.spikes.rewind_steps, self.checkpoint_every
+        if every is None:
+            raise ValueError("spikes need checkpoints to go back to: give checkpoint_every too")
+        if (self.keep_checkpoints - 1) * every < back:
+            raise ValueError(
+                f"spikes.rewind_steps={back} is further back than keep_checkpoints={self.keep_checkpoints} "
+                f"checkpoints of checkpoint_every={every} reach: keep at least {-(-back // every) + 1}"
+            )
 
     def batch_stages(self) -> tuple[tuple[int, int], ...]:
         """(first step, batch tokens) of each stage; one stage unless the batch warms up.

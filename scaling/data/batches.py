@@ -1,12 +1,14 @@
 """Training batches: the batch of step n is a function of config and n, so any step can be gone to at once.
 
 The training rows, shuffled anew each epoch, form one endless sequence. Step n reads the next rows of it, and
-each host reads its own slice of those. Nothing depends on how many hosts there are or when a run was stopped:
-a run resumed on other hardware repeats no row and misses none.
+each host reads its own slice of those. Rows that a rewind passes by are left out of the sequence. Nothing
+depends on how many hosts there are or when a run was stopped: a run resumed on other hardware repeats no row
+and misses none.
 """
 
 import sys
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -29,8 +31,12 @@ class StepBatches:
         max_epochs: int | None = None,
         host_index: int = 0,
         host_count: int = 1,
+        skipped: Sequence[tuple[int, int]] = (),
     ) -> None:
-        """Raises ValueError where the hosts do not divide the batch, or `host_index` is not one of them."""
+        """Rows [begin, end) of the sequence are left out for each of `skipped`.
+
+        Raises ValueError where the hosts do not divide the batch, or `host_index` is not one of them.
+        """
         import grain
 
         if not 0 <= host_index < host_count:
@@ -42,11 +48,16 @@ class StepBatches:
         # Row numbers are shuffled, not rows: rows are made a whole batch at a time.
         numbers = grain.MapDataset.range(len(rows)).shuffle(seed=mix_seed(seed, stream=1) % 2**32)
         self._numbers = numbers.repeat(max_epochs)
-        self._rows = rows
+        self._rows, self._seed, self._max_epochs = rows, seed, max_epochs
         self._schedule = schedule
         self._host_index = host_index
         self._host_count = host_count
-        self._steps = sys.maxsize if max_epochs is None else schedule.steps_within(max_epochs * len(rows))
+        self._skipped = merged(skipped)
+        self._steps = sys.maxsize
+        if max_epochs is not None:
+            last = max_epochs * len(rows)
+            left = last - sum(max(0, min(end, last) - begin) for begin, end in self._skipped)
+            self._steps = schedule.steps_within(left)
 
     def __len__(self) -> int:
         return self._steps
@@ -54,8 +65,43 @@ class StepBatches:
     def __getitem__(self, step: int) -> Batch:
         share = self._schedule.rows_at(step) // self._host_count
         begin = self._schedule.rows_before(step) + self._host_index * share
-        numbers_B = np.arange(begin, begin + share)
+        numbers_B = self.position(np.arange(begin, begin + share))
         return self._rows.take(np.array([self._numbers[number] for number in numbers_B.tolist()]), numbers_B)
+
+    def position(self, numbers: np.ndarray) -> np.ndarray:
+        """Where the n-th rows that are read stand in the sequence with the skipped ones."""
+        for begin, end in self._skipped:
+            numbers = np.where(numbers >= begin, numbers + (end - begin), numbers)
+        return numbers
+
+    def rows_of(self, first: int, stop: int) -> tuple[int, int]:
+        """The rows [begin, end) that steps [first, stop) read, those skipped between them included."""
+        begin, end = self._schedule.rows_before(first), self._schedule.rows_before(stop)
+        low, high = self.position(np.array([begin, end - 1])).tolist()
+        return low, high + 1
+
+    def skipping(self, skipped: Sequence[tuple[int, int]]) -> "StepBatches":
+        """The same batches but for other rows that are left out."""
+        return StepBatches(
+            self._rows,
+            self._schedule,
+            seed=self._seed,
+            max_epochs=self._max_epochs,
+            host_index=self._host_index,
+            host_count=self._host_count,
+            skipped=skipped,
+        )
+
+
+def merged(ranges: Sequence[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
+    """Ranges [begin, end) in order, those that touch or overlap as one."""
+    out: list[tuple[int, int]] = []
+    for begin, end in sorted(ranges):
+        if out and begin <= out[-1][1]:
+            out[-1] = (out[-1][0], max(end, out[-1][1]))
+        else:
+            out.append((begin, end))
+    return tuple(out)
 
 
 class BatchIterator:
@@ -74,17 +120,40 @@ class BatchIterator:
         fingerprint: str,
         tokens_per_epoch: int,
     ) -> None:
-        import grain
-
         self._schedule = schedule
+        self._batches, self._prefetch = batches, prefetch
         self._fingerprint = fingerprint
         self._tokens_per_epoch = tokens_per_epoch
         self._length = len(batches)
-        # One thread makes millions of tokens a second; more would only contend for the interpreter.
-        options = grain.ReadOptions(num_threads=1 if prefetch else 0, prefetch_buffer_size=prefetch)
-        self._iterator: Any = iter(grain.MapDataset.source(batches).to_iter_dataset(options))
+        self._iterator = self._read_ahead()
         self.wait_seconds = 0.0
         """Time the caller has spent waiting inside `next`, in seconds, since this iterator was made."""
+
+    def _read_ahead(self) -> Any:
+        import grain
+
+        # One thread makes millions of tokens a second; more would only contend for the interpreter.
+        options = grain.ReadOptions(
+            num_threads=1 if self._prefetch else 0, prefetch_buffer_size=self._prefetch
+        )
+        return iter(grain.MapDataset.source(self._batches).to_iter_dataset(options))
+
+    def rows_of(self, first: int, stop: int) -> tuple[int, int]:
+        """As `StepBatches.rows_of`."""
+        return self._batches.rows_of(first, stop)
+
+    def skip(self, rows: Sequence[tuple[int, int]], step: int) -> None:
+        """Leaves rows [begin, end) out for each of `rows`, and goes to `step`. Steps that end before the
+        first of them read what they did before.
+
+        Raises:
+          BadInputError: `data.max_epochs` ends before that step.
+        """
+        self._iterator.close()
+        self._batches = self._batches.skipping(rows)
+        self._length = len(self._batches)
+        self._iterator = self._read_ahead()
+        self.seek(step)
 
     @property
     def step(self) -> int:

@@ -88,6 +88,21 @@ class Checkpoints:
             self._manager.reload()
         return None
 
+    def kept(self) -> list[int]:
+        """The steps of the checkpoints on disk, in order."""
+        return from_first(partial(kept_steps, self.directory))
+
+    def drop_after(self, step: int) -> None:
+        """Remove the checkpoints of later steps: a rewind undoes them."""
+        self.wait()
+        from_first(partial(self._remove_after, step))
+        self._manager.reload()
+
+    def _remove_after(self, step: int) -> None:
+        for later in kept_steps(self.directory):
+            if later > step:
+                shutil.rmtree(self.directory / str(later))
+
     def _set_aside(self, step: int) -> None:
         aside = self.directory / f"damaged-{step}"
         shutil.rmtree(aside, ignore_errors=True)

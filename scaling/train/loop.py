@@ -2,7 +2,6 @@
 
 import math
 import signal
-import time
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,22 +11,23 @@ import numpy as np
 
 from scaling.config.errors import BadInputError
 from scaling.config.model import NGramConfig
-from scaling.config.record import Point, RunRecord, Status, read_record
+from scaling.config.record import Rewind, RunRecord, Status, read_record
 from scaling.config.run import RunConfig
-from scaling.estimate.flops import run_flops_per_token
-from scaling.estimate.parameters import count_parameters
 from scaling.parallel.processes import SharedError, everywhere, from_first, is_first, several, vote
 from scaling.train import progress
 from scaling.train.checkpoints import Checkpoints
-from scaling.train.device import device_facts
 from scaling.train.inputs import Inputs, open_inputs
 from scaling.train.ngram import fit_ngram
-from scaling.train.recording import make_record, now
+from scaling.train.profiling import ProfileWindow
+from scaling.train.rewinds import Rewinds, plan
 from scaling.train.run_directory import RunDirectory
 from scaling.train.schedules import make_schedule
 from scaling.train.segments import Segment, computed_tokens, segments
+from scaling.train.spikes import SpikeDetector, SpikeError, not_finite
 from scaling.train.step import Metrics, TrainState, TrainStep
 from scaling.train.stopping import InterruptedRunError, RunFailedError, StopRequest
+from scaling.train.tally import Tally
+from scaling.train.trackers import check_installed
 
 
 def train(run: RunConfig, path: Path, reporter: progress.Reporter | None = None) -> RunRecord:
@@ -37,7 +37,8 @@ def train(run: RunConfig, path: Path, reporter: progress.Reporter | None = None)
 
     Raises:
         BadInputError: the directory, the data, the mesh or the tokenizer do not fit the run.
-        RunFailedError: the loss or the gradient was not finite; the last good checkpoint is kept.
+        RunFailedError: the loss or the gradient was not finite, or, of a run that goes back from such steps,
+            once too often; the last good checkpoint is kept.
         InterruptedRunError: SIGTERM or SIGINT came; the state was saved.
     """
     record = _earlier(path, run)
@@ -50,9 +51,10 @@ def train(run: RunConfig, path: Path, reporter: progress.Reporter | None = None)
         counted = from_first(lambda: fit_ngram(run, path, reporter).model_dump(mode="json"))
         return RunRecord.model_validate(counted)
     # Before the directory is made: bad input leaves nothing behind.
+    check_installed(run)
     inputs = everywhere(partial(open_inputs, run, reporter))
     try:
-        with RunDirectory(path, run) as directory, StopRequest().listening() as stop:
+        with RunDirectory(path, run, reporter.message) as directory, StopRequest().listening() as stop:
             return _Training(run, inputs, directory, reporter, stop, _earlier(path, run)).run_to_end()
     finally:
         inputs.batches.close()
@@ -92,20 +94,14 @@ class _Training:
         self.length = run.data.sequence_length
         self.functions = TrainStep(run, self.mesh)
         self.checkpoints = Checkpoints(directory.checkpoints, run.train.keep_checkpoints)
-        self.flops_per_token = run_flops_per_token(run)
-        self.device = device_facts(run.model.compute_dtype, self.mesh.size)
-        self.peak = float(self.device["peak_flops"] or 0) * self.mesh.size
-        self.params = count_parameters(run.model)
-        self.points: dict[int, Point] = {p.tokens: p for p in earlier.points} if earlier else {}
-        self.started = earlier.started if earlier and earlier.started else now()
-        self.seconds = dict.fromkeys(
-            ("total", "step", "input_wait", "evaluation", "checkpoint", "compile"), 0.0
-        )
-        self.stepped_tokens = 0  # whose time is in seconds["step"]
+        self.tally = Tally(run, self.mesh.size, earlier, lambda: self.batches.wait_seconds)
+        self.clock = self.tally.clock
+        self.rewinds = Rewinds(directory.path)
+        self.spikes = run.train.spikes
+        self.detector = None if self.spikes is None else SpikeDetector(self.spikes)
+        self.profile = ProfileWindow(run.profile, directory.path)
         self.step = 0
-        self.last: dict[str, float | None] = {"loss": None, "validation_loss": None, "bits_per_byte": None}
         self._compiled_rows: set[int] = set()
-        self._clock = self._began = time.perf_counter()
 
     # -- the whole run ---------------------------------------------------------------------------------
 
@@ -114,10 +110,12 @@ class _Training:
         total = computed_tokens(self.run.train)
         try:
             state = self._begin()
-            self.reporter.start(self.run.name, self._units(total), self._units(self._tokens_done()))
-            self._write_record("running")
-            for part in segments(self.run.train):
-                state = self._run_segment(state, part)
+            while True:
+                self.reporter.start(self.run.name, self._units(total), self._units(self._tokens_done()))
+                self._write_record("running")
+                if (spike := self._through(state)) is None:
+                    break
+                state = self._rewind(spike)
             record = self._write_record("finished")
         except InterruptedRunError:
             self._write_record("interrupted")
@@ -130,30 +128,101 @@ class _Training:
                 self.checkpoints.close()
             raise
         finally:
+            self.profile.close()
             self.reporter.finish()
         self.checkpoints.close()
         return record
 
+    def _through(self, state: TrainState) -> SpikeError | None:
+        """Compute what is left, up to the end or to a spike."""
+        try:
+            for part in segments(self.run.train):
+                state = self._run_segment(state, part)
+        except SpikeError as spike:
+            return spike.with_traceback(None)  # which holds on to the state
+        return None
+
     def _begin(self) -> TrainState:
         """The newest whole checkpoint, or a new state."""
-        restored = self.checkpoints.restore(
+        if self.rewinds.pending is not None:
+            self._undo(self.rewinds.pending)
+            self.rewinds.finish(0.0)
+        if self.rewinds.done:
+            self.batches.skip(self.rewinds.skipped_rows, 0)
+        restored = self._restore()
+        if restored is None:
+            self.tally.points.clear()
+        counters = self._take_up(restored)
+        undone = self.rewinds.seconds_since(counters.get("rewinds", 0))
+        lost = self.directory.rewind_metrics(self.step, set(self.tally.points)) - self.clock.step
+        self.clock.resume(counters.get("seconds", {}), max(0.0, lost) + undone)
+        if restored is None:
+            return self.functions.init(self.run.train.seed)
+        self.reporter.message(f"{self.run.name}: resuming at step {self.step:,}")
+        return restored[0]
+
+    def _restore(self) -> tuple[TrainState, dict[str, Any]] | None:
+        return self.checkpoints.restore(
             self.functions.abstract_state, self.functions.state_shardings, self.reporter.message
         )
+
+    def _take_up(self, restored: tuple[TrainState, dict[str, Any]] | None) -> dict[str, Any]:
+        """Set everything but the clock as a checkpoint's counters say, or as at the start; the counters."""
+        counters = {} if restored is None else restored[1]
+        self.step = int(counters.get("step", 0))
+        self.tally.take_up(counters)
         if restored is None:
-            self.points.clear()
-            self.directory.rewind_metrics(0, set())
-            return self.functions.init(self.run.train.seed)
-        state, counters = restored
-        self.step = int(counters["step"])
-        self.seconds.update(counters["seconds"])
-        self.stepped_tokens = int(counters["stepped_tokens"])
-        self.last.update(counters["last"])
-        saved = [Point.model_validate(point) for point in counters["points"]]
-        self.points = {point.tokens: point for point in saved} | self.points
-        self.batches.set_state(counters["data"])
-        self.directory.rewind_metrics(self.step, set(self.points))
-        self.reporter.message(f"{self.run.name}: resuming at step {self.step:,}")
-        return state
+            self.batches.seek(0)
+        else:
+            self.batches.set_state(counters["data"])
+        if self.spikes is not None:
+            self.detector = SpikeDetector(self.spikes, counters.get("losses", ()))
+        return counters
+
+    # -- going back ------------------------------------------------------------------------------------
+
+    def _rewind(self, spike: SpikeError) -> TrainState:
+        """The state of a checkpoint before a spike, from which other batches follow."""
+        config = self.spikes
+        assert config is not None
+        self.clock.charge("step")
+        self.profile.close()
+        self.reporter.finish()
+        self.checkpoints.wait()
+        where = f"{self.run.name}: {spike.reason} at step {spike.step}"
+        if len(self.rewinds.done) >= config.max_rewinds:
+            raise RunFailedError(
+                f"{where}, after {len(self.rewinds.done)} rewinds (train.spikes.max_rewinds); lower "
+                f"train.learning_rate; the last checkpoint is step {self.checkpoints.latest()}"
+            )
+        every = self.run.train.checkpoint_every
+        assert every is not None
+        rewind = plan(spike, config, kept=self.checkpoints.kept(), every=every, rows_of=self.batches.rows_of)
+        self.rewinds.add(rewind)
+        self.reporter.message(
+            f"{where}: back to step {rewind.step:,}, skipping {config.skip_batches:,} batches from step "
+            f"{rewind.skipped_batches[0]:,}"
+        )
+        self._undo(rewind)
+        self.batches.skip(self.rewinds.skipped_rows, 0)
+        restored = self._restore()
+        counters = self._take_up(restored)
+        self.rewinds.finish(self.clock.rewind(counters.get("seconds", {})))
+        self.clock.charge("restart")
+        return self.functions.init(self.run.train.seed) if restored is None else restored[0]
+
+    def _undo(self, rewind: Rewind) -> None:
+        """Remove what came after the step that a rewind goes back to, and say so among the metrics."""
+        self.checkpoints.drop_after(rewind.step)
+        line = {
+            "step": rewind.step,
+            "branch": None,
+            "tokens": self.run.train.tokens_before(rewind.step),
+            "rewind": rewind.model_dump(mode="json", exclude={"seconds"}),
+        }
+        self.directory.rewind_metrics(rewind.step, set(self.tally.points), line)
+
+    # -- segments --------------------------------------------------------------------------------------
 
     def _run_segment(self, state: TrainState, part: Segment) -> TrainState:
         """Compute a segment, unless it was computed before."""
@@ -164,27 +233,26 @@ class _Training:
             if part.stop == part.total:
                 self._point(state, part)
                 self._save(state)
-                self.checkpoints.wait()
+                self._finish_saving()
             return state
-        if self._budget(part) in self.points or self.step > part.start:
+        if self.tally.budget(part) in self.tally.points or self.step > part.start:
             return state
         self._save(state)
-        self.checkpoints.wait()
+        self._finish_saving()
         state = self._steps(state, part)
         self._point(state, part)
         return self._back_to(part.start)
 
     def _back_to(self, step: int) -> TrainState:
         """The trunk as it was when the branch left it, read back from the checkpoint of that step."""
-        restored = self.checkpoints.restore(
-            self.functions.abstract_state, self.functions.state_shardings, self.reporter.message
-        )
+        restored = self._restore()
         if restored is None or restored[1]["step"] != step:
             raise RunFailedError(
                 f"{self.directory.path}: the checkpoint of the branch at step {step} is gone"
             )
         self.step = step
         self.batches.seek(step)
+        self.clock.charge("restart")
         return restored[0]
 
     # -- steps -----------------------------------------------------------------------------------------
@@ -196,18 +264,20 @@ class _Training:
         on_trunk = part.branch is None
         pending: tuple[int, float, Metrics] | None = None
         stop_signal = vote(None)  # read a step later, by all processes
-        self._clock = time.perf_counter()
+        self.clock.charge("restart")
         while self.step < part.stop:
             number = self.step
             learning_rate = rate(number)
             batch = self.functions.place(next(self.batches))
             fresh = batch["inputs"].shape[0] not in self._compiled_rows
             if fresh:
-                self._charge("step")
-            state, metrics = self.functions.step(state, batch, np.float32(learning_rate), np.int32(number))
+                self.clock.charge("step")
+            rate_now, index = np.float32(learning_rate), np.int32(number)
+            with self.profile.step(number + 1):
+                state, metrics = self.functions.step(state, batch, rate_now, index)
             if fresh:
                 self._compiled_rows.add(batch["inputs"].shape[0])
-                self._charge("compile")
+                self.clock.charge("compile")
             self.step = number + 1
             asked, stop_signal = stop_signal, vote(self.stop.signal_number)
             if pending is not None:
@@ -216,9 +286,12 @@ class _Training:
             evaluate = on_trunk and self._due(config.eval_every, part)
             save = on_trunk and self._due(config.checkpoint_every, part)
             stopping = asked() if several() else self.stop.signal_number
-            if evaluate or save or stopping or self.step == part.stop:
+            traced = self.profile.last(self.step)
+            if evaluate or save or stopping or traced or self.step == part.stop:
                 self._observe(part, *pending)
                 pending = None
+            if traced:
+                self.profile.close()
             if evaluate:
                 self._evaluate(state, part)
             if save or (stopping and on_trunk):
@@ -243,120 +316,64 @@ class _Training:
     def _observe(self, part: Segment, step: int, learning_rate: float, metrics: Metrics) -> None:
         """Wait for a step's metrics, refuse what is not finite, log, and move the bar."""
         values = {name: float(value) for name, value in jax.device_get(metrics).items()}
-        elapsed = self._charge("step")
+        elapsed = self.clock.charge("step")
         tokens = self.run.train.tokens_before(step) - self.run.train.tokens_before(step - 1)
-        self.stepped_tokens += tokens
-        for name, value in values.items():
-            if not math.isfinite(value):
-                self.checkpoints.wait()
-                kept = self.checkpoints.latest()
-                good = f"the last good checkpoint is step {kept}" if kept is not None else "nothing was saved"
-                raise RunFailedError(f"{self.run.name}: {name} is {value} at step {step}; {good}")
-        self.last["loss"] = values["loss"]
+        self.tally.stepped_tokens += tokens
+        if self.detector is not None and part.branch is None:
+            if (reason := self.detector.judge(values)) is not None:
+                raise SpikeError(step, reason)
+        elif (name := not_finite(values)) is not None:
+            self.checkpoints.wait()
+            kept = self.checkpoints.latest()
+            good = f"the last good checkpoint is step {kept}" if kept is not None else "nothing was saved"
+            raise RunFailedError(f"{self.run.name}: {name} is {values[name]} at step {step}; {good}")
+        self.tally.last["loss"] = values["loss"]
         rate = tokens / elapsed if elapsed > 0 else 0.0
         if step % self.run.train.log_every == 0 or step == part.stop or step == 1:
-            self.directory.append_metrics(self._line(part, step, learning_rate, values, rate))
-        self.reporter.advance(
-            self._units(tokens),
-            progress.Status(
-                step, values["loss"], self._average_rate(), self._utilisation(self._average_rate())
-            ),
-        )
-
-    def _line(
-        self, part: Segment, step: int, learning_rate: float, values: dict[str, float], rate: float
-    ) -> dict[str, Any]:
-        tokens = self.run.train.tokens_before(step)
-        return {
-            "step": step,
-            "branch": self._label(part),
-            "tokens": tokens,
-            "flops": tokens * self.flops_per_token,
-            **values,
-            "learning_rate": learning_rate,
-            "tokens_per_second": rate,
-            "seconds": self.seconds["step"],
-        }
-
-    def _charge(self, account: str) -> float:
-        """Seconds since the last charge, added to an account."""
-        now = time.perf_counter()
-        elapsed, self._clock = now - self._clock, now
-        self.seconds[account] += elapsed
-        return elapsed
+            timed = {"learning_rate": learning_rate, "tokens_per_second": rate, "seconds": self.clock.step}
+            self.directory.append_metrics(self.tally.line(part, step, **values, **timed))
+        status = progress.Status(step, values["loss"], self.tally.rate(), self.tally.utilisation())
+        self.reporter.advance(self._units(tokens), status)
 
     # -- looking and saving ----------------------------------------------------------------------------
 
     def _evaluate(self, state: TrainState, part: Segment) -> tuple[float, float | None]:
         """Validation loss in nats per token and bits per byte, logged."""
-        self._charge("step")
+        self.clock.charge("step")
         sums = [self.functions.evaluate(state.model, self.functions.place(b)) for b in self.validation]
         nll = sum(float(s["nll_sum"]) for s in sums)
         loss = nll / sum(float(s["weight_sum"]) for s in sums)
         if not math.isfinite(loss):
             raise RunFailedError(f"{self.run.name}: validation loss is {loss} at step {self.step}")
         bits = nll / math.log(2) / self.validation.text_bytes if self.validation.text_bytes else None
-        self.last |= {"validation_loss": loss, "bits_per_byte": bits}
-        tokens = self.run.train.tokens_before(self.step)
-        self.directory.append_metrics(
-            {
-                "step": self.step,
-                "branch": self._label(part),
-                "tokens": tokens,
-                "flops": tokens * self.flops_per_token,
-                "validation_loss": loss,
-                "bits_per_byte": bits,
-            }
-        )
-        self._charge("evaluation")
+        losses = {"validation_loss": loss, "bits_per_byte": bits}
+        self.tally.last |= losses
+        self.directory.append_metrics(self.tally.line(part, self.step, **losses))
+        self.clock.charge("evaluation")
         return loss, bits
-
-    def _budget(self, part: Segment) -> int:
-        """The tokens that a segment's schedule ends at: what its point is called by."""
-        return self.run.train.tokens_before(part.total)
-
-    def _label(self, part: Segment) -> int | None:
-        """What lines of metrics.jsonl call a branch: its point's tokens; None on the trunk."""
-        return None if part.branch is None else self._budget(part)
 
     def _point(self, state: TrainState, part: Segment) -> None:
         """Evaluate the end of a schedule and keep it as a point."""
-        tokens = self._budget(part)
-        loss, bits = self._evaluate(state, part)
-        train_loss = self.last["loss"]
-        assert train_loss is not None
-        steps = part.total if part.branch is None else part.total - part.start
-        self.points[tokens] = Point(
-            tokens=tokens,
-            flops=tokens * self.flops_per_token,
-            flops_6nd=6.0 * self.params.multiplied * tokens,
-            step=part.total,
-            loss=loss,
-            bits_per_byte=bits,
-            train_loss=train_loss,
-            seconds=self.seconds["step"] * steps / max(1, self._steps_computed(part)),
-        )
+        self.tally.add_point(part, *self._evaluate(state, part))
         self._write_record("running")
 
-    def _steps_computed(self, part: Segment) -> int:
-        """Optimizer steps taken so far, branches included."""
-        plan = segments(self.run.train)
-        return sum(s.stop - s.start for s in plan[: plan.index(part) + 1])
-
     def _save(self, state: TrainState) -> None:
-        self._charge("step")
+        self.clock.charge("step")
         if self.checkpoints.latest() != self.step:
             counters = {
+                **self.tally.counters(),
                 "step": self.step,
-                "seconds": {**self.seconds, "total": self._total_seconds()},
-                "stepped_tokens": self.stepped_tokens,
-                "last": self.last,
-                "points": [point.model_dump() for point in self.points.values()],
+                "losses": [] if self.detector is None else self.detector.state(),
+                "rewinds": len(self.rewinds.done),
                 "data": self.batches.get_state(),
             }
             self.checkpoints.save(self.step, state, counters)
             self._write_record("running")
-        self._charge("checkpoint")
+        self.clock.charge("checkpoint")
+
+    def _finish_saving(self) -> None:
+        self.checkpoints.wait()
+        self.clock.charge("checkpoint")
 
     # -- the record ------------------------------------------------------------------------------------
 
@@ -373,33 +390,7 @@ class _Training:
         """Tokens as steps of the full batch: what the bar counts."""
         return math.ceil(tokens / self.run.train.batch_tokens)
 
-    def _average_rate(self) -> float | None:
-        return self.stepped_tokens / self.seconds["step"] if self.seconds["step"] > 0 else None
-
-    def _utilisation(self, tokens_per_second: float | None) -> float | None:
-        """Model FLOPs utilisation (Chowdhery et al. 2022, appendix B) against the measured matmul peak."""
-        return None if tokens_per_second is None else tokens_per_second * self.flops_per_token / self.peak
-
-    def _total_seconds(self) -> float:
-        return self.seconds["total"] + time.perf_counter() - self._began
-
     def _write_record(self, status: Status, error: str | None = None) -> RunRecord:
-        rate = self._average_rate()
-        waited = self.seconds["input_wait"] + self.batches.wait_seconds
-        record = make_record(
-            self.run,
-            status,
-            params=self.params,
-            flops_per_token=self.flops_per_token,
-            step=self.step,
-            points=self.points,
-            losses=self.last,
-            seconds={**self.seconds, "total": self._total_seconds(), "input_wait": waited},
-            tokens_per_second=rate,
-            mfu=self._utilisation(rate),
-            device=self.device,
-            started=self.started,
-            error=error,
-        )
+        record = self.tally.record(status, self.step, self.rewinds.done, error)
         self.directory.write_record(record)
         return record

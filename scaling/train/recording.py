@@ -4,7 +4,7 @@ import datetime
 from collections.abc import Mapping
 from typing import Any
 
-from scaling.config.record import ParameterCounts, Point, RunRecord, Status
+from scaling.config.record import Goodput, ParameterCounts, Point, Rewind, RunRecord, Status
 from scaling.config.run import RunConfig
 from scaling.train.device import git_commit, peak_memory_bytes, versions
 
@@ -29,6 +29,8 @@ def make_record(
     device: dict[str, Any],
     started: str,
     error: str | None = None,
+    goodput: Goodput | None = None,
+    rewinds: tuple[Rewind, ...] = (),
 ) -> RunRecord:
     """The record of a run at `step`; `losses` has `loss`, `validation_loss` and `bits_per_byte`."""
     tokens = run.train.tokens_before(step)
@@ -50,6 +52,8 @@ def make_record(
         validation_loss=losses["validation_loss"],
         bits_per_byte=losses["bits_per_byte"],
         seconds={name: round(value, 4) for name, value in seconds.items()},
+        goodput=goodput,
+        rewinds=rewinds,
         tokens_per_second=tokens_per_second,
         mfu=mfu,
         peak_memory_bytes=peak_memory_bytes(),

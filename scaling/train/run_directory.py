@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import json
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -12,6 +13,7 @@ from scaling.config.files import write_atomically
 from scaling.config.load import dump_yaml, load_run, read_yaml
 from scaling.config.record import RunRecord
 from scaling.config.run import RunConfig
+from scaling.train.trackers import Trackers
 
 _LOCK = "run.lock"
 SOURCE = "source.json"  # of imported weights alone
@@ -38,10 +40,11 @@ class RunDirectory:
         BadInputError: the directory holds another run, is in use by another process, or cannot be written.
     """
 
-    def __init__(self, path: Path, run: RunConfig) -> None:
+    def __init__(self, path: Path, run: RunConfig, warn: Callable[[str], None] = lambda text: None) -> None:
+        """`warn` says what a person should know of the trackers."""
         self.path, self.run = path, run
         self._stack = contextlib.ExitStack()
-        self._events: Any = None
+        self._trackers = Trackers(run, path, warn)
         self._writes = True
 
     def __enter__(self) -> "RunDirectory":
@@ -83,8 +86,7 @@ class RunDirectory:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._events is not None:
-            self._events.close()
+        self._trackers.close()
         self._stack.close()
 
     @property
@@ -108,33 +110,34 @@ class RunDirectory:
                 lines.append(json.loads(line))
         return lines
 
-    def rewind_metrics(self, step: int, finished_branches: set[int]) -> None:
-        """Drop the lines that a run resumed at `step` will write again."""
+    def rewind_metrics(
+        self, step: int, finished_branches: set[int], note: dict[str, Any] | None = None
+    ) -> float:
+        """Drop the lines that a run resumed at `step` will write again, and see that `note` is among the
+        rest; the largest `seconds` of a line that is dropped."""
         if not self._writes:
-            return
-        kept = [
-            line
-            for line in self.read_metrics()
-            if (line["step"] <= step if line["branch"] is None else line["branch"] in finished_branches)
-        ]
+            return 0.0
+        kept, dropped = [], 0.0
+        for line in self.read_metrics():
+            if line["step"] <= step if line["branch"] is None else line["branch"] in finished_branches:
+                kept.append(line)
+            else:
+                dropped = max(dropped, line.get("seconds", 0.0))
+        if note is not None and note not in kept:
+            kept.append(note)
         text = "".join(json.dumps(line) + "\n" for line in kept)
         write_atomically(self.path / "metrics.jsonl", text.encode())
+        if kept:
+            self._trackers.rewind(step)
+        return dropped
 
     def append_metrics(self, line: dict[str, Any]) -> None:
-        """Add a line to metrics.jsonl and the same numbers to TensorBoard."""
+        """Add a line to metrics.jsonl and the same numbers to the trackers."""
         if not self._writes:
             return
         with (self.path / "metrics.jsonl").open("a") as file:
             file.write(json.dumps(line) + "\n")
-        if line["branch"] is not None:
-            return  # TensorBoard draws the trunk: branches would go back in steps
-        if self._events is None:
-            from tensorboardX import SummaryWriter
-
-            self._events = SummaryWriter(str(self.path / "tensorboard"), flush_secs=30)
-        for name, value in line.items():
-            if isinstance(value, float):
-                self._events.add_scalar(name, value, line["step"])
+        self._trackers.log(line)
 
 
 def read_run(path: Path) -> RunConfig:

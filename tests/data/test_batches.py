@@ -4,10 +4,13 @@ import time
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from scaling.config.data import DataConfig
 from scaling.config.errors import BadInputError
 from scaling.data.batch_schedule import BatchSchedule
+from scaling.data.batches import StepBatches
 from scaling.data.corpus import open_corpus
 
 CONSTANT = BatchSchedule.constant(8)
@@ -200,3 +203,34 @@ def test_it_is_far_faster_than_any_step(corpus):
         rates.append(40 * 32 * 256 / (time.perf_counter() - begin))
     assert max(rates) > 1e6
     batches.close()
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 60), st.integers(1, 20)), max_size=4),
+    st.integers(0, 8),
+    st.sampled_from([((0, 4),), ((0, 2), (5, 4))]),
+)
+@settings(max_examples=40, deadline=None)
+def test_skipped_rows_are_left_out_and_nothing_else_moves(
+    starts: list[tuple[int, int]], step: int, phases: tuple[tuple[int, int], ...]
+) -> None:
+    """Batches with rows left out are those of the filtered sequence; `rows_of` says where they stood."""
+
+    class Numbers:
+        def __len__(self) -> int:
+            return 13
+
+        def take(self, indices_B: np.ndarray, numbers_B: np.ndarray) -> dict[str, np.ndarray]:
+            return {"inputs": indices_B, "numbers": numbers_B}
+
+    schedule = BatchSchedule(phases)
+    ranges = [(begin, begin + length) for begin, length in starts]
+    plain = StepBatches(Numbers(), schedule, seed=3)  # type: ignore[arg-type]
+    skipping = plain.skipping(ranges)
+    left = [n for n in range(400) if not any(begin <= n < end for begin, end in ranges)]
+    begin, rows = schedule.rows_before(step), schedule.rows_at(step)
+    batch = skipping[step]
+    assert batch["numbers"].tolist() == left[begin : begin + rows]
+    order = [int(plain._numbers[n]) for n in batch["numbers"].tolist()]
+    assert batch["inputs"].tolist() == order, "a row that is kept is the row it was"
+    assert skipping.rows_of(step, step + 1) == (left[begin], left[begin + rows - 1] + 1)

@@ -1,0 +1,52 @@
+"""How a run is watched: where its metrics go, and which steps are profiled. Its numbers are the same."""
+
+import re
+from typing import Any
+
+from pydantic import Field, field_validator
+
+from scaling.config.base import Frozen
+
+_STEPS = re.compile(r"^(\d{1,9}):(\d{1,9})$")
+
+
+class TrackingConfig(Frozen):
+    """Where metrics go beside `metrics.jsonl`.
+
+    Keys, hosts and users of Weights & Biases and MLflow come from their own environment variables
+    (WANDB_API_KEY, MLFLOW_TRACKING_URI, ...) and stay there: nothing secret belongs into a config.
+    """
+
+    tensorboard: bool = True
+    wandb: str | None = Field(default=None, min_length=1, max_length=120)  # a project
+    mlflow: str | None = Field(default=None, min_length=1, max_length=120)  # an experiment
+
+
+class ProfileConfig(Frozen):
+    """A window of steps, `FIRST:STOP` as a slice, whose trace is written to `profile/` of the run.
+
+    `20:25` are the steps 20 to 24, counted from 1 as in `metrics.jsonl`.
+    """
+
+    steps: str | None = None
+
+    @field_validator("steps", mode="before")
+    @classmethod
+    def _steps(cls, value: Any) -> Any:
+        # YAML 1.1 reads 20:25 as a number of base 60.
+        if isinstance(value, int) and not isinstance(value, bool) and value >= 60:
+            value = f"{value // 60}:{value % 60}"
+        if value is None:
+            return None
+        found = _STEPS.match(value) if isinstance(value, str) else None
+        if found is None or not 1 <= int(found[1]) < int(found[2]):
+            raise ValueError(f"{value!r}: give FIRST:STOP with 1 <= FIRST < STOP, for example 20:25")
+        return value
+
+    @property
+    def window(self) -> tuple[int, int] | None:
+        """The first step and the one after the last; None without a window."""
+        if self.steps is None:
+            return None
+        first, stop = self.steps.split(":")
+        return int(first), int(stop)

@@ -1,0 +1,207 @@
+"""Where metrics go beside metrics.jsonl: TensorBoard event files, Weights & Biases, MLflow.
+
+A tracker that fails (no network, no disk, a wrong key) is said so once and left out: no run dies of it. Where
+it sends to and with which key is for its own environment variables (WANDB_API_KEY, MLFLOW_TRACKING_URI, ...):
+they are not read here, nor written anywhere.
+"""
+
+import importlib.util
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from scaling.config.errors import BadInputError
+from scaling.config.run import RunConfig
+
+EVENTS = "tensorboard"
+_LONGEST = 500  # characters of a parameter's value in MLflow
+_MOST = 100  # parameters in one call of it
+
+
+class Tracker(Protocol):
+    """Receives the lines of metrics.jsonl."""
+
+    name: str
+
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        """Numbers of one step of the trunk."""
+
+    def rewind(self, step: int) -> None:
+        """Steps after this one are undone, and will be logged again."""
+
+    def close(self) -> None:
+        """Write what is still held."""
+
+
+class TensorBoard:
+    """Event files in `tensorboard/` of the run."""
+
+    name = "tensorboard"
+
+    def __init__(self, path: Path) -> None:
+        self._folder = str(path / EVENTS)
+        self._purge: int | None = None
+        self._writer: Any = None
+
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        """A scalar each."""
+        if self._writer is None:
+            from tensorboardX import SummaryWriter
+
+            self._writer = SummaryWriter(self._folder, purge_step=self._purge, flush_secs=30)
+        for name, value in values.items():
+            self._writer.add_scalar(name, value, step)
+
+    def rewind(self, step: int) -> None:
+        """TensorBoard's own mark: it shows nothing of what came after."""
+        self.close()
+        self._purge = step + 1
+
+    def close(self) -> None:
+        """Flush and close the file."""
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+
+class WeightsAndBiases:
+    """A run of a project, known by the run's own id, so that a resumed one goes on in it."""
+
+    name = "wandb"
+
+    def __init__(self, project: str, run: RunConfig, path: Path) -> None:
+        import wandb
+
+        self._run = wandb.init(
+            project=project,
+            id=run.id(),
+            name=run.name,
+            resume="allow",
+            config=run.model_dump(mode="json"),
+            dir=str(path),
+            save_code=False,
+        )
+        # Steps are a metric of their own: W&B's counter cannot go back, as a rewound run does.
+        self._run.define_metric("step")
+        self._run.define_metric("*", step_metric="step")
+
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        """One call."""
+        self._run.log({"step": step, **values})
+
+    def rewind(self, step: int) -> None:
+        """Later values of a step stand beside the earlier ones."""
+
+    def close(self) -> None:
+        """Finish the run."""
+        self._run.finish()
+
+
+class MLflow:
+    """A run of an experiment, found again by a tag that holds the run's id."""
+
+    name = "mlflow"
+
+    def __init__(self, experiment: str, run: RunConfig) -> None:
+        from mlflow import MlflowClient
+        from mlflow.entities import Metric, Param
+
+        self._client: Any = MlflowClient()
+        self._metric = Metric
+        found = self._client.get_experiment_by_name(experiment)
+        number = self._client.create_experiment(experiment) if found is None else found.experiment_id
+        tag = {"scaling.run_id": run.id()}
+        earlier = self._client.search_runs([number], f"tags.`scaling.run_id` = '{run.id()}'", max_results=1)
+        if earlier:
+            self._id = earlier[0].info.run_id
+            self._client.update_run(self._id, status="RUNNING")
+            return
+        self._id = self._client.create_run(number, tags=tag, run_name=run.name).info.run_id
+        params = [Param(k, str(v)[:_LONGEST]) for k, v in _flat(run.model_dump(mode="json"))]
+        for start in range(0, len(params), _MOST):
+            self._client.log_batch(self._id, params=params[start : start + _MOST])
+
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        """One call."""
+        now = int(time.time() * 1000)
+        self._client.log_batch(self._id, [self._metric(k, v, now, step) for k, v in values.items()])
+
+    def rewind(self, step: int) -> None:
+        """Later values of a step stand beside the earlier ones."""
+
+    def close(self) -> None:
+        """End the run."""
+        self._client.set_terminated(self._id)
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """`model.n_layers` and its value, for every leaf of a config."""
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
+
+
+def check_installed(run: RunConfig) -> None:
+    """Raises BadInputError where a tracker is asked for that is not installed."""
+    for field in ("wandb", "mlflow"):
+        if getattr(run.tracking, field) is not None and importlib.util.find_spec(field) is None:
+            raise BadInputError(f"tracking.{field}: not installed; pip install 'scaling[tracking]'")
+
+
+class Trackers:
+    """All trackers that a run asks for, made at its first metrics."""
+
+    def __init__(self, run: RunConfig, path: Path, warn: Callable[[str], None]) -> None:
+        self._run, self._path, self._warn = run, path, warn
+        self._trackers: list[Tracker] = []
+        self._made = False
+        self._rewound: int | None = None
+
+    def _make(self) -> None:
+        asked, run = self._run.tracking, self._run
+        makers: list[tuple[str, Callable[[], Tracker]]] = []
+        if asked.tensorboard:
+            makers.append(("tensorboard", lambda: TensorBoard(self._path)))
+        if asked.wandb is not None:
+            makers.append(("wandb", lambda: WeightsAndBiases(str(asked.wandb), run, self._path)))
+        if asked.mlflow is not None:
+            makers.append(("mlflow", lambda: MLflow(str(asked.mlflow), run)))
+        for name, make in makers:
+            self._try(name, lambda make=make: self._trackers.append(make()))  # type: ignore[misc]
+
+    def _try(self, name: str, what: Callable[[], None]) -> bool:
+        try:
+            what()
+        except Exception as error:  # of libraries with their own hundred kinds
+            line = (str(error).splitlines() or [type(error).__name__])[0]
+            self._warn(f"tracking.{name}: no longer logged to ({line[:200]}); metrics.jsonl has everything")
+            return False
+        return True
+
+    def log(self, line: Mapping[str, Any]) -> None:
+        """The numbers of a line of metrics.jsonl. Of the trunk alone: branches would go back in steps."""
+        if line["branch"] is not None:
+            return
+        if not self._made:
+            self._made = True
+            self._make()
+            if self._rewound is not None:
+                self._each(lambda tracker: tracker.rewind(self._rewound or 0))
+        values = {name: value for name, value in line.items() if isinstance(value, float)}
+        self._each(lambda tracker: tracker.log(line["step"], values))
+
+    def rewind(self, step: int) -> None:
+        """Steps after this one are undone."""
+        self._rewound = step
+        self._each(lambda tracker: tracker.rewind(step))
+
+    def close(self) -> None:
+        """Write what is still held."""
+        self._each(lambda tracker: tracker.close())
+
+    def _each(self, what: Callable[[Tracker], None]) -> None:
+        """Do it with each tracker; those that fail are left out from now on."""
+        self._trackers = [one for one in self._trackers if self._try(one.name, lambda one=one: what(one))]  # type: ignore[misc]
