@@ -92,7 +92,7 @@ def test_plain_yaml_reads_as_pyyaml_reads_it(value: Any) -> None:
         assert parse_yaml(text, "x") == yaml.safe_load(text)
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(st.binary(max_size=200))
 def test_any_bytes_as_a_config_file_end_in_one_line(tmp_path_factory: Any, content: bytes) -> None:
     path = tmp_path_factory.getbasetemp() / "fuzz.yaml"
@@ -109,7 +109,7 @@ FIELDS = [
 ]  # fmt: skip
 
 
-@settings(max_examples=500)
+@settings(max_examples=500, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(FIELDS), json_values), max_size=3))
 def test_any_override_gives_a_run_or_one_line(changes: list[tuple[str, Any]]) -> None:
     overrides = [f"{field}={yaml.safe_dump(value, default_flow_style=True)}" for field, value in changes]

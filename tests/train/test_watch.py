@@ -179,7 +179,8 @@ def test_the_real_ones_offline(
     """Where they are installed: W&B in its offline mode, MLflow with files for a server."""
     pytest.importorskip(package)
     monkeypatch.setenv("WANDB_MODE", "offline")
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"file://{tmp_path}/mlflow")
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     for name, value in SECRETS.items():
         monkeypatch.setenv(name, value)
     listener = Breaks(-1)
