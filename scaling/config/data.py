@@ -69,6 +69,13 @@ class DataConfig(Frozen):
     prefetch: Annotated[int, Field(ge=0, le=1024)] = 4
     """Batches made ahead of the step in a background thread; 0 makes them in the step's own thread."""
 
+    @field_validator("source", "tokenizer", "data_dir")
+    @classmethod
+    def _is_a_path(cls, value: str | None) -> str | None:
+        if value is not None and "\0" in value:
+            raise ValueError(f"{value!r}: a NUL byte stands in no path")
+        return value
+
     @field_validator("source")
     @classmethod
     def _source_is_known(cls, value: str) -> str:

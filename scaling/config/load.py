@@ -85,6 +85,8 @@ def read_yaml(path: Path) -> Tree:
         raise BadInputError(f"{path}: not a text file (byte {error.start} is not UTF-8)") from error
     except OSError as error:
         raise BadInputError(f"{path}: {error.strerror or error}") from error
+    except ValueError as error:
+        raise BadInputError(f"{str(path)!r}: not the name of a file") from error
     tree = parse_yaml(text, str(path))
     if not isinstance(tree, dict):
         what = "empty" if tree is None else f"a {type(tree).__name__}"

@@ -41,13 +41,13 @@ class Site:
     within: float = 720.0  # hours
 
     def __post_init__(self) -> None:
-        if self.bucket is not None and not _BUCKET.match(self.bucket):
+        if self.bucket is not None and not _BUCKET.fullmatch(self.bucket):
             raise BadInputError(
                 f"--bucket {self.bucket}: give gs://NAME or s3://NAME, with a folder or without"
             )
-        if self.image is not None and not _IMAGE.match(self.image):
+        if self.image is not None and not _IMAGE.fullmatch(self.image):
             raise BadInputError(f"--image {self.image}: give the name of a container image")
-        if self.zone is not None and not _PLACE.match(self.zone):
+        if self.zone is not None and not _PLACE.fullmatch(self.zone):
             raise BadInputError(f"--zone {self.zone}: give the name of a zone, for example us-east5-a")
 
     @property

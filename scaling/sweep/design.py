@@ -59,24 +59,40 @@ def expand(sweep: SweepConfig, prefix: str = "") -> list[RunConfig]:
     return runs
 
 
+def _part(sweep: SweepConfig, tree: Tree, key: str) -> Tree:
+    """A mapping inside a run's tree; empty where it is not given."""
+    part = tree.get(key)
+    if part is not None and not isinstance(part, dict):
+        raise BadInputError(f"sweep {sweep.name}: base.{key}: expected a mapping, found {part!r}")
+    return dict(part or {})
+
+
+def _count(sweep: SweepConfig, field: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 1 <= value < 2**62:
+        raise BadInputError(
+            f"sweep {sweep.name}: base.{field}: {value!r} is not accepted: give a whole number"
+        )
+    return int(value)
+
+
 def _sized(sweep: SweepConfig) -> list[Tree]:
     """Ladder and isoFLOP designs: sizes by the recipe, budgets by the design."""
     recipe, base = sweep.recipe, sweep.base
-    model_base = dict(base.get("model") or {})
+    model_base = _part(sweep, base, "model")
     widths = (
         *sweep.widths,
         *(width_for_depth(recipe, depth) for depth in sweep.depths),
         *(width_for_params(recipe, target, model_base) for target in sweep.params),
     )
-    length = int((base.get("data") or {}).get("sequence_length", 256))
+    length = _count(sweep, "data.sequence_length", _part(sweep, base, "data").get("sequence_length", 256))
     trees = []
     for width in sorted(widths):
         model_tree = model_at_width(recipe, width, model_base)
         params = size(recipe, width, model_base)
         model = validate(ModelConfig, model_tree, f"sweep {sweep.name}: model")
         per_token = train_flops_per_token(model, length)
-        train_tree = merge(training_at_size(recipe, params, length), base.get("train") or {})
-        batch = int(train_tree["batch_tokens"])
+        train_tree = merge(training_at_size(recipe, params, length), _part(sweep, base, "train"))
+        batch = _count(sweep, "train.batch_tokens", train_tree["batch_tokens"])
         if sweep.design == "isoflop":
             budgets = [round(flops / per_token) for flops in sweep.budgets]
         else:
@@ -102,7 +118,7 @@ def _rungs(sweep: SweepConfig) -> list[Tree]:
     for number, rung in enumerate(sweep.rungs):
         tree = merge(sweep.base, rung)
         name = rung.get("name", f"{sweep.name}-{number + 1}")
-        train = tree.get("train") or {}
+        train = _part(sweep, tree, "train")
         if "tokens" not in train and "steps" not in train:
             if not sweep.budgets:
                 raise BadInputError(f"sweep {sweep.name}, rung {number + 1}: give budgets or train.tokens")

@@ -156,7 +156,7 @@ class Checkpoints:
 
 def kept_steps(directory: Path) -> list[int]:
     """The steps of the checkpoints in a directory, damaged or not, in order."""
-    return sorted(int(p.name) for p in directory.glob("*") if p.name.isdigit())
+    return sorted(int(p.name) for p in directory.glob("*") if p.name.isascii() and p.name.isdecimal())
 
 
 def restore_model(

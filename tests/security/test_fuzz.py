@@ -155,7 +155,9 @@ def test_any_override(key: str, value: str) -> None:
 
 
 @fuzzed(100)
-@given(name=st.text(max_size=30) | st.sampled_from(["../runs/cpu", "/etc/passwd", "..", "", ".", "a\0b.yaml"]))
+@given(
+    name=st.text(max_size=30) | st.sampled_from(["../runs/cpu", "/etc/passwd", "..", "", ".", "a\0b.yaml"])
+)
 def test_any_name(name: str) -> None:
     for load in (load_run, load_sweep, load_model):
         with one_line():
@@ -164,8 +166,8 @@ def test_any_name(name: str) -> None:
 
 CELLS = (
     st.sampled_from(
-        ["1e6", "3", "", " ", "nan", "-inf", "1e309", "1e-320", "0", "-1", "1_0", "0x10", "٣", "1e200", "true",
-         '"', '"a""b"', "=1+1", "\ufeff", "a\u2028b", "1,5"]
+        ["1e6", "3", "", " ", "nan", "-inf", "1e309", "1e-320", "0", "-1", "1_0", "0x10", "٣", "1e200",
+         "true", '"', '"a""b"', "=1+1", "\ufeff", "a\u2028b", "1,5"]
     )
     | st.floats().map(str)
     | st.text(alphabet=st.characters(exclude_categories=["Cs"]), max_size=6)
