@@ -117,6 +117,11 @@ def fit_points(
         changed = rows_of(form, points, best, delta, residual, width, countings)
     tell("done", 1.0)
 
+    if form.target == "loss" and len(best.x) < len(points):
+        warnings.append(
+            f"{len(best.x)} of {len(points)} points were chosen for their low loss: the bootstrap repeats "
+            "the choice, profile and Hessian intervals do not and are too narrow"
+        )
     if hits:
         warnings.append(f"not determined by these points: {', '.join(hits)}")
     for name, one in (profiled or {}).items():
