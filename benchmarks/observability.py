@@ -1,6 +1,6 @@
 """What watching a run costs: goodput's clock, spike detection and TensorBoard, on against off, in turn.
 
-    python benchmarks/observability.py            # about a minute on 2 CPU cores
+    python benchmarks/observability.py            # a minute or two on 2 CPU cores
 
 Blocks of steps of one small model, with and without, alternate in one process. Prints JSON: the median ratio of
 neighbouring blocks with a bootstrap interval, and, what a busy machine moves less, the share of a step's time
@@ -75,8 +75,8 @@ class Bench:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--blocks", type=int, default=60, help="pairs of blocks, with and without")
-    parser.add_argument("--steps", type=int, default=20, help="steps of a block")
+    parser.add_argument("--blocks", type=int, default=12, help="pairs of blocks, with and without")
+    parser.add_argument("--steps", type=int, default=10, help="steps of a block")
     options = parser.parse_args()
     choose_platform()
     run = load_run("cpu", ["train.spikes=true", "train.checkpoint_every=100", "train.log_every=10"])
