@@ -3,6 +3,7 @@
 import math
 import signal
 import time
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,13 @@ from typing import Any
 import jax
 import numpy as np
 
-from scaling.config.errors import BadInputError
+from scaling.config.errors import BadInputError, StorageError
 from scaling.config.model import NGramConfig
 from scaling.config.record import Point, RunRecord, Status, read_record
 from scaling.config.run import RunConfig
 from scaling.estimate.flops import run_flops_per_token
 from scaling.estimate.parameters import count_parameters
+from scaling.parallel.heartbeat import Heartbeat, stall_seconds
 from scaling.parallel.processes import SharedError, everywhere, from_first, is_first, several, vote
 from scaling.train import progress
 from scaling.train.checkpoints import Checkpoints
@@ -25,7 +27,7 @@ from scaling.train.ngram import fit_ngram
 from scaling.train.recording import make_record, now
 from scaling.train.run_directory import RunDirectory
 from scaling.train.schedules import make_schedule
-from scaling.train.segments import Segment, computed_tokens, segments
+from scaling.train.segments import Segment, computed_tokens, segments, steps_computed, tokens_done
 from scaling.train.step import Metrics, TrainState, TrainStep
 from scaling.train.stopping import InterruptedRunError, RunFailedError, StopRequest
 
@@ -39,6 +41,7 @@ def train(run: RunConfig, path: Path, reporter: progress.Reporter | None = None)
         BadInputError: the directory, the data, the mesh or the tokenizer do not fit the run.
         RunFailedError: the loss or the gradient was not finite; the last good checkpoint is kept.
         InterruptedRunError: SIGTERM or SIGINT came; the state was saved.
+        StorageError: the disk cannot be written any more.
     """
     record = _earlier(path, run)
     if record is not None and record.status == "finished":
@@ -52,8 +55,13 @@ def train(run: RunConfig, path: Path, reporter: progress.Reporter | None = None)
     # Before the directory is made: bad input leaves nothing behind.
     inputs = everywhere(partial(open_inputs, run, reporter))
     try:
-        with RunDirectory(path, run) as directory, StopRequest().listening() as stop:
-            return _Training(run, inputs, directory, reporter, stop, _earlier(path, run)).run_to_end()
+        with (
+            RunDirectory(path, run) as directory,
+            StopRequest().listening() as stop,
+            Heartbeat(stall_seconds()) as heartbeat,
+        ):
+            earlier = _earlier(path, run)
+            return _Training(run, inputs, directory, reporter, stop, heartbeat, earlier).run_to_end()
     finally:
         inputs.batches.close()
 
@@ -85,9 +93,11 @@ class _Training:
         directory: RunDirectory,
         reporter: progress.Reporter,
         stop: StopRequest,
+        heartbeat: Heartbeat,
         earlier: RunRecord | None,
     ) -> None:
-        self.run, self.directory, self.reporter, self.stop = run, directory, reporter, stop
+        self.run, self.directory, self.reporter = run, directory, reporter
+        self.stop, self.heartbeat = stop, heartbeat
         self.mesh, self.batches, self.validation = inputs.mesh, inputs.batches, inputs.validation
         self.length = run.data.sequence_length
         self.functions = TrainStep(run, self.mesh)
@@ -114,7 +124,9 @@ class _Training:
         total = computed_tokens(self.run.train)
         try:
             state = self._begin()
-            self.reporter.start(self.run.name, self._units(total), self._units(self._tokens_done()))
+            self.reporter.start(
+                self.run.name, self._units(total), self._units(tokens_done(self.run.train, self.step))
+            )
             self._write_record("running")
             for part in segments(self.run.train):
                 state = self._run_segment(state, part)
@@ -125,9 +137,11 @@ class _Training:
             raise
         except BaseException as error:
             line = (str(error).splitlines() or [""])[0][:300] or type(error).__name__
-            self._write_record("failed", line)
+            with suppress(StorageError):
+                self._write_record("failed", line)
             if not several() or isinstance(error, SharedError):  # else nobody would close with this process
-                self.checkpoints.close()
+                with suppress(StorageError):
+                    self.checkpoints.close()
             raise
         finally:
             self.reporter.finish()
@@ -209,6 +223,7 @@ class _Training:
                 self._compiled_rows.add(batch["inputs"].shape[0])
                 self._charge("compile")
             self.step = number + 1
+            self.heartbeat.beat()
             asked, stop_signal = stop_signal, vote(self.stop.signal_number)
             if pending is not None:
                 self._observe(part, *pending)
@@ -244,6 +259,7 @@ class _Training:
         """Wait for a step's metrics, refuse what is not finite, log, and move the bar."""
         values = {name: float(value) for name, value in jax.device_get(metrics).items()}
         elapsed = self._charge("step")
+        self.heartbeat.beat()
         tokens = self.run.train.tokens_before(step) - self.run.train.tokens_before(step - 1)
         self.stepped_tokens += tokens
         for name, value in values.items():
@@ -255,7 +271,9 @@ class _Training:
         self.last["loss"] = values["loss"]
         rate = tokens / elapsed if elapsed > 0 else 0.0
         if step % self.run.train.log_every == 0 or step == part.stop or step == 1:
-            self.directory.append_metrics(self._line(part, step, learning_rate, values, rate))
+            timing = {"tokens_per_second": rate, "seconds": self.seconds["step"]}
+            line = {**values, "learning_rate": learning_rate, **timing}
+            self.directory.append_metrics(self._line(part, step, line))
         self.reporter.advance(
             self._units(tokens),
             progress.Status(
@@ -263,20 +281,11 @@ class _Training:
             ),
         )
 
-    def _line(
-        self, part: Segment, step: int, learning_rate: float, values: dict[str, float], rate: float
-    ) -> dict[str, Any]:
+    def _line(self, part: Segment, step: int, values: dict[str, Any]) -> dict[str, Any]:
+        """A line of metrics.jsonl: where the run stands, and what was seen there."""
         tokens = self.run.train.tokens_before(step)
-        return {
-            "step": step,
-            "branch": self._label(part),
-            "tokens": tokens,
-            "flops": tokens * self.flops_per_token,
-            **values,
-            "learning_rate": learning_rate,
-            "tokens_per_second": rate,
-            "seconds": self.seconds["step"],
-        }
+        at = {"step": step, "branch": self._label(part), "tokens": tokens}
+        return {**at, "flops": tokens * self.flops_per_token, **values}
 
     def _charge(self, account: str) -> float:
         """Seconds since the last charge, added to an account."""
@@ -296,19 +305,11 @@ class _Training:
         if not math.isfinite(loss):
             raise RunFailedError(f"{self.run.name}: validation loss is {loss} at step {self.step}")
         bits = nll / math.log(2) / self.validation.text_bytes if self.validation.text_bytes else None
-        self.last |= {"validation_loss": loss, "bits_per_byte": bits}
-        tokens = self.run.train.tokens_before(self.step)
-        self.directory.append_metrics(
-            {
-                "step": self.step,
-                "branch": self._label(part),
-                "tokens": tokens,
-                "flops": tokens * self.flops_per_token,
-                "validation_loss": loss,
-                "bits_per_byte": bits,
-            }
-        )
+        seen = {"validation_loss": loss, "bits_per_byte": bits}
+        self.last |= seen
+        self.directory.append_metrics(self._line(part, self.step, seen))
         self._charge("evaluation")
+        self.heartbeat.beat()
         return loss, bits
 
     def _budget(self, part: Segment) -> int:
@@ -334,14 +335,9 @@ class _Training:
             loss=loss,
             bits_per_byte=bits,
             train_loss=train_loss,
-            seconds=self.seconds["step"] * steps / max(1, self._steps_computed(part)),
+            seconds=self.seconds["step"] * steps / max(1, steps_computed(self.run.train, part)),
         )
         self._write_record("running")
-
-    def _steps_computed(self, part: Segment) -> int:
-        """Optimizer steps taken so far, branches included."""
-        plan = segments(self.run.train)
-        return sum(s.stop - s.start for s in plan[: plan.index(part) + 1])
 
     def _save(self, state: TrainState) -> None:
         self._charge("step")
@@ -354,20 +350,12 @@ class _Training:
                 "points": [point.model_dump() for point in self.points.values()],
                 "data": self.batches.get_state(),
             }
+            self.directory.sync_metrics()
             self.checkpoints.save(self.step, state, counters)
             self._write_record("running")
         self._charge("checkpoint")
 
     # -- the record ------------------------------------------------------------------------------------
-
-    def _tokens_done(self) -> int:
-        """Tokens behind a resumed run, branches included."""
-        config = self.run.train
-        return sum(
-            config.tokens_before(min(part.stop, self.step)) - config.tokens_before(part.start)
-            for part in segments(config)
-            if part.start < self.step
-        )
 
     def _units(self, tokens: int) -> int:
         """Tokens as steps of the full batch: what the bar counts."""

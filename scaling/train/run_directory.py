@@ -1,32 +1,23 @@
 """A run directory: config.yaml, record.json, metrics.jsonl, TensorBoard events, and the lock on them."""
 
 import contextlib
-import fcntl
 import json
+import os
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from scaling.config.errors import BadInputError
-from scaling.config.files import write_atomically
+from scaling.config.errors import BadInputError, StorageError
+from scaling.config.files import clear_parts, replace, write_atomically
 from scaling.config.load import dump_yaml, load_run, read_yaml
 from scaling.config.record import RunRecord
+from scaling.config.retry import patiently
 from scaling.config.run import RunConfig
+from scaling.train.lock import RunLock
 
-_LOCK = "run.lock"
 SOURCE = "source.json"  # of imported weights alone
-
-
-def is_locked(directory: Path) -> bool:
-    """Whether a living process is training in this run directory."""
-    try:
-        with (directory / _LOCK).open("r") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except OSError:
-        return True
-    return False
 
 
 class RunDirectory:
@@ -40,7 +31,7 @@ class RunDirectory:
 
     def __init__(self, path: Path, run: RunConfig) -> None:
         self.path, self.run = path, run
-        self._stack = contextlib.ExitStack()
+        self._lock = RunLock(path)
         self._events: Any = None
         self._writes = True
 
@@ -54,22 +45,18 @@ class RunDirectory:
 
     def _enter(self) -> None:
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            lock = self._stack.enter_context((self.path / _LOCK).open("a"))
+            self.checkpoints.mkdir(parents=True, exist_ok=True)
+            self._lock.acquire()
         except OSError as error:
             raise BadInputError(f"{self.path}: cannot be written ({error.strerror})") from error
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            self._stack.close()
-            raise BadInputError(f"{self.path}: another process is training in this directory") from error
-        try:
             self._claim()
         except BaseException:
-            self._stack.close()
+            self._lock.release()
             raise
 
     def _claim(self) -> None:
+        clear_parts(self.path)
         config = self.path / "config.yaml"
         if config.is_file():
             held = load_run(read_yaml(config)).id()
@@ -85,7 +72,7 @@ class RunDirectory:
     ) -> None:
         if self._events is not None:
             self._events.close()
-        self._stack.close()
+        self._lock.release()
 
     @property
     def checkpoints(self) -> Path:
@@ -93,9 +80,17 @@ class RunDirectory:
         return self.path / "checkpoints"
 
     def write_record(self, record: RunRecord) -> None:
-        """Replace record.json."""
+        """Replace record.json.
+
+        Raises:
+            StorageError: it cannot be written.
+        """
+        self._put("record.json", record.model_dump_json(indent=2) + "\n")
+
+    def _put(self, name: str, text: str) -> None:
         if self._writes:
-            write_atomically(self.path / "record.json", record.model_dump_json(indent=2).encode() + b"\n")
+            with _storage(self.path / name):
+                replace(self.path / name, text.encode())
 
     def read_metrics(self) -> list[dict[str, Any]]:
         """The lines of metrics.jsonl that are whole."""
@@ -103,29 +98,29 @@ class RunDirectory:
         if not path.is_file():
             return []
         lines = []
-        for line in path.read_text().splitlines():
-            with contextlib.suppress(json.JSONDecodeError):
-                lines.append(json.loads(line))
+        for text in path.read_bytes().split(b"\n"):
+            with contextlib.suppress(ValueError):  # cut short, or not even text
+                line = json.loads(text)
+                if isinstance(line, dict) and {"step", "branch"} <= line.keys():
+                    lines.append(line)
         return lines
 
     def rewind_metrics(self, step: int, finished_branches: set[int]) -> None:
         """Drop the lines that a run resumed at `step` will write again."""
-        if not self._writes:
-            return
         kept = [
             line
             for line in self.read_metrics()
             if (line["step"] <= step if line["branch"] is None else line["branch"] in finished_branches)
         ]
-        text = "".join(json.dumps(line) + "\n" for line in kept)
-        write_atomically(self.path / "metrics.jsonl", text.encode())
+        self._put("metrics.jsonl", "".join(json.dumps(line) + "\n" for line in kept))
 
     def append_metrics(self, line: dict[str, Any]) -> None:
         """Add a line to metrics.jsonl and the same numbers to TensorBoard."""
         if not self._writes:
             return
-        with (self.path / "metrics.jsonl").open("a") as file:
-            file.write(json.dumps(line) + "\n")
+        path = self.path / "metrics.jsonl"
+        with _storage(path):
+            patiently(partial(_append, path, json.dumps(line) + "\n"))
         if line["branch"] is not None:
             return  # TensorBoard draws the trunk: branches would go back in steps
         if self._events is None:
@@ -135,6 +130,36 @@ class RunDirectory:
         for name, value in line.items():
             if isinstance(value, float):
                 self._events.add_scalar(name, value, line["step"])
+
+    def sync_metrics(self) -> None:
+        """Put on the disk what was appended: a checkpoint must not outlive the lines before it."""
+        path = self.path / "metrics.jsonl"
+        if self._writes and path.is_file():
+            with _storage(path), path.open("rb") as file:
+                os.fsync(file.fileno())
+
+
+def _append(path: Path, text: str) -> None:
+    """A line that is written or not: what a failed try left of it goes again."""
+    with path.open("ab") as file:
+        start = file.tell()
+        try:
+            file.write(text.encode())
+            file.flush()
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.truncate(path, start)
+            raise
+
+
+@contextlib.contextmanager
+def _storage(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(
+            f"{path} cannot be written ({error.strerror}); free or mend the disk, and give the same command"
+        ) from error
 
 
 def read_run(path: Path) -> RunConfig:
