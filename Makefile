@@ -69,7 +69,7 @@ test-cluster: install
 
 # What ends a run (killed at random moments, a full disk, a hung worker, ...), tried; prints a table.
 faults: install
-	$(BIN)/python -m pytest -m faults -rs tests/faults
+	$(BIN)/python -m pytest -m faults -rs --numprocesses 2 --dist worksteal tests/faults
 
 # What needs the TPU compiler (no TPU): the dry-run tests, and memory against it. About half an hour.
 test-tpu: install

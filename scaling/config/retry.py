@@ -27,7 +27,7 @@ def may_pass(error: Exception) -> bool:
     return getattr(error, "code", None) in _HTTP  # gcsfs says it so
 
 
-def patiently(action: Callable[[], T], tries: int = _TRIES, sleep: Callable[[float], None] = time.sleep) -> T:
+def patiently(action: Callable[[], T], tries: int = _TRIES) -> T:
     """What `action` returns; where it fails for the moment it is tried again, after waits that double.
 
     A wait is drawn from the upper half of its length: the hosts of a run do not come back all at once.
@@ -39,5 +39,5 @@ def patiently(action: Callable[[], T], tries: int = _TRIES, sleep: Callable[[flo
         except Exception as error:
             if not may_pass(error):
                 raise
-        sleep(_FIRST_SECONDS * 2**attempt * random.uniform(0.5, 1.0))
+        time.sleep(_FIRST_SECONDS * 2**attempt * random.uniform(0.5, 1.0))
     return action()

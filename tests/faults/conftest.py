@@ -7,18 +7,27 @@ import pytest
 
 _TRIED: Counter[str] = Counter()
 _SURVIVED: Counter[str] = Counter()
+_CHECKED: dict[str, str] = {}
 
 
-@pytest.hookimpl(hookwrapper=True)
-def pytest_runtest_makereport(item: pytest.Item, call: Any) -> Any:
-    """Count a test's tries by the fault it names: `@pytest.mark.fault("SIGKILL while stepping")`."""
-    report = (yield).get_result()
-    mark = item.get_closest_marker("fault")
-    if mark is None or report.when != "call" or report.skipped:
+@pytest.fixture(autouse=True)
+def _named(request: pytest.FixtureRequest, record_property: Any) -> None:
+    """A test names its row: `@pytest.mark.fault("a full disk", "what is checked")`."""
+    mark = request.node.get_closest_marker("fault")
+    if mark is not None:
+        record_property("fault", mark.args)
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Count the tries of a test: one, or a property `tries` of them by fault."""
+    said = dict(report.user_properties)
+    if "fault" not in said or report.when != "call" or report.skipped:
         return
-    tries = next((value for name, value in item.user_properties if name == "tries"), 1)
-    _TRIED[mark.args[0]] += tries
-    _SURVIVED[mark.args[0]] += tries if report.passed else 0
+    fault, checked = said["fault"]
+    for name, tries in said.get("tries", {fault: 1}).items():
+        _CHECKED[name] = checked
+        _TRIED[name] += tries
+        _SURVIVED[name] += tries if report.passed else 0
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
@@ -26,6 +35,8 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
         return
     width = max(map(len, _TRIED))
     terminalreporter.section("faults")
-    terminalreporter.write_line(f"{'fault':{width}}  tried  survived")
-    for name, tried in _TRIED.items():
-        terminalreporter.write_line(f"{name:{width}}  {tried:5}  {_SURVIVED[name]:8}")
+    terminalreporter.write_line(f"{'fault':{width}}  tried  survived  checked")
+    for name in sorted(_TRIED):
+        counts = f"{_TRIED[name]:5}  {_SURVIVED[name]:8}"
+        terminalreporter.write_line(f"{name:{width}}  {counts}  {_CHECKED[name]}")
+    terminalreporter.write_line(f"{'all':{width}}  {_TRIED.total():5}  {_SURVIVED.total():8}")
