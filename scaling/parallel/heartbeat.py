@@ -77,7 +77,10 @@ class Heartbeat:
             if self._over.wait(self._interval):
                 return
             said = json.dumps([self._count, look])
-            client().key_value_set(_key(jax.process_index()), said, allow_overwrite=True)
+            try:
+                client().key_value_set(_key(jax.process_index()), said, allow_overwrite=True)
+            except Exception:  # the store is gone: whoever waits for this process's steps sees to the end
+                return
 
     def _watch(self) -> None:
         seen, idle = 0, 0

@@ -187,7 +187,8 @@ class Checkpoints:
             self.wait()
         finally:
             self._sealer.shutdown()
-            self._manager.close()
+            with self._storage(self._saving):
+                self._manager.close()  # which says once more what a save failed of
 
 
 def kept_steps(directory: Path) -> list[int]:

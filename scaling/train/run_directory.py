@@ -15,6 +15,7 @@ from scaling.config.load import dump_yaml, load_run, read_yaml
 from scaling.config.record import RunRecord
 from scaling.config.retry import patiently
 from scaling.config.run import RunConfig
+from scaling.train.events import Events
 from scaling.train.lock import RunLock
 
 SOURCE = "source.json"  # of imported weights alone
@@ -32,7 +33,7 @@ class RunDirectory:
     def __init__(self, path: Path, run: RunConfig) -> None:
         self.path, self.run = path, run
         self._lock = RunLock(path)
-        self._events: Any = None
+        self._events = Events(path / "tensorboard")
         self._writes = True
 
     def __enter__(self) -> "RunDirectory":
@@ -70,8 +71,7 @@ class RunDirectory:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._events is not None:
-            self._events.close()
+        self._events.close()
         self._lock.release()
 
     @property
@@ -123,13 +123,7 @@ class RunDirectory:
             patiently(partial(_append, path, json.dumps(line) + "\n"))
         if line["branch"] is not None:
             return  # TensorBoard draws the trunk: branches would go back in steps
-        if self._events is None:
-            from tensorboardX import SummaryWriter
-
-            self._events = SummaryWriter(str(self.path / "tensorboard"), flush_secs=30)
-        for name, value in line.items():
-            if isinstance(value, float):
-                self._events.add_scalar(name, value, line["step"])
+        self._events.add(line["step"], line)
 
     def sync_metrics(self) -> None:
         """Put on the disk what was appended: a checkpoint must not outlive the lines before it."""
