@@ -27,10 +27,17 @@ RUN = {
 }
 
 
-def start(folder: Path, out: str = "run", *, devices: int = 1, changes: tuple[str, ...] = ()) -> Any:
+def start(
+    folder: Path,
+    out: str = "run",
+    *,
+    devices: int = 1,
+    changes: tuple[str, ...] = (),
+    environment: dict[str, str] | None = None,
+) -> Any:
     """`scaling train run.yaml` as a process; what it says goes to a file."""
     command = [sys.executable, "-m", "scaling.cli", "train", "run.yaml", *changes, "--out", out]
-    environment = one_device_environment()
+    environment = one_device_environment() | (environment or {})
     environment["XLA_FLAGS"] += f" --xla_force_host_platform_device_count={devices}"
     with (folder / "said.log").open("a") as said:
         return subprocess.Popen(command, cwd=folder, stdout=said, stderr=said, env=environment)

@@ -1,11 +1,9 @@
 """Whatever ends a run, the same command finishes it: the losses of the undisturbed run bit for bit."""
 
 import contextlib
-import itertools
 import random
 import signal
 import subprocess
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,8 +13,8 @@ import numpy as np
 import pytest
 import yaml
 
-from scaling.config.load import load_run, merge
-from scaling.train.loop import train as train_here
+from scaling.config.load import merge
+from scaling.config.record import read_record
 from tests.faults.disturbed import (
     LOST_NOTHING,
     RUN,
@@ -34,7 +32,7 @@ from tests.faults.disturbed import (
     start,
     step_of,
 )
-from tests.parallel.clusters import curves, tiny_run, until
+from tests.parallel.clusters import ROOT, curves, tiny_run, until
 
 pytestmark = pytest.mark.faults
 
@@ -192,15 +190,21 @@ def test_the_second_process_refuses(undisturbed: Path, folder: Path) -> None:
     check_whole(folder / "run", undisturbed)
 
 
+JUMPS = """
+import itertools, time
+real, days = time.time, itertools.cycle([0, 3, -2, 5, -4])
+time.time = lambda: real() + 86_400 * next(days)
+"""
+
+
 @pytest.mark.fault("time of day jumps by days", "no negative durations, " + LOST_NOTHING)
-def test_clock_jumps(undisturbed: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_clock_jumps(undisturbed: Path, folder: Path) -> None:
     """Back and forth at every look that Python takes, as after repairs of a host's clock."""
-    real, days = time.time, itertools.cycle([0, 3, -2, 5, -4])
-    monkeypatch.setattr(time, "time", lambda: real() + 86_400 * next(days))
-    one = ["mesh.data=1", "mesh.fsdp=1", "mesh.tensor=1"]
-    tree = yaml.safe_load((folder / "run.yaml").read_text())
-    record = train_here(load_run(tree, one), folder / "run")
-    assert all(seconds >= 0 for seconds in record.seconds.values())
+    (folder / "clock").mkdir()
+    (folder / "clock/sitecustomize.py").write_text(JUMPS)
+    finish(folder, environment={"PYTHONPATH": f"{folder}/clock:{ROOT}"})
+    record = read_record(folder / "run")
+    assert record is not None and all(seconds >= 0 for seconds in record.seconds.values())
     check_whole(folder / "run", undisturbed)
 
 
