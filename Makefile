@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-slow test-cluster test-tpu check format install bench coverage clean
+.PHONY: demo test test-slow test-cluster faults test-tpu check format install bench coverage clean
 
 install: $(STAMP)
 
@@ -66,6 +66,10 @@ test-slow: install
 # About a quarter of an hour.
 test-cluster: install
 	$(BIN)/python -m pytest -m cluster -rs
+
+# What ends a run (killed at random moments, a full disk, a hung worker, ...), tried; prints a table.
+faults: install
+	$(BIN)/python -m pytest -m faults -rs --numprocesses 2 --dist worksteal tests/faults
 
 # What needs the TPU compiler (no TPU): the dry-run tests, and memory against it. About half an hour.
 test-tpu: install

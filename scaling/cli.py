@@ -24,7 +24,7 @@ from scaling.commands import (
 )
 from scaling.commands.options import say
 from scaling.config.environment import choose_platform
-from scaling.config.errors import BadInputError
+from scaling.config.errors import BadInputError, StorageError
 
 # Quiet C++ start-up notices of the libraries below; a person's own setting wins.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -92,6 +92,9 @@ def main() -> None:
     except BadInputError as error:
         say(f"scaling: {error}")
         code = 2
+    except StorageError as error:
+        say(f"scaling: {error}")
+        code = 1
     except _ClickError as error:
         say(f"scaling: {' '.join(error.format_message().split())} (scaling --help tells more)")
         code = 2

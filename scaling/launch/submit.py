@@ -26,7 +26,7 @@ from scaling.launch.submissions import (
 from scaling.launch.tpu_vm import TpuVm
 from scaling.sweep.bucket import finished_in
 from scaling.sweep.directory import prepare
-from scaling.train.run_directory import is_locked
+from scaling.train.lock import is_locked
 
 ENGINES: dict[str, Engine] = {one.name: one for one in (Local(), Slurm(), Gke(), TpuVm(), SkyPilot())}
 

@@ -20,7 +20,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from scaling.config.errors import BadInputError
+from scaling.config.errors import BadInputError, StorageError
 
 T = TypeVar("T")
 
@@ -126,8 +126,11 @@ def joined(
     except (SharedError, BadInputError):
         jax.distributed.shutdown()
         raise
-    except BaseException:
-        traceback.print_exc()
+    except BaseException as error:
+        if isinstance(error, StorageError):
+            print(f"scaling: {error}", file=sys.stderr)
+        else:
+            traceback.print_exc()
         sys.stderr.flush()
         os._exit(TRY_AGAIN)
     jax.distributed.shutdown()
@@ -157,9 +160,9 @@ def everywhere(function: Callable[[], T]) -> T:
     except BadInputError as error:
         said = str(error)
     number = next(_rounds)
-    _client().key_value_set(f"scaling/{number}/{jax.process_index()}", json.dumps(said))
+    client().key_value_set(f"scaling/{number}/{jax.process_index()}", json.dumps(said))
     answers = [
-        json.loads(_client().blocking_key_value_get(f"scaling/{number}/{process}", _WAIT_MS))
+        json.loads(client().blocking_key_value_get(f"scaling/{number}/{process}", _WAIT_MS))
         for process in range(jax.process_count())
     ]
     for process, answer in enumerate(answers):
@@ -183,14 +186,15 @@ def from_first(function: Callable[[], Any]) -> Any:
             answer = {"value": function()}
         except BadInputError as error:
             answer = {"error": str(error)}
-        _client().key_value_set(key, json.dumps(answer))
-    answer = json.loads(_client().blocking_key_value_get(key, _WAIT_MS))
+        client().key_value_set(key, json.dumps(answer))
+    answer = json.loads(client().blocking_key_value_get(key, _WAIT_MS))
     if "error" in answer:
         raise BadInputError(answer["error"])
     return answer["value"]
 
 
-def _client() -> Any:
+def client() -> Any:
+    """The key-value store that all processes of a run share."""
     from jax._src import distributed  # the store has no public name; Orbax reads it from here too
 
     return distributed.global_state.client

@@ -3,11 +3,13 @@
 import contextlib
 import tempfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from scaling.config.errors import BadInputError
 from scaling.config.record import read_record
+from scaling.config.retry import patiently
 
 _FILES = ("sweep.yaml", "config.yaml", "record.json", "*/config.yaml", "*/record.json")
 
@@ -22,18 +24,19 @@ def downloaded(url: str) -> Iterator[Path]:
     """Inside, a copy of the records and configs of a sweep or run directory.
 
     Raises:
-        BadInputError: the bucket cannot be read, or there is no such directory in it.
+        BadInputError: the bucket cannot be read, after half a minute of tries, or has no such directory.
     """
     with tempfile.TemporaryDirectory(prefix="scaling-bucket-") as folder:
         target = Path(folder) / (PurePosixPath(url.rstrip("/")).name or "bucket")
         target.mkdir()
         try:
             system, root = _system(url)
-            found = sorted({path for pattern in _FILES for path in system.glob(f"{root}/{pattern}")})
+            patterns = [f"{root}/{pattern}" for pattern in _FILES]
+            found = sorted({path for name in patterns for path in patiently(partial(system.glob, name))})
             for path in found:
                 copy = target / PurePosixPath(path).relative_to(root)
                 copy.parent.mkdir(exist_ok=True)
-                copy.write_bytes(system.cat_file(path))
+                copy.write_bytes(patiently(partial(system.cat_file, path)))
         except ImportError as error:
             raise BadInputError(f"{url}: {error} (or the extra cloud of this package)") from error
         except Exception as error:  # every store has its own kinds: credentials, network, names

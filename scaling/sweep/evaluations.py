@@ -21,7 +21,8 @@ from scaling.evals.results import task_scores
 from scaling.evals.suites import Suite
 from scaling.train.checkpoints import kept_steps
 from scaling.train.device import versions
-from scaling.train.run_directory import is_locked, read_run
+from scaling.train.lock import is_locked
+from scaling.train.run_directory import read_run
 from scaling.train.trained import Trained, load_trained
 
 EVALUABLE = ("decoder", "encoder_decoder")

@@ -9,7 +9,7 @@ from scaling.config.load import read_yaml, validate
 from scaling.config.record import RunRecord, read_record
 from scaling.config.sweep import SweepConfig
 from scaling.sweep.design import expand
-from scaling.train.run_directory import is_locked
+from scaling.train.lock import is_locked
 
 RunStatus = Literal["pending", "running", "interrupted", "failed", "finished", "imported", "damaged"]
 

@@ -4,7 +4,9 @@ import json
 import logging
 import shutil
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,13 +14,16 @@ from typing import Any
 import jax
 import orbax.checkpoint as ocp
 
-from scaling.config.errors import BadInputError
+from scaling.config.errors import BadInputError, StorageError
+from scaling.config.files import replace
+from scaling.config.retry import patiently
 from scaling.parallel.processes import everywhere, from_first
 from scaling.train.step import TrainState
 
-logging.getLogger("absl").setLevel(logging.ERROR)
+logging.getLogger("absl").setLevel(logging.CRITICAL)  # errors are raised here too, in one line
 
 _MANIFEST = "manifest.json"
+_CHUNK = 1 << 22  # bytes of a file held at once
 
 
 def _named(tree: Any) -> dict[str, Any]:
@@ -29,8 +34,16 @@ def _named(tree: Any) -> dict[str, Any]:
 
 def _checksums(directory: Path) -> dict[str, int]:
     """CRC-32 of every file of a checkpoint but the manifest itself."""
-    files = sorted(p for p in directory.rglob("*") if p.is_file() and p.name != _MANIFEST)
-    return {str(p.relative_to(directory)): zlib.crc32(p.read_bytes()) for p in files}
+    files = sorted(p for p in directory.rglob("*") if p.is_file() and _MANIFEST not in p.name)
+    return {str(p.relative_to(directory)): patiently(partial(_checksum, p)) for p in files}
+
+
+def _checksum(path: Path) -> int:
+    checksum = 0
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            checksum = zlib.crc32(chunk, checksum)
+    return checksum
 
 
 class Checkpoints:
@@ -42,28 +55,57 @@ class Checkpoints:
             max_to_keep=keep, enable_async_checkpointing=True, create=True, cleanup_tmp_directories=True
         )
         self._manager = ocp.CheckpointManager(self.directory, options=options)
-        self._unsealed: int | None = None
+        # A thread: a checkpoint is sealed as soon as it is whole, not when the next one is saved.
+        self._sealer = ThreadPoolExecutor(1, "seal")
+        self._sealing: Future[None] | None = None
+        self._saving = 0
 
     def save(self, step: int, state: TrainState, counters: dict[str, Any]) -> None:
-        """Start saving; returns before the bytes are on disk. `counters` is plain JSON."""
+        """Start saving; returns before the bytes are on disk. `counters` is plain JSON.
+
+        Raises:
+            StorageError: this one or the one before cannot be written.
+        """
         self.wait()
-        self._manager.save(
-            step,
-            args=ocp.args.Composite(
-                state=ocp.args.StandardSave(_named(state)), counters=ocp.args.JsonSave(counters)
-            ),
-        )
-        self._unsealed = step
+        with self._storage(step):
+            self._manager.save(
+                step,
+                args=ocp.args.Composite(
+                    state=ocp.args.StandardSave(_named(state)), counters=ocp.args.JsonSave(counters)
+                ),
+            )
+        self._saving = step
+        self._sealing = self._sealer.submit(self._seal, step)
+
+    def _seal(self, step: int) -> None:
+        """Wait for the files of a checkpoint, and put a manifest of their checksums beside them."""
+        self._manager.wait_until_finished()
+        directory = self.directory / str(step)
+        if jax.process_index() == 0 and directory.is_dir():
+            replace(directory / _MANIFEST, json.dumps(_checksums(directory)).encode())
 
     def wait(self) -> None:
-        """Wait for a save under way, then seal it with a manifest of checksums."""
-        self._manager.wait_until_finished()
-        step, self._unsealed = self._unsealed, None
-        if step is None or jax.process_index() != 0 or not (self.directory / str(step)).is_dir():
-            return
-        part = self.directory / str(step) / (_MANIFEST + ".part")
-        part.write_text(json.dumps(_checksums(part.parent)))
-        part.rename(part.with_name(_MANIFEST))
+        """Wait for a save under way, and its seal.
+
+        Raises:
+            StorageError: it cannot be written.
+        """
+        sealing, self._sealing = self._sealing, None
+        if sealing is not None:
+            with self._storage(self._saving):
+                sealing.result()
+
+    @contextmanager
+    def _storage(self, step: int) -> Iterator[None]:
+        """The storage layers raise many kinds."""
+        try:
+            yield
+        except Exception as error:
+            said = (str(error).splitlines() or [type(error).__name__])[0]
+            raise StorageError(
+                f"{self.directory}: the checkpoint of step {step} cannot be written ({said[:200]}); free or "
+                "mend the disk, and give the same command"
+            ) from error
 
     def latest(self) -> int | None:
         """The newest step that was committed, damaged or not."""
@@ -82,6 +124,8 @@ class Checkpoints:
                 try:
                     return everywhere(partial(self._read, step, like, shardings))
                 except BadInputError as error:
+                    if from_first(partial(self._is_sealed, step)):
+                        raise  # its bytes are right: what is wrong is not mended by an older one
                     harm = str(error)
             warn(f"checkpoint {step} is damaged and was set aside ({harm[:160]})")
             from_first(partial(self._set_aside, step))
@@ -116,12 +160,15 @@ class Checkpoints:
             return str(error)
         return None
 
+    def _is_sealed(self, step: int) -> bool:
+        return (self.directory / str(step) / _MANIFEST).is_file()
+
     def _verify(self, step: int) -> None:
         path = self.directory / str(step) / _MANIFEST
-        if not path.is_file():
+        if not self._is_sealed(step):
             return  # killed between commit and seal: Orbax's own commit vouches for it
         expected = json.loads(path.read_text())
-        expected.pop(path.name + ".part", None)
+        expected.pop(path.name + ".part", None)  # older manifests
         actual = _checksums(path.parent)
         for name, checksum in expected.items():
             if actual.get(name) != checksum:
@@ -130,7 +177,7 @@ class Checkpoints:
                 )
 
     def _read(self, step: int, like: TrainState, shardings: TrainState) -> tuple[TrainState, dict[str, Any]]:
-        """Raises BadInputError for whatever keeps it from being read: the storage layers raise many kinds."""
+        """Raises BadInputError for whatever keeps it from being read."""
         target = jax.tree.map(
             lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
             like,
@@ -145,13 +192,18 @@ class Checkpoints:
             )
             leaves = [restored["state"][name] for name in _named(target)]
         except Exception as error:
-            raise BadInputError((str(error).splitlines() or [type(error).__name__])[0]) from error
+            said = (str(error).splitlines() or [type(error).__name__])[0]
+            raise BadInputError(f"checkpoint {step} in {self.directory} cannot be read: {said}") from error
         return jax.tree.unflatten(jax.tree.structure(like), leaves), restored["counters"]
 
     def close(self) -> None:
         """Finish what is under way and release the storage threads."""
-        self.wait()
-        self._manager.close()
+        try:
+            self.wait()
+        finally:
+            self._sealer.shutdown()
+            with self._storage(self._saving):
+                self._manager.close()  # which says once more what a save failed of
 
 
 def kept_steps(directory: Path) -> list[int]:

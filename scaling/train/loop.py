@@ -2,6 +2,7 @@
 
 import math
 import signal
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from scaling.config.errors import BadInputError
+from scaling.config.errors import BadInputError, StorageError
 from scaling.config.model import NGramConfig
 from scaling.config.record import Rewind, RunRecord, Status, read_record
 from scaling.config.run import RunConfig
+from scaling.parallel.heartbeat import Heartbeat, stall_seconds
 from scaling.parallel.processes import SharedError, everywhere, from_first, is_first, several, vote
 from scaling.train import progress
 from scaling.train.checkpoints import Checkpoints
@@ -22,7 +24,7 @@ from scaling.train.profiling import ProfileWindow
 from scaling.train.rewinds import Rewinds, plan
 from scaling.train.run_directory import RunDirectory
 from scaling.train.schedules import make_schedule
-from scaling.train.segments import Segment, computed_tokens, segments
+from scaling.train.segments import Segment, computed_tokens, segments, tokens_done
 from scaling.train.spikes import SpikeDetector, SpikeError, not_finite
 from scaling.train.step import Metrics, TrainState, TrainStep
 from scaling.train.stopping import InterruptedRunError, RunFailedError, StopRequest
@@ -40,6 +42,7 @@ def train(run: RunConfig, path: Path, reporter: progress.Reporter | None = None)
         RunFailedError: the loss or the gradient was not finite, or, of a run that goes back from such steps,
             once too often; the last good checkpoint is kept.
         InterruptedRunError: SIGTERM or SIGINT came; the state was saved.
+        StorageError: the disk cannot be written any more.
     """
     record = _earlier(path, run)
     if record is not None and record.status == "finished":
@@ -54,8 +57,13 @@ def train(run: RunConfig, path: Path, reporter: progress.Reporter | None = None)
     check_installed(run)
     inputs = everywhere(partial(open_inputs, run, reporter))
     try:
-        with RunDirectory(path, run, reporter.message) as directory, StopRequest().listening() as stop:
-            return _Training(run, inputs, directory, reporter, stop, _earlier(path, run)).run_to_end()
+        with (
+            RunDirectory(path, run, reporter.message) as directory,
+            StopRequest().listening() as stop,
+            Heartbeat(stall_seconds()) as heartbeat,
+        ):
+            earlier = _earlier(path, run)
+            return _Training(run, inputs, directory, reporter, stop, heartbeat, earlier).run_to_end()
     finally:
         inputs.batches.close()
 
@@ -87,9 +95,11 @@ class _Training:
         directory: RunDirectory,
         reporter: progress.Reporter,
         stop: StopRequest,
+        heartbeat: Heartbeat,
         earlier: RunRecord | None,
     ) -> None:
-        self.run, self.directory, self.reporter, self.stop = run, directory, reporter, stop
+        self.run, self.directory, self.reporter = run, directory, reporter
+        self.stop, self.heartbeat = stop, heartbeat
         self.mesh, self.batches, self.validation = inputs.mesh, inputs.batches, inputs.validation
         self.length = run.data.sequence_length
         self.functions = TrainStep(run, self.mesh)
@@ -111,7 +121,9 @@ class _Training:
         try:
             state = self._begin()
             while True:
-                self.reporter.start(self.run.name, self._units(total), self._units(self._tokens_done()))
+                self.reporter.start(
+                    self.run.name, self._units(total), self._units(tokens_done(self.run.train, self.step))
+                )
                 self._write_record("running")
                 if (spike := self._through(state)) is None:
                     break
@@ -123,9 +135,11 @@ class _Training:
             raise
         except BaseException as error:
             line = (str(error).splitlines() or [""])[0][:300] or type(error).__name__
-            self._write_record("failed", line)
+            with suppress(StorageError):
+                self._write_record("failed", line)
             if not several() or isinstance(error, SharedError):  # else nobody would close with this process
-                self.checkpoints.close()
+                with suppress(StorageError):
+                    self.checkpoints.close()
             raise
         finally:
             self.profile.close()
@@ -279,6 +293,7 @@ class _Training:
                 self._compiled_rows.add(batch["inputs"].shape[0])
                 self.clock.charge("compile")
             self.step = number + 1
+            self.heartbeat.beat()
             asked, stop_signal = stop_signal, vote(self.stop.signal_number)
             if pending is not None:
                 self._observe(part, *pending)
@@ -317,6 +332,7 @@ class _Training:
         """Wait for a step's metrics, refuse what is not finite, log, and move the bar."""
         values = {name: float(value) for name, value in jax.device_get(metrics).items()}
         elapsed = self.clock.charge("step")
+        self.heartbeat.beat()
         tokens = self.run.train.tokens_before(step) - self.run.train.tokens_before(step - 1)
         self.tally.stepped_tokens += tokens
         if self.detector is not None and part.branch is None:
@@ -350,6 +366,7 @@ class _Training:
         self.tally.last |= losses
         self.directory.append_metrics(self.tally.line(part, self.step, **losses))
         self.clock.charge("evaluation")
+        self.heartbeat.beat()
         return loss, bits
 
     def _point(self, state: TrainState, part: Segment) -> None:
@@ -367,6 +384,7 @@ class _Training:
                 "rewinds": len(self.rewinds.done),
                 "data": self.batches.get_state(),
             }
+            self.directory.sync_metrics()
             self.checkpoints.save(self.step, state, counters)
             self._write_record("running")
         self.clock.charge("checkpoint")
@@ -376,15 +394,6 @@ class _Training:
         self.clock.charge("checkpoint")
 
     # -- the record ------------------------------------------------------------------------------------
-
-    def _tokens_done(self) -> int:
-        """Tokens behind a resumed run, branches included."""
-        config = self.run.train
-        return sum(
-            config.tokens_before(min(part.stop, self.step)) - config.tokens_before(part.start)
-            for part in segments(config)
-            if part.start < self.step
-        )
 
     def _units(self, tokens: int) -> int:
         """Tokens as steps of the full batch: what the bar counts."""

@@ -1,34 +1,24 @@
 """A run directory: config.yaml, record.json, metrics.jsonl, TensorBoard events, and the lock on them."""
 
 import contextlib
-import fcntl
 import json
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from scaling.config.errors import BadInputError
-from scaling.config.files import write_atomically
+from scaling.config.errors import BadInputError, StorageError
+from scaling.config.files import clear_parts, replace, write_atomically
 from scaling.config.load import dump_yaml, load_run, read_yaml
 from scaling.config.record import RunRecord
+from scaling.config.retry import patiently
 from scaling.config.run import RunConfig
+from scaling.train.lock import RunLock
 from scaling.train.trackers import Trackers
 
-_LOCK = "run.lock"
 SOURCE = "source.json"  # of imported weights alone
-
-
-def is_locked(directory: Path) -> bool:
-    """Whether a living process is training in this run directory."""
-    try:
-        with (directory / _LOCK).open("r") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except OSError:
-        return True
-    return False
 
 
 class RunDirectory:
@@ -43,7 +33,7 @@ class RunDirectory:
     def __init__(self, path: Path, run: RunConfig, warn: Callable[[str], None] = lambda text: None) -> None:
         """`warn` says what a person should know of the trackers."""
         self.path, self.run = path, run
-        self._stack = contextlib.ExitStack()
+        self._lock = RunLock(path)
         self._trackers = Trackers(run, path, warn)
         self._writes = True
 
@@ -57,22 +47,18 @@ class RunDirectory:
 
     def _enter(self) -> None:
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            lock = self._stack.enter_context((self.path / _LOCK).open("a"))
+            self.checkpoints.mkdir(parents=True, exist_ok=True)
+            self._lock.acquire()
         except OSError as error:
             raise BadInputError(f"{self.path}: cannot be written ({error.strerror})") from error
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            self._stack.close()
-            raise BadInputError(f"{self.path}: another process is training in this directory") from error
-        try:
             self._claim()
         except BaseException:
-            self._stack.close()
+            self._lock.release()
             raise
 
     def _claim(self) -> None:
+        clear_parts(self.path)
         config = self.path / "config.yaml"
         if config.is_file():
             held = load_run(read_yaml(config)).id()
@@ -87,7 +73,7 @@ class RunDirectory:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._trackers.close()
-        self._stack.close()
+        self._lock.release()
 
     @property
     def checkpoints(self) -> Path:
@@ -95,9 +81,17 @@ class RunDirectory:
         return self.path / "checkpoints"
 
     def write_record(self, record: RunRecord) -> None:
-        """Replace record.json."""
+        """Replace record.json.
+
+        Raises:
+            StorageError: it cannot be written.
+        """
+        self._put("record.json", record.model_dump_json(indent=2) + "\n")
+
+    def _put(self, name: str, text: str) -> None:
         if self._writes:
-            write_atomically(self.path / "record.json", record.model_dump_json(indent=2).encode() + b"\n")
+            with _storage(self.path / name):
+                replace(self.path / name, text.encode())
 
     def read_metrics(self) -> list[dict[str, Any]]:
         """The lines of metrics.jsonl that are whole."""
@@ -105,9 +99,11 @@ class RunDirectory:
         if not path.is_file():
             return []
         lines = []
-        for line in path.read_text().splitlines():
-            with contextlib.suppress(json.JSONDecodeError):
-                lines.append(json.loads(line))
+        for text in path.read_bytes().split(b"\n"):
+            with contextlib.suppress(ValueError):  # cut short, or not even text
+                line = json.loads(text)
+                if isinstance(line, dict) and {"step", "branch"} <= line.keys():
+                    lines.append(line)
         return lines
 
     def rewind_metrics(
@@ -125,8 +121,7 @@ class RunDirectory:
                 dropped = max(dropped, line.get("seconds", 0.0))
         if note is not None and note not in kept:
             kept.append(note)
-        text = "".join(json.dumps(line) + "\n" for line in kept)
-        write_atomically(self.path / "metrics.jsonl", text.encode())
+        self._put("metrics.jsonl", "".join(json.dumps(line) + "\n" for line in kept))
         if kept:
             self._trackers.rewind(step)
         return dropped
@@ -135,9 +130,40 @@ class RunDirectory:
         """Add a line to metrics.jsonl and the same numbers to the trackers."""
         if not self._writes:
             return
-        with (self.path / "metrics.jsonl").open("a") as file:
-            file.write(json.dumps(line) + "\n")
+        path = self.path / "metrics.jsonl"
+        with _storage(path):
+            patiently(partial(_append, path, json.dumps(line) + "\n"))
         self._trackers.log(line)
+
+    def sync_metrics(self) -> None:
+        """Put on the disk what was appended: a checkpoint must not outlive the lines before it."""
+        path = self.path / "metrics.jsonl"
+        if self._writes and path.is_file():
+            with _storage(path), path.open("rb") as file:
+                os.fsync(file.fileno())
+
+
+def _append(path: Path, text: str) -> None:
+    """A line that is written or not: what a failed try left of it goes again."""
+    with path.open("ab") as file:
+        start = file.tell()
+        try:
+            file.write(text.encode())
+            file.flush()
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.truncate(path, start)
+            raise
+
+
+@contextlib.contextmanager
+def _storage(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(
+            f"{path} cannot be written ({error.strerror}); free or mend the disk, and give the same command"
+        ) from error
 
 
 def read_run(path: Path) -> RunConfig:

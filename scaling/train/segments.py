@@ -42,3 +42,18 @@ def budgets(train: TrainConfig) -> list[tuple[int, int]]:
 def computed_tokens(train: TrainConfig) -> int:
     """Tokens that are stepped on in all, cooldown branches included: what the run costs."""
     return sum(train.tokens_before(part.stop) - train.tokens_before(part.start) for part in segments(train))
+
+
+def tokens_done(config: TrainConfig, step: int) -> int:
+    """Tokens computed before a run stands at `step` of its trunk, branches included."""
+    return sum(
+        config.tokens_before(min(part.stop, step)) - config.tokens_before(part.start)
+        for part in segments(config)
+        if part.start < step
+    )
+
+
+def steps_computed(config: TrainConfig, part: Segment) -> int:
+    """Optimizer steps taken by the end of a segment, branches included."""
+    plan = segments(config)
+    return sum(s.stop - s.start for s in plan[: plan.index(part) + 1])

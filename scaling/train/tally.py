@@ -10,7 +10,7 @@ from scaling.estimate.parameters import count_parameters
 from scaling.train.clock import Clock, goodput
 from scaling.train.device import device_facts
 from scaling.train.recording import make_record, now
-from scaling.train.segments import Segment, segments
+from scaling.train.segments import Segment, steps_computed
 
 
 class Tally:
@@ -66,8 +66,6 @@ class Tally:
         """Keep the end of a schedule with its validation loss."""
         tokens, train_loss = self.budget(part), self.last["loss"]
         assert train_loss is not None
-        plan = segments(self.run.train)
-        computed = sum(s.stop - s.start for s in plan[: plan.index(part) + 1])  # steps, branches included
         steps = part.total if part.branch is None else part.total - part.start
         self.points[tokens] = Point(
             tokens=tokens,
@@ -77,7 +75,7 @@ class Tally:
             loss=loss,
             bits_per_byte=bits_per_byte,
             train_loss=train_loss,
-            seconds=self.clock.step * steps / max(1, computed),
+            seconds=self.clock.step * steps / max(1, steps_computed(self.run.train, part)),
         )
 
     def rate(self) -> float | None:

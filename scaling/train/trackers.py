@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from scaling.config.errors import BadInputError
 from scaling.config.run import RunConfig
+from scaling.train.events import Events
 
 EVENTS = "tensorboard"
 _LONGEST = 500  # characters of a parameter's value in MLflow
@@ -40,29 +41,21 @@ class TensorBoard:
     name = "tensorboard"
 
     def __init__(self, path: Path) -> None:
-        self._folder = str(path / EVENTS)
-        self._purge: int | None = None
-        self._writer: Any = None
+        self._folder = path / EVENTS
+        self._events = Events(self._folder)
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """A scalar each."""
-        if self._writer is None:
-            from tensorboardX import SummaryWriter
-
-            self._writer = SummaryWriter(self._folder, purge_step=self._purge, flush_secs=30)
-        for name, value in values.items():
-            self._writer.add_scalar(name, value, step)
+        self._events.add(step, values)
 
     def rewind(self, step: int) -> None:
         """TensorBoard's own mark: it shows nothing of what came after."""
         self.close()
-        self._purge = step + 1
+        self._events = Events(self._folder, purge=step + 1)
 
     def close(self) -> None:
         """Flush and close the file."""
-        if self._writer is not None:
-            self._writer.close()
-            self._writer = None
+        self._events.close()
 
 
 class WeightsAndBiases:

@@ -55,3 +55,31 @@ def test_what_cannot_be_read_is_one_line(url: str, words: str) -> None:
         pass
     assert "\n" not in str(caught.value)
     assert finished_in(url) == set()
+
+
+def test_a_bucket_that_fails_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every question fails three times before it is answered."""
+    from fsspec.implementations.memory import MemoryFileSystem
+
+    system = MemoryFileSystem()
+    for name in ("config.yaml", "record.json"):
+        system.pipe_file(f"/failing/run/{name}", name.encode())
+    calls: list[str] = []
+
+    def failing(method: str) -> None:
+        real = getattr(MemoryFileSystem, method)
+
+        def call(self: object, path: str, *rest: object, **more: object) -> object:
+            calls.append(path)
+            if calls.count(path) <= 3:
+                raise TimeoutError("503")
+            return real(self, path, *rest, **more)
+
+        monkeypatch.setattr(MemoryFileSystem, method, call)
+
+    failing("glob")
+    failing("cat_file")
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    with downloaded("memory://failing") as copy:
+        assert (copy / "run/record.json").read_text() == "record.json"
+    assert max(map(calls.count, calls)) == 4

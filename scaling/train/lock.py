@@ -1,0 +1,139 @@
+"""The lock on a run directory: one process writes there, also where machines share the disk.
+
+`flock` decides where the file system carries it: on one machine always, over NFS and Lustre as they are
+usually mounted. It is let go when its owner dies, however that happens. Mounts of buckets keep such locks to
+themselves, so the owner also writes a count into the file that rises while it lives: whoever finds another
+machine's name there watches the count, and goes in when it stands still. No clocks are compared.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import socket
+import sys
+import threading
+import time
+import uuid
+from pathlib import Path
+from typing import Any
+
+from scaling.config.errors import BadInputError
+
+NAME = "run.lock"
+BEAT_SECONDS = 10.0
+_BEATS = 3.5  # that a count may stand still before its owner is taken for dead
+
+
+def is_locked(directory: Path) -> bool:
+    """Whether a living process is training in this run directory, as far as `flock` tells."""
+    try:
+        with (directory / NAME).open("r") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return False
+
+
+class RunLock:
+    """The lock on one directory, held from `acquire` to `release` or to the death of the process."""
+
+    def __init__(self, directory: Path, beat_seconds: float = BEAT_SECONDS) -> None:
+        self._directory, self._beat = directory, beat_seconds
+        self._me = {"host": socket.gethostname(), "pid": os.getpid(), "token": uuid.uuid4().hex}
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._live, name="run-lock", daemon=True)
+        self._file: Any = None
+
+    def acquire(self) -> None:
+        """Take the lock; after a death on another machine this waits for a few beats.
+
+        Raises:
+            BadInputError: another process holds it, in one line that says which.
+            OSError: the file cannot be written.
+        """
+        self._file = (self._directory / NAME).open("a+")
+        try:
+            self._flock()
+            self._watch()
+            self._write(0)
+        except BaseException:
+            self._file.close()
+            raise
+        self._thread.start()
+
+    def _flock(self) -> None:
+        for attempt in range(4):  # `is_locked` of a ledger holds it for an instant
+            try:
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                if attempt == 3:
+                    raise self._refusal() from None
+                time.sleep(0.1)
+            else:
+                return
+
+    def _watch(self) -> None:
+        """Another machine's count, if there is one, stands still."""
+        found = self._read()
+        if not found or found.get("host") == self._me["host"]:
+            return  # let go, or its owner died: on this machine `flock` has told
+        for _ in range(20):
+            time.sleep(_BEATS * self._beat / 20)
+            if self._read() not in (None, found):
+                raise self._refusal()
+
+    def _refusal(self) -> BadInputError:
+        owner = self._read() or {}
+        where = f" (process {owner['pid']} on {owner['host']})" if {"pid", "host"} <= owner.keys() else ""
+        return BadInputError(
+            f"{self._directory}: another process is training in this directory{where}; wait for it, stop it, "
+            "or give another --out"
+        )
+
+    def _read(self) -> dict[str, Any] | None:
+        """What the file says; empty where nobody holds the lock, None where it cannot be told."""
+        try:
+            text = (self._directory / NAME).read_text()
+            found = json.loads(text) if text.strip() else {}
+        except (OSError, ValueError):
+            return None
+        return found if isinstance(found, dict) else None
+
+    def _write(self, count: int | None) -> None:
+        """In place: a file put in its place would be another one to `flock`."""
+        text = "" if count is None else json.dumps({**self._me, "beat": count}) + "\n"
+        self._file.truncate(0)  # opened to append: what is written now stands at the start
+        self._file.write(text)
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def _live(self) -> None:
+        count = 0
+        while not self._over.wait(self._beat):
+            found = self._read()
+            if found and found.get("token") not in (None, self._me["token"]):
+                print(
+                    f"scaling: {self._directory}: {found.get('host')} took over this directory while this "
+                    "process stood still; it ends here",
+                    file=sys.stderr,
+                    flush=True,
+                )
+                os._exit(2)
+            count += 1
+            with contextlib.suppress(OSError):  # a full disk: the run itself will say so
+                self._write(count)
+
+    def release(self) -> None:
+        """Let the lock go, and say so in the file."""
+        if self._file is None or self._file.closed:
+            return
+        self._over.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        with contextlib.suppress(OSError):
+            self._write(None)
+        with contextlib.suppress(OSError):
+            self._file.close()

@@ -1,0 +1,132 @@
+"""A run in a process of its own, what is seen of it from outside, and the check that nothing was lost."""
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from scaling.config.record import RunRecord
+from tests.parallel.clusters import curves, one_device_environment
+
+SECONDS = 300.0
+LOST_NOTHING = "every loss bit for bit, record whole, no process left"
+RUN = {
+    "model": {"dropout": 0.1},
+    "train": {
+        "steps": 60,
+        "batch_tokens": 1024,
+        "checkpoint_every": 5,
+        "eval_every": 10,
+        "eval_tokens": 4096,
+    },
+}
+
+
+def start(
+    folder: Path,
+    out: str = "run",
+    *,
+    devices: int = 1,
+    changes: tuple[str, ...] = (),
+    environment: dict[str, str] | None = None,
+) -> Any:
+    """`scaling train run.yaml` as a process; what it says goes to a file."""
+    command = [sys.executable, "-m", "scaling.cli", "train", "run.yaml", *changes, "--out", out]
+    environment = one_device_environment() | (environment or {})
+    environment["XLA_FLAGS"] += f" --xla_force_host_platform_device_count={devices}"
+    with (folder / "said.log").open("a") as said:
+        return subprocess.Popen(command, cwd=folder, stdout=said, stderr=said, env=environment)
+
+
+def finish(folder: Path, out: str = "run", **how: Any) -> None:
+    """The same command, to the end."""
+    process = start(folder, out, **how)
+    try:
+        code = process.wait(SECONDS)
+    finally:
+        process.kill()
+    assert code == 0, said(folder)
+
+
+def said(folder: Path) -> str:
+    return (folder / "said.log").read_text()
+
+
+def refused(folder: Path) -> str:
+    """What the last process said in its only line of complaint."""
+    assert "Traceback" not in said(folder), said(folder)
+    return said(folder).strip().splitlines()[-1]
+
+
+def orphans(folder: Path) -> list[str]:
+    """Command lines of living processes that work in a folder."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if os.readlink(entry / "cwd").startswith(str(folder)) and int(entry.name) != os.getpid():
+                found.append((entry / "cmdline").read_bytes().decode().replace("\0", " "))
+    return found
+
+
+def check_whole(directory: Path, undisturbed: Path) -> None:
+    """The record and every loss are those of the undisturbed run, to the last bit."""
+    expected = RunRecord.model_validate_json((undisturbed / "record.json").read_text())
+    found = RunRecord.model_validate_json((directory / "record.json").read_text())
+    assert (found.status, found.step, found.tokens) == ("finished", expected.step, expected.tokens)
+    assert [p.loss for p in found.points] == [p.loss for p in expected.points]
+    assert (found.train_loss, found.validation_loss) == (expected.train_loss, expected.validation_loss)
+    assert curves(directory) == curves(undisturbed)
+    assert not list(directory.glob(".*")), "no half-written file is left"
+
+
+def lines(folder: Path, out: str = "run") -> list[dict[str, Any]]:
+    """Whole lines of metrics so far."""
+    found = []
+    with contextlib.suppress(OSError):
+        for line in (folder / out / "metrics.jsonl").read_text().split("\n"):
+            with contextlib.suppress(ValueError):
+                found.append(json.loads(line))
+    return found
+
+
+def step_of(folder: Path, out: str = "run") -> int:
+    """The last step whose loss was written."""
+    return max((line["step"] for line in lines(folder, out) if "loss" in line), default=0)
+
+
+def is_compiling(folder: Path) -> bool:
+    """It holds the lock, and no step of it has been written yet."""
+    return (folder / "run/record.json").is_file() and not lines(folder)
+
+
+def is_evaluating(folder: Path) -> bool:
+    """The last step asks for an evaluation that is not there."""
+    found = lines(folder)
+    return bool(found) and "loss" in found[-1] and found[-1]["step"] % 10 == 0
+
+
+def is_saving(folder: Path) -> bool:
+    """A checkpoint is being written this moment."""
+    return any((folder / "run/checkpoints").glob("*tmp*"))
+
+
+def is_recording(folder: Path) -> bool:
+    """The record is being replaced this moment."""
+    return any((folder / "run").glob(".record.json.*"))
+
+
+def kill_when(process: Any, condition: Callable[[], bool], wait: float = 0.0) -> bool:
+    """SIGKILL so many seconds after a condition holds; False where the process ended before it did."""
+    deadline = time.monotonic() + SECONDS
+    while process.poll() is None and time.monotonic() < deadline:
+        if condition():
+            time.sleep(wait)
+            break
+        time.sleep(0.0005)
+    process.kill()
+    return process.wait() != 0

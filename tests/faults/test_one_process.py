@@ -1,0 +1,240 @@
+"""Whatever ends a run, the same command finishes it: the losses of the undisturbed run bit for bit."""
+
+import contextlib
+import random
+import signal
+import subprocess
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from scaling.config.load import merge
+from scaling.config.record import read_record
+from tests.faults.disturbed import (
+    LOST_NOTHING,
+    RUN,
+    SECONDS,
+    check_whole,
+    finish,
+    is_compiling,
+    is_evaluating,
+    is_recording,
+    is_saving,
+    kill_when,
+    orphans,
+    refused,
+    said,
+    start,
+    step_of,
+)
+from tests.parallel.clusters import ROOT, curves, tiny_run, until
+
+pytestmark = pytest.mark.faults
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run directory where nothing went wrong, on one device; its config beside it."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    (folder / "run.yaml").write_text(yaml.safe_dump(merge(tiny_run(folder / "corpus"), RUN)))
+    finish(folder)
+    return folder / "run"
+
+
+@pytest.fixture
+def folder(undisturbed: Path, tmp_path: Path) -> Iterator[Path]:
+    """Where a run of the same config is to be disturbed; nobody may be left working there."""
+    (tmp_path / "run.yaml").write_text((undisturbed.parent / "run.yaml").read_text())
+    yield tmp_path
+    assert orphans(tmp_path) == []
+
+
+PHASES: dict[str, Callable[[Path], bool]] = {
+    "starting": lambda folder: True,
+    "compiling": is_compiling,
+    "evaluating": is_evaluating,
+    "writing a checkpoint": is_saving,
+    "writing the record": is_recording,
+}
+
+
+@pytest.mark.fault("SIGKILL", LOST_NOTHING)
+@pytest.mark.parametrize("seed", range(5))
+def test_killed_in_every_phase(seed: int, undisturbed: Path, folder: Path, record_property: Any) -> None:
+    """Seven in one run: while it compiles for the first time, then once a phase in a random order."""
+    chance, kills = random.Random(seed), Counter[str]()
+    order = ["compiling", *chance.sample([*PHASES, "stepping"], len(PHASES) + 1)]
+    for phase in order:
+        process, aim = start(folder), step_of(folder) + chance.randint(1, 6)
+        condition = PHASES.get(phase, lambda folder, aim=aim: step_of(folder) >= aim)
+        wait = chance.uniform(0, 4.0 if phase == "starting" else 0.5 if phase == "compiling" else 0.002)
+        if kill_when(process, lambda condition=condition: condition(folder), wait):
+            kills[f"SIGKILL while {phase}"] += 1
+    finish(folder)
+    record_property("tries", dict(kills))
+    assert kills.total() >= 6, "a phase was not seen"
+    check_whole(folder / "run", undisturbed)
+
+
+@pytest.mark.fault("SIGTERM", LOST_NOTHING)
+def test_asked_to_stop(undisturbed: Path, folder: Path) -> None:
+    process = start(folder)
+    until(lambda: step_of(folder) > 12, SECONDS, [process])
+    process.terminate()
+    assert process.wait(SECONDS) == 128 + signal.SIGTERM
+    assert "the same command goes on" in refused(folder)
+    finish(folder)
+    check_whole(folder / "run", undisturbed)
+
+
+@contextlib.contextmanager
+def a_disk(at: Path) -> Iterator[Callable[[str], None]]:
+    """A file system of its own at `at`, and a function that mounts it again otherwise."""
+    at.mkdir()
+
+    def mount(options: str, *kind: str) -> subprocess.CompletedProcess[str]:
+        command = ["mount", *kind, "-o", options, *(["none"] if kind else []), str(at)]
+        return subprocess.run(command, capture_output=True, text=True)
+
+    made = mount("size=8m", "-t", "tmpfs")
+    if made.returncode:
+        pytest.skip(f"cannot mount a file system here: {made.stderr.strip()}")
+    try:
+        yield lambda options: mount(f"remount,{options}").check_returncode()
+    finally:
+        subprocess.run(["umount", "-l", str(at)], check=True)
+
+
+@pytest.mark.fault("a full disk", "a line that says so, then " + LOST_NOTHING)
+def test_a_full_disk(undisturbed: Path, folder: Path) -> None:
+    """Filled when the run has a checkpoint."""
+    with a_disk(folder / "disk"):
+        process = start(folder, "disk/run")
+        until(lambda: (folder / "disk/run/checkpoints/10/manifest.json").is_file(), SECONDS, [process])
+        with contextlib.suppress(OSError), (folder / "disk/ballast").open("wb", buffering=0) as ballast:
+            for size in (1 << 20, 1 << 12, 1):
+                with contextlib.suppress(OSError):
+                    while ballast.write(b"0" * size):
+                        pass
+        assert process.wait(SECONDS) == 1, said(folder)
+        # Orbax's storage threads may complain beside it.
+        complaints = [line for line in said(folder).splitlines() if line.startswith("scaling: ")]
+        assert len(complaints) == 1 and "No space left on device" in complaints[0], said(folder)
+        (folder / "disk/ballast").unlink()
+        finish(folder, "disk/run")
+        check_whole(folder / "disk/run", undisturbed)
+
+
+@pytest.mark.fault("a read-only directory", "one line, then " + LOST_NOTHING)
+def test_a_read_only_directory(undisturbed: Path, folder: Path) -> None:
+    with a_disk(folder / "disk") as again:
+        assert kill_when(start(folder, "disk/run"), lambda: step_of(folder, "disk/run") > 12)
+        again("ro")
+        assert start(folder, "disk/run").wait(SECONDS) == 2
+        assert "cannot be written (Read-only file system)" in refused(folder)
+        again("rw")
+        finish(folder, "disk/run")
+        check_whole(folder / "disk/run", undisturbed)
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        pytest.param("truncate", marks=pytest.mark.fault("a truncated checkpoint", LOST_NOTHING)),
+        pytest.param("flip", marks=pytest.mark.fault("a bit flipped in a checkpoint", LOST_NOTHING)),
+    ],
+)
+def test_a_damaged_checkpoint(harm: str, undisturbed: Path, folder: Path) -> None:
+    """Two lines of metrics are lost with it."""
+    checkpoints = folder / "run/checkpoints"
+    assert kill_when(start(folder), lambda: (checkpoints / "10/manifest.json").is_file())
+    newest = max((p for p in checkpoints.iterdir() if p.name.isdigit()), key=lambda p: int(p.name))
+    victim = max((newest / "state").rglob("*"), key=lambda p: p.stat().st_size if p.is_file() else 0)
+    content = bytearray(victim.read_bytes())
+    if harm == "truncate":
+        del content[len(content) // 2 :]
+    else:
+        content[random.Random(0).randrange(len(content))] ^= 1 << 4
+    victim.write_bytes(content)
+    finish(folder)
+    assert f"checkpoint {newest.name} is damaged and was set aside" in said(folder)
+    check_whole(folder / "run", undisturbed)
+
+
+@pytest.mark.fault("a truncated line of metrics, a truncated record", LOST_NOTHING)
+def test_truncated_lines(undisturbed: Path, folder: Path) -> None:
+    assert kill_when(start(folder), lambda: step_of(folder) == 13)
+    for name in ("metrics.jsonl", "record.json"):
+        path = folder / "run" / name
+        path.write_bytes(path.read_bytes()[:-20])
+    finish(folder)
+    check_whole(folder / "run", undisturbed)
+
+
+@pytest.mark.fault("a second process on the run directory", "it refuses in one line; " + LOST_NOTHING)
+def test_the_second_process_refuses(undisturbed: Path, folder: Path) -> None:
+    first = start(folder)
+    until(lambda: step_of(folder) > 1, SECONDS, [first])
+    first.send_signal(signal.SIGSTOP)  # it holds its lock also where it does nothing
+    try:
+        assert start(folder).wait(SECONDS) == 2
+    finally:
+        first.send_signal(signal.SIGCONT)
+    assert f"another process is training in this directory (process {first.pid} on" in refused(folder)
+    assert first.wait(SECONDS) == 0
+    check_whole(folder / "run", undisturbed)
+
+
+JUMPS = """
+import time
+real, days = time.time, [0, 3, -2, 5, -4]
+time.time = lambda: real() + 86_400 * days[int(time.monotonic() / 3) % 5]
+"""
+
+
+@pytest.mark.fault("time of day jumps by days", "a line at most, no negative durations, " + LOST_NOTHING)
+def test_clock_jumps(undisturbed: Path, folder: Path) -> None:
+    """Back and forth every three seconds, as Python sees it.
+
+    A jump inside a save looks to Orbax like a time-out: the run ends in a line, and the same command goes on.
+    """
+    (folder / "clock").mkdir()
+    (folder / "clock/sitecustomize.py").write_text(JUMPS)
+    environment = {"PYTHONPATH": f"{folder}/clock:{ROOT}"}
+    for _ in range(10):
+        code = start(folder, environment=environment).wait(SECONDS)
+        if code == 0:
+            break
+        assert code == 1 and "cannot be written" in said(folder), said(folder)
+    record = read_record(folder / "run")
+    assert record is not None and all(seconds >= 0 for seconds in record.seconds.values())
+    check_whole(folder / "run", undisturbed)
+
+
+@pytest.mark.fault("8 devices become 4, 2, 1", "every step once, losses to 1e-5")
+def test_fewer_devices(tmp_path: Path, record_property: Any) -> None:
+    """Killed on eight simulated devices; goes on with what is left, killed again, to the end on one."""
+    # Few steps: training amplifies the rounding of other orders of sums.
+    few = {"train": {"steps": 20, "batch_tokens": 4096, "checkpoint_every": 3, "eval_every": None}}
+    run = merge(tiny_run(tmp_path / "corpus", fsdp=4, tensor=2), few)
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(run))
+    whole = start(tmp_path, "whole", devices=8)
+    kills = 0
+    for devices, fsdp, tensor, step in ((8, 4, 2, 4), (4, 2, 2, 8), (2, 1, 2, 12)):
+        changes = (f"mesh.fsdp={fsdp}", f"mesh.tensor={tensor}")
+        process = start(tmp_path, devices=devices, changes=changes)
+        kills += kill_when(process, lambda step=step: step_of(tmp_path) >= step)
+    finish(tmp_path, changes=("mesh.fsdp=1", "mesh.tensor=1"))
+    assert whole.wait(SECONDS) == 0, said(tmp_path)
+    record_property("tries", {"8 devices become 4, 2, 1": kills})
+    assert kills == 3
+    steps, losses = curves(tmp_path / "run")
+    expected = curves(tmp_path / "whole")
+    assert steps == expected[0]
+    np.testing.assert_allclose(losses, expected[1], atol=1e-5)
+    assert orphans(tmp_path) == []
