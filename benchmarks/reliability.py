@@ -1,7 +1,7 @@
 """What reliability costs: steps with and without it, in turn (A B A B) in one run of a small model on the CPU.
 
-    python benchmarks/reliability.py                # about a minute; prints JSON
-    python benchmarks/reliability.py --rounds 40
+    python benchmarks/reliability.py                # minutes; prints JSON
+    python benchmarks/reliability.py --rounds 5 --steps 5
 
 Both sides take the same steps with the product's compiled step and save a checkpoint at the end of a round.
 "on" beats at every step, has the heartbeat's threads tell a real key-value store, holds a run directory's lock
