@@ -68,6 +68,7 @@ class Layout:
         """The mesh axes that split parameters and batch."""
         return {
             "data": self.data,
+            "stage": self.stages,
             "fsdp": self.fsdp,
             "expert": self.expert,
             "context": self.context,
