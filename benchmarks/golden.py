@@ -129,7 +129,10 @@ def main() -> None:
             write(held)
             said = ["written"]
         elif versions != held["versions"]:
-            print(f"the file is of {held['versions']}, this compiler {versions}: write it on both sides", file=sys.stderr)
+            print(
+                f"the file is of {held['versions']}, this compiler {versions}: write it on both sides",
+                file=sys.stderr,
+            )
             sys.exit(2)
         elif name not in held["steps"]:
             said = ["not in the file"]

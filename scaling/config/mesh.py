@@ -80,17 +80,15 @@ class MeshConfig(Frozen):
             return
         if stacks is None:
             raise ValueError(
-                f"mesh.stage={self.stage}: only Transformers whose layers have parameters of their own and no "
-                "mixture of experts are split into stages; give 1"
+                f"mesh.stage={self.stage}: only Transformers whose layers have parameters of their own and "
+                "no mixture of experts are split into stages; give 1"
             )
         for field, layers in stacks.items():
             if layers % (self.stage * pattern):
                 repeats = f" in repetitions of model.layer_pattern ({pattern} layers)" if pattern > 1 else ""
                 raise ValueError(f"mesh.stage={self.stage} does not divide {field}={layers}{repeats}")
         if self.parts % self.stage:
-            raise ValueError(
-                f"mesh.microbatches={self.parts} is not a multiple of mesh.stage={self.stage}"
-            )
+            raise ValueError(f"mesh.microbatches={self.parts} is not a multiple of mesh.stage={self.stage}")
 
     def check_experts(self, experts: int | None) -> None:
         """That the axis `expert` suits a model of so many experts a mixture; None is a model without any.

@@ -74,8 +74,10 @@ def _one_layer(parts: list[Tensor], layers: int, sides: int, layout: Layout) -> 
 
 
 def _queues(model: NetworkConfig, layout: Layout) -> float:
-    """Bytes of rows that wait for the first stage and of those that left the last; of source states that travel
-    with a target at every tick, for the backward pass computes keys and values from them."""
+    """Bytes of rows that wait for the first stage and of those that left the last.
+
+    And of source states that travel with a target at every tick: the backward pass needs their keys again.
+    """
     if layout.stages == 1 or not isinstance(model, TransformerConfig):
         return 0.0
     size, tokens = BYTES[model.compute_dtype] * model.d_model, layout.tokens_by_side

@@ -104,8 +104,8 @@ class Around(NamedTuple):
 
 NOTHING_AROUND = Around()
 
-# What one layer does: (kind, layer, x_BLD, what belongs to this depth, what is around) to (x_BLD, what it gives
-# out). The kind is its name, or where it is known only at run time its number in `layer_kinds`.
+# What one layer does: (kind, layer, x_BLD, what belongs to this depth, what is around) to (x_BLD, what it
+# gives out). The kind is its name, or where it is known only at run time its number in `layer_kinds`.
 Apply = Callable[[str | jax.Array, Layer, jax.Array, Any, Around], tuple[jax.Array, Any]]
 
 

@@ -114,9 +114,7 @@ def share_of(parts: Mapping[int, set[int]], process: int, ways: int) -> tuple[in
     return groups.index(tuple(sorted(parts[process]))), len(groups)
 
 
-def placed(
-    mesh: Mesh, rules: Rules = DEFAULT_RULES, microbatches: int = 1
-) -> AbstractContextManager[None]:
+def placed(mesh: Mesh, rules: Rules = DEFAULT_RULES, microbatches: int = 1) -> AbstractContextManager[None]:
     """While tracing inside, the constraints that models ask for are laid on `mesh` by `rules`; so many parts
     of a batch follow each other where the mesh has pipeline stages."""
     one_stage = {**mesh.shape, "stage": 1}

@@ -1,5 +1,6 @@
 """Pipeline stages give the losses of one device, in every composition, and refuse what they cannot split."""
 
+import functools
 from typing import Any
 
 import jax
@@ -10,19 +11,29 @@ from scaling.config.errors import BadInputError
 from scaling.config.load import load_run, merge
 from scaling.config.mesh import MeshConfig
 from scaling.parallel.mesh import make_mesh
+from scaling.parallel.rules import placed
 from scaling.train.step import TrainStep
 
 STEPS = 4
 BASE: dict[str, Any] = {
     "name": "stages",
-    "model": {"vocab_size": 64, "max_length": 16, "n_layers": 4, "d_model": 16, "n_heads": 2, "scan_layers": True},
+    "model": {
+        "vocab_size": 64,
+        "max_length": 16,
+        "n_layers": 4,
+        "d_model": 16,
+        "n_heads": 2,
+        "scan_layers": True,
+    },
     "data": {"sequence_length": 16},
     "train": {"batch_tokens": 256, "steps": STEPS, "learning_rate": 3e-3},
 }
 FAMILIES: dict[str, dict[str, Any]] = {
     "gpt": {},
     "bert": {"model": {"family": "encoder"}, "objective": {"name": "masked", "sentences": "next"}},
-    "t5": {"model": {"family": "encoder_decoder", "norm_kind": "rms", "bias": False, "positions": "relative"}},
+    "t5": {
+        "model": {"family": "encoder_decoder", "norm_kind": "rms", "bias": False, "positions": "relative"}
+    },
 }
 
 
@@ -48,21 +59,23 @@ def losses(family: str, mesh: dict[str, int], *overrides: str) -> list[float]:
     return [float(loss) for loss in jax.device_get(seen)]
 
 
-@pytest.fixture(scope="module")
-def one_device() -> dict[str, list[float]]:
-    return {family: losses(family, {}) for family in FAMILIES}
+@functools.cache
+def one_device(family: str) -> list[float]:
+    return losses(family, {})
 
 
-@pytest.mark.parametrize("family", ["bert", "t5"])
-def test_other_families(family: str, one_device: dict[str, list[float]]) -> None:
-    np.testing.assert_allclose(losses(family, {"stage": 2, "data": 2}), one_device[family], atol=1e-5)
+@pytest.mark.parametrize("family", ["bert", pytest.param("t5", marks=pytest.mark.cluster)])
+def test_other_families(family: str) -> None:
+    np.testing.assert_allclose(losses(family, {"stage": 2, "data": 2}), one_device(family), atol=1e-5)
 
 
 @pytest.mark.parametrize(
     ("mesh", "overrides"),
     [
         ({"stage": 2, "fsdp": 2, "tensor": 2}, ("model.layer_pattern=[dense, banded]", "model.band_width=4")),
-        ({"stage": 4, "data": 2}, ("model.remat=full", "train.accumulation=2")),
+        pytest.param(
+            {"stage": 4, "data": 2}, ("model.remat=full", "train.accumulation=2"), marks=pytest.mark.cluster
+        ),
     ],
     ids=["fsdp and tensor, two kinds of layers", "four stages, remat, accumulation"],
 )
@@ -86,10 +99,8 @@ def test_decoders(mesh: dict[str, int], overrides: tuple[str, ...]) -> None:
     ids=lambda mesh: ",".join(f"{axis}={size}" for axis, size in mesh.items()),
 )
 @pytest.mark.parametrize("overrides", [(), ("model.scan_layers=false",), ("model.remat=dots",)], ids=str)
-def test_every_composition(
-    mesh: dict[str, int], overrides: tuple[str, ...], one_device: dict[str, list[float]]
-) -> None:
-    np.testing.assert_allclose(losses("gpt", mesh, *overrides), one_device["gpt"], atol=1e-5)
+def test_every_composition(mesh: dict[str, int], overrides: tuple[str, ...]) -> None:
+    np.testing.assert_allclose(losses("gpt", mesh, *overrides), one_device("gpt"), atol=1e-5)
 
 
 def test_dropout_differs_between_microbatches() -> None:
@@ -98,7 +109,6 @@ def test_dropout_differs_between_microbatches() -> None:
     functions = TrainStep(run, make_mesh(run.mesh))
     row = np.arange(16, dtype=np.int32)
     batch = {name: np.tile(row, (4, 1)).astype(dtype) for name, (_, dtype) in run.batch_arrays().items()}
-    from scaling.parallel.rules import placed
 
     @jax.jit
     def states(model: Any, tokens_BL: jax.Array) -> jax.Array:
