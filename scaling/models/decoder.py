@@ -117,8 +117,8 @@ class Decoder(nnx.Module):
             kind: str | jax.Array, layer: Layer, x_BLD: jax.Array, key: jax.Array | None, around: Around
         ) -> tuple[jax.Array, Losses | None]:
             rows: _Rows = around.rows
-            mixed = rows.segment_ids_BL is not None and config.mixture is not None
-            real_BL = rows.segment_ids_BL != 0 if mixed else None
+            segment_ids_BL = None if config.mixture is None else rows.segment_ids_BL
+            real_BL = None if segment_ids_BL is None else segment_ids_BL != 0
             attention_key = residual_key = None
             if key is not None:
                 attention_key, residual_key = jax.random.split(key)
