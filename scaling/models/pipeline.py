@@ -3,8 +3,8 @@
 A shift register under plain `jax.jit` (GSPMD: Xu et al. 2021, arXiv:2105.04663, section 3.3): all stages
 compute at once, each on its own microbatch, as one `jax.vmap` over an axis that lies on the mesh axis
 `stage`; between two ticks what they computed moves on by one place, a permutation between neighbours. M
-microbatches leave S stages after M + S - 1 ticks, so (S - 1) / (M + S - 1) of the time a stage computes what nobody reads
-(GPipe: Huang et al. 2019, arXiv:1811.06965, section 2.3).
+microbatches leave S stages after M + S - 1 ticks, so (S - 1) / (M + S - 1) of the time a stage computes what
+nobody reads (GPipe: Huang et al. 2019, arXiv:1811.06965, section 2.3).
 
 Outside the stages the batch is split over `stage` too, so that no device repeats another's embedding and
 head. Each stage starts with the rows it has; they wait in its queue, and queues move towards the first stage
