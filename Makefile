@@ -71,11 +71,13 @@ test-cluster: install
 faults: install
 	$(BIN)/python -m pytest -m faults -rs --numprocesses 2 --dist worksteal tests/faults
 
-# What needs the TPU compiler (no TPU): the dry-run tests, and memory against it. About half an hour.
+# What needs the TPU compiler (no TPU): the dry-run tests, memory against it, and the golden
+# table of collectives. About three quarters of an hour.
 test-tpu: install
 	$(BIN)/python -m pip install --quiet --editable '.[test,tpu]' --constraint constraints.txt
-	$(BIN)/python -m pytest tests/parallel/test_absent.py tests/train/test_dry_run.py tests/commands/test_dryrun.py
+	$(BIN)/python -m pytest tests/parallel/test_absent.py tests/train/test_dry_run.py tests/commands/test_dryrun.py tests/train/test_golden.py
 	$(BIN)/python benchmarks/memory.py
+	$(BIN)/python benchmarks/golden.py
 
 clean:
 	rm -rf $(VENV) demo runs .pytest_cache .mypy_cache .ruff_cache .hypothesis

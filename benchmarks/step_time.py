@@ -79,7 +79,7 @@ def megatron_row(
         tensor=tensor,
         rows=batch,
         length=2048,
-        accumulation=batch // (micro * data),
+        microbatches=batch // (micro * data),
         stages=stages,
         interleave=interleave,
         sequence_parallel=recompute == "selective",

@@ -60,10 +60,12 @@ def run_for(name: str, devices: Devices | None, mesh: str | None, changes: Itera
             sizes = sizes.over(devices.count)
         except ValueError as error:
             raise BadInputError(f"--on {devices}: {error}") from error
-    tree["mesh"] = sizes.sizes()
+    tree["mesh"] = sizes.model_dump()
     if isinstance(tree.get("train"), dict) and "batch_tokens" not in tree["train"]:
         accumulation = tree["train"].get("accumulation", 1)  # what is no number is refused below
-        rows = (sizes.batch_shards() or 1) * (accumulation if isinstance(accumulation, int) else 1)
+        rows = (
+            (sizes.batch_shards() or 1) * sizes.parts * (accumulation if isinstance(accumulation, int) else 1)
+        )
         length = validate(DataConfig, tree.get("data", {}), "data").sequence_length
         tree["train"] = {**tree["train"], "batch_tokens": max(1, rows) * length}
     return validate(RunConfig, tree, name)

@@ -1,8 +1,9 @@
 """Mesh configuration: how many devices each axis of parallelism takes."""
 
 import math
+from collections.abc import Mapping
 
-from pydantic import field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from scaling.config.base import Frozen
 
@@ -15,7 +16,9 @@ class MeshConfig(Frozen):
     `data` replicates the model, `fsdp` shards parameters and optimizer state as well as the batch,
     `tensor` splits heads, feed-forward width and vocabulary. `expert` splits the experts of a mixture, and
     the batch outside them: elsewhere its devices are replicas, as those of `data`. `context` splits every
-    sequence, and parameters as `fsdp` does.
+    sequence, and parameters as `fsdp` does. `stage` gives each of so many groups of devices its share of the
+    layers, and the batch follows through them in `microbatches` parts (their number where it is not given);
+    outside the layers it is split over `stage` too.
     """
 
     data: int = 1
@@ -23,6 +26,8 @@ class MeshConfig(Frozen):
     tensor: int = 1
     expert: int = 1
     context: int = 1
+    stage: int = Field(default=1, ge=1)
+    microbatches: int | None = Field(default=None, ge=1)
 
     @field_validator("data", "fsdp", "tensor", "expert", "context")
     @classmethod
@@ -41,6 +46,7 @@ class MeshConfig(Frozen):
         """Axis name to size, in the order of the device mesh (outermost first)."""
         return {
             "data": self.data,
+            "stage": self.stage,
             "fsdp": self.fsdp,
             "expert": self.expert,
             "context": self.context,
@@ -48,9 +54,41 @@ class MeshConfig(Frozen):
         }
 
     def batch_shards(self) -> int | None:
-        """Ways the batch is split; None while an axis is still -1."""
+        """Ways the batch is split inside the layers; None while an axis is still -1."""
         ways = (self.data, self.fsdp, self.expert)
         return None if -1 in ways else math.prod(ways)
+
+    @property
+    def parts(self) -> int:
+        """Microbatches that follow each other through the stages; 1 without stages."""
+        return self.microbatches or self.stage
+
+    def check_stages(self, stacks: Mapping[str, int] | None, pattern: int) -> None:
+        """That the axis `stage` suits stacks of so many layers, by the field that says how many.
+
+        `stacks` is None where layers are not alike one by one; kinds of layers repeat every `pattern` layers.
+
+        Raises:
+            ValueError: layers, or microbatches, do not come to the same for every stage.
+        """
+        if self.stage == 1:
+            if self.microbatches is not None:
+                raise ValueError(
+                    f"mesh.microbatches={self.microbatches} needs mesh.stage of 2 or more "
+                    "(train.accumulation splits a batch without stages)"
+                )
+            return
+        if stacks is None:
+            raise ValueError(
+                f"mesh.stage={self.stage}: only Transformers whose layers have parameters of their own and "
+                "no mixture of experts are split into stages; give 1"
+            )
+        for field, layers in stacks.items():
+            if layers % (self.stage * pattern):
+                repeats = f" in repetitions of model.layer_pattern ({pattern} layers)" if pattern > 1 else ""
+                raise ValueError(f"mesh.stage={self.stage} does not divide {field}={layers}{repeats}")
+        if self.parts % self.stage:
+            raise ValueError(f"mesh.microbatches={self.parts} is not a multiple of mesh.stage={self.stage}")
 
     def check_experts(self, experts: int | None) -> None:
         """That the axis `expert` suits a model of so many experts a mixture; None is a model without any.
@@ -96,7 +134,7 @@ class MeshConfig(Frozen):
             sizes = {axis: n_devices // known if size == -1 else size for axis, size in sizes.items()}
         elif known > n_devices:
             raise ValueError(f"mesh {self} needs {known} devices; there are {n_devices}")
-        return MeshConfig(**sizes)
+        return self.model_copy(update=sizes)
 
     def over(self, n_devices: int) -> "MeshConfig":
         """The mesh that takes all of `n_devices`, with -1 replaced.
@@ -114,4 +152,5 @@ class MeshConfig(Frozen):
 
     def __str__(self) -> str:
         sizes = self.sizes().items()
-        return ",".join(f"{axis}={size}" for axis, size in sizes if axis in _ALWAYS_SAID or size != 1)
+        said = [f"{axis}={size}" for axis, size in sizes if axis in _ALWAYS_SAID or size != 1]
+        return ",".join(said + ([f"microbatches={self.microbatches}"] if self.microbatches else []))

@@ -16,10 +16,10 @@ class Rules:
     `tensor`, and the batch over `data`, `fsdp` and `expert` together. Inside a mixture the experts lie over
     `expert` and the rows over the rest (Lepikhin et al. 2020, arXiv:2006.16668, section 3.2). Sequences lie
     over `context` (Liu et al. 2023, arXiv:2310.01889), and so do widths, as over `fsdp`: no device holds what
-    another one could.
+    another one could. Layers lie over `stage`, and outside them the batch does.
     """
 
-    batch: MeshAxes = ("data", "fsdp", "expert")
+    batch: MeshAxes = ("stage", "data", "fsdp", "expert")
     expert_batch: MeshAxes = ("data", "fsdp")  # rows, where experts are split too
     length: MeshAxes = "context"
     act_embed: MeshAxes = None
@@ -30,7 +30,7 @@ class Rules:
     vocab: MeshAxes = "tensor"
     position: MeshAxes = None
     norm: MeshAxes = None
-    layers: MeshAxes = None
+    layers: MeshAxes = "stage"
     expert: MeshAxes = "expert"
 
     def split(

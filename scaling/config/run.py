@@ -10,7 +10,7 @@ from scaling.config.base import Frozen
 from scaling.config.batch import Arrays, batch_arrays, masked_limit, row_lengths
 from scaling.config.data import DataConfig
 from scaling.config.mesh import MeshConfig
-from scaling.config.model import EncoderConfig, ModelConfig, TransformerConfig
+from scaling.config.model import EncoderConfig, EncoderDecoderConfig, ModelConfig, TransformerConfig
 from scaling.config.objective import (
     MaskedObjective,
     ObjectiveConfig,
@@ -26,6 +26,18 @@ _LATER: dict[str, dict[str, Any]] = {
     "data": {"tasks": None},
     "train": {"spikes": None},
 }
+
+
+def _stacks(model: ModelConfig) -> dict[str, int] | None:
+    """Field to layers, of each stack of layers that are alike one by one; None of other models."""
+    if not isinstance(model, TransformerConfig) or model.mixture is not None:
+        return None
+    if getattr(model, "share_layers", False):
+        return None
+    stacks = {"model.n_layers": model.n_layers}
+    if isinstance(model, EncoderDecoderConfig):
+        stacks["model.decoder_layers"] = model.decoder_layers
+    return stacks
 
 
 class RunConfig(Frozen):
@@ -64,6 +76,7 @@ class RunConfig(Frozen):
         mixture = getattr(self.model, "mixture", None)
         self.mesh.check_experts(None if mixture is None else mixture.experts)
         self.mesh.check_context(length, isinstance(self.model, TransformerConfig))
+        self.mesh.check_stages(_stacks(self.model), len(getattr(self.model, "layer_pattern", ("dense",))))
         for _, batch in train.batch_stages():
             if batch % length:
                 raise ValueError(
@@ -81,6 +94,11 @@ class RunConfig(Frozen):
                     f"a batch of {rows // train.accumulation} sequences (train.batch_tokens={batch}, "
                     f"data.sequence_length={length}, train.accumulation={train.accumulation}) does not "
                     f"divide over mesh data x fsdp x expert = {shards} devices"
+                )
+            if rows // train.accumulation % ((shards or 1) * self.mesh.parts):
+                raise ValueError(
+                    f"a batch of {rows // train.accumulation} sequences does not divide into "
+                    f"mesh.microbatches={self.mesh.parts} over data x fsdp x expert = {shards} devices"
                 )
         return self
 

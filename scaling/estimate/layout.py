@@ -10,8 +10,8 @@ from scaling.config.run import RunConfig
 class Layout:
     """Ways of each kind of parallelism, and the batch that is split over them.
 
-    `stages` and `sequence_parallel` describe other trainers' runs too (Megatron's, which the estimates are
-    held against); the mesh of a RunConfig has neither yet.
+    `interleave` and `sequence_parallel` describe other trainers' runs (Megatron's, which the estimates are
+    held against); the mesh of a RunConfig has neither.
     """
 
     data: int
@@ -20,8 +20,9 @@ class Layout:
     rows: int  # sequences of a whole batch
     length: int
     target_length: int | None = None
-    accumulation: int = 1  # microbatches a step
+    accumulation: int = 1  # parts of a batch that the whole model takes one by one
     stages: int = 1  # pipeline stages
+    microbatches: int = 1  # parts of each of those that follow each other through the stages
     interleave: int = 1  # virtual stages a device holds (Narayanan et al. 2021)
     sequence_parallel: bool = False  # norms and residuals split over `tensor` (Korthikanti et al. 2022)
     expert: int = 1  # ways that the experts of a mixture are split, and the batch outside them
@@ -34,13 +35,28 @@ class Layout:
 
     @property
     def batch_shards(self) -> int:
-        """Ways the batch is split."""
+        """Ways the batch is split inside the layers."""
         return self.data * self.fsdp * self.expert
 
     @property
     def rows_on_a_device(self) -> int:
         """Sequences of one microbatch on one device."""
-        return max(1, self.rows // (self.batch_shards * self.accumulation))
+        return max(1, self.rows // (self.batch_shards * self.passes))
+
+    @property
+    def passes(self) -> int:
+        """Microbatches of a step."""
+        return self.accumulation * self.microbatches
+
+    @property
+    def ticks(self) -> int:
+        """Microbatches that a stage computes in one pass of the model, those of the bubble with them."""
+        return self.microbatches + self.stages - 1
+
+    @property
+    def waves(self) -> float:
+        """Microbatches' rows that a device has outside the stages, where the batch is split over them too."""
+        return self.microbatches / self.stages
 
     @property
     def tokens_on_a_device(self) -> int:
@@ -68,6 +84,7 @@ class Layout:
         """The mesh axes that split parameters and batch."""
         return {
             "data": self.data,
+            "stage": self.stages,
             "fsdp": self.fsdp,
             "expert": self.expert,
             "context": self.context,
@@ -90,6 +107,8 @@ def layout_of(run: RunConfig, n_devices: int, target_length: int | None = None) 
         length=run.data.sequence_length,
         target_length=target_length or run.target_length,
         accumulation=run.train.accumulation,
+        stages=mesh.stage,
+        microbatches=mesh.parts,
         expert=mesh.expert,
         context=mesh.context,
     )

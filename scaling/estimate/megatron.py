@@ -74,15 +74,15 @@ def work(model: DecoderConfig, layout: Layout, recompute: Recompute) -> Work:
     # An all-reduce, or the all-gather and reduce-scatter of sequence parallelism, moves the same bytes.
     sums = 6 if recompute == "full" else 4
     size = 2 * tokens * model.d_model
-    hops = 2 * layout.interleave * layout.accumulation if layout.stages > 1 else 0
+    hops = 2 * layout.interleave * layout.passes if layout.stages > 1 else 0
     return Work(
         model_flops=3 * layout.rows * flops.total,
         hardware_flops=layout.rows * (3 * flops.total + again),
-        bytes_moved=layout.accumulation * layers * tokens * (linear + matrices)
-        + layout.accumulation * 3 * 2 * shard
+        bytes_moved=layout.passes * layers * tokens * (linear + matrices)
+        + layout.passes * 3 * 2 * shard
         + shard * (4 + 4 + 2 + 2 * 12),
         waited_for=(
-            Traffic("tensor", "all_reduce", size, layout.accumulation * layers * sums),
+            Traffic("tensor", "all_reduce", size, layout.passes * layers * sums),
             Traffic("stages", "all_gather", size / layout.tensor, hops),
         ),
         beside=(Traffic("data", "all_reduce", 4 * shard),),

@@ -9,7 +9,7 @@ against the compiler's.
 
 import dataclasses
 
-from scaling.config.model import TwoSidedConfig, network
+from scaling.config.model import NetworkConfig, TransformerConfig, TwoSidedConfig, network
 from scaling.config.run import RunConfig
 from scaling.config.tiling import logits_chunk
 from scaling.estimate.activations import stacks
@@ -73,6 +73,18 @@ def _one_layer(parts: list[Tensor], layers: int, sides: int, layout: Layout) -> 
     return (rest / layers + either) / layout.tensor
 
 
+def _queues(model: NetworkConfig, layout: Layout) -> float:
+    """Bytes of rows that wait for the first stage and of those that left the last.
+
+    And of source states that travel with a target at every tick: the backward pass needs their keys again.
+    """
+    if layout.stages == 1 or not isinstance(model, TransformerConfig):
+        return 0.0
+    size, tokens = BYTES[model.compute_dtype] * model.d_model, layout.tokens_by_side
+    waiting = 2 * (layout.waves + 1) * size * max(tokens.values())
+    return waiting + (layout.ticks * size * tokens["source"] if isinstance(model, TwoSidedConfig) else 0.0)
+
+
 def memory(run: RunConfig, layout: Layout, platform: str) -> Memory:
     """The peak memory of one device in a train step of `run`, laid out as `layout`."""
     model, mesh, parts = network(run.model), layout.mesh, tensors(run.model)
@@ -85,7 +97,7 @@ def memory(run: RunConfig, layout: Layout, platform: str) -> Memory:
     matrices = [t for t in layers if t.is_matrix]
     outside = [t for t in parts if not _is_layer(t)]
 
-    rows = layout.rows // layout.batch_shards
+    rows = layout.rows // (layout.batch_shards * layout.stages)
     batch = _COUNTERS
     for shape, dtype in run.batch_arrays().values():
         own = shard_shape(("length", *[None] * len(shape))[: len(shape) - 1], shape[1:], mesh)
@@ -96,10 +108,13 @@ def memory(run: RunConfig, layout: Layout, platform: str) -> Memory:
     tokens = layout.tokens_by_side
     remat = model.remat
     depth = stacks(model, layout, platform)
-    kept = sum(n * layer.kept(remat) * tokens[side] for n, layer, side in depth)
+    # A stage keeps what it computed at every tick, that of the bubble too.
+    ticks = layout.ticks / layout.stages
+    kept = ticks * sum(n * layer.kept(remat) * tokens[side] for n, layer, side in depth)
     working = max(layer.working * tokens[side] for _, layer, side in depth)
     if remat == "none":
         kept += on_device(model.compute_dtype, matrices)  # the weights of every layer, cast
+    kept += _queues(model, layout)
     n_layers = sum(n for n, *_ in depth)
     sides = 2 if isinstance(model, TwoSidedConfig) else 1
     gathered = compute * _one_layer(parts, n_layers, sides, layout)
@@ -109,16 +124,20 @@ def memory(run: RunConfig, layout: Layout, platform: str) -> Memory:
     head = head_size(model) / split
     side = "target" if isinstance(model, TwoSidedConfig) else "source"
     length = tokens[side] // layout.rows_on_a_device
-    chunk = logits_chunk(layout.rows_on_a_device, length, model.vocab_size, run.train.loss_chunk)
-    logits = layout.rows_on_a_device * chunk * model.vocab_size / split * (4 + compute)
-    hidden = 3 * tokens[side] * head_width(model) * compute
+    here = max(1, round(layout.waves * layout.rows_on_a_device))
+    chunk = logits_chunk(here, length, model.vocab_size, run.train.loss_chunk)
+    logits = here * chunk * model.vocab_size / split * (4 + compute)
+    hidden = 3 * here * length * head_width(model) * compute
 
     all_gradients = on_device(kind, parts)
     loss = kept + head * compute + logits + hidden + 2 * gathered
     backward = kept + working + hidden + _IN_FLIGHT * gathered
+    in_layers = on_device(kind, layers)
+    if layout.stages > 1:  # the sum over ticks beside what a tick adds
+        in_layers *= 2
     phases = {
         "loss": (4 * head, loss),
-        "backward": (on_device(kind, layers) + on_device("float32", outside), backward),
+        "backward": (in_layers + on_device("float32", outside), backward),
         "update": (all_gradients, 0.0),
     }
     if layout.accumulation > 1:  # the running sum beside what a microbatch adds

@@ -12,7 +12,7 @@ from scaling.config.devices import Devices
 from scaling.config.hardware import Network
 from scaling.estimate.layout import Layout
 
-CollectiveKind = Literal["all_gather", "reduce_scatter", "all_reduce", "all_to_all"]
+CollectiveKind = Literal["all_gather", "reduce_scatter", "all_reduce", "all_to_all", "permute"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,6 +28,8 @@ class Link:
         """Time of one collective over an array that has `size` bytes where it is whole."""
         if self.ways == 1:
             return 0.0
+        if kind == "permute":  # each to its neighbour
+            return size / self.bandwidth + self.latency
         if kind == "all_to_all":
             hops = (self.ways - 1) / self.ways if self.hops is None else self.hops
             return hops * size / self.ways / self.bandwidth + (self.ways - 1) * self.latency
@@ -44,7 +46,7 @@ def _torus(network: Network, topology: tuple[int, ...], ways: dict[str, int]) ->
     """Mesh axes laid along the axes of the torus, the innermost mesh axis first."""
     free = sorted(topology)
     links = {}
-    for axis in ("tensor", "context", "expert", "fsdp", "data"):
+    for axis in ("tensor", "context", "expert", "fsdp", "stages", "data"):
         left, bandwidth, hops = ways[axis], 0.0, 0.0
         while left > 1 and free:
             side = free[0]

@@ -112,7 +112,7 @@ def step_time(work: Work, layout: Layout, devices: Devices, dtype: str = "bfloat
     exposed += max(0.0, hidden - _HIDDEN * (compute + memory))
     idle = 0.0
     if layout.stages > 1:
-        filling = (layout.stages - 1) / (layout.interleave * layout.accumulation)
+        filling = (layout.stages - 1) / (layout.interleave * layout.microbatches)
         idle = filling * (compute + memory + exposed)
     return StepTime(
         compute=compute,

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from scaling.config.model import ModelConfig, NetworkConfig, TransformerConfig, network
+from scaling.config.model import ModelConfig, NetworkConfig, TransformerConfig, TwoSidedConfig, network
 from scaling.config.run import RunConfig
 from scaling.estimate.activations import mixtures, stacks
 from scaling.estimate.executed import hardware_flops
@@ -43,12 +43,14 @@ def work_of(run: RunConfig, layout: Layout, platform: str) -> Work:
     executed = hardware_flops(
         model, layout.length, layout.rows_on_a_device, layout.target_length, layout.context
     )
-    moved = layout.accumulation * _elementwise_bytes(model, layout, platform) + _update_bytes(run, layout)
+    moved = layout.passes * _elementwise_bytes(model, layout, platform) + _update_bytes(run, layout)
     return Work(
         model_flops=3 * layout.rows * flops,
         hardware_flops=layout.rows * executed,
         bytes_moved=moved,
-        waited_for=_tensor_sums(model, layout, platform) + _exchanges(model, layout),
+        waited_for=_tensor_sums(model, layout, platform)
+        + _exchanges(model, layout)
+        + _handed_on(model, layout),
         beside=_sharded_data(model, layout) + _split_sequences(model, layout, platform),
     )
 
@@ -69,18 +71,19 @@ def _elementwise_bytes(model: NetworkConfig, layout: Layout, platform: str) -> f
 
 def _matrices(model: ModelConfig, layout: Layout) -> float:
     """Numbers in the matrices that a device multiplies with, gathered over all but `tensor` and `expert`."""
-    numbers = sum(t.size / _expert_ways(t, layout) for t in tensors(model) if t.is_matrix)
-    return numbers / layout.tensor / layout.stages
+    numbers = sum(t.size / _own_ways(t, layout) for t in tensors(model) if t.is_matrix)
+    return numbers / layout.tensor
 
 
-def _expert_ways(tensor: Tensor, layout: Layout) -> int:
-    return layout.expert if tensor.is_expert else 1
+def _own_ways(tensor: Tensor, layout: Layout) -> int:
+    """Ways that experts alone are split, or layers alone."""
+    return (layout.expert if tensor.is_expert else 1) * (layout.stages if tensor.axes[0] == "layers" else 1)
 
 
 def _update_bytes(run: RunConfig, layout: Layout) -> float:
     """Bytes that the optimizer moves: gradient in; parameter and moments in and out; all of one shard."""
-    numbers = sum(t.size / _expert_ways(t, layout) for t in tensors(run.model))
-    shard = numbers / (layout.fsdp * layout.context * layout.tensor * layout.stages)
+    numbers = sum(t.size / _own_ways(t, layout) for t in tensors(run.model))
+    shard = numbers / (layout.fsdp * layout.context * layout.tensor)
     moments = {"adamw": 2, "muon": 1, "lion": 1, "adafactor": 0}[run.train.optimizer]
     return shard * (4 + 2 * BYTES[run.model.param_dtype] + 2 * 4 * moments)
 
@@ -98,7 +101,7 @@ def _tensor_sums(model: NetworkConfig, layout: Layout, platform: str) -> tuple[T
             "tensor",
             "all_reduce",
             size * tokens[side],
-            layout.accumulation * layers / layout.stages * (sums * 1.5 if side == "target" else sums),
+            layout.passes * layers / layout.stages * (sums * 1.5 if side == "target" else sums),
         )
         for layers, _, side in stacks(model, layout, platform)
     ]
@@ -126,6 +129,19 @@ def _exchanges(model: NetworkConfig, layout: Layout) -> tuple[Traffic, ...]:
     )
 
 
+def _handed_on(model: NetworkConfig, layout: Layout) -> tuple[Traffic, ...]:
+    """What goes to the next stage after a microbatch, and as much by which the queues move on; and back.
+
+    The source's hidden states travel with the target. What the bubble hands on is told with its time.
+    """
+    if layout.stages == 1 or not isinstance(model, TransformerConfig):
+        return ()
+    tokens = layout.tokens_by_side
+    beside = tokens["source"] + tokens["target"] if isinstance(model, TwoSidedConfig) else 0
+    size = model.d_model * BYTES[model.compute_dtype] * (tokens["source"] + beside)
+    return (Traffic("stages", "permute", size, 4 * layout.passes),)
+
+
 def _sharded_data(model: NetworkConfig, layout: Layout) -> tuple[Traffic, ...]:
     """Weights gathered forward and backward and gradients scattered for every microbatch; replicas' sums.
 
@@ -133,15 +149,15 @@ def _sharded_data(model: NetworkConfig, layout: Layout) -> tuple[Traffic, ...]:
     scattered too, each device's part of what it holds of `fsdp`.
     """
     weights = _matrices(model, layout)
-    replicated = sum(t.size for t in tensors(model) if t.is_matrix and not t.is_expert)
-    outside = replicated / layout.tensor / layout.stages
+    matrices = [t for t in tensors(model) if t.is_matrix and not t.is_expert]
+    outside = sum(t.size / _own_ways(t, layout) for t in matrices) / layout.tensor
     width = BYTES[model.compute_dtype]
     sharded = layout.fsdp * layout.context
     return (
-        Traffic("fsdp", "all_gather", weights * width, 2 * layout.accumulation),
-        Traffic("fsdp", "reduce_scatter", weights * width, layout.accumulation),
-        Traffic("context", "all_gather", weights * width / layout.fsdp, 2 * layout.accumulation),
-        Traffic("context", "reduce_scatter", weights * width / layout.fsdp, layout.accumulation),
+        Traffic("fsdp", "all_gather", weights * width, 2 * layout.passes),
+        Traffic("fsdp", "reduce_scatter", weights * width, layout.passes),
+        Traffic("context", "all_gather", weights * width / layout.fsdp, 2 * layout.passes),
+        Traffic("context", "reduce_scatter", weights * width / layout.fsdp, layout.passes),
         Traffic("data", "all_reduce", 4 * weights / sharded),
         Traffic("expert", "all_reduce", 4 * outside / sharded),
     )
@@ -160,7 +176,7 @@ def _split_sequences(model: NetworkConfig, layout: Layout, platform: str) -> tup
     traffic: list[Traffic] = []
     for layers, _, side in stacks(model, layout, platform):
         each = numbers * layout.rows_on_a_device * layout.length_by_side[side]
-        times = layout.accumulation * layers / layout.stages * (2 if side == "target" else 1)
+        times = layout.passes * layers / layout.stages * (2 if side == "target" else 1)
         gathers = 2 if model.remat == "none" else 3
         traffic += [
             Traffic("context", "all_gather", each * BYTES[model.compute_dtype], gathers * times),

@@ -70,6 +70,10 @@ class Engine:
                 "decoder and encoder_decoder are"
             )
         self.mesh = make_mesh(MeshConfig(), jax.devices()[:1]) if mesh is None else mesh
+        if self.mesh.shape["stage"] > 1:
+            raise BadInputError(
+                f"mesh.stage={self.mesh.shape['stage']}: pipeline stages are for training; give 1"
+            )
         self.model = jax.device_put(model, shardings(model, self.mesh))
         self.config, self.start = config, start
         self.reads_pairs = isinstance(model, EncoderDecoder)

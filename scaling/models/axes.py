@@ -22,6 +22,17 @@ class Placement:
 
     mesh: Mesh
     partition: Callable[[Axes, tuple[int, ...]], PartitionSpec]
+    partition_in_stage: Callable[[Axes, tuple[int, ...]], PartitionSpec]
+    microbatches: int = 1  # that follow each other through pipeline stages
+
+    @property
+    def stages(self) -> int:
+        """Pipeline stages."""
+        return int(self.mesh.shape.get("stage", 1))
+
+    def inside_stage(self) -> "Placement":
+        """The same for what one stage computes: its rows lie over what is left of the mesh."""
+        return dataclasses.replace(self, partition=self.partition_in_stage)
 
     @property
     def platform(self) -> str:

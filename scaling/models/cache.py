@@ -10,7 +10,7 @@ from scaling.models.decoder import Decoder
 from scaling.models.encoder_decoder import EncoderDecoder
 from scaling.models.layers import Attention
 from scaling.models.positions import relative_bias_at
-from scaling.models.stack import Layer, layer_kinds, run_layers
+from scaling.models.stack import Around, Layer, layer_kinds, run_layers
 
 _MASKED = -1e30
 
@@ -107,7 +107,7 @@ def extend(
             bias_BHLM = relative_bias_at(table, positions_BL, M, model.config.relative_max_distance)
 
     def apply(
-        kind: str | jax.Array, layer: Layer, x_BLD: jax.Array, own: tuple[jax.Array, ...]
+        kind: str | jax.Array, layer: Layer, x_BLD: jax.Array, own: tuple[jax.Array, ...], _: Around
     ) -> tuple[jax.Array, Any]:
         written: list[tuple[jax.Array, jax.Array]] = []
 

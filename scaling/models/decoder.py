@@ -1,6 +1,7 @@
 """The decoder: GPT-1 (post-norm), GPT-2 and GPT-3 (pre-norm, dense and banded layers), LLaMA's shapes."""
 
 from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,8 +14,16 @@ from scaling.models.language_model import Batch, Terms
 from scaling.models.layers import Attend, Norm, dropout, normal, times
 from scaling.models.mixture import Losses, router_losses
 from scaling.models.positions import rotate
-from scaling.models.stack import Layer, layer_kinds, run_layers, stacked_layers
+from scaling.models.stack import Around, Layer, layer_kinds, run_layers, stacked_layers
 from scaling.models.taps import tap
+
+
+class _Rows(NamedTuple):
+    """Of each row, what attention reads beside it; each may be None."""
+
+    segment_ids_BL: jax.Array | None
+    positions_BL: jax.Array | None
+    prefix_BL: jax.Array | None
 
 
 class Decoder(nnx.Module):
@@ -89,37 +98,46 @@ class Decoder(nnx.Module):
             embedding_key, layers_key = jax.random.split(dropout_key)
             x_BLD = dropout(x_BLD, config.dropout, embedding_key)
             keys = jax.random.split(layers_key, config.n_layers)
-        real_BL = None if segment_ids_BL is None or config.mixture is None else segment_ids_BL != 0
 
-        def attend_as(kind: str, key: jax.Array | None) -> Attend:
+        def attend_as(kind: str, key: jax.Array | None, rows: _Rows) -> Attend:
             return self.turned(
                 partial(
                     attention,
-                    segment_ids_BL=segment_ids_BL,
-                    prefix_BM=prefix_BL,
+                    segment_ids_BL=rows.segment_ids_BL,
+                    prefix_BM=rows.prefix_BL,
                     band=config.band_width if kind == "banded" else None,
                     scale=config.score_scale,
                     dropout_rate=config.dropout if key is not None else 0.0,
                     key=key,
                 ),
-                positions_BL,
+                rows.positions_BL,
             )
 
         def apply(
-            kind: str | jax.Array, layer: Layer, x_BLD: jax.Array, key: jax.Array | None
+            kind: str | jax.Array, layer: Layer, x_BLD: jax.Array, key: jax.Array | None, around: Around
         ) -> tuple[jax.Array, Losses | None]:
+            rows: _Rows = around.rows
+            segment_ids_BL = None if config.mixture is None else rows.segment_ids_BL
+            real_BL = None if segment_ids_BL is None else segment_ids_BL != 0
             attention_key = residual_key = None
             if key is not None:
                 attention_key, residual_key = jax.random.split(key)
             if isinstance(kind, str):
-                return layer(x_BLD, attend_as(kind, attention_key), residual_key, real_BL=real_BL)
-            branches = [attend_as(name, attention_key) for name in layer_kinds(config.layer_pattern)]
+                return layer(x_BLD, attend_as(kind, attention_key, rows), residual_key, real_BL=real_BL)
+            branches = [attend_as(name, attention_key, rows) for name in layer_kinds(config.layer_pattern)]
             return layer(
                 x_BLD, lambda q, k, v: jax.lax.switch(kind, branches, q, k, v), residual_key, real_BL=real_BL
             )
 
         x_BLD, losses = run_layers(
-            config, apply, self.layers, x_BLD, keys, count=config.n_layers, pattern=config.layer_pattern
+            config,
+            apply,
+            self.layers,
+            x_BLD,
+            keys,
+            Around(_Rows(segment_ids_BL, positions_BL, prefix_BL)),
+            count=config.n_layers,
+            pattern=config.layer_pattern,
         )
         return self.finish(x_BLD), losses
 

@@ -13,7 +13,7 @@ from scaling.models.axes import constrain, param
 from scaling.models.language_model import Batch, Terms
 from scaling.models.layers import Linear, Norm, dropout, normal, times
 from scaling.models.pointwise import ACTIVATIONS
-from scaling.models.stack import Layer, run_layers, stacked_layers
+from scaling.models.stack import Around, Layer, run_layers, stacked_layers
 from scaling.models.taps import tap
 
 
@@ -96,7 +96,7 @@ class Encoder(nnx.Module):
         x_BLD = x_BLW if self.embedding_projection is None else self.embedding_projection(x_BLW)
 
         def apply(
-            kind: str | jax.Array, layer: Layer, x_BLD: jax.Array, key: jax.Array | None
+            kind: str | jax.Array, layer: Layer, x_BLD: jax.Array, key: jax.Array | None, around: Around
         ) -> tuple[jax.Array, None]:
             attention_key = residual_key = None
             if key is not None:
@@ -104,7 +104,7 @@ class Encoder(nnx.Module):
             attend = partial(
                 attention,
                 causal=False,
-                segment_ids_BL=segment_ids_BL,
+                segment_ids_BL=around.rows,
                 scale=config.score_scale,
                 dropout_rate=config.dropout if key is not None else 0.0,
                 key=attention_key,
@@ -112,7 +112,14 @@ class Encoder(nnx.Module):
             return layer(x_BLD, attend, residual_key)[0], None
 
         x_BLD, _ = run_layers(
-            config, apply, self.layers, x_BLD, keys, count=config.n_layers, shared=config.share_layers
+            config,
+            apply,
+            self.layers,
+            x_BLD,
+            keys,
+            Around(segment_ids_BL),
+            count=config.n_layers,
+            shared=config.share_layers,
         )
         return x_BLD if self.final_norm is None else self.final_norm(x_BLD)
 

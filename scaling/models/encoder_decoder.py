@@ -13,7 +13,7 @@ from scaling.models.language_model import Batch, Terms
 from scaling.models.layers import Attention, Norm, dropout, normal, output_std, times
 from scaling.models.mixture import Losses, router_losses
 from scaling.models.positions import relative_bias, sinusoids
-from scaling.models.stack import Layer, run_layers, stacked_layers
+from scaling.models.stack import Around, Layer, run_layers, stacked_layers
 from scaling.models.taps import tap
 
 
@@ -112,24 +112,26 @@ class EncoderDecoder(nnx.Module):
         config, side = self.config, self.encoder
         x_BLD, keys, last_key = self._enter(self.embed(tokens_BL), config.n_layers, dropout_key)
         bias_HLM = self._bias(side, x_BLD.shape[1], causal=False)
-        real_BL = None if segment_ids_BL is None or config.mixture is None else segment_ids_BL != 0
 
         def apply(
-            kind: str | jax.Array, layer: Layer, x_BLD: jax.Array, key: jax.Array | None
+            kind: str | jax.Array, layer: Layer, x_BLD: jax.Array, key: jax.Array | None, around: Around
         ) -> tuple[jax.Array, Losses | None]:
+            segment_ids_BL = around.rows
+            real_BL = None if segment_ids_BL is None or config.mixture is None else segment_ids_BL != 0
             attention_key, residual_key, _ = _split(key)
             attend = partial(
                 attention,
                 causal=False,
                 segment_ids_BL=segment_ids_BL,
-                bias_HLM=bias_HLM,
+                bias_HLM=around.common,
                 scale=self.scale,
                 dropout_rate=config.dropout if key is not None else 0.0,
                 key=attention_key,
             )
             return layer(x_BLD, attend, residual_key, real_BL=real_BL)
 
-        x_BLD, losses = run_layers(config, apply, side.layers, x_BLD, keys, count=config.n_layers)
+        around = Around(segment_ids_BL, bias_HLM)
+        x_BLD, losses = run_layers(config, apply, side.layers, x_BLD, keys, around, count=config.n_layers)
         return dropout(side.finish(x_BLD), config.dropout, last_key), losses
 
     def _decode(
@@ -143,20 +145,22 @@ class EncoderDecoder(nnx.Module):
         config, side = self.config, self.decoder
         x_BTD, keys, last_key = self._enter(self.embed(tokens_BT), config.decoder_layers, dropout_key)
         bias_HLM = self._bias(side, x_BTD.shape[1], causal=True)
-        real_BT = None if segment_ids_BT is None or config.mixture is None else segment_ids_BT != 0
-        source_BT = segment_ids_BT
-        if memory_segment_ids_BM is not None and source_BT is None:
-            source_BT = jnp.ones(tokens_BT.shape, memory_segment_ids_BM.dtype)
+        source_BT = None
+        if memory_segment_ids_BM is not None:
+            ones_BT = jnp.ones(tokens_BT.shape, memory_segment_ids_BM.dtype)
+            source_BT = ones_BT if segment_ids_BT is None else segment_ids_BT
 
         def apply(
-            kind: str | jax.Array, layer: Layer, x_BTD: jax.Array, key: jax.Array | None
+            kind: str | jax.Array, layer: Layer, x_BTD: jax.Array, key: jax.Array | None, around: Around
         ) -> tuple[jax.Array, Losses | None]:
+            segment_ids_BT, source_BT, memory_BMD, memory_segment_ids_BM = around.rows
+            real_BT = None if segment_ids_BT is None or config.mixture is None else segment_ids_BT != 0
             attention_key, residual_key, cross_key = _split(key)
             rate = config.dropout if key is not None else 0.0
             attend = partial(
                 attention,
                 segment_ids_BL=segment_ids_BT,
-                bias_HLM=bias_HLM,
+                bias_HLM=around.common,
                 scale=self.scale,
                 dropout_rate=rate,
                 key=attention_key,
@@ -164,7 +168,7 @@ class EncoderDecoder(nnx.Module):
             attend_source = partial(
                 attention,
                 causal=False,
-                segment_ids_BL=source_BT if memory_segment_ids_BM is not None else None,
+                segment_ids_BL=source_BT,
                 key_segment_ids_BM=memory_segment_ids_BM,
                 scale=self.scale,
                 dropout_rate=rate,
@@ -176,7 +180,10 @@ class EncoderDecoder(nnx.Module):
 
             return layer(x_BTD, attend, residual_key, across=across, real_BL=real_BT)
 
-        x_BTD, losses = run_layers(config, apply, side.layers, x_BTD, keys, count=config.decoder_layers)
+        around = Around((segment_ids_BT, source_BT, memory_BMD, memory_segment_ids_BM), bias_HLM)
+        x_BTD, losses = run_layers(
+            config, apply, side.layers, x_BTD, keys, around, count=config.decoder_layers
+        )
         return self.before_head(dropout(side.finish(x_BTD), config.dropout, last_key)), losses
 
     def before_head(self, x_BTD: jax.Array) -> jax.Array:

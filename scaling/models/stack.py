@@ -2,17 +2,18 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
 from scaling.config.model import TransformerConfig
-from scaling.models.axes import constrain
+from scaling.models.axes import constrain, placement
 from scaling.models.dense import LINEAR
 from scaling.models.layers import Attend, Attention, FeedForward, Norm, dropout, times
 from scaling.models.mixture import Losses, MixtureOfExperts, no_losses
+from scaling.models.pipeline import pipelined
 from scaling.models.taps import tap
 
 # What a rematerialised layer keeps from the forward pass; the rest is computed again in the backward pass.
@@ -94,9 +95,18 @@ class Layer(nnx.Module):
         return x_BLD, routed[0]
 
 
-# What one layer does: (kind, layer, x_BLD, what belongs to this depth) to (x_BLD, what it gives out). The
-# kind is its name, or where it is known only at run time its number in `layer_kinds`.
-Apply = Callable[[str | jax.Array, Layer, jax.Array, Any], tuple[jax.Array, Any]]
+class Around(NamedTuple):
+    """What layers read beside x_BLD, the same at every depth."""
+
+    rows: Any = None  # leads with B in every array: goes where its rows go
+    common: Any = None  # the same for all rows
+
+
+NOTHING_AROUND = Around()
+
+# What one layer does: (kind, layer, x_BLD, what belongs to this depth, what is around) to (x_BLD, what it
+# gives out). The kind is its name, or where it is known only at run time its number in `layer_kinds`.
+Apply = Callable[[str | jax.Array, Layer, jax.Array, Any, Around], tuple[jax.Array, Any]]
 
 
 def stacked_layers(
@@ -147,12 +157,16 @@ def run_layers(
     layers: Layer,
     x_BLD: jax.Array,
     extras: Any,
+    around: Around = NOTHING_AROUND,
     *,
     count: int,
     pattern: Sequence[str] = ("dense",),
     shared: bool = False,
 ) -> tuple[jax.Array, Any]:
     """All `count` layers in order, scanned or unrolled, rematerialised as configured.
+
+    Where the step is placed on a mesh with pipeline stages, each has as many of the layers, whole repetitions
+    of the pattern; they give nothing out then, and `extras` are keys or None.
 
     Scanned and unrolled compute the same numbers from the same stacked weights. A scan runs one group's code
     for every depth; a group is one layer, or `mixture.every` of them. Where kinds of layers alternate,
@@ -165,6 +179,7 @@ def run_layers(
         layers: as of `stacked_layers`; with `shared` one layer, used at every depth (ALBERT).
         x_BLD: what enters the first layer.
         extras: leads with N in every array: what belongs to each depth (keys of dropout, a cache); or None.
+        around: what layers read beside x_BLD.
         count: N.
         pattern: kinds of layers, repeated over the depth.
         shared: whether all depths have the same parameters.
@@ -172,6 +187,29 @@ def run_layers(
     Returns:
         What leaves the last layer, and what the layers gave out, stacked by N.
     """
+    placed = placement()
+    if placed is None or placed.stages == 1:
+        return _run(config, apply, layers, x_BLD, extras, around, count, pattern, shared)
+
+    def stage(layers: Layer, x_BLD: jax.Array, keys: Any, rows: Any, common: Any) -> jax.Array:
+        own = count // placed.stages
+        return _run(config, apply, layers, x_BLD, keys, Around(rows, common), own, pattern, False)[0]
+
+    return pipelined(placed, stage, layers, x_BLD, extras, around.rows, around.common), None
+
+
+def _run(
+    config: TransformerConfig,
+    apply: Apply,
+    layers: Layer,
+    x_BLD: jax.Array,
+    extras: Any,
+    around: Around,
+    count: int,
+    pattern: Sequence[str],
+    shared: bool,
+) -> tuple[jax.Array, Any]:
+    """`run_layers` where all layers are together."""
     every = 1 if config.mixture is None else config.mixture.every
     kinds = layer_kinds(pattern)
     names = [pattern[i % len(pattern)] for i in range(count)]
@@ -179,7 +217,7 @@ def run_layers(
     def step(
         kind: str | jax.Array | None, layer: Layer, x_BLD: jax.Array, extra: Any
     ) -> tuple[jax.Array, Any]:
-        return apply(kinds[0] if kind is None else kind, layer, x_BLD, extra)
+        return apply(kinds[0] if kind is None else kind, layer, x_BLD, extra, around)
 
     if not config.scan_layers:
         given = [None] * count if extras is None else unstack(extras, count)

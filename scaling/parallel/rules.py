@@ -23,9 +23,15 @@ def partition(
     Raises:
         ValueError: an unknown logical name, or one mesh axis used twice.
     """
+    return _partition(rules, axes, shape, mesh.shape)
+
+
+def _partition(
+    rules: Rules, axes: tuple[str | None, ...], shape: tuple[int, ...], sizes: Mapping[str, int]
+) -> PartitionSpec:
     entries = [
         None if not split else split[0] if len(split) == 1 else split
-        for split in rules.split(axes, shape, mesh.shape)
+        for split in rules.split(axes, shape, sizes)
     ]
     while entries and entries[-1] is None:
         entries.pop()
@@ -108,9 +114,18 @@ def share_of(parts: Mapping[int, set[int]], process: int, ways: int) -> tuple[in
     return groups.index(tuple(sorted(parts[process]))), len(groups)
 
 
-def placed(mesh: Mesh, rules: Rules = DEFAULT_RULES) -> AbstractContextManager[None]:
-    """While tracing inside, the constraints that models ask for are laid on `mesh` by `rules`."""
-    return placed_on(Placement(mesh, lambda axes, shape: partition(rules, axes, shape, mesh)))
+def placed(mesh: Mesh, rules: Rules = DEFAULT_RULES, microbatches: int = 1) -> AbstractContextManager[None]:
+    """While tracing inside, the constraints that models ask for are laid on `mesh` by `rules`; so many parts
+    of a batch follow each other where the mesh has pipeline stages."""
+    one_stage = {**mesh.shape, "stage": 1}
+    return placed_on(
+        Placement(
+            mesh,
+            lambda axes, shape: partition(rules, axes, shape, mesh),
+            lambda axes, shape: _partition(rules, axes, shape, one_stage),
+            microbatches,
+        )
+    )
 
 
 def sharding_table(tree: Any, mesh: AnyMesh, rules: Rules = DEFAULT_RULES) -> list[tuple[str, str, str, str]]:

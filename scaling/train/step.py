@@ -139,7 +139,7 @@ class TrainStep:
     ) -> tuple[TrainState, Metrics]:
         train = self.run.train
         key = jax.random.fold_in(jax.random.key(train.seed), number)
-        with placed(self.mesh, self.rules):
+        with placed(self.mesh, self.rules, self.run.mesh.parts):
             gradients, sums = self._gradients(state.model, batch, key)
         # A weighted mean over the whole batch, whatever the microbatches and devices.
         scale = 1.0 / jnp.maximum(sums["weight_sum"], 1.0)
@@ -157,7 +157,7 @@ class TrainStep:
         return TrainState(model, optimizer), metrics
 
     def _evaluate(self, model: LanguageModel, batch: Batch) -> Metrics:
-        with placed(self.mesh, self.rules):
+        with placed(self.mesh, self.rules, self.run.mesh.parts):
             sums = loss_sum(model, batch, z_loss=0.0, chunk=self.run.train.loss_chunk)[1]
         return {name: sums[name] for name in ("nll_sum", "weight_sum")}
 

@@ -63,7 +63,14 @@ def test_a_model_of_ones_own(run_cli: RunCli, tmp_path: Path) -> None:
 
 def test_one_sequence_for_each_batch_shard(compiled: list[RunConfig], run_cli: RunCli) -> None:
     assert run_cli("dryrun", "gpt3-175b", "--on", "tpu-v5p:8x8x8")[0] == 0
-    assert compiled[0].mesh.sizes() == {"data": 1, "fsdp": 64, "expert": 1, "context": 1, "tensor": 8}
+    assert compiled[0].mesh.sizes() == {
+        "data": 1,
+        "stage": 1,
+        "fsdp": 64,
+        "expert": 1,
+        "context": 1,
+        "tensor": 8,
+    }
     assert compiled[0].train.batch_tokens == 64 * 2048
     assert compiled[0].model.remat == "full"
 
@@ -76,7 +83,7 @@ def test_options_and_overrides(compiled: list[RunConfig], run_cli: RunCli) -> No
     assert run_cli(*line.split())[0] == 0
     run = compiled[0]
     assert (run.model.n_layers, run.model.remat, run.train.beta2) == (4, "dots", 0.9)
-    assert run.mesh.sizes() == {"data": 2, "fsdp": 4, "expert": 1, "context": 1, "tensor": 1}
+    assert run.mesh.sizes() == {"data": 2, "stage": 1, "fsdp": 4, "expert": 1, "context": 1, "tensor": 1}
     assert (run.data.sequence_length, run.train.accumulation, run.train.optimizer) == (1024, 3, "lion")
     assert run.train.batch_tokens == 8 * 3 * 1024
     assert run_cli("dryrun", "gpt3-125m", "--on", "h100-sxm:8", "--batch-tokens", "65536")[0] == 0

@@ -22,7 +22,7 @@ def megatron_case(name: str, sequence_parallel: bool) -> tuple[DecoderConfig, La
         tensor=tensor,
         rows=batch,
         length=2048,
-        accumulation=batch // micro,
+        microbatches=batch // micro,
         stages=stages,
         interleave=interleave,
         sequence_parallel=sequence_parallel,

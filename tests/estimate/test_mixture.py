@@ -97,7 +97,7 @@ def test_memory_of_a_decoder_follows_its_mixtures():
 def test_a_mixture_on_devices_lays_its_experts_over_them():
     devices = parse_devices("h100-sxm:16")
     run = run_for("switch-base-8", devices, None, [])
-    assert run.mesh.sizes() == {"data": 1, "fsdp": 2, "expert": 8, "context": 1, "tensor": 1}
+    assert run.mesh.sizes() == {"data": 1, "stage": 1, "fsdp": 2, "expert": 8, "context": 1, "tensor": 1}
     layout = layout_of(run, 16)
     time = step_time(work_of(run, layout, "gpu"), layout, devices)
     assert 0 < time.mfu < time.hfu < 1

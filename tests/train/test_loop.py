@@ -85,7 +85,7 @@ def test_a_run_resumes_onto_another_mesh(make_run: MakeRun, tmp_path: Path) -> N
     with pytest.raises(RuntimeError):
         train(make_run("mesh.fsdp=4", "mesh.tensor=2"), tmp_path / "moved", Breaks(13))
     assert read_record(tmp_path / "moved").status == "failed"  # type: ignore[union-attr]
-    train(make_run("mesh.data=2"), tmp_path / "moved")
+    train(make_run("mesh.stage=2", "mesh.data=2"), tmp_path / "moved")
     whole, moved = trunk_losses(tmp_path / "whole"), trunk_losses(tmp_path / "moved")
     assert list(whole) == list(moved)
     np.testing.assert_allclose(list(moved.values()), list(whole.values()), atol=1e-5)
