@@ -86,7 +86,10 @@ class RunLock:
                 raise self._refusal()
 
     def _refusal(self) -> BadInputError:
-        owner = self._read() or {}
+        for _ in range(10):  # the owner empties the file for an instant when it counts on
+            if owner := self._read() or {}:
+                break
+            time.sleep(0.01)
         where = f" (process {owner['pid']} on {owner['host']})" if {"pid", "host"} <= owner.keys() else ""
         return BadInputError(
             f"{self._directory}: another process is training in this directory{where}; wait for it, stop it, "

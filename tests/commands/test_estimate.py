@@ -23,7 +23,7 @@ def test_the_contract(run_cli: RunCli) -> None:
         "kind": "tpu-v5p",
         "count": 512,
         "topology": "8x8x8",
-        "mesh": {"data": 1, "fsdp": 64, "expert": 1, "context": 1, "tensor": 8},
+        "mesh": {"data": 1, "stage": 1, "fsdp": 64, "expert": 1, "context": 1, "tensor": 8},
     }
     memory = said["memory"]
     parts = ("params", "optimizer", "gradients", "activations", "batch")

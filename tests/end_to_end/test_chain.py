@@ -85,6 +85,7 @@ def test_help_answers_without_jax() -> None:
         assert result.returncode == 0, result.stderr
 
 
+@pytest.mark.slow
 def test_sigterm_ends_the_command_cleanly(tmp_path: Path) -> None:
     (tmp_path / "corpus").mkdir()
     for i in range(10):

@@ -206,6 +206,7 @@ def test_broken_law_is_a_power_law_on_either_side_of_its_break():
     assert y[0] == pytest.approx(np.log10(50 * 1e12**-0.06), rel=1e-6)
 
 
+@pytest.mark.slow
 def test_two_breaks_are_found_where_there_are_two():
     law = LAWS["broken-compute-2"]
     truth = {

@@ -172,6 +172,7 @@ def test_gradients_equal_finite_differences() -> None:
     assert checked == 2 + 3 * 3 + 4 + 2 + 1 + 2
 
 
+@pytest.mark.slow
 def test_it_learns_to_reverse() -> None:
     """Four digits backwards: without looking at the right place it cannot."""
     config = TREE | {"d_model": 32, "d_embedding": 16, "d_attention": 32, "d_readout": 16, "init_std": 0.1}

@@ -64,7 +64,7 @@ def one_device(family: str) -> list[float]:
     return losses(family, {})
 
 
-@pytest.mark.parametrize("family", ["bert", pytest.param("t5", marks=pytest.mark.cluster)])
+@pytest.mark.parametrize("family", [pytest.param(name, marks=pytest.mark.slow) for name in ("bert", "t5")])
 def test_other_families(family: str) -> None:
     np.testing.assert_allclose(losses(family, {"stage": 2, "data": 2}), one_device(family), atol=1e-5)
 

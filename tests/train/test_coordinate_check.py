@@ -16,6 +16,7 @@ from tests.train.conftest import MakeRun
 TINY = ["model.n_layers=1", "model.n_heads=1", "model.init=fan_in", "train.learning_rate=0.02"]
 
 
+@pytest.mark.slow
 def test_changes_are_flat_under_mup_and_grow_without_it(make_run: MakeRun, tmp_path: Path) -> None:
     (tmp_path / "run.yaml").write_text(dump_yaml(make_run(*TINY)))
     given = ["check-mup", str(tmp_path / "run.yaml"), "--widths", "32,128", "--steps", "2", "--json"]

@@ -160,7 +160,7 @@ def test_a_branch_is_the_run_of_its_own_budget(make_run: MakeRun, tmp_path: Path
     assert {line["branch"] for line in lines} == {None, *budgets[:2]}
 
 
-@pytest.mark.parametrize("step", [5, 7, 15])
+@pytest.mark.parametrize("step", [7, *(pytest.param(s, marks=pytest.mark.slow) for s in (5, 15))])
 def test_a_run_with_branches_resumes_exactly(step: int, make_run: MakeRun, tmp_path: Path) -> None:
     """Broken on the trunk, in the first branch, and after it."""
     run = make_run(
