@@ -22,6 +22,7 @@ from scaling.config.errors import BadInputError
 
 NAME = "run.lock"
 BEAT_SECONDS = 10.0
+_LINE = 512  # bytes of the file while it is held
 _BEATS = 3.5  # that a count may stand still before its owner is taken for dead
 
 
@@ -54,7 +55,8 @@ class RunLock:
             BadInputError: another process holds it, in one line that says which.
             OSError: the file cannot be written.
         """
-        self._file = (self._directory / NAME).open("a+")
+        flags = os.O_RDWR | os.O_CREAT
+        self._file = os.fdopen(os.open(self._directory / NAME, flags, 0o644), "r+b", buffering=0)
         try:
             self._flock()
             self._watch()
@@ -86,10 +88,7 @@ class RunLock:
                 raise self._refusal()
 
     def _refusal(self) -> BadInputError:
-        for _ in range(10):  # the owner empties the file for an instant when it counts on
-            if owner := self._read() or {}:
-                break
-            time.sleep(0.01)
+        owner = self._read() or {}
         where = f" (process {owner['pid']} on {owner['host']})" if {"pid", "host"} <= owner.keys() else ""
         return BadInputError(
             f"{self._directory}: another process is training in this directory{where}; wait for it, stop it, "
@@ -107,10 +106,11 @@ class RunLock:
 
     def _write(self, count: int | None) -> None:
         """In place: a file put in its place would be another one to `flock`."""
-        text = "" if count is None else json.dumps({**self._me, "beat": count}) + "\n"
-        self._file.truncate(0)  # opened to append: what is written now stands at the start
-        self._file.write(text)
-        self._file.flush()
+        if count is None:
+            self._file.truncate(0)
+        else:  # one write of one length: whoever reads meanwhile finds the old line or the new one
+            line = json.dumps({**self._me, "beat": count}).encode()
+            os.pwrite(self._file.fileno(), line.ljust(_LINE - 1) + b"\n", 0)
         os.fsync(self._file.fileno())
 
     def _live(self) -> None:
