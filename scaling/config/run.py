@@ -144,8 +144,8 @@ class RunConfig(Frozen):
         """Twelve hex digits: the SHA-256 of the canonical JSON of the resolved config, in part.
 
         The mesh says where a run is computed, not what: a run may resume on another one. Nor does it matter
-        how the run is watched. Fields that came
-        after runs had been made are left out while they have their defaults, so that those keep their ids.
+        how the run is watched. Fields that came after runs had been made are left out while they have their
+        defaults, so that those keep their ids.
         """
         tree = self.model_dump(mode="json", exclude={"mesh", "tracking", "profile"})
         for part, fields in _LATER.items():

@@ -62,7 +62,11 @@ def plainly(model: Any, requests: list[Request], start: int = 0) -> list[np.ndar
 
 @pytest.mark.parametrize(
     ("build", "changes"),
-    [(decoder, {}), (decoder, LLAMA), (decoder, BANDED), (encoder_decoder, {})],
+    [
+        (decoder, {}),
+        *(pytest.param(decoder, changes, marks=pytest.mark.slow) for changes in (LLAMA, BANDED)),
+        (encoder_decoder, {}),
+    ],
     ids=["gpt", "llama", "banded", "t5"],
 )
 def test_cached_and_batched_log_probs_are_the_plain_ones(build: Any, changes: dict[str, Any]) -> None:

@@ -1,13 +1,25 @@
 """The table that `make faults` prints: what was tried, how often, and what came of it."""
 
 from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.faults.disturbed import orphans
+
 _TRIED: Counter[str] = Counter()
 _SURVIVED: Counter[str] = Counter()
 _CHECKED: dict[str, str] = {}
+
+
+@pytest.fixture
+def folder(undisturbed: Path, tmp_path: Path) -> Iterator[Path]:
+    """Where a run of the config of the module's `undisturbed` is to be disturbed; nobody may stay there."""
+    (tmp_path / "run.yaml").write_text((undisturbed.parent / "run.yaml").read_text())
+    yield tmp_path
+    assert orphans(tmp_path) == []
 
 
 @pytest.fixture(autouse=True)

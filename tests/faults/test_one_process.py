@@ -46,14 +46,6 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "run"
 
 
-@pytest.fixture
-def folder(undisturbed: Path, tmp_path: Path) -> Iterator[Path]:
-    """Where a run of the same config is to be disturbed; nobody may be left working there."""
-    (tmp_path / "run.yaml").write_text((undisturbed.parent / "run.yaml").read_text())
-    yield tmp_path
-    assert orphans(tmp_path) == []
-
-
 PHASES: dict[str, Callable[[Path], bool]] = {
     "starting": lambda folder: True,
     "compiling": is_compiling,

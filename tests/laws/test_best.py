@@ -35,7 +35,13 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] * (name in ("repeated-data", "broken-params")))
+        for name in CASES
+    ],
+)
 def test_no_other_optimiser_finds_a_lower_objective(name):
     law, (truth, residual) = LAWS[name], CASES[name]
     params, tokens = sweep(5)

@@ -188,6 +188,7 @@ def test_dropout_acts_in_training_only_and_keeps_the_mean() -> None:
     assert jnp.array_equal(one, model(tokens_BL, dropout_key=jax.random.key(1)))
 
 
+@pytest.mark.slow
 def test_bfloat16_stays_near_float32() -> None:
     config = _config()
     model = Decoder(config, jax.random.key(0))

@@ -28,7 +28,11 @@ CASES: list[tuple[Any, dict[str, Any]]] = [
 ]
 
 
-@pytest.mark.parametrize(("module", "tree"), CASES, ids=["lstm", "feed_forward", "rnn_encoder_decoder"])
+@pytest.mark.parametrize(
+    ("module", "tree"),
+    [*CASES[:2], pytest.param(*CASES[2], marks=pytest.mark.slow)],
+    ids=["lstm", "feed_forward", "rnn_encoder_decoder"],
+)
 def test_eight_devices_give_the_gradients_of_one(module: Any, tree: dict[str, Any]) -> None:
     config = validate(ModelConfig, tree)
     model = jax.jit(lambda key: module(config, key))(jax.random.key(0))

@@ -77,7 +77,6 @@ def test_other_programs_agree_over_the_mesh_too(overrides: tuple[str, ...]) -> N
     )
 
 
-DEFAULT = ("t5",)  # the others: make test-slow
 FAMILIES: dict[str, dict[str, Any]] = {
     "bert": {"model": {"family": "encoder"}, "objective": {"name": "masked", "sentences": "next"}},
     "albert": {"model": {"family": "encoder", "share_layers": True, "embedding_size": 16}},
@@ -110,9 +109,8 @@ def family_losses(family: str, mesh: dict[str, int]) -> list[float]:
     return [float(loss) for loss in jax.device_get(seen)]
 
 
-@pytest.mark.parametrize(
-    "family", [pytest.param(name, marks=[pytest.mark.slow] * (name not in DEFAULT)) for name in FAMILIES]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("family", FAMILIES)
 def test_every_family_gives_the_losses_of_one_device(family: str) -> None:
     meshes = [{"data": 8}, {"fsdp": 2, "context": 2, "tensor": 2}, {"data": 2, "fsdp": 2, "tensor": 2}]
     if family == "switch":
@@ -127,9 +125,8 @@ def test_accumulation_changes_nothing(one_device: list[float]) -> None:
     np.testing.assert_allclose(losses({}, "train.accumulation=4"), one_device, atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    "optimizer", ["adafactor", *(pytest.param(name, marks=pytest.mark.slow) for name in ("muon", "lion"))]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("optimizer", ["adafactor", "muon", "lion"])
 def test_every_optimizer_learns_and_shards(optimizer: str) -> None:
     override = f"train.optimizer={optimizer}"
     sharded = losses({"fsdp": 4, "tensor": 2}, override)

@@ -45,7 +45,7 @@ def inputs() -> tuple[jax.Array, jax.Array]:
     return x_BLD, jnp.arange(8)[:, None] + jnp.arange(16) < 18  # the last rows end in padding
 
 
-@pytest.mark.parametrize("top_k", [1, 2])
+@pytest.mark.parametrize("top_k", [1, pytest.param(2, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("mesh", MESHES, ids=lambda mesh: "x".join(f"{k}{v}" for k, v in mesh.items()))
 def test_eight_devices_give_the_numbers_of_one(mesh: dict[str, int], top_k: int) -> None:
     run = run_of(mesh, top_k)
