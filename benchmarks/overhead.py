@@ -1,6 +1,6 @@
 """What reliability and watching cost of a step: with and without them, in turn (A B A B) in one run.
 
-    python benchmarks/overhead.py                        # shape S of benchmarks/throughput.py, 5 minutes on 2 cores
+    python benchmarks/overhead.py                        # shape S of benchmarks/throughput.py, 10 minutes on 2 cores
     python benchmarks/overhead.py --rounds 3 --steps 2
 
 Both sides take the same steps with the product's compiled step and save a checkpoint at the end of a round. "on"
