@@ -88,7 +88,9 @@ def test_the_likeliest_tokens_are_those_that_greedy_writing_writes() -> None:
     assert all(scored.likeliest == (True, False) for scored in engine.score(wrong))
 
 
-@pytest.mark.parametrize("build", [decoder, encoder_decoder], ids=["gpt", "t5"])
+@pytest.mark.parametrize(
+    "build", [decoder, pytest.param(encoder_decoder, marks=pytest.mark.slow)], ids=["gpt", "t5"]
+)
 def test_greedy_writing_is_generates(build: Any) -> None:
     model = build()
     contexts = list(dict.fromkeys(request.context for request in requests_of()))

@@ -169,6 +169,7 @@ def test_multiple_choice_agrees_to_the_item(both: Models, side: str) -> None:
     assert 0 < sum(sample["acc"] for sample in theirs) < 12
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("side", EITHER)
 def test_writing_agrees_to_the_item(both: Models, side: str) -> None:
     """Every other answer is what the model writes, so that some items are right."""

@@ -32,9 +32,7 @@ MODELS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=[pytest.mark.slow] * (n not in ("gpt2", "t5"))) for n in MODELS]
-)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n != "gpt2")) for n in MODELS])
 def test_folded_weights_give_the_same_logits(name: str) -> None:
     config = validate(ModelConfig, SMALL | MUP | MODELS[name])
     model = jax.jit(lambda: new_model(config, jax.random.key(0)))()

@@ -33,12 +33,13 @@ def covered(curve, shape, place, kind, **design):
     ("curve", "shape", "place", "kind", "design"),
     [
         (lambda x: logistic(2.5 * (x - 2.5)), "sigmoid", 2.5, "half rise", {"sizes": 12, "items": 200}),
-        (
+        pytest.param(
             lambda x: np.exp(-np.log(2) * 10 ** (-0.5 * (x - 2.5))),
             "power law",
             2.5,
             "half rise",
             {"sizes": 8, "items": 1000, "seeds": 2, "scatter": 0.2},
+            marks=pytest.mark.slow,
         ),
         (
             lambda x: logistic(-4 + 3 * max(0, x - 2.2)),

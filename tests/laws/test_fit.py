@@ -53,7 +53,13 @@ def test_noiseless_points_give_back_the_law():
     assert fit.boundary_hits == ()
 
 
-@pytest.mark.parametrize(("noise", "delta", "seed"), [(0.01, 1e-3, 1), (0.003, 1e-4, 2), (0.02, 1e-2, 3)])
+@pytest.mark.parametrize(
+    ("noise", "delta", "seed"),
+    [
+        (0.01, 1e-3, 1),
+        *(pytest.param(*c, marks=pytest.mark.slow) for c in ((0.003, 1e-4, 2), (0.02, 1e-2, 3))),
+    ],
+)
 def test_no_optimiser_finds_a_lower_value(noise, delta, seed):
     points = ladder(noise, seed, heavy=True)
     fit = fit_points(points, delta=delta, holdout=None)

@@ -75,7 +75,13 @@ def test_every_law_is_tested():
     assert {name for name in LAWS if not name.startswith("broken")} | {"broken-compute"} == set(TRUTH)
 
 
-@pytest.mark.parametrize("name", sorted(set(TRUTH) - {"chinchilla"}))
+LONG = {"repeated-data", "broken-compute"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=[pytest.mark.slow] * (n in LONG)) for n in sorted(set(TRUTH) - {"chinchilla"})],
+)
 def test_fit_recovers_a_known_law(name):
     points = made(name, 0.0 if name.startswith("compute") else 0.002)
     # The noise is normal: nothing asks for more than least squares where a narrower zone takes long.

@@ -70,7 +70,10 @@ def _target_logits(model: EncoderDecoder, source: list[int], target: list[int]) 
     "changes",
     [
         pytest.param({"norm_kind": "rms", "bias": False, "scale_attention": False}, marks=pytest.mark.slow),
-        {"positions": "sinusoidal", "norm": "post", "scan_layers": True, "n_decoder_layers": 3},
+        pytest.param(
+            {"positions": "sinusoidal", "norm": "post", "scan_layers": True, "n_decoder_layers": 3},
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_an_encoder_decoder_writes_what_it_writes_without_a_cache(changes: dict[str, Any]) -> None:
@@ -85,7 +88,7 @@ def test_an_encoder_decoder_writes_what_it_writes_without_a_cache(changes: dict[
         assert row == target[1:]
 
 
-@pytest.mark.parametrize("alpha", [0.0, 0.6, 2.0])
+@pytest.mark.parametrize("alpha", [0.6, *(pytest.param(a, marks=pytest.mark.slow) for a in (0.0, 2.0))])
 def test_wide_beams_find_the_best_of_all_continuations(alpha: float) -> None:
     """With a beam for every continuation the search is exhaustive: held against trying all of them."""
     model, source, stop, steps = _seq2seq(vocab_size=4), [1, 2, 3], 0, 3

@@ -18,7 +18,9 @@ def out_and_gradients(attend, q, k, v, dout):
     return out, *pull(dout)
 
 
-@pytest.mark.parametrize(("causal", "band"), [(True, None), (True, 100), (False, None)])
+@pytest.mark.parametrize(
+    ("causal", "band"), [(True, 100), *(pytest.param(c, None, marks=pytest.mark.slow) for c in (True, False))]
+)
 @pytest.mark.parametrize(
     "mesh", [MeshConfig(), MeshConfig(data=2, tensor=2), MeshConfig(context=2, tensor=2)], ids=str
 )

@@ -12,11 +12,11 @@ from scaling.train.step import TrainStep
 
 STEPS = 20
 MESHES = [
-    {"data": 8},
+    pytest.param({"data": 8}, marks=pytest.mark.slow),
     {"fsdp": 8},
     {"fsdp": 4, "tensor": 2},
     {"data": 2, "fsdp": 2, "tensor": 2},
-    {"context": 8},
+    pytest.param({"context": 8}, marks=pytest.mark.slow),
     {"fsdp": 2, "context": 2, "tensor": 2},
 ]
 BASE = {
@@ -60,7 +60,9 @@ def test_eight_devices_give_the_losses_of_one(mesh: dict[str, int], one_device: 
 @pytest.mark.parametrize(
     "overrides",
     [
-        ("model.scan_layers=true", "model.remat=full", "train.accumulation=2"),
+        pytest.param(
+            ("model.scan_layers=true", "model.remat=full", "train.accumulation=2"), marks=pytest.mark.slow
+        ),
         pytest.param(
             ("model.layer_pattern=[dense, banded]", "model.band_width=8", "model.tie_embeddings=false"),
             marks=pytest.mark.slow,

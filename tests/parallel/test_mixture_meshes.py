@@ -18,7 +18,7 @@ from scaling.parallel.mesh import make_mesh
 from scaling.parallel.rules import batch_sharding, placed, shardings
 
 MESHES = [
-    {"expert": 8},
+    pytest.param({"expert": 8}, marks=pytest.mark.slow),
     {"data": 2, "expert": 4},
     {"fsdp": 2, "expert": 2, "context": 1, "tensor": 2},
     {"fsdp": 8},

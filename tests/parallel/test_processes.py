@@ -33,6 +33,7 @@ def check(found: tuple[list[int], list[float]], expected: tuple[list[int], list[
     np.testing.assert_allclose(found[1], expected[1], atol=1e-5)
 
 
+@pytest.mark.cluster
 def test_two_processes_give_the_losses_of_one_device(tmp_path: Path) -> None:
     run = tiny_run(tmp_path / "corpus", fsdp=2)
     train(2, tmp_path, run)

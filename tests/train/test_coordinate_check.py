@@ -34,6 +34,7 @@ def test_changes_are_flat_under_mup_and_grow_without_it(make_run: MakeRun, tmp_p
     assert (tmp_path / "check.svg").stat().st_size > 1000
 
 
+@pytest.mark.slow
 def test_a_missing_multiplier_is_found(make_run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
     """muP whose hidden weights keep the base's learning rate."""
     from scaling.train import optimizers

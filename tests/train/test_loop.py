@@ -80,6 +80,7 @@ def test_killed_and_resumed_is_bit_for_bit_the_undisturbed_run(make_run: MakeRun
     assert whole.points[0].loss == resumed.points[0].loss
 
 
+@pytest.mark.slow
 def test_a_run_resumes_onto_another_mesh(make_run: MakeRun, tmp_path: Path) -> None:
     train(make_run(), tmp_path / "whole")
     with pytest.raises(RuntimeError):
@@ -91,7 +92,10 @@ def test_a_run_resumes_onto_another_mesh(make_run: MakeRun, tmp_path: Path) -> N
     np.testing.assert_allclose(list(moved.values()), list(whole.values()), atol=1e-5)
 
 
-@pytest.mark.parametrize("harm", ["truncate", "flip", "delete", "half-written"])
+@pytest.mark.parametrize(
+    "harm",
+    ["flip", *(pytest.param(h, marks=pytest.mark.slow) for h in ("truncate", "delete", "half-written"))],
+)
 def test_a_damaged_checkpoint_falls_back_to_the_one_before(
     harm: str, make_run: MakeRun, tmp_path: Path
 ) -> None:
@@ -147,6 +151,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(make_run: MakeRun, tmp_path: Pa
     assert [p.name for p in (tmp_path / "run/checkpoints").iterdir()] == ["1"]
 
 
+@pytest.mark.slow
 def test_a_branch_is_the_run_of_its_own_budget(make_run: MakeRun, tmp_path: Path) -> None:
     """One trunk with two cooldown branches gives, bit for bit, what three separate runs give."""
     budgets = (8 * 256, 16 * 256, 24 * 256)
@@ -197,6 +202,7 @@ def test_a_vocabulary_smaller_than_the_tokenizer_is_refused(make_run: MakeRun, t
         train(make_run("model.vocab_size=100"), tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_batch_warmup_and_accumulation_train_on_the_tokens_they_say(
     make_run: MakeRun, tmp_path: Path
 ) -> None:

@@ -107,8 +107,7 @@ def _without_rewinds():  # type: ignore[no-untyped-def]
     "where",
     [
         "half undone",
-        "later",
-        *(pytest.param(one, marks=pytest.mark.slow) for one in ("decided", "undone", "much later")),
+        *(pytest.param(one, marks=pytest.mark.slow) for one in ("decided", "undone", "later", "much later")),
     ],
 )
 def test_died_while_going_back_or_after_it_resumes_to_the_same_bits(
