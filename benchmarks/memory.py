@@ -1,11 +1,12 @@
-"""The estimator's memory against the TPU compiler's, over sizes, topologies, meshes and rematerialisation.
+"""The estimator's memory against the compilers', over sizes, topologies, meshes and rematerialisation.
 
-    python benchmarks/memory.py                     # 45 compiles, cached: about 20 minutes the first time
-    python benchmarks/memory.py --effort full       # as training compiles: about an hour
-    python benchmarks/memory.py --markdown          # and write docs/memory.md
+    python benchmarks/memory.py                     # TPUs: 60 compiles, cached: half an hour the first time
+    python benchmarks/memory.py --effort full       # as training compiles: well over an hour
+    python benchmarks/memory.py --on gpu            # GPUs: 27 compiles, about 12 minutes
+    python benchmarks/memory.py --markdown          # and write docs/memory.md, or docs/memory-gpu.md
 
-Needs the compiler: pip install 'scaling[tpu]'; no TPU. Prints JSON. Arguments are what lies on a device from
-step to step; the peak is `scaling dryrun`'s `peak_bytes`.
+Needs a compiler: pip install 'scaling[tpu]' or 'scaling[cuda]'; no device. Prints JSON. Arguments are what
+lies on a device from step to step; the peak is `scaling dryrun`'s `peak_bytes`.
 """
 
 import argparse
@@ -28,10 +29,12 @@ from scaling.estimate.memory import memory  # noqa: E402
 from scaling.train.compiled_cache import compiled_step  # noqa: E402
 
 _GIB = 2**30
-_DOC = Path(__file__).resolve().parents[1] / "docs" / "memory.md"
+_DOCS = Path(__file__).resolve().parents[1] / "docs"
+_FILES = {"tpu": _DOCS / "memory.md", "gpu": _DOCS / "memory-gpu.md"}
 
 # (model, devices, mesh, rows a batch by policy, accumulation)
-CASES: list[tuple[str, str, dict[str, int], dict[str, int], int]] = [
+Case = tuple[str, str, dict[str, int], dict[str, int], int]
+TPUS: list[Case] = [
     ("gpt2-124m", "tpu-v5e:4x4", {"fsdp": 16}, {"none": 16, "dots": 32, "full": 32}, 1),
     ("gpt2-355m", "tpu-v6e:4x4", {"data": 16}, {"none": 16, "dots": 16, "full": 16}, 1),
     ("gpt2-1.5b", "tpu-v5e:8x8", {"fsdp": 64}, {"none": 64, "dots": 64, "full": 64}, 1),
@@ -59,6 +62,18 @@ CASES: list[tuple[str, str, dict[str, int], dict[str, int], int]] = [
     ("t5-11b", "tpu-v5p:4x4x8", {"fsdp": 32, "tensor": 4}, {"none": 64, "dots": 64, "full": 64}, 1),
     ("llama-7b", "tpu-v6e:8x8", {"fsdp": 64}, {"none": 64, "dots": 64, "full": 64}, 1),
 ]
+GPUS: list[Case] = [
+    ("gpt2-124m", "h100-sxm:8", {"data": 8}, {"none": 64, "dots": 64, "full": 64}, 1),
+    ("gpt2-1.5b", "h100-sxm:8", {"fsdp": 8}, {"none": 32, "dots": 64, "full": 64}, 1),
+    ("gpt3-1.3b", "a100-40gb:8", {"fsdp": 8}, {"none": 64, "dots": 64, "full": 64}, 4),
+    ("gpt3-6.7b", "h100-sxm:32", {"fsdp": 16, "tensor": 2}, {"none": 32, "dots": 32, "full": 64}, 1),
+    ("gpt3-13b", "b200:32", {"fsdp": 32}, {"none": 32, "dots": 32, "full": 64}, 1),
+    ("gpt3-175b", "h100-sxm:512", {"fsdp": 64, "tensor": 8}, {"none": 64, "dots": 64, "full": 64}, 1),
+    ("bert-large", "a100-80gb:8", {"fsdp": 8}, {"none": 64, "dots": 64, "full": 64}, 1),
+    ("t5-large", "h200:8", {"fsdp": 8}, {"none": 32, "dots": 32, "full": 32}, 1),
+    ("llama-7b", "h100-sxm:64", {"fsdp": 64}, {"none": 64, "dots": 64, "full": 64}, 1),
+]
+CASES = {"tpu": TPUS, "gpu": GPUS}
 
 
 def run_of(model: str, mesh: dict[str, int], remat: str, rows: int, accumulation: int) -> RunConfig:
@@ -86,12 +101,12 @@ def run_of(model: str, mesh: dict[str, int], remat: str, rows: int, accumulation
     )
 
 
-def compare(case: tuple[str, str, dict[str, int], dict[str, int], int], remat: str, effort: str) -> Any:
+def compare(case: Case, remat: str, effort: str) -> Any:
     """One row: what the compiler says, what the estimator says."""
     model, on, mesh, rows, accumulation = case
     run, devices = run_of(model, mesh, remat, rows[remat], accumulation), parse_devices(on)
     compiled = compiled_step(run, devices, effort)  # type: ignore[arg-type]
-    ours = memory(run, layout_of(run, devices.count), "tpu")
+    ours = memory(run, layout_of(run, devices.count), devices.hardware.platform)
     return {
         "model": model,
         "devices": on,
@@ -121,15 +136,19 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, float]:
     }
 
 
-def markdown(rows: list[dict[str, Any]], effort: str) -> str:
-    """The table of docs/memory.md."""
+def markdown(rows: list[dict[str, Any]], on: str, effort: str) -> str:
+    """The table of docs/memory.md or docs/memory-gpu.md."""
     s = summary(rows)
     versions = ", ".join(f"{name} {version}" for name, version in rows[0]["versions"].items())
+    compiler, how = {
+        "tpu": (f"the TPU compiler, effort `{effort}`", f"--effort {effort}"),
+        "gpu": ("the CUDA compiler", "--on gpu"),
+    }[on]
     lines = [
-        "# Memory: the estimator against the compiler",
+        f"# Memory: the estimator against {compiler.partition(',')[0]}",
         "",
-        f"Seen on {datetime.date.today().isoformat()}, {versions}, compiler effort `{effort}`; reproduced by",
-        f"`python benchmarks/memory.py --effort {effort} --markdown` (no TPU needed).",
+        f"Seen on {datetime.date.today().isoformat()} with {compiler}: {versions}. Reproduced by",
+        f"`python benchmarks/memory.py {how} --markdown`; no device needed.",
         "",
         f"Over {s['cases']:.0f} train steps: arguments within {s['worst_argument_error']:.3%}; peak within",
         f"{s['median_peak_error']:.1%} in the median and {s['worst_peak_error']:.1%} at worst. GiB of one device.",
@@ -153,15 +172,16 @@ def markdown(rows: list[dict[str, Any]], effort: str) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--on", choices=list(CASES), default="tpu", help="whose compiler")
     parser.add_argument("--effort", choices=["quick", "full"], default="quick")
     parser.add_argument(
         "--remat", nargs="+", choices=["none", "dots", "full"], default=["full", "dots", "none"]
     )
     parser.add_argument("--models", nargs="+", default=None, help="only these")
-    parser.add_argument("--markdown", action="store_true", help=f"write docs/{_DOC.name}")
+    parser.add_argument("--markdown", action="store_true", help="write the table of docs/")
     arguments = parser.parse_args()
     rows = []
-    for case in CASES:
+    for case in CASES[arguments.on]:
         if arguments.models and case[0] not in arguments.models:
             continue
         for remat in arguments.remat:
@@ -174,7 +194,7 @@ def main() -> None:
                 flush=True,
             )
     if arguments.markdown:
-        _DOC.write_text(markdown(rows, arguments.effort))
+        _FILES[arguments.on].write_text(markdown(rows, arguments.on, arguments.effort))
     print(
         json.dumps(
             {"benchmark": "memory", "effort": arguments.effort, **summary(rows), "rows": rows}, indent=2

@@ -6,6 +6,8 @@ band; it keeps one log-sum-exp a row and forms the probabilities again on the wa
 does (Dao et al. 2022, arXiv:2205.14135, algorithms 1 and 4), so no (L, M) array outlives the forward pass.
 Both are plain array code that GSPMD partitions over batch and heads. Where the sequence itself is split over
 devices `ring` takes their place (`scaling.models.ring`), and on TPU a kernel whose keys are gathered first.
+On TPU (`scaling.models.splash`) and NVIDIA's GPUs (`scaling.models.cudnn`) a fused kernel does it, where it
+takes what it is given.
 
 `blocks` holds scores with the keys in front of the queries, (M, L). Of the matrix products of both passes
 it is then always the narrow operand (k, v: E wide) that has to be turned round for a product, never the
@@ -20,12 +22,12 @@ import jax.numpy as jnp
 from jax import Array
 
 from scaling.config.tiling import Bounds, attention_blocks
-from scaling.models import splash
-from scaling.models.axes import placement
+from scaling.models import cudnn, splash
+from scaling.models.axes import Placement, placement
 from scaling.models.ring import ring_attention, split_axis
 from scaling.models.taps import tap
 
-Implementation = Literal["full", "blocks", "ring", "splash"]
+Implementation = Literal["full", "blocks", "ring", "splash", "cudnn"]
 
 # Finite, so that a row whose every visible score is masked gives a uniform row and no NaN.
 _MASKED = -1e30
@@ -98,9 +100,10 @@ def attention(
         bias_HLM: added to the scores of every row of the batch (relative positions); differentiable.
         scale: what scores are multiplied by; E ** -0.5 where None.
         block: rows in a block of `blocks`; None chooses. It need not divide L.
-        implementation: `full`, `blocks`, `ring` where the sequence is split over devices or, on TPU alone,
-            `splash`; they agree to rounding. None takes the kernel of the platform that the step is traced
-            for, where the shapes suit it, and else `ring` or `blocks`. Dropout always takes `full`.
+        implementation: `full`, `blocks`, `ring` where the sequence is split over devices or the kernels
+            `splash` (on TPU) and `cudnn` (on NVIDIA's GPUs); they agree to rounding. None takes the kernel of
+            the platform that the step is traced for, where the arrays suit it, and else `ring` or `blocks`.
+            Dropout always takes `full`.
         dropout_rate: share of the probabilities dropped.
         key: PRNG key, needed where `dropout_rate` is above 0.
 
@@ -133,20 +136,23 @@ def attention(
         key_segment_ids_BM = segment_ids_BL
     placed = placement()
     axis = split_axis(placed, L, M)
-    if implementation is None:
-        plain = prefix_BM is None and bias_HLM is None and dropout_rate == 0.0
-        ways = 1 if axis is None or placed is None else placed.mesh.shape[axis]
-        kernel = plain and placed is not None and splash.runs_on(placed) and splash.fits(L // ways, M, H, K)
-        implementation = "splash" if kernel else "blocks" if axis is None else "ring"
-    if implementation not in get_args(Implementation):
-        raise ValueError(f"implementation is one of {get_args(Implementation)}, got {implementation!r}")
     segments = None
     if segment_ids_BL is not None and key_segment_ids_BM is not None:
         segments = (segment_ids_BL, key_segment_ids_BM)
-    if implementation == "splash" and dropout_rate == 0.0:
-        if placed is None or prefix_BM is not None or bias_HLM is not None:
-            raise ValueError("splash attention needs to know its mesh, and takes no prefix and no bias")
-        return splash.splash_attention(q_BLHE, k_BMKE, v_BMKE, segments, causal, band, scale, placed, axis)
+    plain = prefix_BM is None and bias_HLM is None and dropout_rate == 0.0
+    if implementation is None:
+        kernel = _kernel(placed, axis, q_BLHE, k_BMKE, segments is not None) if plain else None
+        implementation = kernel or ("blocks" if axis is None else "ring")
+    if implementation not in get_args(Implementation):
+        raise ValueError(f"implementation is one of {get_args(Implementation)}, got {implementation!r}")
+    if implementation in ("splash", "cudnn") and dropout_rate == 0.0:
+        if placed is None or not plain:
+            raise ValueError("a fused kernel needs to know its mesh, and takes no prefix and no bias")
+        if implementation == "splash":
+            return splash.splash_attention(
+                q_BLHE, k_BMKE, v_BMKE, segments, causal, band, scale, placed, axis
+            )
+        return cudnn.cudnn_attention(q_BLHE, k_BMKE, v_BMKE, segments, causal, band, scale, placed)
     if implementation == "ring" and dropout_rate == 0.0:
         if placed is None or axis is None:
             raise ValueError("ring attention needs a mesh that splits the sequence")
@@ -175,6 +181,21 @@ def attention(
     else:
         out_BKGLE = _blocks(form, q_BKGLE, k_BKME, v_BKME, given)
     return out_BKGLE.transpose(0, 3, 1, 2, 4).reshape(B, L, H, E)
+
+
+def _kernel(
+    placed: Placement | None, axis: str | None, q_BLHE: Array, k_BMKE: Array, segments: bool
+) -> Literal["splash", "cudnn"] | None:
+    """The fused kernel of the platform, where it takes these arrays; `axis` splits their sequence."""
+    if placed is None:
+        return None
+    (L, H), (M, K) = q_BLHE.shape[1:3], k_BMKE.shape[1:3]
+    ways = 1 if axis is None else placed.mesh.shape[axis]
+    if splash.runs_on(placed) and splash.fits(L // ways, M, H, K):
+        return "splash"
+    if axis is None and cudnn.runs_on(placed) and cudnn.fits(q_BLHE, k_BMKE, segments):
+        return "cudnn"
+    return None
 
 
 def _visible(form: _Form, given: _Given, rows: slice, columns: slice) -> Array | None:
