@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-slow test-cluster faults test-tpu check format install bench coverage clean
+.PHONY: demo test test-slow test-cluster faults test-tpu test-gpu check format install bench coverage clean
 
 install: $(STAMP)
 
@@ -78,6 +78,13 @@ test-tpu: install
 	$(BIN)/python -m pytest tests/parallel/test_absent.py tests/train/test_dry_run.py tests/commands/test_dryrun.py tests/train/test_golden.py
 	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/golden.py
+
+# What needs CUDA's compiler (no GPU; some 4 GB of NVIDIA's libraries): attention's kernel, the dry-run tests,
+# and memory against it. About twenty minutes.
+test-gpu: install
+	$(BIN)/python -m pip install --quiet --editable '.[test,cuda]' --constraint constraints.txt
+	$(BIN)/python -m pytest tests/models/test_cudnn.py tests/parallel/test_absent.py tests/train/test_dry_run.py
+	$(BIN)/python benchmarks/memory.py --on gpu
 
 clean:
 	rm -rf $(VENV) demo runs .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -19,9 +19,9 @@ from scaling.estimate.parameters import head_size, head_width
 from scaling.estimate.sharded import BYTES, array_bytes, shard_shape
 from scaling.estimate.tensors import Tensor, tensors
 
-# In the backward pass one layer's weights are gathered, its gradient is whole until it is scattered, and the
-# next layer's weights are on their way. The compiler's peaks say two and a half layers (docs/memory.md).
-_IN_FLIGHT = 2.5
+# In the backward pass one layer's weights are gathered and its gradient is whole until it is scattered: so
+# many layers by the compilers' peaks (docs/memory.md, docs/memory-gpu.md).
+_IN_FLIGHT = 1.5
 _COUNTERS = 1536  # step count, learning rate and step number, each in a tile of its own
 
 
@@ -130,8 +130,15 @@ def memory(run: RunConfig, layout: Layout, platform: str) -> Memory:
     hidden = 3 * here * length * head_width(model) * compute
 
     all_gradients = on_device(kind, parts)
-    loss = kept + head * compute + logits + hidden + 2 * gathered
-    backward = kept + working + hidden + _IN_FLIGHT * gathered
+    cuda = platform == "gpu"
+    ahead = 0 if cuda else 1  # layers whose weights are on their way before they are needed
+    loss = kept + head * compute + logits + hidden + (1 + ahead) * gathered
+    backward = kept + working + hidden + (_IN_FLIGHT + ahead) * gathered
+    if cuda:
+        # CUDA's compiler does not add a chunk's part to the head's gradient in place, and scatters it when
+        # the layers are done.
+        loss += 4 * head
+        backward += 4 * head if layout.fsdp * layout.context > 1 else 0
     in_layers = on_device(kind, layers)
     if layout.stages > 1:  # the sum over ticks beside what a tick adds
         in_layers *= 2

@@ -24,7 +24,7 @@ MIXTURE = {"model": {"mixture": {"experts": 4, "every": 1, "capacity_factor": 0.
 
 def alone(run: dict[str, Any], directory: Path) -> tuple[list[int], list[float]]:
     """The same run by one device of this process."""
-    train_here(load_run(run, ["mesh.data=1", "mesh.fsdp=1", "mesh.tensor=1", "mesh.expert=1"]), directory)
+    train_here(load_run(run | {"mesh": {}}), directory)
     return curves(directory)
 
 
@@ -53,7 +53,10 @@ def test_two_processes_give_the_losses_of_one_device(tmp_path: Path) -> None:
         (2, {"data": 2}, {}),
         (2, {"tensor": 2}, {}),
         (2, {"expert": 2}, MIXTURE),
+        (2, {"context": 2}, {}),
+        (2, {"stage": 2}, {}),
         (4, {"data": 4}, {}),
+        (4, {"stage": 2, "context": 2}, {}),
         (4, {"fsdp": 2, "tensor": 2}, {}),
         (4, {"data": 2, "fsdp": 2}, {"train": {"accumulation": 2}}),
         (4, {"fsdp": 2, "expert": 2}, MIXTURE),
