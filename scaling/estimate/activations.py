@@ -55,8 +55,12 @@ def layer_arrays(
     cross: bool = False,
     kv_heads: int | None = None,
     slots: float | None = None,
+    keys_seen: int = 0,
 ) -> LayerArrays:
     """The arrays of one Transformer layer, split over `tensor` ways.
+
+    With dropout the probabilities of `keys_seen` keys lie in memory for each query: in float32, which of them
+    are dropped, and what is left in the compute type; and, not by TPU's compiler, their gradients in float32.
 
     With `cross` the layer has a second attention, to another sequence; what that sequence's keys and values
     take is counted to this layer's tokens, as if both were as long. With so many `slots` a token the
@@ -73,6 +77,7 @@ def layer_arrays(
     # A TPU kernel reads heads one by one, each padded to whole lanes; it takes no relative biases.
     kernel = platform == "tpu" and getattr(model, "positions", None) != "relative"
     head = -(-model.d_head // _LANES) * _LANES if kernel else model.d_head
+    pairs = heads * keys_seen if model.dropout > 0 else 0.0
     times = 2 if cross else 1
     norms = times + 1
     projected = times * (heads + 2 * keys) * model.d_head
@@ -81,8 +86,10 @@ def layer_arrays(
         products=width * (projected + times * d + inward * ff) + router,
         inputs=width * ((2 * norms - 1 + taken) * d + times * heads * model.d_head + (inward + 1) * ff)
         + 2 * router,
-        attention=times * (width * (2 * heads + 2 * keys) * head + 4 * heads),
-        cotangents=width * ((2 + taken) * d + projected + (inward + 1) * ff) + router,
+        attention=times * (width * (2 * heads + 2 * keys) * head + 4 * heads) + (4 + 1 + width) * pairs,
+        cotangents=width * ((2 + taken) * d + projected + (inward + 1) * ff)
+        + router
+        + (0 if platform == "tpu" else 4) * pairs,
     )
 
 
@@ -167,12 +174,21 @@ def stacks(model: ModelConfig, layout: Layout, platform: str) -> list[tuple[int,
     ) -> list[tuple[int, LayerArrays, str]]:
         with_experts, slots = mixed.get(side, (0, 0.0))
         kinds = ((layers - with_experts, None), (with_experts, slots))
-        tensor = layout.tensor
-        return [
-            (n, layer_arrays(model, tensor, platform, cross=cross, kv_heads=kv_heads, slots=slots), side)
-            for n, slots in kinds
-            if n
-        ]
+        lengths = layout.length_by_side
+        keys_seen = lengths[side] + (lengths["source"] if cross else 0)
+
+        def arrays(slots: float | None) -> LayerArrays:
+            return layer_arrays(
+                model,
+                layout.tensor,
+                platform,
+                cross=cross,
+                kv_heads=kv_heads,
+                slots=slots,
+                keys_seen=keys_seen,
+            )
+
+        return [(n, arrays(slots), side) for n, slots in kinds if n]
 
     match model:
         case LSTMConfig():

@@ -144,7 +144,8 @@ def test_peaks_that_the_tpu_compiler_gave():
     off = []
     for step in steps:
         length = load_model(step["model"]).max_length
-        base = {"base": step["model"], "dropout": 0.0, "scan_layers": True, "compute_dtype": "bfloat16"}
+        dropout = step.get("dropout", 0.0)
+        base = {"base": step["model"], "dropout": dropout, "scan_layers": True, "compute_dtype": "bfloat16"}
         run = load_run(
             {
                 "model": base | {"remat": step["remat"]},
@@ -158,10 +159,11 @@ def test_peaks_that_the_tpu_compiler_gave():
                 "mesh": step["mesh"],
             }
         )
-        ours = memory(run, layout_of(run, parse_devices(step["devices"]).count), "tpu")
+        on = parse_devices(step["devices"])
+        ours = memory(run, layout_of(run, on.count), on.hardware.platform)
         assert ours.arguments == pytest.approx(step["argument_bytes"], rel=1e-3), step
         off.append(abs(ours.total / step["peak_bytes"] - 1))
-    assert len(off) >= 40
+    assert len(off) >= 75
     assert statistics.median(off) < 0.05
     assert max(off) < 0.15
 
