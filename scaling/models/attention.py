@@ -5,9 +5,9 @@ each that the mask can leave, which halves the work of a long causal sequence an
 band; it keeps one log-sum-exp a row and forms the probabilities again on the way back, as FlashAttention
 does (Dao et al. 2022, arXiv:2205.14135, algorithms 1 and 4), so no (L, M) array outlives the forward pass.
 Both are plain array code that GSPMD partitions over batch and heads. Where the sequence itself is split over
-devices `ring` takes their place (`scaling.models.ring`), and on TPU a kernel whose keys are gathered first.
-On TPU (`scaling.models.splash`) and NVIDIA's GPUs (`scaling.models.cudnn`) a fused kernel does it, where it
-takes what it is given.
+devices `ring` takes their place (`scaling.models.ring`). On TPU (`scaling.models.splash`; keys of a split
+sequence are gathered first) and NVIDIA's GPUs (`scaling.models.cudnn`) a fused kernel does it, where it takes
+what it is given.
 
 `blocks` holds scores with the keys in front of the queries, (M, L). Of the matrix products of both passes
 it is then always the narrow operand (k, v: E wide) that has to be turned round for a product, never the
