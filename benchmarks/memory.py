@@ -2,7 +2,8 @@
 
     python benchmarks/memory.py                     # TPUs: 60 compiles, cached: half an hour the first time
     python benchmarks/memory.py --effort full       # as training compiles: well over an hour
-    python benchmarks/memory.py --on gpu            # GPUs: 27 compiles, about 12 minutes
+    python benchmarks/memory.py --on gpu            # GPUs: 36 compiles, about 15 minutes
+    python benchmarks/memory.py --on gpu --dropout 0.1 --models gpt2-124m        # where probabilities are kept
     python benchmarks/memory.py --markdown          # and write docs/memory.md, or docs/memory-gpu.md
 
 Needs a compiler: pip install 'scaling[tpu]' or 'scaling[cuda]'; no device. Prints JSON. Arguments are what
@@ -72,11 +73,17 @@ GPUS: list[Case] = [
     ("bert-large", "a100-80gb:8", {"fsdp": 8}, {"none": 64, "dots": 64, "full": 64}, 1),
     ("t5-large", "h200:8", {"fsdp": 8}, {"none": 32, "dots": 32, "full": 32}, 1),
     ("llama-7b", "h100-sxm:64", {"fsdp": 64}, {"none": 64, "dots": 64, "full": 64}, 1),
+    # Compiled after the estimator had learned from those above.
+    ("gpt3-2.7b", "h200:16", {"fsdp": 16}, {"none": 32, "dots": 32, "full": 64}, 1),
+    ("gpt2-355m", "a100-40gb:16", {"data": 2, "fsdp": 8}, {"none": 64, "dots": 128, "full": 128}, 1),
+    ("roberta-large", "h100-sxm:8", {"fsdp": 4, "tensor": 2}, {"none": 32, "dots": 32, "full": 64}, 1),
 ]
 CASES = {"tpu": TPUS, "gpu": GPUS}
 
 
-def run_of(model: str, mesh: dict[str, int], remat: str, rows: int, accumulation: int) -> RunConfig:
+def run_of(
+    model: str, mesh: dict[str, int], remat: str, rows: int, accumulation: int, dropout: float
+) -> RunConfig:
     """The run that a case compiles."""
     length = load_model(model).max_length
     return load_run(
@@ -84,7 +91,7 @@ def run_of(model: str, mesh: dict[str, int], remat: str, rows: int, accumulation
             "name": "memory",
             "model": {
                 "base": model,
-                "dropout": 0.0,
+                "dropout": dropout,
                 "scan_layers": True,
                 "remat": remat,
                 "compute_dtype": "bfloat16",
@@ -101,10 +108,10 @@ def run_of(model: str, mesh: dict[str, int], remat: str, rows: int, accumulation
     )
 
 
-def compare(case: Case, remat: str, effort: str) -> Any:
+def compare(case: Case, remat: str, effort: str, dropout: float) -> Any:
     """One row: what the compiler says, what the estimator says."""
     model, on, mesh, rows, accumulation = case
-    run, devices = run_of(model, mesh, remat, rows[remat], accumulation), parse_devices(on)
+    run, devices = run_of(model, mesh, remat, rows[remat], accumulation, dropout), parse_devices(on)
     compiled = compiled_step(run, devices, effort)  # type: ignore[arg-type]
     ours = memory(run, layout_of(run, devices.count), devices.hardware.platform)
     return {
@@ -114,6 +121,7 @@ def compare(case: Case, remat: str, effort: str) -> Any:
         "remat": remat,
         "rows": rows[remat],
         "accumulation": accumulation,
+        "dropout": dropout,
         "argument_bytes": compiled.argument_bytes,
         "peak_bytes": compiled.peak_bytes,
         "estimated_argument_bytes": ours.arguments,
@@ -177,6 +185,7 @@ def main() -> None:
     parser.add_argument(
         "--remat", nargs="+", choices=["none", "dots", "full"], default=["full", "dots", "none"]
     )
+    parser.add_argument("--dropout", type=float, default=0.0)
     parser.add_argument("--models", nargs="+", default=None, help="only these")
     parser.add_argument("--markdown", action="store_true", help="write the table of docs/")
     arguments = parser.parse_args()
@@ -185,7 +194,7 @@ def main() -> None:
         if arguments.models and case[0] not in arguments.models:
             continue
         for remat in arguments.remat:
-            row = compare(case, remat, arguments.effort)
+            row = compare(case, remat, arguments.effort, arguments.dropout)
             rows.append(row)
             print(
                 f"{row['model']} {row['devices']} {row['mesh']} {remat}: {row['peak_bytes'] / _GIB:.2f} GiB, "

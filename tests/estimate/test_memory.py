@@ -163,7 +163,7 @@ def test_peaks_that_the_tpu_compiler_gave():
         ours = memory(run, layout_of(run, on.count), on.hardware.platform)
         assert ours.arguments == pytest.approx(step["argument_bytes"], rel=1e-3), step
         off.append(abs(ours.total / step["peak_bytes"] - 1))
-    assert len(off) >= 75
+    assert len(off) >= 85
     assert statistics.median(off) < 0.05
     assert max(off) < 0.15
 
