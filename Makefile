@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-slow test-cluster faults test-tpu test-gpu check format install bench coverage clean
+.PHONY: demo test fuzz test-slow test-cluster faults test-tpu test-gpu check format install bench coverage clean
 
 install: $(STAMP)
 
@@ -57,6 +57,12 @@ bench: install
 # How often 95% intervals of fitted laws hold the truth: 200 draws a law, minutes.
 coverage: install
 	$(BIN)/python benchmarks/coverage.py
+
+# The property tests with random inputs and ten times the examples, round after round for MINUTES. A failure
+# prints the seed and the example that repeat it.
+MINUTES ?= 30
+fuzz: install
+	$(BIN)/python -m tests.fuzz --minutes $(MINUTES) --numprocesses 2 --dist worksteal
 
 # Further families, meshes and variants, and the peers: what the default run leaves out to stay short.
 test-slow: install

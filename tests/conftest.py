@@ -1,4 +1,4 @@
-"""Eight simulated devices for every test, and caches that no test shares with a person."""
+"""Eight simulated devices and reproducible examples for every test, and caches of the tests' own."""
 
 import os
 import tempfile
@@ -23,6 +23,15 @@ os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# The default run draws the same examples every time and does not depend on how fast the machine is.
+settings.register_profile(
+    "ci", derandomize=True, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow]
+)
+# `make fuzz` (tests/fuzz.py) draws at random and prints how to repeat a failure.
+settings.register_profile("fuzz", settings.get_profile("ci"), derandomize=False, print_blob=True)
+settings.load_profile("ci")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -43,7 +43,10 @@ class Events:
             from tensorboardX.proto.event_pb2 import Event, SessionLog
 
             self._folder.mkdir(exist_ok=True)
-            self._writer = EventsWriter(str(self._folder / "events"))
+            # tensorboardX names a file by the second it was opened in, and would overwrite one of the same
+            # second. TensorBoard reads the files in the order of their names.
+            number = sum(1 for _ in self._folder.iterdir())
+            self._writer = EventsWriter(str(self._folder / "events"), f".{number:06}")
             if self._purge is not None:
                 start = SessionLog(status=SessionLog.START)
                 self._writer.write_event(Event(step=self._purge, wall_time=time.time(), session_log=start))

@@ -10,6 +10,7 @@ from scaling.config.spikes import SpikesConfig
 
 _TO_SIGMA = 1.4826  # of a median absolute deviation, for a normal distribution (Rousseeuw and Croux 1993)
 _LEAST = 1e-3  # of the median: a loss that hardly varies is no reason to call a hundredth of it a spike
+_SMALLEST = 1e-6  # nats: a loss of exactly zero has no spread and no size; the rounding of a loss in float32
 
 
 class SpikeError(Exception):
@@ -41,7 +42,7 @@ class SpikeDetector:
             losses = np.array(self._losses)
             median = float(np.median(losses))
             deviation = _TO_SIGMA * float(np.median(np.abs(losses - median)))
-            deviation = max(deviation, _LEAST * abs(median))
+            deviation = max(deviation, _LEAST * abs(median), _SMALLEST)
             if loss > median + self._config.deviations * deviation:
                 return (
                     f"loss {loss:.4f} is {(loss - median) / deviation:.1f} robust deviations above the "

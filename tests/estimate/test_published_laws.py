@@ -118,7 +118,7 @@ def test_files_that_are_no_such_law(text: str, says: str, tmp_path: Path) -> Non
     assert "\n" not in str(error.value)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(
     st.one_of(
         st.binary(max_size=40),

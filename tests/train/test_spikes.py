@@ -249,6 +249,13 @@ def test_a_loss_that_does_not_vary_has_a_deviation_all_the_same() -> None:
     assert detector.judge({"loss": 2.1}) is not None
 
 
+def test_losses_of_zero_have_no_spread_and_no_size() -> None:
+    detector = SpikeDetector(SpikesConfig(window=8), [0.0] * 8)
+    assert detector.judge({"loss": 0.0}) is None
+    assert detector.judge({"loss": 1e-7}) is None
+    assert "above the median 0.0000" in str(detector.judge({"loss": 0.1}))
+
+
 @given(st.lists(st.floats(0, 20), min_size=20, max_size=60), st.integers(0, 60))
 @settings(max_examples=60, deadline=None)
 def test_a_resumed_detector_judges_as_the_first(losses: list[float], at: int) -> None:

@@ -15,6 +15,7 @@ from scaling.config.errors import BadInputError
 from scaling.config.record import read_record
 from scaling.train import trackers
 from scaling.train.clock import ACCOUNTS, Clock, goodput
+from scaling.train.events import Events
 from scaling.train.loop import train
 from tests.train.conftest import MakeRun, trunk_losses
 from tests.train.test_loop import Breaks
@@ -128,12 +129,24 @@ def test_trackers_get_what_metrics_jsonl_has_and_no_secret_is_written(
             assert value.encode() not in content, (path, name)
 
 
+def test_sessions_of_the_same_second_keep_their_event_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("time.time", lambda: 1_800_000_000.0)
+    for first, purge in ((1, None), (3, 3), (4, 4)):
+        events = Events(tmp_path / "tensorboard", purge)
+        for step in range(first, first + 3):
+            events.add(step, {"loss": step + first / 8})
+        events.close()
+    assert scalars(tmp_path)["loss"] == {1: 1.125, 2: 2.125, 3: 3.375, 4: 4.5, 5: 5.5, 6: 6.5}
+
+
 def scalars(path: Path) -> dict[str, dict[int, float]]:
     """Scalars of the event files as TensorBoard shows them: the start of a session purges what it repeats."""
     from tensorboardX.proto.event_pb2 import Event, SessionLog
 
     found: dict[str, dict[int, float]] = {}
-    for file in sorted((path / "tensorboard").iterdir(), key=lambda p: p.stat().st_mtime):
+    for file in sorted((path / "tensorboard").iterdir()):
         content, at = file.read_bytes(), 0
         while at < len(content):  # length, its checksum, the event, its checksum
             (length,) = struct.unpack_from("<Q", content, at)
