@@ -34,6 +34,19 @@ class ParameterCounts(Frozen):
         return self.non_embedding_with_head - (0 if self.active is None else self.total - self.active)
 
 
+class TokenizerInfo(Frozen):
+    """What one token of a loss or of a token count is; null is not known.
+
+    `hash` names the mapping from text to ids. `vocab_size` counts the model's vocabulary, and
+    `bytes_per_token` is UTF-8 bytes of text per predicted token of the validation set.
+    """
+
+    name: str | None = None
+    hash: str | None = None
+    vocab_size: int | None = None
+    bytes_per_token: float | None = None
+
+
 class Point(Frozen):
     """One finished training budget of a run: the end of its schedule, or of one cooldown branch."""
 
@@ -110,6 +123,7 @@ class RunRecord(Frozen):
     seed: int = 0
     dataset: str | None = None
     tokenizer: str | None = None
+    vocab_size: int | None = None
     started: str | None = None
     ended: str | None = None
 

@@ -198,6 +198,7 @@ def _record(run: RunConfig) -> RunRecord:
         versions=versions(),
         git_commit=git_commit(),
         tokenizer=run.data.tokenizer,
+        vocab_size=run.model.vocab_size,
         started=now,
         ended=now,
     )

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scaling.config.errors import BadInputError
 from scaling.laws.allocation import optimum_of
 from scaling.laws.bootstrap import LEVEL, bootstrap_parameters, document, intervals_of
+from scaling.laws.comparable import comparable
 from scaling.laws.curvature import TEXT, Curvature, curvature, curvature_intervals
 from scaling.laws.diagnostics import Hessian
 from scaling.laws.law import LawFit, Objective
@@ -79,7 +80,9 @@ def fit_points(
         raise BadInputError(f"bootstrap={bootstrap} is not accepted; give 0, or at least 2 resamples")
     tell = progress or (lambda phase, share: None)
     form = LAWS[law]
-    warnings = [*refuse(form, points, force), *(f"left out: {row}" for row in points.dropped)]
+    points, mixed = comparable(points, force)
+    countings = {name: comparable(other, force)[0] for name, other in (countings or {}).items()}
+    warnings = [*mixed, *refuse(form, points, force), *(f"left out: {row}" for row in points.dropped)]
     forced = force and bool(warnings)
     held, rule = held_out(points, holdout)
     width = len(points)
@@ -153,6 +156,10 @@ def fit_points(
         seed_noise=seed_noise(points),
         sensitivity=changed,
         dropped=points.dropped,
+        loss_unit=points.loss_unit,
+        tokenizer=points.tokenizer,
+        dataset=points.corpus,
+        notes=points.notes,
         ranges={
             name: (float(values.min()), float(values.max()))
             for name in dict.fromkeys(("params", "tokens", "flops", "loss", *form.variables, form.target))

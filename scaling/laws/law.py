@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from scaling.config.base import Frozen
 from scaling.config.errors import BadInputError
 from scaling.config.files import write_atomically
+from scaling.config.record import TokenizerInfo
 from scaling.laws.diagnostics import CutOff, Hessian, Profile, SeedNoise, SensitivityRow
 from scaling.laws.forms import ComputeOptimum, Law
 from scaling.laws.registry import LAWS
@@ -89,7 +90,11 @@ class Bootstrap(Frozen):
 
 
 class LawFit(Frozen):
-    """A fitted law. Intervals are bootstrap percentiles, empty where no bootstrap was asked for."""
+    """A fitted law. Intervals are bootstrap percentiles, empty where no bootstrap was asked for.
+
+    `loss_unit` is the unit of the losses that it was fitted to and predicts; `tokenizer` and `dataset` are
+    those of all points, null where they are not known or differ. `notes` say how the source was read.
+    """
 
     law: str
     equation: str
@@ -117,6 +122,10 @@ class LawFit(Frozen):
     seed_noise: SeedNoise | None = None
     sensitivity: tuple[SensitivityRow, ...] | None = None
     dropped: tuple[str, ...] = ()  # rows that were no measurements, left out by force
+    loss_unit: str = "nats per token"
+    tokenizer: TokenizerInfo | None = None
+    dataset: str | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def form(self) -> Law:
@@ -124,7 +133,7 @@ class LawFit(Frozen):
         return LAWS[self.law]
 
     def predict(self, **variables: Any) -> Floats:
-        """The law's target (loss in nats per token) at its variables: params and tokens, or flops, ..."""
+        """The law's target (a loss is in `loss_unit`) at its variables: params and tokens, or flops, ..."""
         chosen = {name: variables[name] for name in self.form.variables}
         return self.form.predict(self.parameters, **chosen)
 

@@ -1,7 +1,7 @@
 """The points a law is fitted to: finished training budgets, their parameters, tokens, compute and loss."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scaling.config.errors import BadInputError
-from scaling.config.record import RunRecord, read_record
+from scaling.config.record import RunRecord, TokenizerInfo, read_record
 from scaling.laws.critical_batch import KAPLAN_BATCH
-from scaling.laws.run_files import recipe_of, schedule_ends
+from scaling.laws.run_files import facts_of, recipe_of, schedule_ends, tokenizer_of
 
 Floats = NDArray[np.float64]
 ParamCounting = Literal["total", "non_embedding", "non_embedding_with_head"]
@@ -28,18 +28,25 @@ FLOPS_TEXT = {
 }
 
 
+NATS_PER_TOKEN = "nats per token"
+BITS_PER_BYTE = "bits per byte"
+
+
 @dataclass(frozen=True)
 class Points:
     """n finished training budgets; every array is (n,) float64.
 
     `groups` names the run a point comes from: points of one trunk share their noise and stay together in
-    every resample and every hold-out. `counting` says in words what N and C count.
+    every resample and every hold-out. `counting` says in words what N and C count. `loss_unit` is the unit of
+    every loss; `tokenizers` is what a token is at each point, None where that is not known. `columns` keeps
+    the other columns of the source as text, by name: what rows are selected by (`scaling.laws.select`), and
+    what shows whether their losses can be compared (`scaling.laws.comparable`).
     """
 
     params: Floats
     tokens: Floats
     flops: Floats
-    loss: Floats  # nats per token
+    loss: Floats  # in `loss_unit`
     weight: Floats
     groups: tuple[str, ...]
     labels: tuple[str, ...]
@@ -55,6 +62,10 @@ class Points:
     seeds: tuple[str, ...] | None = None
     recipes: tuple[str, ...] | None = None  # equal for runs that differ in nothing but their seed
     dropped: tuple[str, ...] = ()  # rows that were no measurements, left out by force
+    loss_unit: str = NATS_PER_TOKEN
+    tokenizers: tuple[TokenizerInfo | None, ...] | None = None
+    columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()  # how the source was read, where that was a choice: units, spellings
 
     def __len__(self) -> int:
         return len(self.loss)
@@ -63,17 +74,41 @@ class Points:
         """The points a boolean mask or an index array picks, in that order."""
         index = np.arange(len(self))[mask]
         changed: dict[str, Any] = {}
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if field.name == "dropped":
-                changed[field.name] = value
+        for one in fields(self):
+            value = getattr(self, one.name)
+            if one.name in ("dropped", "notes"):
+                changed[one.name] = value
             elif isinstance(value, np.ndarray):
-                changed[field.name] = value[index]
+                changed[one.name] = value[index]
             elif isinstance(value, tuple):
-                changed[field.name] = tuple(value[i] for i in index)
+                changed[one.name] = tuple(value[i] for i in index)
+            elif one.name == "columns":
+                changed[one.name] = {name: tuple(cells[i] for i in index) for name, cells in value.items()}
             else:
-                changed[field.name] = value
+                changed[one.name] = value
         return Points(**changed)
+
+    @property
+    def tokenizer(self) -> TokenizerInfo | None:
+        """The tokenizer of all points; None where it is not known, or they differ.
+
+        Where only the measured bytes per token differ, as between validation sets, it is their mean.
+        """
+        known = set(self.tokenizers or (None,))
+        first = next(iter(known))
+        if None in known or first is None:
+            return None
+        sizes = [one.bytes_per_token for one in known if one is not None]
+        if len({one.model_copy(update={"bytes_per_token": None}) for one in known if one is not None}) > 1:
+            return None
+        measured = [size for size in sizes if size is not None]
+        return first.model_copy(update={"bytes_per_token": float(np.mean(measured)) if measured else None})
+
+    @property
+    def corpus(self) -> str | None:
+        """The dataset of all points; None where it is not named, or they differ."""
+        names = set(self.dataset)
+        return names.pop() or None if len(names) == 1 else None
 
     def column(self, name: str) -> Floats:
         """(n,) what a law reads or predicts, by its name.
@@ -206,8 +241,11 @@ def points_from_records(
     recipes: list[str] = []
     final: list[bool] = []
     dropped: list[str] = []
+    tokenizers: list[TokenizerInfo | None] = []
+    columns: list[dict[str, str]] = []
     for run in records:
         home = (homes or {}).get(run.id)
+        facts = facts_of(run, home)
         recipe = recipe_of(run, home)
         ends = schedule_ends(run, home)
         n = float(getattr(run.params, params))
@@ -229,6 +267,8 @@ def points_from_records(
             groups.append(run.name)
             labels.append(f"{run.name} at {point.tokens:,} tokens")
             dataset.append(run.dataset or "")
+            tokenizers.append(tokenizer_of(run, point))
+            columns.append(facts)
     if not rows:
         found = f"{len(records)} run(s), none with a finished point" if records else "no */record.json"
         raise BadInputError(f"{source} has {found}; give a sweep directory with at least one finished run")
@@ -250,4 +290,9 @@ def points_from_records(
         seeds=tuple(seeds),
         recipes=tuple(recipes),
         dropped=tuple(dropped),
+        tokenizers=tuple(tokenizers),
+        columns={
+            name: tuple(facts.get(name, "") for facts in columns)
+            for name in dict.fromkeys(name for facts in columns for name in facts)
+        },
     )

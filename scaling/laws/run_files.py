@@ -1,12 +1,15 @@
 """What a run directory says beside its record: its recipe, and whether a point ends its schedule."""
 
 import json
+import math
+from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from scaling.config.record import RunRecord
+from scaling.config.record import Point, RunRecord, TokenizerInfo
 
 DECAYED = 0.5  # of the peak: schedules end at a tenth or less, and a trunk before its cooldown at all of it
 
@@ -16,18 +19,69 @@ def recipe_of(run: RunRecord, home: Path | None) -> str:
 
     The resolved config without them; where there is none, what the record knows.
     """
-    config: Any = None
-    if home is not None and (home / "config.yaml").is_file():
-        try:
-            config = yaml.safe_load((home / "config.yaml").read_text())
-        except (OSError, ValueError, yaml.YAMLError):
-            config = None
+    config = _config(home)
     if isinstance(config, dict) and isinstance(config.get("train"), dict):
         config = {k: v for k, v in config.items() if k != "name"}
         config["train"] = {k: v for k, v in config["train"].items() if k != "seed"}
         return json.dumps(config, sort_keys=True, default=str)
     known = (run.family, run.objective, run.dataset, run.tokenizer, run.params.total, run.flops_per_token)
     return json.dumps([*known, run.budget_tokens])
+
+
+def _config(home: Path | None) -> Any:
+    """The resolved config of a run directory; None where there is none that can be read."""
+    if home is None or not (path := home / "config.yaml").is_file():
+        return None
+    try:
+        return _parsed(path.read_text())
+    except (OSError, ValueError, yaml.YAMLError):
+        return None
+
+
+@lru_cache(maxsize=4096)
+def _parsed(text: str) -> Any:
+    """A config's text; the same runs are read once for each way to count."""
+    return yaml.safe_load(text)
+
+
+def facts_of(run: RunRecord, home: Path | None) -> dict[str, str]:
+    """What rows of a directory are selected by: facts of the record, and every value of its config by path.
+
+    A value is written as in YAML or, of a list, as in JSON: {"dataset": "stdlib", "model.n_layers": "6"}.
+    """
+    config = _config(home)
+    facts = dict(_leaves(config, "")) if isinstance(config, dict) else {}
+    known = {
+        "name": run.name,
+        "family": run.family,
+        "objective": run.objective,
+        "status": run.status,
+        "dataset": run.dataset,
+        "tokenizer": run.tokenizer,
+        "vocab_size": run.vocab_size if run.vocab_size is not None else facts.get("model.vocab_size"),
+        "seed": run.seed,
+    }
+    return {name: str(value) for name, value in known.items() if value is not None} | facts
+
+
+def _leaves(config: dict[str, Any], prefix: str) -> Iterator[tuple[str, str]]:
+    for key, value in config.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{prefix}{key}.")
+        elif value is not None and (prefix or key != "name"):
+            yield f"{prefix}{key}", value if isinstance(value, str) else json.dumps(value)
+
+
+def tokenizer_of(run: RunRecord, point: Point) -> TokenizerInfo | None:
+    """What a token of a run's losses is; bytes per token follow from its loss in both units."""
+    if run.tokenizer is None:
+        return None
+    bits = point.bits_per_byte
+    return TokenizerInfo(
+        name=run.tokenizer,
+        vocab_size=run.vocab_size,
+        bytes_per_token=point.loss / math.log(2) / bits if bits else None,
+    )
 
 
 def schedule_ends(run: RunRecord, home: Path | None) -> tuple[bool, ...]:

@@ -10,8 +10,10 @@ import numpy as np
 
 from scaling.config.errors import BadInputError
 from scaling.config.record import RunRecord
+from scaling.laws.comparable import comparable, in_bits_per_byte
 from scaling.laws.law import LawFit, read_law
 from scaling.laws.points import Points, read_points, read_records
+from scaling.laws.select import Where
 from scaling.plots.curves import Curve, read_curves
 
 
@@ -43,6 +45,8 @@ class Sources:
     params: str = "non_embedding_with_head"
     flops: str = "6nd"
     family: str | None = None
+    where: Where | None = None
+    force: bool = False
 
     @classmethod
     def of(
@@ -60,8 +64,8 @@ class Sources:
 
     @cached_property
     def points(self) -> Points:
-        """The finished budgets of all sources."""
-        return join_points(
+        """The finished budgets of all sources, with losses that can be compared."""
+        joined = join_points(
             [
                 read_points(
                     path, None if path.is_dir() else self.columns, self.params, self.flops, self.family
@@ -71,6 +75,7 @@ class Sources:
                 for path in self.paths
             ]
         )
+        return comparable(joined, self.force)[0]
 
     @cached_property
     def curves(self) -> tuple[Curve, ...]:
@@ -128,10 +133,19 @@ def join_points(parts: Sequence[Points]) -> Points:
                     f"{part.source} counts {key} as {_counted(part, key)!r} and {first.source} as {text!r}; "
                     "give sources that count alike"
                 )
-    values: dict[str, Any] = {}
+    if len({part.loss_unit for part in parts}) > 1:
+        parts = [in_bits_per_byte(part) for part in parts]
+    values: dict[str, Any] = {
+        "columns": {
+            name: tuple(cell for part in parts for cell in part.columns.get(name, ("",) * len(part)))
+            for name in dict.fromkeys(name for part in parts for name in part.columns)
+        }
+    }
+    if any(part.tokenizers for part in parts):
+        values["tokenizers"] = tuple(one for p in parts for one in p.tokenizers or (None,) * len(p))
     for field in fields(Points):
         columns = [getattr(part, field.name) for part in parts]
-        if field.name in ("counting", "source"):
+        if field.name in ("counting", "source", "loss_unit", "columns", "tokenizers"):
             continue
         if any(isinstance(column, np.ndarray) for column in columns):
             filled = [
@@ -139,7 +153,7 @@ def join_points(parts: Sequence[Points]) -> Points:
                 for part, column in zip(parts, columns, strict=True)
             ]
             values[field.name] = np.concatenate(filled)
-        elif columns[0] is not None:
+        elif all(column is not None for column in columns):
             values[field.name] = tuple(value for column in columns for value in column)
     runs = [set(part.groups) for part in parts]
     if sum(map(len, runs)) > len(set().union(*runs)):
@@ -148,7 +162,7 @@ def join_points(parts: Sequence[Points]) -> Points:
             values[name] = tuple(
                 f"{source}: {text}" for source, text in zip(sources, values[name], strict=True)
             )
-    return replace(first, **values, counting=counting, source=", ".join(part.source for part in parts))
+    return replace(parts[0], **values, counting=counting, source=", ".join(part.source for part in parts))
 
 
 def _counted(points: Points, key: str) -> str:

@@ -63,6 +63,7 @@ def make_record(
         seed=run.train.seed,
         dataset=run.data.source,
         tokenizer=run.data.tokenizer,
+        vocab_size=run.model.vocab_size,
         started=started,
         ended=None if status == "running" else now(),
     )

@@ -1,0 +1,279 @@
+"""Whether the losses of points can be compared: one unit, one tokenizer, one corpus, one experiment.
+
+A law, or an axis, holds the losses of one experiment. Losses per token of different tokenizers meet in bits
+per byte where bytes per token are known; nothing makes losses on different corpora, or on training and
+validation data, comparable. Seeds, sizes and token budgets do not divide an experiment.
+"""
+
+import math
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from scaling.config.errors import BadInputError
+from scaling.config.record import TokenizerInfo
+from scaling.laws.points import BITS_PER_BYTE, NATS_PER_TOKEN, Points
+
+# fmt: off
+# Names of columns, by their last part, whose values divide experiments wherever they vary.
+CORPORA = {
+    "dataset", "datasets", "data", "corpus", "traindataset", "trainingdataset", "trainingdata", "traindata",
+    "evaldataset", "validationdataset", "validationset", "evalset", "testset", "mixture",
+}
+SPLITS = {
+    "split", "evalsplit", "losssplit", "lossunit", "losstype", "objective",
+}
+# The same, unless a value names one size or one budget alone, as labels do.
+TREATMENTS = {
+    "experiment", "experiments", "study", "series", "sweep", "paper", "optimizer", "optimiser", "opt",
+    "schedule", "lrschedule", "scheduler", "hparams", "hyperparameters", "recipe", "decay",
+}
+TOKENIZERS = {
+    "tokenizer", "tokeniser", "tokenizerhash", "vocab", "vocabsize", "vocabulary", "bytespertoken",
+}
+# Names whose values differ between runs of one experiment, or say nothing about the loss.
+WITHIN = {
+    "seed", "replicate", "repeat", "trial", "rep", "id", "runid", "hyperid", "index", "name", "run",
+    "runname", "group", "label", "step", "steps", "status", "state", "final", "scheduleend", "finished",
+    "notes", "note", "comment", "comments", "date", "time", "created", "started", "ended", "user", "host",
+    "hostname", "url", "link", "path", "file", "device", "hardware", "gpu", "tpu", "weight", "remat",
+    "seconds", "hours", "usd", "cost", "flops", "color", "marker", "commit", "gitcommit", "mesh",
+}
+# Hyperparameters that a sweep varies to find the best loss.
+TUNED = {
+    "lr", "learningrate", "peaklr", "maxlr", "minlr", "batch", "batchsize", "batchtokens", "globalbs", "bs",
+    "globalbatchsize", "wd", "weightdecay", "beta1", "beta2", "momentum", "warmupsteps", "warmuptokens",
+    "dropout", "epsilon", "eps", "clip", "gradclip", "gradientclip", "uniquetokens", "epochs",
+}
+# fmt: on
+SAME_SIZE = 0.02  # relative difference of bytes per token within one tokenizer, between validation sets
+SHOWN = 4
+
+
+def comparable(points: Points, force: bool = False) -> tuple[Points, tuple[str, ...]]:
+    """The points with their losses in one unit, and what a forced mix consists of.
+
+    Where tokenizers differ and bytes per token are known, losses become bits per byte, and a note says so.
+
+    Raises:
+        BadInputError: what differs, and how to choose; with `force` that is the second value instead.
+    """
+    reasons: list[str] = []
+    kinds = _tokenizer_of_each(points)
+    if len(set(kinds)) > 1:
+        if points.loss_unit == BITS_PER_BYTE:
+            pass
+        elif points.loss_unit == NATS_PER_TOKEN and _bytes_known(points):
+            points = in_bits_per_byte(points)
+        else:
+            reasons.append(_mixed_tokenizers(points, kinds))
+    reasons += _mixed_columns(points)
+    if reasons and not force:
+        raise BadInputError(reasons[0])
+    return points, tuple(reasons)
+
+
+def in_bits_per_byte(points: Points) -> Points:
+    """The same points with losses in bits per byte.
+
+    Raises:
+        BadInputError: bytes per token are not known for all, or the unit is another.
+    """
+    if points.loss_unit == BITS_PER_BYTE:
+        return points
+    if points.loss_unit != NATS_PER_TOKEN or not _bytes_known(points):
+        raise BadInputError(
+            f"{points.source}: losses in {points.loss_unit} cannot be put in bits per byte: bytes per token "
+            "are not known for all points; add a column bytes_per_token"
+        )
+    assert points.tokenizers is not None
+    sizes = np.array([one.bytes_per_token for one in points.tokenizers if one is not None], np.float64)
+    names = _list(list(dict.fromkeys(_named(one) for one in points.tokenizers)))
+    return replace(
+        points,
+        loss=points.loss / math.log(2) / sizes,
+        loss_unit=BITS_PER_BYTE,
+        notes=(
+            *points.notes,
+            f"losses are in bits per byte, because tokenizers differ ({names}); "
+            "a count of tokens is in the tokens of its own run",
+        ),
+    )
+
+
+def _bytes_known(points: Points) -> bool:
+    return points.tokenizers is not None and all(
+        one is not None and one.bytes_per_token for one in points.tokenizers
+    )
+
+
+def _tokenizer_of_each(points: Points) -> list[int]:
+    """(n) the number of each point's tokenizer, equal for points that share one."""
+    found: list[TokenizerInfo | None] = []
+    numbers: dict[TokenizerInfo | None, int] = {}
+    for one in points.tokenizers or (None,) * len(points):
+        if one not in numbers:
+            at = next((i for i, other in enumerate(found) if _same(one, other)), len(found))
+            if at == len(found):
+                found.append(one)
+            numbers[one] = at
+    return [numbers[one] for one in points.tokenizers or (None,) * len(points)]
+
+
+def _same(a: TokenizerInfo | None, b: TokenizerInfo | None) -> bool:
+    if a is None or b is None:
+        return a is b
+    if a.hash is not None and b.hash is not None:
+        return a.hash == b.hash
+    if a.name == b.name == "bytes":
+        return True
+    sizes = a.bytes_per_token, b.bytes_per_token
+    if sizes[0] is not None and sizes[1] is not None and abs(sizes[0] / sizes[1] - 1) > SAME_SIZE:
+        return False
+    if a.name != b.name:
+        return False
+    if None not in sizes and a.name is not None:
+        return True  # a vocabulary that is padded for the devices is the same to the text
+    return a.vocab_size == b.vocab_size or None in (a.vocab_size, b.vocab_size)
+
+
+def _named(one: TokenizerInfo | None) -> str:
+    if one is None:
+        return "not named"
+    words = [one.name] if one.name else []
+    words += [f"vocabulary {one.vocab_size:,}"] if one.vocab_size else []
+    if not words and one.bytes_per_token:
+        words = [f"{one.bytes_per_token:.3g} bytes per token"]
+    return " of ".join(words) or "not named"
+
+
+def _mixed_tokenizers(points: Points, kinds: Sequence[int]) -> str:
+    infos = points.tokenizers or (None,) * len(points)
+    names = {kind: _named(infos[i]) for i, kind in reversed(list(enumerate(kinds)))}
+    counts = Counter(kinds)
+    each = _list([f"{names[kind]}: {counts[kind]} points" for kind in dict.fromkeys(kinds)])
+    unknown = sum(one is None or not one.bytes_per_token for one in infos)
+    column = next((name for name in points.columns if plain(name) in TOKENIZERS), "tokenizer")
+    value = points.columns[column][0] if column in points.columns else "NAME"
+    why = (
+        f"bytes per token, for bits per byte, are not known for {unknown} of {len(points)} points"
+        if points.loss_unit == NATS_PER_TOKEN
+        else f"the unit is {points.loss_unit}"
+    )
+    return (
+        f"{points.source}: losses per token of different tokenizers ({each}) cannot be compared; {why}: add "
+        f"a column bytes_per_token, choose rows with --where {column}={_quoted(value)}, fit each with "
+        f"--by {column}, or mix them with --force"
+    )
+
+
+def _mixed_columns(points: Points) -> Iterator[str]:
+    """One line about every column that divides the points into experiments."""
+    mixed: dict[str, list[str]] = {}
+    corpora = [name.casefold() for name in points.dataset]
+    if len(set(corpora)) > 1 and not any(points.columns[c] == points.dataset for c in points.columns):
+        mixed["dataset"] = list(points.dataset)
+    for name, cells in points.columns.items():
+        if _divides(points, name, cells):
+            mixed[name] = list(cells)
+    mixed = _without_copies(mixed)
+    if not mixed:
+        return
+    values = {name: Counter(cells) for name, cells in mixed.items()}
+    each = "; ".join(
+        f"{name}: {_list([f'{v or repr(v)} in {n} rows' for v, n in counts.items()])}"
+        for name, counts in values.items()
+    )
+    where = ",".join(
+        f"{name}={_quoted(next(iter(filter(None, cells)), ''))}" for name, cells in mixed.items()
+    )
+    first = next(iter(mixed))
+    yield (
+        f"{points.source}: losses of several experiments cannot be compared ({each}); choose rows with "
+        f"--where {where}, fit each with --by {first}, or mix them with --force"
+    )
+
+
+def _without_copies(mixed: dict[str, list[str]]) -> dict[str, list[str]]:
+    """Without values of a config that divide the rows as another column does: `data.source` is `dataset`."""
+    seen: set[tuple[int, ...]] = set()
+    kept = {}
+    for name, cells in mixed.items():
+        order = {value: i for i, value in enumerate(dict.fromkeys(cells))}
+        parts = tuple(order[value] for value in cells)
+        if "." not in name or parts not in seen:
+            kept[name] = cells
+        seen.add(parts)
+    return kept
+
+
+def _divides(points: Points, name: str, cells: Sequence[str]) -> bool:
+    word = plain(name)
+    values = [cell.casefold() for cell in cells]
+    if len(set(values)) < 2 or word in TOKENIZERS | WITHIN | TUNED:
+        return False
+    if word in CORPORA:
+        return True
+    known = {value for value in values if value}
+    if word in SPLITS:
+        return len(known) > 1
+    if word in TREATMENTS:
+        return len(known) > 1 and not _is_label(points, values)
+    return _varies_at_one_place(points, name, values)
+
+
+def _is_label(points: Points, values: Sequence[str]) -> bool:
+    """Whether values name rows, sizes, budgets, or pairs of them, one to one."""
+    sizes, budgets = points.params.tolist(), points.tokens.tolist()
+    rows = range(len(points))
+    for keys in (rows, sizes, budgets, list(zip(sizes, budgets, strict=True)), points.groups):
+        pairs = set(zip(values, keys, strict=True))
+        if len(pairs) == len(set(values)) == len(set(keys)):
+            return True
+    return False
+
+
+def _varies_at_one_place(points: Points, name: str, values: Sequence[str]) -> bool:
+    """Whether rows of equal numbers have different values of a column, and different losses.
+
+    Numbers are factors only in a table, where few of them come back in many rows: of the config of a run,
+    they are settings.
+    """
+    known = {value for value in values if value}
+    numeric = all(_is_number(value) for value in known)
+    if len(known) < 2 or 2 * len(known) > len(values) or (numeric and "." in name):
+        return False
+    settings = [v for v in (points.unique_tokens, points.learning_rate, points.batch_tokens) if v is not None]
+    places: dict[tuple[float, ...], list[int]] = {}
+    for i in range(len(points)):
+        # To about one percent: tokens of one budget differ by the rounding to batches.
+        place = np.round(100 * np.log([points.params[i], points.tokens[i]])).tolist()
+        places.setdefault((*place, *(float(v[i]) for v in settings)), []).append(i)
+    return any(
+        len({values[i] for i in members if values[i]}) > 1 and np.ptp(points.loss[members]) > 0
+        for members in places.values()
+    )
+
+
+def plain(name: str) -> str:
+    """The last part of a column's name in lower case without marks: `train.lr_schedule` is `lrschedule`."""
+    return re.sub(r"[^a-z0-9]", "", re.split(r"[./]", name.strip().casefold())[-1])
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _quoted(value: str) -> str:
+    return f"'{value}'" if re.search(r"[\s,;=]", value) else value
+
+
+def _list(names: Sequence[str]) -> str:
+    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
