@@ -16,10 +16,11 @@ from scaling.laws.diagnostics import Hessian
 from scaling.laws.law import LawFit, Objective
 from scaling.laws.objective import RESIDUALS, Residual, describe
 from scaling.laws.optimise import Optimised, boundary_hits, optimise
+from scaling.laws.order import canonical
 from scaling.laws.points import Points
 from scaling.laws.profile import profiles
 from scaling.laws.quantities import Quantities, quantities
-from scaling.laws.refusals import refuse
+from scaling.laws.refusals import refuse, unidentified_minima
 from scaling.laws.registry import LAWS
 from scaling.laws.replicates import seed_noise
 from scaling.laws.rolling import roll
@@ -80,10 +81,11 @@ def fit_points(
         raise BadInputError(f"bootstrap={bootstrap} is not accepted; give 0, or at least 2 resamples")
     tell = progress or (lambda phase, share: None)
     form = LAWS[law]
-    points, mixed = comparable(points, force)
-    countings = {name: comparable(other, force)[0] for name, other in (countings or {}).items()}
+    points, mixed = comparable(canonical(points), force)
+    countings = {name: comparable(canonical(other), force)[0] for name, other in (countings or {}).items()}
     warnings = [*mixed, *refuse(form, points, force), *(f"left out: {row}" for row in points.dropped)]
     forced = force and bool(warnings)
+    warnings += unidentified_minima(form, points)
     held, rule = held_out(points, holdout)
     width = len(points)
 

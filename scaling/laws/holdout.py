@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scaling.config.errors import BadInputError
+from scaling.laws.isoflop import isoflop_groups
 from scaling.laws.points import Points
 
 SAME = 1e-9  # compute that agrees to this relative difference is the same budget
@@ -20,7 +21,10 @@ def holdout_mask(points: Points, fraction: float = 0.2) -> NDArray[np.bool_]:
     """
     if not 0 < fraction < 1:
         raise BadInputError(f"holdout={fraction:g} is not accepted; give a fraction between 0 and 1, or none")
-    return _largest(points, points.flops, "compute budget", at_most=fraction * len(points))
+    flops = points.flops.copy()
+    for budget, members in isoflop_groups(points):
+        flops[members] = budget  # of one budget, whatever its points' rounding or counting makes of it
+    return _largest(points, flops, "compute budget", at_most=fraction * len(points))
 
 
 def holdout_groups(points: Points, count: int = 1) -> NDArray[np.bool_]:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from scaling.config.errors import BadInputError
 from scaling.laws.akima import akima_minimum
 from scaling.laws.frontier import MIN_OPTIMA, PowerLaw, fit_power_law
+from scaling.laws.order import canonical
 from scaling.laws.points import Points
 from scaling.laws.resample import run_counts
 
@@ -27,6 +28,10 @@ MIN_SIZES = {"parabola": 4, "akima": 3}
 # Standard deviation of the loss between seeds, in nats, with which Porian et al. perturb RefinedWeb losses;
 # OpenWebText2 has 0.01.
 SEED_NOISE = 0.002
+SPREAD = np.log(1.5)  # of compute inside one budget, however it was counted
+APART = 2.0  # times the largest gap inside a budget: how far the next budget is at least
+SAME = 1e-3  # relative difference of sizes, tokens or their ratio that are meant to be equal
+TIE = 1e-9  # relative difference of losses that are equal
 
 
 @dataclass(frozen=True)
@@ -93,11 +98,12 @@ class IsoFlopFit:
 def isoflop_groups(
     points: Points, budgets: Sequence[float] | None = None, tolerance: float = 0.05
 ) -> list[tuple[float, NDArray[np.int64]]]:
-    """(budget in FLOPs, indices of its points) by compute.
+    """(budget in FLOPs, indices of its points) by compute; the budget is the geometric mean of its points.
 
-    Without `budgets`, a group begins at the least compute not yet in one and reaches `tolerance` further;
-    its budget is the geometric mean. With them, a point belongs to the nearest one, or to none beyond
-    `tolerance`.
+    With `budgets`, a point belongs to the nearest one, or to none beyond `tolerance`. Without them the groups
+    are found as a sweep makes them (see `_clusters`): points whose compute is close, and far from that of all
+    others. A grid of sizes and token budgets, or of sizes and tokens per parameter, has points of equal
+    compute by accident; these are no group. Every point in no group stands alone.
 
     Raises:
         BadInputError: a tolerance outside (0, 1), or a budget that is not positive.
@@ -105,7 +111,6 @@ def isoflop_groups(
     if not 0 < tolerance < 1:
         raise BadInputError(f"tolerance={tolerance:g} is not accepted; give a number between 0 and 1")
     log_flops, reach = np.log(points.flops), np.log1p(tolerance)
-    groups: list[tuple[float, NDArray[np.int64]]] = []
     if budgets is not None:
         given = np.unique(np.asarray(budgets, float))
         if not (len(given) and np.isfinite(given).all() and (given > 0).all()):
@@ -113,13 +118,96 @@ def isoflop_groups(
         distance = np.abs(log_flops[:, None] - np.log(given))
         nearest = np.where(distance.min(axis=1) <= reach, distance.argmin(axis=1), -1)
         return [(float(b), np.flatnonzero(nearest == i)) for i, b in enumerate(given)]
-    order = np.argsort(log_flops, kind="stable")
-    while len(order):
-        near = log_flops[order] <= log_flops[order[0]] + reach
-        members = np.sort(order[near])
-        groups.append((float(np.exp(log_flops[members].mean())), members))
-        order = order[~near]
-    return groups
+    log_n, log_d = np.log(points.params), np.log(points.tokens)
+    sizes = _levels(log_n, SAME)
+    shared = [_sizes_at(_levels(column, SAME), sizes) for column in (log_d, log_d - log_n)]
+    clusters = _clusters(log_flops, log_n, reach)
+    groups = []
+    for members in clusters:
+        if _designed(members, sizes, shared, len(clusters)):
+            # Summed in order of size, so that the order of rows does not show in the last digit.
+            groups.append((float(np.exp(np.sort(log_flops[members]).mean())), np.sort(members)))
+        else:
+            groups += [(float(points.flops[i]), np.array([i])) for i in members]
+    return sorted(groups, key=lambda group: (group[0], group[1].tolist()))
+
+
+def _clusters(log_flops: Floats, log_n: Floats, reach: float) -> list[NDArray[np.int64]]:
+    """Points whose compute is linked by gaps of at most `reach`, and apart from all others.
+
+    Where compute is counted or rounded, C drifts with N inside a budget, and a budget of few sizes comes
+    apart at a gap: neighbours whose sizes do not overlap are joined again while that leaves the groups
+    farther apart than it spreads them. A cluster that spreads too far, or is no farther from the next one
+    than its own points are from each other, is no budget: its points are returned one by one.
+    """
+    order = np.lexsort((log_n, log_flops))
+    pieces = np.split(order, np.flatnonzero(np.diff(log_flops[order]) > reach) + 1)
+
+    def gaps() -> tuple[Floats, Floats]:
+        """Least and most compute of each piece, and the gaps before, between and after the pieces."""
+        ends = np.array([[log_flops[piece[0]], log_flops[piece[-1]]] for piece in pieces])
+        between = ends[1:, 0] - ends[:-1, 1]
+        return ends, np.concatenate([[np.inf], between, [np.inf]])
+
+    while len(pieces) > 1:
+        ends, gap = gaps()
+        small = np.array([log_n[piece].min() for piece in pieces])
+        large = np.array([log_n[piece].max() for piece in pieces])
+        apart = (large[:-1] < small[1:]) | (large[1:] < small[:-1])
+        near = ends[1:, 1] - ends[:-1, 0] <= SPREAD
+        joins = apart & near & (gap[1:-1] <= np.minimum(gap[:-2], gap[2:]) / APART)
+        if not joins.any():
+            break
+        joined: list[NDArray[np.int64]] = []
+        for i, piece in enumerate(pieces):
+            if i and joins[i - 1]:  # never two in a row: each gap is smaller than its neighbours
+                joined[-1] = np.concatenate([joined[-1], piece])
+            else:
+                joined.append(piece)
+        pieces = joined
+    ends, gap = gaps()
+    out: list[NDArray[np.int64]] = []
+    for i, piece in enumerate(pieces):
+        inner = np.diff(log_flops[piece]).max(initial=0.0)
+        near = ends[i, 1] - ends[i, 0] <= SPREAD
+        out += [piece] if near and gap[i : i + 2].min() >= APART * inner else [np.array([j]) for j in piece]
+    return out
+
+
+def _levels(column: Floats, within: float) -> NDArray[np.int64]:
+    """(n,) number of each value's level; values linked by steps of at most `within` share one."""
+    order = np.argsort(column, kind="stable")
+    level = np.empty(len(column), np.int64)
+    level[order] = np.concatenate([[0], np.cumsum(np.diff(column[order]) > within)])
+    return level
+
+
+def _sizes_at(levels: NDArray[np.int64], sizes: NDArray[np.int64]) -> tuple[NDArray[np.int64], int]:
+    """(n,) how many different sizes share each point's level, and the number of levels."""
+    pairs = np.unique(np.stack([levels, sizes]), axis=1)
+    return np.bincount(pairs[0])[levels], int(levels.max()) + 1
+
+
+def _designed(
+    members: NDArray[np.int64],
+    sizes: NDArray[np.int64],
+    shared: Sequence[tuple[NDArray[np.int64], int]],
+    budgets: int,
+) -> bool:
+    """Whether compute, and not tokens or tokens per parameter, is what these sizes were made to share.
+
+    `shared` has for each of the two how many sizes each point shares it with, and its number of levels. A
+    sweep over sizes and compute on a regular grid shares tokens too, and the reverse: then the design is
+    what takes fewer values.
+    """
+    here = len(np.unique(sizes[members]))
+    if here < 2:
+        return True
+    for counts, levels in shared:
+        there = counts[members].mean()
+        if there > here or (there == here and levels < budgets):
+            return False
+    return True
 
 
 def isoflop_minima(
@@ -160,6 +248,7 @@ def isoflop_minima(
         raise BadInputError(f"bootstrap={bootstrap} is not accepted; give 0, or at least 2 resamples")
     if not (np.isfinite(noise) and noise > 0):
         raise BadInputError(f"noise={noise:g} is not accepted; give a positive number of nats")
+    points = canonical(points)
     random = np.random.default_rng([seed, 2])
     groups = isoflop_groups(points, budgets, tolerance)
     counts_Sn = np.ones((0, len(points)))
@@ -175,7 +264,7 @@ def isoflop_minima(
         reason = _too_few(sizes, flops, method)
         if not reason and method == "parabola":
             log_n, loss, drawn = _parabolas(group, counts_Sn[:, kept])
-            measured = sizes[np.argmin(_size_means(group, sizes, np.log(group.loss)))]
+            measured = _least(sizes, _size_means(group, sizes, np.log(group.loss)))
             reason = _at_end(measured, sizes, flops) or _beyond(log_n, sizes, flops)
         elif not reason:
             log_n, loss, drawn = _akima(group, sizes, noise, bootstrap, random)
@@ -276,6 +365,12 @@ def _size_means(group: Points, sizes: Floats, values: Floats) -> Floats:
     return np.bincount(at, values, len(sizes)) / np.bincount(at, minlength=len(sizes))
 
 
+def _least(sizes: Floats, log_loss: Floats) -> float:
+    """The size of least loss; of equal ones the one nearest the middle, so that a tie is at no end."""
+    ties = np.flatnonzero(log_loss <= log_loss.min() + TIE)
+    return float(sizes[ties[np.abs(ties - (len(sizes) - 1) / 2).argmin()]])
+
+
 def _too_few(sizes: Floats, flops: float, method: Method) -> str:
     if len(sizes) >= MIN_SIZES[method]:
         return ""
@@ -332,7 +427,7 @@ def _parabolas(group: Points, counts_Sn: Floats) -> tuple[float, float, Floats]:
     coefficients[good] = np.linalg.solve(gram[good], right[good][..., None])[..., 0]
     c0, c1, c2 = coefficients.T
     with np.errstate(invalid="ignore", divide="ignore"):
-        place = np.where(c2 > 0, -c1 / (2 * c2), np.nan)
+        place = np.where(c2 > TIE * np.abs(c0), -c1 / (2 * c2), np.nan)
         least = c0 - c1 * c1 / (4 * c2)
     low = np.where(weight > 0, z, np.inf).min(axis=1)
     high = np.where(weight > 0, z, -np.inf).max(axis=1)
@@ -348,6 +443,8 @@ def _akima(
     """As `_parabolas`, of Akima's curve; a resample least at an end of the sizes has no minimum."""
     loss = np.exp(_size_means(group, sizes, np.log(group.loss)))
     place, least = akima_minimum(sizes, np.log(loss))
+    if not sizes[0] < place < sizes[-1] and np.ptp(loss) > TIE * loss.min():
+        place = np.array(_least(sizes, np.log(loss)))
     perturbed = loss + noise * random.standard_normal((resamples, len(sizes)))
     drawn, _ = akima_minimum(sizes, np.log(np.maximum(perturbed, 1e-3 * loss)))
     drawn = np.where((drawn > sizes[0]) & (drawn < sizes[-1]), drawn, np.nan)

@@ -102,7 +102,9 @@ class Points:
         if len({one.model_copy(update={"bytes_per_token": None}) for one in known if one is not None}) > 1:
             return None
         measured = [size for size in sizes if size is not None]
-        return first.model_copy(update={"bytes_per_token": float(np.mean(measured)) if measured else None})
+        return first.model_copy(
+            update={"bytes_per_token": float(np.mean(sorted(measured))) if measured else None}
+        )
 
     @property
     def corpus(self) -> str | None:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from scaling.config.errors import BadInputError
 from scaling.laws.forms import ComputeOptimum
+from scaling.laws.order import canonical
 from scaling.laws.points import Points
 from scaling.laws.registry import LAWS
 from scaling.laws.resample import Interval, percentiles, run_counts
@@ -64,6 +65,7 @@ def fit_projected(points: Points, bootstrap: int = 0, seed: int = 0) -> Projecte
     """
     if bootstrap < 0 or bootstrap == 1:
         raise BadInputError(f"bootstrap={bootstrap} is not accepted; give 0, or at least 2 resamples")
+    points = canonical(points)
     _refuse(points)
     log_n, log_d = np.log(points.params), np.log(points.tokens)
     reference = np.array([log_n.mean(), log_d.mean()])

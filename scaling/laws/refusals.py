@@ -10,7 +10,7 @@ import numpy as np
 from scaling.config.errors import BadInputError
 from scaling.laws.forms import Law
 from scaling.laws.hyperparameters import BestSetting
-from scaling.laws.isoflop import MIN_SIZES, isoflop_groups
+from scaling.laws.isoflop import MIN_SIZES, TIE, isoflop_minima
 from scaling.laws.optimise import log_variables
 from scaling.laws.points import Points
 
@@ -78,23 +78,25 @@ def _mid_schedule(points: Points) -> Iterator[str]:
     )
 
 
+def unidentified_minima(form: Law, points: Points) -> tuple[str, ...]:
+    """Warnings of a law of N and D: isoFLOP groups whose minimum is not inside the sizes.
+
+    The law needs no such minimum (it is fitted to the valley itself); the optimum at these budgets is an
+    extrapolation all the same.
+    """
+    if form.variables != ("params", "tokens") or form.target != "loss":
+        return ()
+    refused = [r for r in isoflop_minima(points).refused if r.sizes >= MIN_SIZES["parabola"]]
+    if not refused:
+        return ()
+    return (
+        f"no interior minimum of loss over size in {len(refused)} isoFLOP group(s): the optimum there is "
+        f"extrapolated ({_list([r.reason for r in refused], '; ')})",
+    )
+
+
 def _edges(form: Law, points: Points) -> Iterator[str]:
-    """Minima at the end of what was tried: of sizes at one compute, of settings at one budget."""
-    if form.variables == ("params", "tokens") and form.target == "loss":
-        ends = []
-        for flops, members in isoflop_groups(points):
-            sizes = np.unique(np.log(points.params[members]).round(9))
-            if len(sizes) < MIN_SIZES["parabola"]:
-                continue
-            best = np.log(points.params[members[np.argmin(points.loss[members])]]).round(9)
-            if best in (sizes[0], sizes[-1]):
-                end, other = ("smallest", "smaller") if best == sizes[0] else ("largest", "larger")
-                ends.append(f"{flops:.3g} FLOPs: at the {end} size {np.exp(best):.3g}, add {other} ones")
-        if ends:
-            yield (
-                f"{points.source}: no interior minimum of loss over size in {len(ends)} isoFLOP group(s) "
-                f"({_list(ends, '; ')}), so that the optimum there would be extrapolated"
-            )
+    """Settings whose best value at a budget is at the end of what was tried."""
     if isinstance(form, BestSetting):
         values = points.column(form.target)
         where = []
@@ -102,11 +104,12 @@ def _edges(form: Law, points: Points) -> Iterator[str]:
         for level in np.unique(levels, axis=0):
             members = np.flatnonzero((levels == level).all(axis=1))
             tried = values[members]
-            best = tried[np.argmin(points.loss[members])]
+            losses = points.loss[members]
+            best = np.sort(tried[losses <= losses.min() * (1 + TIE)])
             if len(np.unique(tried)) < MIN_TRIED:
                 continue  # no sweep, but its best alone
-            if best in (tried.min(), tried.max()):
-                where.append(f"{points.labels[members[0]]}: {best:.3g} of {len(np.unique(tried))} tried")
+            if best[0] == best[-1] and best[0] in (tried.min(), tried.max()):
+                where.append(f"{points.labels[members[0]]}: {best[0]:.3g} of {len(np.unique(tried))} tried")
         if where:
             yield (
                 f"{points.source}: the best {form.target} is the smallest or largest tried at {len(where)} "

@@ -78,7 +78,7 @@ def predict_held(
                 rel_error=float(relative[i]),
                 interval=ends[i],
             )
-            for i in np.argsort(target.flops)
+            for i in np.argsort(target.flops, kind="stable")
         ),
     )
 

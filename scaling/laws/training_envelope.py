@@ -103,6 +103,7 @@ def fit_training_envelope(
         raise BadInputError("no training curves; give runs with logged losses (metrics.jsonl)")
     for curve in curves:
         _check(curve)
+    curves = sorted(curves, key=lambda c: (c.params, c.tokens[-1], c.flops[-1], c.loss[-1], c.name))
     log_c = np.linspace(
         min(np.log(c.flops[0]) for c in curves), max(np.log(c.flops[-1]) for c in curves), budgets
     )

@@ -11,7 +11,7 @@ from scaling.laws.envelope import lower_envelope
 from scaling.laws.law import LawFit
 from scaling.laws.points import Points
 from scaling.plots.curves import Curve
-from scaling.plots.losses import frontier_loss, has_frontier
+from scaling.plots.losses import frontier_loss, has_frontier, held_out
 from scaling.plots.style import ENVELOPE, GRID, INK, LAW, MUTED, scientific, short, size_colours
 
 MAX_CURVE_POINTS = 160  # a line on a screen shows no more, and the page stays small
@@ -72,11 +72,11 @@ def interactive_loss_vs_tokens(
 
 
 def _measured(points: Points, law: LawFit | None, x: str) -> list[Trace]:
-    held = {(p.group, p.tokens) for p in law.holdout.predictions} if law and law.holdout else set()
+    held = held_out(points, law)
     traces = []
     for size, colour in size_colours(points.params.tolist()).items():
         index = np.flatnonzero(points.params == size)
-        hollow = [(points.groups[i], points.tokens[i]) in held for i in index]
+        hollow = held[index].tolist()
         trace = point_trace(points, index, x, points.loss[index], f"N = {short(size)}", colour, hollow)
         traces.append(trace | {"legendgroup": f"{size:g}"})
     return traces

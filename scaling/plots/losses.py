@@ -36,7 +36,7 @@ def loss_vs_compute(sources: Sources, options: Options) -> Figure:
     figure, axes = canvas("Loss against training compute")
     colours = size_colours(points.params.tolist())
     _trunks(axes, curves, colours, "flops")
-    held = _held_labels(law)
+    held = held_out(points, law)
     low, high = points.flops.min(), points.flops.max()
     handles = _scatter(axes, points, points.flops, colours, held)
 
@@ -71,7 +71,7 @@ def loss_vs_tokens(sources: Sources, options: Options) -> Figure:
     figure, axes = canvas("Loss against training tokens")
     colours = size_colours(points.params.tolist())
     _trunks(axes, curves, colours, "tokens")
-    held = _held_labels(law)
+    held = held_out(points, law)
     handles = _scatter(axes, points, points.tokens, colours, held)
     if law is not None and law.form.variables == ("params", "tokens") and law.form.target == "loss":
         for size, colour in colours.items():
@@ -96,14 +96,14 @@ def predicted_vs_measured(sources: Sources, options: Options) -> Figure:
     colours = size_colours(points.params.tolist())
     variables = {name: points.column(name) for name in law.form.variables}
     error = 100 * (law.predict(**variables) / points.column(law.form.target) - 1)
-    held = {(p.group, p.tokens): p for p in law.holdout.predictions} if law.holdout else {}
-    fitted = np.array([(g, t) not in held for g, t in zip(points.groups, points.tokens, strict=True)])
+    held = law.holdout.predictions if law.holdout else ()
+    fitted = ~held_out(points, law)
     axes.axhline(0, color=INK, lw=0.8)
     for size, colour in colours.items():
         mask = fitted & (points.params == size)
         axes.scatter(points.flops[mask], error[mask], s=34, color=colour, edgecolor="white", lw=0.6, zorder=5)
     handles = size_handles(colours)
-    for p in held.values():
+    for p in held:
         colour = colours.get(p.params, LAW)
         off = 100 * p.rel_error
         if p.interval:
@@ -159,15 +159,19 @@ def _trunks(axes: Axes, curves: Sequence[Curve], colours: dict[float, str], x: s
         axes.plot(getattr(curve, x), curve.smoothed(), color=colour, lw=0.8, alpha=0.35, zorder=1)
 
 
-def _held_labels(law: LawFit | None) -> set[tuple[str, float]]:
-    return {(p.group, p.tokens) for p in law.holdout.predictions} if law and law.holdout else set()
+def held_out(points: Points, law: LawFit | None) -> NDArray[np.bool_]:
+    """(n,) which points the law's test held out, recognised by their numbers."""
+    if law is None or law.holdout is None or getattr(points, law.form.target) is None:
+        return np.zeros(len(points), bool)
+    known = {(p.params, p.tokens, p.measured) for p in law.holdout.predictions}
+    numbers = zip(points.params, points.tokens, points.column(law.form.target), strict=True)
+    return np.array([row in known for row in numbers], bool)
 
 
 def _scatter(
-    axes: Axes, points: Points, x: Floats, colours: dict[float, str], held: set[tuple[str, float]]
+    axes: Axes, points: Points, x: Floats, colours: dict[float, str], out: NDArray[np.bool_]
 ) -> list[Line2D]:
-    """The measured points, hollow where held out; returns the legend's entries."""
-    out = np.array([(g, t) in held for g, t in zip(points.groups, points.tokens, strict=True)], bool)
+    """The measured points, hollow where held `out`; returns the legend's entries."""
     for size, colour in colours.items():
         of_size = points.params == size
         for mask, face, edge, width in (

@@ -71,12 +71,6 @@ def not_numbers(path):
     [
         (few, "chinchilla", "5 point(s); chinchilla needs at least 6", "add runs"),
         (follows, "chinchilla", "tokens follow params exactly", "add other token budgets"),
-        (
-            edge,
-            "chinchilla",
-            "no interior minimum of loss over size in 6 isoFLOP group(s)",
-            "add smaller ones",
-        ),
         (setting_at_edge, "learning-rate", "largest tried at 5 budget(s)", "sweep further on both sides"),
         (
             mid_schedule,
@@ -113,6 +107,17 @@ def test_forced_rows_that_are_no_numbers_are_dropped_and_counted(run_cli: RunCli
     (tmp_path / "none.csv").write_text("params,tokens,loss\n1,1,-1\n")
     code, _, err = run_cli("fit", str(tmp_path / "none.csv"), "--force")
     assert code == 2 and "none of 1 row(s)" in err
+
+
+def test_a_law_of_n_and_d_needs_no_isoflop_minimum(run_cli: RunCli, tmp_path: Path) -> None:
+    """Approach 2 does; the law is fitted, and the document says what that approach would lack."""
+    code, out, err = run_cli("fit", edge(tmp_path / "points.csv"), *QUICK, "--json")
+    assert (code, err) == (0, "")
+    law = json.loads(out)
+    assert not law["forced"]
+    (warning,) = law["warnings"]
+    assert "no interior minimum of loss over size in 6 isoFLOP group(s)" in warning
+    assert "add smaller sizes" in warning
 
 
 def test_a_design_with_minima_inside_is_not_refused(run_cli: RunCli, tmp_path: Path) -> None:
