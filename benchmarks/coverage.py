@@ -48,7 +48,7 @@ TRUTH = {
     "kaplan-steps": {"Nc": 6.5e13, "Sc": 2.1e3, "alpha_N": 0.077, "alpha_S": 0.76},
     "critical-batch": {"B_star": 2.1e8, "alpha_B": 0.21},
     "repeated-data": dict(E=1.87, A=521.0, B=1488.0, alpha=0.353, beta=0.353, R_N=5.31, R_D=15.4),
-    "downstream-error": {"eps": 0.857, "k": 2.2, "gamma": 0.715},
+    "gadre-error": {"eps": 0.857, "k": 2.2, "gamma": 0.715},
     "learning-rate": {"c": 50.0, "a": -0.23, "b": -0.32},
     "learning-rate-compute": {"c": 0.3118, "a": -0.125},
     "batch-size": {"c": 3.0, "a": 0.1, "b": 0.5},

@@ -35,6 +35,9 @@ def fit(
     predict: Annotated[
         str | None, typer.Option(help="where to predict with an interval, as params=7e9,tokens=1e12")
     ] = None,
+    then: Annotated[
+        str | None, typer.Option(help="downstream-error: on from the loss to the error of tasks")
+    ] = None,
     approaches: Annotated[
         bool, typer.Option("--approaches", help="the optimum by envelope, isoFLOP, projection and law")
     ] = False,
@@ -50,12 +53,12 @@ def fit(
     as_json: Json = False,
 ) -> None:
     """Fit a law with intervals, and predict the largest runs from the others."""
-    from scaling.commands.fit_text import print_allocations, print_approaches, print_law
+    from scaling.commands.fit_text import print_allocations, print_approaches, print_law, print_prediction
     from scaling.laws import LAWS, fit_points, parse_columns, read_points
 
     budgets, place = _budgets(at), _place(predict)
     if law in LAWS:
-        _check_asked(law, budgets, place)
+        _check_asked(law, budgets, place, then)
     if rolling < 0:
         raise BadInputError(f"--rolling {rolling} is not accepted; give a number of cut-offs, or 0")
     named = parse_columns(columns) if columns else None
@@ -79,6 +82,7 @@ def fit(
             rolling=rolling,
             sensitivity=sensitivity,
             countings=_countings(source, read, params, flops) if sensitivity else None,
+            then=then,
         )
     path = out or (source / "law.json" if source.is_dir() else source.with_suffix(".law.json"))
     fitted.write(path)
@@ -90,8 +94,10 @@ def fit(
         allocated = allocate(fitted, budgets)
         document["at"] = [row.model_dump(mode="json") for row in allocated]
     if place:
-        prediction = _predicted(fitted, place)
-        document["predict"] = prediction
+        from scaling.laws.predicted import predicted
+
+        prediction = predicted(fitted, place)
+        document["predict"] = prediction.model_dump(mode="json")
     if approaches:
         found = _approaches(source, points, fitted, params, flops, family, bootstrap, seed, path)
         document["approaches"] = [one.model_dump(mode="json") for one in found]
@@ -102,7 +108,7 @@ def fit(
     if allocated:
         print_allocations(allocated)
     if prediction:
-        typer.echo(_in_words(prediction))
+        print_prediction(prediction)
     if found:
         print_approaches(found)
     typer.echo(f"Written to {path}" + (f" and {path.with_name('approaches.json')}" if found else ""))
@@ -156,11 +162,15 @@ def _place(text: str | None) -> dict[str, float]:
     return out
 
 
-def _check_asked(law: str, budgets: list[float], place: dict[str, float]) -> None:
+def _check_asked(law: str, budgets: list[float], place: dict[str, float], then: str | None) -> None:
     """What cannot be answered is said before the fit."""
     from scaling.laws import LAWS
 
     form = LAWS[law]
+    if then is not None and form.target != "loss":
+        raise BadInputError(
+            f"--then: {law} predicts {form.target}; give --law a law of loss, for example chinchilla"
+        )
     if place and set(place) != set(form.variables):
         raise BadInputError(
             f"--predict gives {', '.join(place)}; {law} reads {', '.join(form.variables)}: give each once"
@@ -176,46 +186,6 @@ def _countings(source: Path, read: Any, params: str, flops: str) -> dict[str, An
     others = {f"N: {name}": read(name, flops) for name in COUNTINGS if name != params}
     other = "counted" if flops == "6nd" else "6nd"
     return others | {f"C: {other}": read(params, other)}
-
-
-def _predicted(law: "LawFit", place: dict[str, float]) -> dict[str, Any]:
-    """The target at `place` with the law's interval, and one that holds the noise of a run too."""
-    import numpy as np
-
-    value = float(law.predict(**place))
-    ends = law.interval(**place)
-    interval = None if ends is None else [float(ends[0]), float(ends[1])]
-    run = None
-    noise = law.hessian.residual_noise if law.hessian else None
-    if interval and noise:
-        low, high = interval
-        if law.objective.name.count("log"):
-            spread = [np.hypot(np.log(end / value), 1.96 * noise) for end in interval]
-            run = [float(value * np.exp(-spread[0])), float(value * np.exp(spread[1]))]
-        else:
-            run = [value - float(np.hypot(value - low, 1.96 * noise))]
-            run += [value + float(np.hypot(high - value, 1.96 * noise))]
-    method = None if interval is None else "bootstrap" if law.bootstrap else "Hessian"
-    return {
-        "at": place,
-        "target": law.form.target,
-        "value": value,
-        "interval": interval,
-        "run_interval": run,
-        "method": method,
-    }
-
-
-def _in_words(prediction: dict[str, Any]) -> str:
-    place = ", ".join(f"{name} {value:.3g}" for name, value in prediction["at"].items())
-    text = f"{prediction['target']} at {place}: {prediction['value']:.4f}"
-    if prediction["interval"]:
-        low, high = prediction["interval"]
-        text += f"   95% of the law [{low:.4f}, {high:.4f}] ({prediction['method']})"
-    if prediction["run_interval"]:
-        low, high = prediction["run_interval"]
-        text += f", of one run [{low:.4f}, {high:.4f}]"
-    return text
 
 
 def _approaches(

@@ -1,6 +1,8 @@
 """A fitted law for a person: its intervals side by side, its tests, and what it owes to choices."""
 
 from collections.abc import Sequence
+from math import floor, log10
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -10,7 +12,9 @@ from scaling.tables import show, table
 if TYPE_CHECKING:
     from scaling.laws import LawFit
     from scaling.laws.approaches import Approach
+    from scaling.laws.diagnostics import Averaging
     from scaling.laws.law import Allocation
+    from scaling.laws.predicted import Predicted
 
 _REPLICATES = {
     "seed": "seeds",
@@ -31,6 +35,8 @@ def print_law(law: "LawFit") -> None:
         typer.echo(f"condition {_number(law.hessian.condition, '.2g')}, least held: {law.hessian.flattest}")
         if law.hessian.reason:
             typer.echo(f"no Hessian intervals: {law.hessian.reason}")
+    if law.averaging is not None:
+        _wrapped(_forms(law.averaging))
     _noise(law)
     if law.holdout is not None:
         typer.echo(
@@ -41,6 +47,13 @@ def print_law(law: "LawFit") -> None:
         show(_rolling(law))
     if law.sensitivity:
         show(_sensitivity(law))
+    if law.then is not None:
+        typer.echo(f"\nthen {law.then.law}: {law.then.equation}")
+        show(_parameters(law.then))
+        if law.then.averaging is not None:
+            _wrapped(_forms(law.then.averaging))
+        if law.then.rolling:
+            show(_rolling(law.then))
     for warning in law.warnings:
         typer.echo(f"note: {warning}")
 
@@ -98,10 +111,25 @@ def _ratio_interval(law: "LawFit", flops: float) -> tuple[float, float] | None:
     return allocate(law, [flops])[0].tokens_per_param_interval
 
 
+def _forms(averaging: "Averaging") -> str:
+    """What a prediction averages over."""
+    shapes: dict[str, float] = {}
+    for form in averaging.forms:
+        shapes[form.shape] = shapes.get(form.shape, 0.0) + form.weight
+    shares = ", ".join(
+        f"{name} {share:.0%}" for name, share in sorted(shapes.items(), key=lambda one: -one[1])
+    )
+    zero = sum(form.weight for form in averaging.forms if form.parameters["floor"] == 0)
+    return (
+        f"The table shows the likeliest form; predictions average over {len(averaging.forms)} forms by "
+        f"likelihood: {shares}; floor of zero {zero:.0%}"
+    )
+
+
 def _noise(law: "LawFit") -> None:
-    residual = law.hessian.residual_noise if law.hessian else None
+    residual = law.residual_noise
     words = f"residuals {residual:.2%} (robust standard deviation)" if residual else "residuals: none left"
-    if law.objective.name.find("log") < 0 and residual:
+    if not law.logarithmic and residual:
         words = f"residuals {residual:.3g} (robust standard deviation)"
     noise = law.seed_noise
     seeds = (
@@ -152,6 +180,49 @@ def _sensitivity(law: "LawFit") -> Any:
     return table(f"Sensitivity ({target} at {place})", ("change", "n", *names, "a", where), rows)
 
 
+def print_prediction(one: "Predicted") -> None:
+    """A prediction, rounded to what its interval says is known, and how far it is beyond the data."""
+    place = ", ".join(f"{name} {value:.3g}" for name, value in one.at.items())
+    digits = decimals(one.interval, one.value)
+    typer.echo(f"Prediction at {place}")
+    rows = []
+    if one.loss:
+        rows.append(
+            (
+                "loss",
+                _with_ends(one.loss.value, one.loss.interval, decimals(one.loss.interval, one.loss.value)),
+            )
+        )
+    rows.append((one.target, _with_ends(one.value, one.interval, digits)))
+    if one.method:
+        rows.append(("", f"95% interval of the law, {one.method}"))
+    if one.run_interval:
+        low, high = one.run_interval
+        rows.append(("one run", f"[{low:.{digits}f}, {high:.{digits}f}], with the noise of a run"))
+    if one.accuracy:
+        rows.append(("accuracy", _with_ends(one.accuracy.value, one.accuracy.interval, digits)))
+    width = max(len(name) for name, _ in rows)
+    for name, text in rows:
+        typer.echo(f"  {name:{width}}  {text}")
+    if one.reach:
+        _wrapped(("warning: " if one.reach.far else "note: ") + one.reach.text)
+
+
+def _with_ends(value: float, ends: Sequence[float] | None, digits: int) -> str:
+    text = f"{value:.{digits}f}"
+    return text if ends is None else f"{text} [{ends[0]:.{digits}f}, {ends[1]:.{digits}f}]"
+
+
+def decimals(ends: Sequence[float] | None, value: float) -> int:
+    """Decimals that leave the width of an interval two digits; four digits of a value without one."""
+    width = abs(value) / 100 if ends is None else ends[1] - ends[0]
+    return 4 if width <= 0 else min(8, max(0, 1 - floor(log10(width))))
+
+
+def _wrapped(text: str) -> None:
+    typer.echo(fill(text, 80, subsequent_indent="  ", break_long_words=False))
+
+
 def print_allocations(rows: Sequence["Allocation"]) -> None:
     """What the law would do with training computes."""
     show(
@@ -173,6 +244,9 @@ def print_allocations(rows: Sequence["Allocation"]) -> None:
             ],
         )
     )
+    for row in rows:
+        if row.reach is not None and row.reach.far:
+            _wrapped(f"warning: {row.flops:.3g} FLOPs is {row.reach.text}")
 
 
 def print_approaches(found: Sequence["Approach"]) -> None:

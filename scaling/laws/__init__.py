@@ -2,8 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
+from scaling.laws.chain import Chain
 from scaling.laws.critical_batch import CriticalBatch
-from scaling.laws.downstream import Chain
 from scaling.laws.forms import Law
 from scaling.laws.holdout import holdout_groups, holdout_mask
 from scaling.laws.law import LawFit, read_law

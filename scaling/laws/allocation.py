@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from scaling.config.reach import reach
 from scaling.laws.forms import Law
 from scaling.laws.law import Allocation, Interval, LawFit, Optimum
 from scaling.laws.resample import percentiles
@@ -80,4 +81,7 @@ def allocations(
 
 def allocate(law: LawFit, budgets: Sequence[float]) -> tuple[Allocation, ...]:
     """What a fitted law does with training computes in FLOPs; none where it has no optimum."""
-    return allocations(law.form, law.parameters, law.sampled() or [], budgets)
+    rows = allocations(law.form, law.parameters, law.sampled() or [], budgets)
+    return tuple(
+        row.model_copy(update={"reach": reach({"flops": row.flops}, law.ranges, law.rolling)}) for row in rows
+    )

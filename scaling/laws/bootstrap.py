@@ -28,32 +28,9 @@ def bootstrap_parameters(
     residual: Residual = "log",
 ) -> Floats:
     """(n, P) reported parameters fitted to n resamples of whole runs, drawn with replacement."""
-    random = np.random.default_rng([seed, 1])
-    columns, log_loss = log_variables(form, points), np.log(points.loss)
-    log_target = np.log(points.column(form.target))
-    run = points.group_index()
-    runs = int(run.max()) + 1
-    weights = np.zeros((n, len(points)))
-    filled = 0
-    for _ in range(1000 * n):
-        counts = np.bincount(random.integers(runs, size=runs), minlength=runs)[run]
-        drawn = counts > 0
-        kept = np.zeros(len(points), bool)
-        kept[np.flatnonzero(drawn)[form.select(columns[drawn], log_loss[drawn])]] = True
-        # A resample without enough levels has no fit at all, and would only measure the bounds.
-        enough = kept.sum() >= len(form.theta_names) and all(
-            len(np.unique(np.round(c[kept], 9))) >= form.min_levels for c in columns.T
-        )
-        if enough:
-            weights[filled] = counts * kept * points.weight
-            filled += 1
-            if filled == n:
-                break
-    if filled < n:
-        raise BadInputError(
-            f"{points.source}: resamples of {runs} run(s) seldom determine {form.name}; "
-            "give more runs, or --bootstrap 0"
-        )
+    columns, log_target = log_variables(form, points), np.log(points.column(form.target))
+    counts, kept = bootstrap_counts(form, points, n, seed)
+    weights = counts * kept * points.weight
     x = columns - best.reference
     off = np.abs(residuals(residual, form.log_loss(best.theta, x), log_target))
     wide = float(np.clip(4 * np.median(off), delta, max(WIDE, delta)))
@@ -64,6 +41,42 @@ def bootstrap_parameters(
     out = solve(form, x, log_target, weights, rows, starts, first, delta, width, residual)
     pick = np.where(out.value[:n] <= out.value[n:], np.arange(n), np.arange(n, 2 * n))
     return form.parameters(out.theta[pick], best.reference)
+
+
+def bootstrap_counts(form: Law, points: Points, n: int, seed: int) -> tuple[Floats, NDArray[np.bool_]]:
+    """(n, points) how often each point is drawn in n resamples of whole runs, and which of them `form` reads.
+
+    The rows depend on nothing but the points, the form and the seed: a second law fitted to the same counts
+    varies together with the first.
+
+    Raises:
+        BadInputError: hardly any resample determines the law.
+    """
+    random = np.random.default_rng([seed, 1])
+    columns, log_loss = log_variables(form, points), np.log(points.loss)
+    run = points.group_index()
+    runs = int(run.max()) + 1
+    counts = np.zeros((n, len(points)))
+    kept = np.zeros((n, len(points)), bool)
+    filled = 0
+    for _ in range(1000 * n):
+        count = np.bincount(random.integers(runs, size=runs), minlength=runs)[run]
+        drawn = count > 0
+        read = np.zeros(len(points), bool)
+        read[np.flatnonzero(drawn)[form.select(columns[drawn], log_loss[drawn])]] = True
+        # A resample without enough levels has no fit at all, and would only measure the bounds.
+        enough = read.sum() >= len(form.theta_names) and all(
+            len(np.unique(np.round(c[read], 9))) >= form.min_levels for c in columns.T
+        )
+        if enough:
+            counts[filled], kept[filled] = count, read
+            filled += 1
+            if filled == n:
+                return counts, kept
+    raise BadInputError(
+        f"{points.source}: resamples of {runs} run(s) seldom determine {form.name}; "
+        "give more runs, or --bootstrap 0"
+    )
 
 
 def percentiles_of(values: Floats) -> Interval:

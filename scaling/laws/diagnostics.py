@@ -1,5 +1,8 @@
 """What `law.json` says about how far a fit can be trusted."""
 
+from typing import Any
+
+import numpy as np
 from pydantic import Field
 
 from scaling.config.base import Frozen
@@ -80,3 +83,24 @@ class SensitivityRow(Frozen):
     at: dict[str, float] = Field(default_factory=dict)  # where the prediction is made
     prediction: float | None = None
     refused: str | None = None
+
+
+class WeightedForm(Frozen):
+    """One candidate of an average over forms."""
+
+    shape: str
+    parameters: dict[str, float]
+    weight: float
+
+
+class Averaging(Frozen):
+    """Forms that the evidence does not tell apart, weighted by it, the heaviest first."""
+
+    criterion: str
+    residual_noise: float  # standard deviation of one run's target around the law
+    inflation: float  # what the spread of a bootstrap of few points is too narrow by
+    forms: tuple[WeightedForm, ...]
+
+    def widened(self, draws: Any, centre: Any) -> Any:
+        """(R, ...) predictions of resamples with the spread that so few points owe, as shares."""
+        return np.clip(centre + self.inflation * (np.asarray(draws) - centre), 0.0, 1.0)

@@ -1,28 +1,76 @@
-"""From loss to the error of tasks, and the chain from a budget to that error (Gadre et al. 2024)."""
+"""From loss to the error of tasks: the bounded law that `scaling fit` averages, and Gadre et al. 2024's.
+
+`downstream-error` is fitted by `scaling.laws.error_fit`, which chooses its floor, ceiling and shape by
+evidence. `gadre-error` is the published form, which the generic solver fits; it has no floor.
+"""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from itertools import product
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from scaling.config.errors import BadInputError
 from scaling.laws.forms import Floats, Law
 
-if TYPE_CHECKING:
-    from scaling.laws.law import LawFit
+LEAST_ERROR = 1e-3  # below it the logarithm of a trial step of `gadre-error` continues as its tangent
+SATURATED = 40.0  # of k (L - L0): exp(-40) of the rise is left
 
-FLOOR = 1e-3  # errors below this are none that an average over tasks can have
+
+def risen(z: Any, nu: Any) -> Any:
+    """Share of the rise from floor to ceiling at z = k (L - L0): (1 + nu exp(-z))^(-1/nu).
+
+    nu = 0 is the limit exp(-exp(-z)). All approach the ceiling as 1 - exp(-z); the larger nu, the more slowly
+    they approach the floor (Richards 1959, "A flexible growth function for empirical use").
+    """
+    fall = np.exp(-np.clip(z, -SATURATED, 10 * SATURATED))
+    limit = np.asarray(nu) < 1e-9
+    safe = np.where(limit, 1.0, nu)
+    return np.where(limit, np.exp(-fall), np.exp(-np.log1p(safe * fall) / safe))
 
 
 class DownstreamError(Law):
-    """Gadre et al. 2024 (arXiv:2403.08540), equation 5: the average error of tasks falls with loss.
+    """Error of tasks as a bounded function of loss: a generalised logistic from a floor to a ceiling.
 
-    `eps` is the error of a model that has learned nothing. The authors fit it by least squares of the error
-    itself: `residual="plain"`, `delta=10`.
+    nu = 1 is the logistic of Bhagia et al. 2024 (arXiv:2412.04403), equation 3, and of Llama 3
+    (arXiv:2407.21783, section 3.2.1). Near the ceiling every nu is equation 5 of Gadre et al. 2024
+    (arXiv:2403.08540), with eps the ceiling and gamma = k.
     """
 
     name = "downstream-error"
+    equation = "Err(L) = floor + (ceiling - floor) (1 + nu exp(-k (L - L0)))^(-1/nu)"
+    parameter_names = ("floor", "ceiling", "nu", "k", "L0")
+    theta_names = ()
+    variables = ("loss",)
+    target = "error"
+    bounds = ()
+
+    @property
+    def min_points(self) -> int:
+        """One more than its parameters: floor, ceiling, k and L0."""
+        return 5
+
+    @property
+    def min_levels(self) -> int:
+        """A sigmoid needs as many different losses as it has parameters."""
+        return 4
+
+    def predict(self, parameters: Mapping[str, float], **variables: Any) -> Floats:
+        """Errors, between the floor and the ceiling."""
+        floor, ceiling, nu, k, middle = (parameters[name] for name in self.parameter_names)
+        loss = np.asarray(variables["loss"], float)
+        errors: Floats = floor + (ceiling - floor) * risen(k * (loss - middle), nu)
+        return errors
+
+
+class GadreError(Law):
+    """Gadre et al. 2024 (arXiv:2403.08540), equation 5: the average error of tasks falls with loss.
+
+    `eps` is the error of a model that has learned nothing. The authors fit it by least squares of the error
+    itself: `residual="plain"`, `delta=10`. Far below the data it predicts errors below zero.
+    """
+
+    name = "gadre-error"
     equation = "Err(L) = eps - k exp(-gamma L)"
     parameter_names = ("eps", "k", "gamma")
     theta_names = ("log eps", "log k exp(-gamma L)", "log gamma L")
@@ -33,12 +81,18 @@ class DownstreamError(Law):
     def log_loss(self, theta: Any, x: Any, xp: Any = np) -> Any:
         """(n,) log of the error.
 
-        Below `FLOOR` the logarithm goes on as its tangent, so that a trial step past zero has a way back.
+        Below `LEAST_ERROR` it continues as its tangent, so that a trial step below zero finds its way back.
         """
         rise = xp.exp(theta[2]) * xp.expm1(x[:, 0])
         error = xp.exp(theta[0]) - xp.exp(theta[1] - rise)
-        above = xp.maximum(error, FLOOR)
-        return xp.log(above) + (error - above) / FLOOR
+        above = xp.maximum(error, LEAST_ERROR)
+        return xp.log(above) + (error - above) / LEAST_ERROR
+
+    def predict(self, parameters: Mapping[str, float], **variables: Any) -> Floats:
+        """Equation 5 as it is: below zero where the loss is far below the data."""
+        loss = np.asarray(variables["loss"], float)
+        errors: Floats = parameters["eps"] - parameters["k"] * np.exp(-parameters["gamma"] * loss)
+        return errors
 
     def starts(self, x: Floats, log_loss: Floats, reference: Floats) -> Floats:
         """Errors of a model that has learned nothing, by how fast error saturates."""
@@ -57,30 +111,21 @@ class DownstreamError(Law):
         return np.array([np.log(parameters["eps"]), np.log(parameters["k"]) - rate, np.log(rate)])
 
 
-@dataclass(frozen=True)
-class Chain:
-    """Two steps, budget to loss and loss to error (Gadre et al. 2024, section 3.4)."""
+def check_errors(errors: Floats, labels: tuple[str, ...], source: str) -> None:
+    """Refuse errors that are no shares.
 
-    loss: "LawFit"
-    error: "LawFit"
-
-    def predict(self, **variables: Any) -> Floats:
-        """Error at params and tokens, or whatever the law of loss reads."""
-        return self.error.predict(loss=self.loss.predict(**variables))
-
-    def interval(self, **variables: Any) -> tuple[Floats, Floats] | None:
-        """Bootstrap percentiles, draw i of one law with draw i of the other; None where either has none.
-
-        The two bootstraps are taken as independent.
-        """
-        draws = [law.draws() for law in (self.loss, self.error)]
-        if draws[0] is None or draws[1] is None or self.error.bootstrap is None:
-            return None
-        chosen = {name: variables[name] for name in self.loss.form.variables}
-        errors = [
-            self.error.form.predict(error, loss=self.loss.form.predict(loss, **chosen))
-            for loss, error in zip(draws[0], draws[1], strict=False)
-        ]
-        tail = (1 - self.error.bootstrap.level) / 2
-        low, high = np.quantile(np.array(errors), [tail, 1 - tail], axis=0)
-        return low, high
+    Raises:
+        BadInputError: an error above 1, with its point.
+    """
+    if (errors <= 1).all():
+        return
+    first = int(np.argmax(errors > 1))
+    remedy = (
+        "divide percents by 100"
+        if 1.5 < errors.max() <= 100
+        else "give the share of the task's items that are wrong"
+    )
+    raise BadInputError(
+        f"{source}: error = {errors[first]:g} of {labels[first]} is above 1; downstream-error describes "
+        f"shares from 0 to 1: {remedy}"
+    )

@@ -9,10 +9,13 @@ from numpy.typing import NDArray
 
 from scaling.config.errors import BadInputError
 from scaling.laws.allocation import optimum_of
+from scaling.laws.averaged import fit_averaged, fit_then
 from scaling.laws.bootstrap import LEVEL, bootstrap_parameters, document, intervals_of
 from scaling.laws.comparable import comparable
+from scaling.laws.coverage import missed_coverage
 from scaling.laws.curvature import TEXT, Curvature, curvature, curvature_intervals
 from scaling.laws.diagnostics import Hessian
+from scaling.laws.downstream import DownstreamError
 from scaling.laws.law import LawFit, Objective
 from scaling.laws.objective import RESIDUALS, Residual, describe
 from scaling.laws.optimise import Optimised, boundary_hits, optimise
@@ -45,6 +48,7 @@ def fit_points(
     rolling: int = 0,
     sensitivity: bool = False,
     countings: Mapping[str, Points] | None = None,
+    then: str | None = None,
 ) -> LawFit:
     """Fit `law` to all points; then once more without the largest runs, and predict those.
 
@@ -67,6 +71,7 @@ def fit_points(
         rolling: cut-offs of compute to roll the test over; 0 for none.
         sensitivity: fit again with other choices.
         countings: for that, the same runs with N or C counted otherwise, by a label.
+        then: "downstream-error" for the error of tasks at this law's loss, from the same runs and resamples.
 
     Raises:
         BadInputError: an argument is out of range, or the points cannot determine the law.
@@ -86,6 +91,17 @@ def fit_points(
     warnings = [*mixed, *refuse(form, points, force), *(f"left out: {row}" for row in points.dropped)]
     forced = force and bool(warnings)
     warnings += unidentified_minima(form, points)
+    second = None
+    if then is not None:
+        second = fit_then(points, form, then, bootstrap, holdout, seed, rolling, force)
+        warnings += [f"{then}: {warning}" for warning in second.warnings]
+    if isinstance(form, DownstreamError):
+        if (residual, delta) not in (("log", 1e-3), ("plain", 10.0)):
+            raise BadInputError(
+                f"delta={delta:g} and residual={residual!r}: {law} is fitted by least squares of the error; "
+                "leave both out, or fit gadre-error"
+            )
+        return fit_averaged(points, bootstrap, holdout, seed, rolling, warnings, forced, tell)
     held, rule = held_out(points, holdout)
     width = len(points)
 
@@ -127,6 +143,8 @@ def fit_points(
             f"{len(best.x)} of {len(points)} points were chosen for their low loss: the bootstrap repeats "
             "the choice, profile and Hessian intervals do not and are too narrow"
         )
+    if (missed := missed_coverage(rolled, LEVEL)) is not None:
+        warnings.append(missed)
     if hits:
         warnings.append(f"not determined by these points: {', '.join(hits)}")
     for name, one in (profiled or {}).items():
@@ -169,6 +187,7 @@ def fit_points(
         },
         warnings=tuple(warnings),
         forced=forced,
+        then=second,
         source=points.source,
         versions={name: version(name) for name in ("jax", "numpy")},
     )

@@ -10,8 +10,9 @@ from pydantic import ValidationError
 from scaling.config.base import Frozen
 from scaling.config.errors import BadInputError
 from scaling.config.files import write_atomically
+from scaling.config.reach import Reach
 from scaling.config.record import TokenizerInfo
-from scaling.laws.diagnostics import CutOff, Hessian, Profile, SeedNoise, SensitivityRow
+from scaling.laws.diagnostics import Averaging, CutOff, Hessian, Profile, SeedNoise, SensitivityRow
 from scaling.laws.forms import ComputeOptimum, Law
 from scaling.laws.registry import LAWS
 
@@ -67,6 +68,7 @@ class Allocation(Frozen):
     loss: float
     loss_interval: Interval | None
     params_interval: Interval | None = None
+    reach: Reach | None = None  # beyond the data of the law
 
 
 class Optimum(Frozen):
@@ -126,6 +128,8 @@ class LawFit(Frozen):
     tokenizer: TokenizerInfo | None = None
     dataset: str | None = None
     notes: tuple[str, ...] = ()
+    averaging: Averaging | None = None  # of a law whose form is chosen by evidence
+    then: "LawFit | None" = None  # the error of tasks at this law's loss, from the same runs
 
     @property
     def form(self) -> Law:
@@ -135,7 +139,11 @@ class LawFit(Frozen):
     def predict(self, **variables: Any) -> Floats:
         """The law's target (a loss is in `loss_unit`) at its variables: params and tokens, or flops, ..."""
         chosen = {name: variables[name] for name in self.form.variables}
-        return self.form.predict(self.parameters, **chosen)
+        if self.averaging is None:
+            return self.form.predict(self.parameters, **chosen)
+        forms = self.averaging.forms
+        each = [one.weight * self.form.predict(one.parameters, **chosen) for one in forms]
+        return np.sum(each, axis=0)
 
     def interval(self, **variables: Any) -> tuple[Floats, Floats] | None:
         """Lower and upper percentiles of `predict` over `sampled`; None where the law has no uncertainty."""
@@ -144,9 +152,11 @@ class LawFit(Frozen):
             return None
         level = self.bootstrap.level if self.bootstrap is not None else LEVEL
         chosen = {name: variables[name] for name in self.form.variables}
-        draws = [self.form.predict(parameters, **chosen) for parameters in resampled]
+        draws = np.array([self.form.predict(parameters, **chosen) for parameters in resampled])
+        if self.averaging is not None:
+            draws = self.averaging.widened(draws, self.predict(**chosen))
         tail = (1 - level) / 2
-        low, high = np.quantile(np.array(draws), [tail, 1 - tail], axis=0)
+        low, high = np.quantile(draws, [tail, 1 - tail], axis=0)
         return low, high
 
     def sampled(self) -> list[dict[str, float]] | None:
@@ -167,6 +177,18 @@ class LawFit(Frozen):
         names = list(self.bootstrap.samples)
         rows = zip(*self.bootstrap.samples.values(), strict=True)
         return [dict(zip(names, row, strict=True)) for row in rows]
+
+    @property
+    def residual_noise(self) -> float | None:
+        """Standard deviation of one run around the law: of log target where `logarithmic`."""
+        if self.averaging is not None:
+            return self.averaging.residual_noise
+        return self.hessian.residual_noise if self.hessian else None
+
+    @property
+    def logarithmic(self) -> bool:
+        """Whether the fit was to logarithms of the target."""
+        return "log" in self.objective.name
 
     def frontier(self) -> ComputeOptimum | None:
         """The compute-optimal frontier, where the form has a closed one."""

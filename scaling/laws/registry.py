@@ -1,7 +1,7 @@
 """The laws that `scaling fit --law NAME` knows."""
 
 from scaling.laws.broken import BROKEN
-from scaling.laws.downstream import DownstreamError
+from scaling.laws.downstream import DownstreamError, GadreError
 from scaling.laws.forms import Chinchilla, Law
 from scaling.laws.hyperparameters import BatchSize, BatchSizeCompute, LearningRate, LearningRateCompute
 from scaling.laws.kaplan import CriticalBatchLaw, KaplanSteps, KaplanTokens
@@ -33,6 +33,7 @@ LAWS: dict[str, Law] = {
         CriticalBatchLaw(),
         *BROKEN,
         DownstreamError(),
+        GadreError(),
         LearningRate(),
         LearningRateCompute(),
         BatchSize(),

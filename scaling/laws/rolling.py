@@ -29,45 +29,27 @@ def roll(
     level: float,
     width: int,
 ) -> tuple[CutOff, ...]:
-    """At most `cuts` cut-offs; none where the points below would be too few for the law.
+    """The law fitted below each of the cut-offs of `splits`, and its errors beyond.
 
-    A run whose points lie on both sides of a cut-off is fitted by neither: its points share their noise. The
-    prediction interval has the law's uncertainty and the noise of a run in it, both from the runs below.
+    The prediction interval has the law's uncertainty and the noise of a run in it, both from the runs below.
     """
-    flops, target = points.flops, np.log(points.column(form.target))
-    columns, log_loss = log_variables(form, points), np.log(points.loss)
-    run = points.group_index()
-    largest = np.array([flops[run == g].max() for g in range(int(run.max()) + 1)])[run]
-    envelope = form.select(columns, log_loss)
-    levels = np.unique(flops[envelope])
-    splits = []
-    for cut in levels[:-1]:
-        fitted = largest <= cut * (1 + 1e-9)
-        ahead = envelope & (flops > cut * (1 + 1e-9)) & ~fitted
-        kept = np.zeros(len(points), bool)
-        if fitted.any():
-            kept[np.flatnonzero(fitted)[form.select(columns[fitted], log_loss[fitted])]] = True
-        enough = kept.sum() >= max(form.min_points + 1, LEAST * envelope.sum()) and all(
-            len(np.unique(np.round(c[kept], 9))) >= form.min_levels for c in columns.T
-        )
-        if enough and ahead.any():
-            splits.append((float(cut), kept, ahead))
-    if not splits or cuts < 1:
+    target = np.log(points.column(form.target))
+    columns = log_variables(form, points)
+    chosen = splits(form, points, form.select(columns, np.log(points.loss)), cuts)
+    if not chosen:
         return ()
-    chosen = np.unique(np.linspace(0, len(splits) - 1, cuts).round().astype(int))
-    splits = [splits[i] for i in chosen]
     x = columns - best.reference
-    weights = np.stack([kept * points.weight for _, kept, _ in splits])
+    weights = np.stack([kept * points.weight for _, kept, _ in chosen])
     found = refits(form, x, target, weights, best, delta, residual, width)
     rows = []
-    for theta, (cut, kept, ahead) in zip(found.theta, splits, strict=True):
+    for theta, (cut, kept, ahead) in zip(found.theta, chosen, strict=True):
         below = replace(best, theta=theta, x=x[kept], log_loss=target[kept], weight=points.weight[kept])
         predicted = form.log_loss(theta, x[ahead])
         relative = np.exp(predicted - target[ahead]) - 1
         rows.append(
             CutOff(
                 flops=cut,
-                extrapolation=float(flops[ahead].max() / cut),
+                extrapolation=float(points.flops[ahead].max() / cut),
                 n_fitted=int(kept.sum()),
                 n=int(ahead.sum()),
                 mean_abs_rel_error=float(np.abs(relative).mean()),
@@ -82,6 +64,35 @@ def roll(
             )
         )
     return tuple(rows)
+
+
+def splits(
+    form: Law, points: Points, envelope: NDArray[np.bool_], cuts: int
+) -> list[tuple[float, NDArray[np.bool_], NDArray[np.bool_]]]:
+    """At most `cuts` cut-offs of compute with the points fitted below (n,) and predicted beyond (n,).
+
+    None where the points below would be too few for the law. A run whose points lie on both sides of a
+    cut-off is neither fitted nor predicted: its points share their noise. `envelope` (n,) marks the points
+    that the law speaks about.
+    """
+    flops, columns, log_loss = points.flops, log_variables(form, points), np.log(points.loss)
+    run = points.group_index()
+    largest = np.array([flops[run == g].max() for g in range(int(run.max()) + 1)])[run]
+    found = []
+    for cut in np.unique(flops[envelope])[:-1]:
+        fitted = largest <= cut * (1 + 1e-9)
+        ahead = envelope & (flops > cut * (1 + 1e-9)) & ~fitted
+        kept = np.zeros(len(points), bool)
+        if fitted.any():
+            kept[np.flatnonzero(fitted)[form.select(columns[fitted], log_loss[fitted])]] = True
+        enough = kept.sum() >= max(form.min_points + 1, LEAST * envelope.sum()) and all(
+            len(np.unique(np.round(c[kept], 9))) >= form.min_levels for c in columns.T
+        )
+        if enough and ahead.any():
+            found.append((float(cut), kept, ahead))
+    if not found or cuts < 1:
+        return []
+    return [found[i] for i in np.unique(np.linspace(0, len(found) - 1, cuts).round().astype(int))]
 
 
 def _inside(

@@ -151,6 +151,28 @@ def test_everything_of_a_sweep_in_one_document(run_cli: RunCli, tmp_path: Path) 
     assert law["rolling"] and law["hessian"]["intervals"]["alpha"]
 
 
+def test_allocations_say_how_far_beyond_the_data_they_are(run_cli: RunCli, tmp_path: Path) -> None:
+    source = table(tmp_path / "points.csv", ladder(0.003, 1))
+    options = (
+        "--at",
+        "1e21,1e28",
+        "--holdout",
+        "none",
+        "--no-profile",
+        "--no-sensitivity",
+        "--bootstrap",
+        "0",
+    )
+    code, out, _ = run_cli("fit", source, *options, "--json")
+    near, far = json.loads(out)["at"]
+    assert code == 0 and near["reach"] is None and far["reach"]["far"]
+    assert far["reach"]["times"]["flops"] == pytest.approx(1e28 / 2.4e22)
+    assert "no rolled hold-out reaches that far" in far["reach"]["text"]
+    code, out, _ = run_cli("fit", source, *options)
+    words = " ".join(out.split())
+    assert "warning: 1e+28 FLOPs is beyond the data: 4.17e+05 times the most FLOPs" in words
+
+
 def test_the_screen_shows_intervals_tests_and_choices(run_cli: RunCli, tmp_path: Path) -> None:
     source = table(tmp_path / "points.csv", ladder(0.003, 1, sizes=10))
     code, out, err = run_cli("fit", source, "--bootstrap", "20", "--at", "1e21")

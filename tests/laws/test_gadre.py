@@ -45,7 +45,7 @@ def chain() -> Chain:
     """Loss on the five small runs; error on those and on 1.4B at 20 tokens a parameter (section 3.4)."""
     rows = [row(*run) for run in SMALL]
     loss = fit_points(their_runs().subset(rows), "over-training", **LEAST_SQUARES)
-    error = fit_points(their_runs().subset([*rows, row("1.4B", 20)]), "downstream-error", **LEAST_SQUARES)
+    error = fit_points(their_runs().subset([*rows, row("1.4B", 20)]), "gadre-error", **LEAST_SQUARES)
     return Chain(loss, error)
 
 
@@ -87,7 +87,7 @@ def test_chain_has_an_interval_where_both_laws_have_a_bootstrap():
     both = Chain(fit_points(points, "over-training", **options), chain().error)
     run = {"params": 1.4e9, "tokens": 28e9}
     assert both.interval(**run) is None
-    both = Chain(both.loss, fit_points(points, "downstream-error", **options))
+    both = Chain(both.loss, fit_points(points, "gadre-error", **options))
     low, high = both.interval(**run)
     assert low < both.predict(**run) < high
     assert high - low < 0.1

@@ -1,0 +1,52 @@
+"""Rolled hold-outs that miss raise a warning."""
+
+import numpy as np
+import pytest
+from scipy.stats import binom
+
+from scaling.laws import fit_points
+from scaling.laws.coverage import binomial_tail, missed_coverage
+from scaling.laws.diagnostics import CutOff
+from tests.laws.known import few_starts, ladder
+
+
+def cut(n: int, inside: float | None) -> CutOff:
+    return CutOff(
+        flops=1e20, extrapolation=10.0, n_fitted=9, n=n, mean_abs_rel_error=0.01, max_abs_rel_error=0.02,
+        inside=inside, parameters={},
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("hits", "n", "share"), [(0, 3, 0.95), (5, 10, 0.95), (9, 10, 0.5)])
+def test_the_tail_is_the_binomial_one(hits: int, n: int, share: float) -> None:
+    assert binomial_tail(hits, n, share) == pytest.approx(binom.cdf(hits, n, share))
+
+
+@pytest.mark.parametrize(
+    ("rows", "warns"),
+    [
+        ([(8, 0.5), (4, 0.5)], True),
+        ([(8, 1.0), (4, 0.75)], False),
+        ([(2, 0.5)], False),  # one of two is no evidence
+        ([(20, 0.8)], True),
+        ([(20, 0.95)], False),
+        ([(6, None)], False),
+        ([], False),
+    ],
+)
+def test_fewer_inside_than_promised_by_more_than_chance(rows, warns: bool) -> None:
+    warning = missed_coverage([cut(*row) for row in rows], 0.95)
+    assert (warning is not None) is warns
+    if warning:
+        assert "the rolled hold-out misses" in warning and "95%" in warning
+
+
+def test_a_law_that_bends_away_is_warned_of_in_its_document() -> None:
+    """Losses that stop falling beyond the smaller half of the runs: no law from below foresees it."""
+    points = ladder(0.001, 1, sizes=8)
+    points.loss[points.flops > np.median(points.flops)] *= 1.15
+    with few_starts():
+        law = fit_points(points, holdout=None, rolling=4)
+        straight = fit_points(ladder(0.001, 1, sizes=8), holdout=None, rolling=4)
+    assert any("the rolled hold-out misses" in warning for warning in law.warnings)
+    assert not any("the rolled hold-out misses" in warning for warning in straight.warnings)
