@@ -99,6 +99,9 @@ class TransformerConfig(Frozen):
         if not isinstance(data, dict):
             return data
         data = dict(data)
+        for name in ("d_model", "n_heads", "d_head", "d_ff"):
+            if isinstance(data.get(name), float) and data[name].is_integer():
+                data[name] = int(data[name])  # 1e3
         d_model, n_heads = data.get("d_model"), data.get("n_heads")
         if not isinstance(d_model, int) or isinstance(d_model, bool) or d_model < 1:
             return data | {"d_head": data.get("d_head", 1), "d_ff": data.get("d_ff", 1)}

@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from scaling.config.base import Frozen
 
@@ -26,6 +26,23 @@ class Recipe(Frozen):
     warmup_fraction: float = Field(default=0.05, ge=0, lt=1)  # of the smallest budget
 
 
+_ALWAYS = frozenset({"name", "design", "base", "seeds", "variants"})
+_SIZES = frozenset({"recipe", "widths", "depths", "params", "branches"})
+READS: dict[str, frozenset[str]] = {
+    "ladder": _ALWAYS | _SIZES | {"tokens_per_param", "tokens"},
+    "isoflop": _ALWAYS | _SIZES | {"budgets"},
+    "grid": _ALWAYS | {"axes"},
+    "rungs": _ALWAYS | {"recipe", "rungs", "budgets"},
+}
+"""The fields of a sweep that each design reads; any other is refused."""
+_INSTEAD = {
+    "ladder": "give its sizes as widths, depths or params and its budgets as tokens or tokens_per_param",
+    "isoflop": "give its sizes as widths, depths or params and its budgets as budgets",
+    "grid": "give what varies as axes, for example {model.d_model: [64, 128]}",
+    "rungs": "give each run as one of rungs",
+}
+
+
 class SweepConfig(Frozen):
     """A family of runs.
 
@@ -39,7 +56,7 @@ class SweepConfig(Frozen):
     `variants` are sweeps of their own, each with what it changes of this one: its runs are theirs together.
 
     With `branches` the budgets of a size are cooldown branches of one run; without, a run each. `seeds`
-    repeats everything.
+    repeats everything; without it, each run has the `train.seed` of its config.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._=+-]*$", max_length=80)
@@ -56,12 +73,18 @@ class SweepConfig(Frozen):
     axes: dict[str, tuple[Any, ...]] = Field(default_factory=dict)
     rungs: tuple[dict[str, Any], ...] = ()
     variants: dict[str, "SweepConfig"] = Field(default_factory=dict)
-    seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
+    seeds: tuple[NonNegativeInt, ...] | None = Field(default=None, min_length=1)
 
     @model_validator(mode="after")
     def _check(self) -> "SweepConfig":
         if self.variants:
             return self
+        for name, field in type(self).model_fields.items():
+            value = getattr(self, name)
+            if name not in READS[self.design] and value != field.get_default(call_default_factory=True):
+                raise ValueError(
+                    f"{name} is not read by design={self.design}: leave it out, and {_INSTEAD[self.design]}"
+                )
         sized = self.design in ("ladder", "isoflop")
         if sized and sum(map(bool, (self.widths, self.depths, self.params))) != 1:
             raise ValueError(f"design={self.design} needs its sizes as widths, depths or params, one of them")
@@ -79,8 +102,9 @@ class SweepConfig(Frozen):
         for key, values in self.axes.items():
             if not values:
                 raise ValueError(f"axes.{key} has no values")
-        for field in ("widths", "depths", "params", "tokens_per_param", "tokens", "budgets", "seeds"):
-            values = getattr(self, field)
-            if len(set(values)) != len(values):
-                raise ValueError(f"{field} repeats a value: {list(values)}")
+        for name in ("widths", "depths", "params", "tokens_per_param", "tokens", "budgets", "seeds"):
+            values = getattr(self, name) or ()
+            # Rungs of different shapes may have the same budget.
+            if len(set(values)) != len(values) and (name, self.design) != ("budgets", "rungs"):
+                raise ValueError(f"{name} repeats a value: {list(values)}")
         return self

@@ -33,9 +33,6 @@ class ProfileConfig(Frozen):
     @field_validator("steps", mode="before")
     @classmethod
     def _steps(cls, value: Any) -> Any:
-        # YAML 1.1 reads 20:25 as a number of base 60.
-        if isinstance(value, int) and not isinstance(value, bool) and value >= 60:
-            value = f"{value // 60}:{value % 60}"
         if value is None:
             return None
         found = _STEPS.match(value) if isinstance(value, str) else None

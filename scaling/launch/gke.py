@@ -10,8 +10,9 @@ from typing import Any
 
 from scaling.config.devices import Devices
 from scaling.config.errors import BadInputError
+from scaling.config.yaml_files import as_yaml
 from scaling.launch.engine import State, ask, call
-from scaling.launch.job import EXAMPLE_IMAGE, MOUNT, PORT, Job, Site, as_yaml, slug, train_script
+from scaling.launch.job import EXAMPLE_IMAGE, MOUNT, PORT, Job, Site, slug, train_script
 from scaling.launch.slices import host_chips
 
 # Google Cloud documentation, "TPUs in GKE" and "GPUs in GKE": values of the node labels.

@@ -5,12 +5,9 @@ import re
 import shlex
 import string
 from pathlib import Path
-from typing import Any
-
-import yaml
 
 from scaling.config.errors import BadInputError
-from scaling.config.load import dump_yaml
+from scaling.config.yaml_files import dump_yaml
 from scaling.launch.slices import Placement
 
 MOUNT = "/mnt/scaling"  # where machines of a cloud see the bucket
@@ -105,23 +102,6 @@ cd $folder
 export SCALING_CACHE="$$HOME/.cache/scaling"
 scaling train "$$HOME/scaling-launch/"$file --out $out
 """)
-
-
-class _Blocks(yaml.SafeDumper):
-    """Scripts inside YAML as blocks that a person can read."""
-
-
-def _block(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    style = "|" if "\n" in text else None
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
-
-
-_Blocks.add_representer(str, _block)
-
-
-def as_yaml(tree: dict[str, Any]) -> str:
-    """A manifest as YAML."""
-    return yaml.dump(tree, Dumper=_Blocks, sort_keys=False, width=110)
 
 
 def train_script(job: Job) -> str:

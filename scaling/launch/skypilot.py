@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from scaling.config.devices import Devices
 from scaling.config.errors import BadInputError
+from scaling.config.yaml_files import as_yaml, read_yaml
 from scaling.launch.engine import State
-from scaling.launch.job import EXAMPLE_BUCKET, MOUNT, PORT, WHEEL, Job, Site, as_yaml, train_script
+from scaling.launch.job import EXAMPLE_BUCKET, MOUNT, PORT, WHEEL, Job, Site, train_script
 from scaling.launch.slices import host_chips
 
 # SkyPilot's names (`sky show-gpus --all`); those of v2 to v4 and v5p count cores, two a chip, others chips.
@@ -71,7 +70,7 @@ class SkyPilot:
         import sky
 
         try:
-            checked = sky.Task.from_yaml_config(yaml.safe_load(file.read_text()))
+            checked = sky.Task.from_yaml_config(read_yaml(file))
             ids, _ = sky.get(sky.jobs.launch(checked, name=jobs[0].name))
         except Exception as error:  # of a library with its own hundred kinds
             line = (str(error).splitlines() or [type(error).__name__])[0]

@@ -7,9 +7,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from scaling.config.errors import BadInputError
 from scaling.config.record import Point, RunRecord, TokenizerInfo
+from scaling.config.yaml_files import parse_yaml
 
 DECAYED = 0.5  # of the peak: schedules end at a tenth or less, and a trunk before its cooldown at all of it
 
@@ -34,14 +34,14 @@ def _config(home: Path | None) -> Any:
         return None
     try:
         return _parsed(path.read_text())
-    except (OSError, ValueError, yaml.YAMLError):
+    except (OSError, ValueError, BadInputError):
         return None
 
 
 @lru_cache(maxsize=4096)
 def _parsed(text: str) -> Any:
     """A config's text; the same runs are read once for each way to count."""
-    return yaml.safe_load(text)
+    return parse_yaml(text, "config.yaml")
 
 
 def facts_of(run: RunRecord, home: Path | None) -> dict[str, str]:

@@ -1,12 +1,14 @@
 """The design of a sweep: which runs it is made of."""
 
+import hashlib
 import itertools
 import math
 from typing import Any
 
+from scaling.config.compose import apply_override, merge, merge_runs
 from scaling.config.errors import BadInputError
-from scaling.config.load import apply_override, merge, validate
-from scaling.config.model import ModelConfig
+from scaling.config.load import validate
+from scaling.config.model import ModelConfig, TransformerConfig
 from scaling.config.run import RunConfig
 from scaling.config.sweep import SweepConfig
 from scaling.estimate.flops import run_flops_per_token, train_flops_per_token
@@ -19,6 +21,8 @@ from scaling.sweep.recipes import (
 )
 
 Tree = dict[str, Any]
+
+_NAME_LENGTH = 100  # of a grid's run; what is longer is cut and told apart by a hash
 
 
 def short(number: float) -> str:
@@ -36,18 +40,22 @@ def expand(sweep: SweepConfig, prefix: str = "") -> list[RunConfig]:
     Runs of a grid are called by their axes, so those of a variant have its key in front.
 
     Raises:
-        BadInputError: a run of the design is not valid, or two have one name.
+        BadInputError: a run of the design is not valid, two have one name, or a setting of the base is one
+            that the design decides.
     """
     runs = []
     for key, variant in sweep.variants.items():
         runs += expand(variant, f"{prefix}{key}-" if variant.design == "grid" else prefix)
     if not sweep.variants:
+        if sweep.base.get("name") is not None:
+            raise _decided(sweep, "name", "the design names its runs: write it as the sweep's own name")
         trees = {"grid": _grid, "rungs": _rungs}.get(sweep.design, _sized)(sweep)
-        for seed, tree in itertools.product(sweep.seeds, trees):
-            tree = merge(tree, {"train": {"seed": seed}})
+        for seed, tree in itertools.product(sweep.seeds or (None,), trees):
+            if seed is not None:
+                tree = _seeded(sweep, tree, seed)
             if sweep.design == "grid":
                 tree = {**tree, "name": f"{prefix}{tree['name']}"}
-            if len(sweep.seeds) > 1:
+            if len(sweep.seeds or ()) > 1:
                 tree = {**tree, "name": f"{tree['name']}-s{seed}"}
             runs.append(validate(RunConfig, tree, f"sweep {sweep.name}, run {tree['name']}"))
     names = [run.name for run in runs]
@@ -59,6 +67,25 @@ def expand(sweep: SweepConfig, prefix: str = "") -> list[RunConfig]:
     return runs
 
 
+def _seeded(sweep: SweepConfig, tree: Tree, seed: int) -> Tree:
+    """A run's tree with one of the sweep's seeds."""
+    held = _part(sweep, tree, "train").get("seed")
+    if held is not None:
+        raise BadInputError(
+            f"sweep {sweep.name}: train.seed={held!r} of run {tree['name']} and "
+            f"seeds={list(sweep.seeds or ())} both give the seed: leave train.seed out, and write it in seeds"
+        )
+    return merge(tree, {"train": {"seed": seed}})
+
+
+def _decided(sweep: SweepConfig, field: str, instead: str) -> BadInputError:
+    """An error about a setting of the base that the design decides."""
+    value: Any = sweep.base
+    for part in field.split("."):
+        value = value[part]
+    return BadInputError(f"sweep {sweep.name}: base.{field}={value!r}: {instead}")
+
+
 def _part(sweep: SweepConfig, tree: Tree, key: str) -> Tree:
     """A mapping inside a run's tree; empty where it is not given."""
     part = tree.get(key)
@@ -68,7 +95,7 @@ def _part(sweep: SweepConfig, tree: Tree, key: str) -> Tree:
 
 
 def _count(sweep: SweepConfig, field: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 1 <= value < 2**62:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 1 <= value < 2**62 or value % 1:
         raise BadInputError(
             f"sweep {sweep.name}: base.{field}: {value!r} is not accepted: give a whole number"
         )
@@ -78,33 +105,35 @@ def _count(sweep: SweepConfig, field: str, value: Any) -> int:
 def _sized(sweep: SweepConfig) -> list[Tree]:
     """Ladder and isoFLOP designs: sizes by the recipe, budgets by the design."""
     recipe, base = sweep.recipe, sweep.base
-    model_base = _part(sweep, base, "model")
-    widths = (
-        *sweep.widths,
-        *(width_for_depth(recipe, depth) for depth in sweep.depths),
-        *(width_for_params(recipe, target, model_base) for target in sweep.params),
-    )
+    model_base, train_base = _part(sweep, base, "model"), _part(sweep, base, "train")
+    _check_sized(sweep, model_base, train_base)
+    sizes = [
+        *((width, None) for width in sweep.widths),
+        *((width_for_depth(recipe, depth), depth) for depth in sweep.depths),
+        *((width_for_params(recipe, target, model_base), None) for target in sweep.params),
+    ]
     length = _count(sweep, "data.sequence_length", _part(sweep, base, "data").get("sequence_length", 256))
     trees = []
-    for width in sorted(widths):
-        model_tree = model_at_width(recipe, width, model_base)
-        params = size(recipe, width, model_base)
-        model = validate(ModelConfig, model_tree, f"sweep {sweep.name}: model")
+    for width, depth in sorted(sizes, key=lambda pair: (pair[0], pair[1] or 0)):
+        model_tree = model_at_width(recipe, width, model_base, depth)
+        params = size(recipe, width, model_base, depth)
+        model = validate(ModelConfig, model_tree, f"sweep {sweep.name}: base.model")
         per_token = train_flops_per_token(model, length)
-        train_tree = merge(training_at_size(recipe, params, length), _part(sweep, base, "train"))
+        train_tree = merge(training_at_size(recipe, params, length), train_base)
         batch = _count(sweep, "train.batch_tokens", train_tree["batch_tokens"])
         if sweep.design == "isoflop":
             budgets = [round(flops / per_token) for flops in sweep.budgets]
         else:
             budgets = list(sweep.tokens) or [round(ratio * params) for ratio in sweep.tokens_per_param]
-        whole = sorted({max(1, tokens // batch) * batch for tokens in budgets})
+        whole = _whole_batches(sweep, budgets, batch, width)
         warmup = math.ceil(recipe.warmup_fraction * whole[0] / batch)
         common = merge(base, {"model": model_tree, "train": {**train_tree}})
         common["train"].setdefault("warmup_steps", warmup)
         name = f"{sweep.name}-{short(params)}"
         if sweep.branches:
-            train = {"tokens": whole[-1], "branches": whole[:-1], "schedule": "wsd"}
-            trees.append({**common, "name": name, "train": {**common["train"], **train}})
+            train = {"schedule": "wsd", **common["train"], "tokens": whole[-1], "branches": whole[:-1]}
+            _check_branches(sweep, train)
+            trees.append({**common, "name": name, "train": train})
         else:
             for tokens in whole:
                 train = {**common["train"], "tokens": tokens}
@@ -112,23 +141,90 @@ def _sized(sweep: SweepConfig) -> list[Tree]:
     return trees
 
 
+def _check_sized(sweep: SweepConfig, model: Tree, train: Tree) -> None:
+    """Refuse settings of the base that sizes and budgets decide."""
+    budgets = "budgets in FLOPs" if sweep.design == "isoflop" else "tokens or tokens_per_param"
+    for field in ("tokens", "steps"):
+        if train.get(field) is not None:
+            raise _decided(
+                sweep,
+                f"train.{field}",
+                f"write the budgets of design={sweep.design} as {budgets}",
+            )
+    if sweep.branches and train.get("branches"):
+        raise _decided(sweep, "train.branches", f"each budget is a branch: write it in {budgets}")
+    if model.get("d_model") is not None:
+        raise _decided(sweep, "model.d_model", f"write the widths of design={sweep.design} as widths")
+    if sweep.depths and model.get("n_layers") is not None:
+        raise _decided(sweep, "model.n_layers", "the depth of each size is one of depths: write it there")
+    if model.get("family", "decoder") not in _TRANSFORMERS:
+        raise _decided(
+            sweep,
+            "model.family",
+            "a recipe sizes Transformers: write design=rungs and a model for each",
+        )
+
+
+def _check_branches(sweep: SweepConfig, train: Tree) -> None:
+    """Refuse settings of the base that runs with several budgets cannot have."""
+    if not train["branches"]:
+        return
+    remedy = "write branches=false for a run per budget"
+    if train["schedule"] != "wsd":
+        raise _decided(
+            sweep, "train.schedule", f"the budgets of a size are cooldowns of one wsd run; {remedy}"
+        )
+    if train.get("batch_warmup_tokens"):
+        raise _decided(
+            sweep, "train.batch_warmup_tokens", f"runs with branches have one batch size; {remedy}"
+        )
+
+
+def _whole_batches(sweep: SweepConfig, budgets: list[int], batch: int, width: int) -> list[int]:
+    """Budgets in whole batches, in order.
+
+    Raises:
+        BadInputError: one is less than a batch, or two are the same number of batches.
+    """
+    whole = sorted(tokens // batch * batch for tokens in budgets)
+    if whole[0] == 0:
+        raise BadInputError(
+            f"sweep {sweep.name}: a budget of {min(budgets):,} tokens at width {width} is less than one "
+            f"batch of {batch:,}: give a larger budget, or a smaller base.train.batch_tokens"
+        )
+    same = [one for one, other in itertools.pairwise(whole) if one == other]
+    if same:
+        raise BadInputError(
+            f"sweep {sweep.name}: two budgets at width {width} are {same[0] // batch} batches of {batch:,} "
+            f"tokens: give budgets further apart, or a smaller base.train.batch_tokens"
+        )
+    return whole
+
+
+_TRANSFORMERS = {one.model_fields["family"].default for one in TransformerConfig.__subclasses__()}
+
+
 def _rungs(sweep: SweepConfig) -> list[Tree]:
     """Each rung over the base, with the tokens that its budget of FLOPs pays for."""
+    given = _part(sweep, sweep.base, "train")
+    for field in ("tokens", "steps"):
+        if sweep.budgets and given.get(field) is not None:
+            raise _decided(sweep, f"train.{field}", "budgets gives the runs theirs: leave one of the two out")
     trees = []
     for number, rung in enumerate(sweep.rungs):
-        tree = merge(sweep.base, rung)
+        where = f"sweep {sweep.name}, rung {number + 1}"
+        tree = merge_runs(sweep.base, rung)
         name = rung.get("name", f"{sweep.name}-{number + 1}")
         train = _part(sweep, tree, "train")
-        if "tokens" not in train and "steps" not in train:
+        if train.get("tokens") is None and train.get("steps") is None:
             if not sweep.budgets:
-                raise BadInputError(f"sweep {sweep.name}, rung {number + 1}: give budgets or train.tokens")
-            where = f"sweep {sweep.name}, rung {number + 1}"
-            one = {**tree, "name": name, "train": {"learning_rate": 1.0, **train, "steps": 1}}
+                raise BadInputError(f"{where}: give budgets or train.tokens")
+            one = {**tree, "name": name, "train": {"learning_rate": 1.0, **train, "steps": 1, "branches": ()}}
             run = validate(RunConfig, one, where)
             batch = run.train.batch_tokens
             whole = max(1, round(sweep.budgets[number] / run_flops_per_token(run) / batch)) * batch
             warmup = math.ceil(sweep.recipe.warmup_fraction * whole / batch)
-            tree = merge(tree, {"train": {"tokens": whole}})
+            tree = merge(tree, {"train": {"tokens": whole, "steps": None}})
             tree["train"].setdefault("warmup_steps", warmup)
         trees.append({**tree, "name": name})
     return trees
@@ -136,13 +232,28 @@ def _rungs(sweep: SweepConfig) -> list[Tree]:
 
 def _grid(sweep: SweepConfig) -> list[Tree]:
     """Every combination of the values of the axes."""
+    if "name" in sweep.axes:
+        raise BadInputError(
+            f"sweep {sweep.name}: axes.name: runs of a grid are named by their axes; leave it out"
+        )
+    if {"train.tokens", "train.steps"} <= set(sweep.axes):
+        raise BadInputError(
+            f"sweep {sweep.name}: axes.train.tokens and axes.train.steps both give the budget: leave one out"
+        )
     trees = []
     for values in itertools.product(*sweep.axes.values()):
         tree = dict(sweep.base)
-        parts = []
-        for key, value in zip(sweep.axes, values, strict=True):
-            tree = apply_override(tree, key.split("."), value)
-            parts.append(f"{key.rsplit('.', 1)[-1]}={value}")
-        name = "-".join(parts)
-        trees.append({**tree, "name": "".join(c if c.isalnum() or c in "._=+-" else "_" for c in name)})
+        chosen = dict(zip(sweep.axes, values, strict=True))
+        for key in sorted(chosen, key=lambda key: key.count(".")):  # `model` before `model.n_layers`
+            tree = apply_override(tree, key.split("."), chosen[key])
+        parts = [f"{key.rsplit('.', 1)[-1]}={value}" for key, value in chosen.items()]
+        trees.append({**tree, "name": _plain_name("-".join(parts))})
     return trees
+
+
+def _plain_name(name: str) -> str:
+    """A name of the characters that directories have; a long one is cut and ends in a hash of the rest."""
+    plain = "".join(c if c.isalnum() or c in "._=+-" else "_" for c in name)
+    if len(plain) <= _NAME_LENGTH:
+        return plain
+    return f"{plain[: _NAME_LENGTH - 9]}-{hashlib.blake2b(name.encode(), digest_size=4).hexdigest()}"

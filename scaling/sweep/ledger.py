@@ -1,14 +1,14 @@
 """The ledger of a sweep: every run it plans, and how far each has come."""
 
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from scaling.config.errors import BadInputError
-from scaling.config.load import read_yaml, validate
 from scaling.config.record import RunRecord, read_record
-from scaling.config.sweep import SweepConfig
 from scaling.sweep.design import expand
+from scaling.sweep.directory import read_sweep
 from scaling.train.lock import is_locked
 
 RunStatus = Literal["pending", "running", "interrupted", "failed", "finished", "imported", "damaged"]
@@ -50,9 +50,10 @@ def read_ledger(directory: Path, *, elsewhere: bool = False) -> list[Entry]:
     if (directory / "config.yaml").is_file():
         return [_entry(directory, elsewhere)]
     planned: list[str] = []
-    sweep_file = directory / "sweep.yaml"
-    if sweep_file.is_file():
-        planned = [run.name for run in expand(validate(SweepConfig, read_yaml(sweep_file), str(sweep_file)))]
+    if (directory / "sweep.yaml").is_file():
+        sweep = read_sweep(directory)
+        with contextlib.suppress(BadInputError):  # of a version that accepted more
+            planned = [run.name for run in expand(sweep)]
     found = sorted(p.parent.name for p in directory.glob("*/config.yaml"))
     names = planned + [name for name in found if name not in planned]
     if not names:

@@ -105,9 +105,9 @@ def test_the_check_finds_what_it_is_for(text: str) -> None:
 def test_yaml_is_read_by_a_safe_loader() -> None:
     import yaml
 
-    from scaling.config import load
+    from scaling.config import yaml_files
 
     safe = (yaml.SafeLoader, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    assert issubclass(load._UniqueKeyLoader, safe)
-    known = {tag for tag in load._UniqueKeyLoader.yaml_constructors if tag is not None}
+    assert issubclass(yaml_files._Loader, safe)
+    known = {tag for tag in yaml_files._Loader.yaml_constructors if tag is not None}
     assert not [tag for tag in known if "python" in tag]

@@ -9,10 +9,13 @@ from hypothesis import strategies as st
 from scaling.config.errors import BadInputError
 from scaling.config.load import load_sweep, validate
 from scaling.config.sweep import Recipe, SweepConfig
+from scaling.config.yaml_files import as_yaml
 from scaling.estimate.flops import run_flops_per_token, train_flops_per_token
 from scaling.estimate.parameters import count_parameters
 from scaling.sweep.design import expand, short
+from scaling.sweep.directory import read_sweep
 from scaling.sweep.forecast import forecast
+from scaling.sweep.ledger import read_ledger
 
 BASE = {"model": {"vocab_size": 257, "max_length": 64}, "data": {"sequence_length": 64}}
 RECIPE = {"width_per_layer": 16, "d_head": 8, "batch_tokens": 1024, "learning_rate_exponent": -0.25}
@@ -150,3 +153,99 @@ def test_grids_of_variants_are_told_apart(tmp_path: Any) -> None:
     )
     names = [run.name for run in expand(load_sweep(tmp_path / "g.yaml"))]
     assert names == [f"{key}-learning_rate={rate}" for key in "ab" for rate in (0.01, 0.02)]
+
+
+TRAIN = {"batch_tokens": 128, "learning_rate": 0.01}
+WHOLE = {
+    **BASE,
+    "model": {**BASE["model"], "n_layers": 1, "d_model": 16, "n_heads": 2},
+    "train": {**TRAIN, "steps": 3},
+}
+
+
+@pytest.mark.parametrize(
+    ("tree", "ids"),
+    [
+        (
+            {"design": "ladder", "base": BASE, "recipe": RECIPE, "widths": [16, 32],
+             "tokens": [50_000, 100_000]},
+            {"s-7.42k": "1a1f1f7df3ed", "s-33.7k": "dfeb6f660cd7"},
+        ),
+        (
+            {"design": "ladder", "base": BASE, "recipe": RECIPE, "params": [2e4], "tokens_per_param": [2],
+             "seeds": [0, 1]},
+            {"s-20.7k-s0": "27416a07e8ef", "s-20.7k-s1": "dca574bd3a7a"},
+        ),
+        (
+            {"design": "isoflop", "base": BASE, "recipe": RECIPE, "depths": [1], "budgets": [1e10, 4e10],
+             "branches": False},
+            {"s-7.42k-203k": "e97d5d5f9a08", "s-7.42k-812k": "05f3c9073f79"},
+        ),
+        (
+            {"design": "grid", "base": WHOLE,
+             "axes": {"train.learning_rate": [0.01, 1e-3], "model.n_layers": [1]}},
+            {"learning_rate=0.01-n_layers=1": "72f0f3dec988",
+             "learning_rate=0.001-n_layers=1": "ebea24bf5049"},
+        ),
+        (
+            {"design": "rungs", "base": {**BASE, "train": TRAIN}, "budgets": [1e9],
+             "rungs": [{"model": WHOLE["model"]}]},
+            {"s-1": "4b00991fc7af"},
+        ),
+    ],
+)  # fmt: skip
+def test_runs_keep_the_ids_of_the_first_version(tree: dict[str, Any], ids: dict[str, str]) -> None:
+    """Ids that version 0.1.0 gave: a directory of finished runs is never trained again after an upgrade."""
+    assert {run.name: run.id() for run in expand(validate(SweepConfig, {"name": "s", **tree}))} == ids
+
+
+def test_a_directory_of_the_first_version_is_read(tmp_path: Any) -> None:
+    """It wrote the default `seeds: [0]`, and fields that its design did not read."""
+    tree = {"name": "s", "design": "rungs", "seeds": [0], "budgets": [1e9], "widths": [8], "axes": {},
+            "base": {**WHOLE, "train": {**WHOLE["train"], "seed": 7}}, "rungs": [{}]}  # fmt: skip
+    (tmp_path / "sweep.yaml").write_text(as_yaml(tree))
+    (run,) = expand(read_sweep(tmp_path))
+    assert (run.train.steps, run.train.seed) == (3, 7)
+    assert [entry.name for entry in read_ledger(tmp_path)] == ["s-1"]
+
+
+def test_depths_are_depths() -> None:
+    """Also where a width of whole heads would round to another depth."""
+    recipe = {**RECIPE, "width_per_layer": 4, "d_head": 16}
+    runs = expand(_sweep(depths=[1, 2, 3, 5], recipe=recipe, tokens=[50_000]))
+    assert [run.model.n_layers for run in runs] == [1, 2, 3, 5]
+
+
+def test_a_target_that_no_width_is_near_is_refused() -> None:
+    for target in (10.0, 1e14):
+        with pytest.raises(BadInputError, match="the nearest size of the recipe"):
+            expand(_sweep(params=[target], tokens=[50_000]))
+
+
+def test_named_bases_are_changed_not_replaced(tmp_path: Any) -> None:
+    """By a variant, by a rung, by an override: what the name stands for stays where nothing else is said."""
+    (tmp_path / "n.yaml").write_text(
+        "design: rungs\nbase: cpu\nvariants:\n"
+        "  a: {base: {train: {learning_rate: 1e-2}}, rungs: [{model: {base: cpu-8k, n_layers: 3}}]}\n"
+        "  b: {rungs: [{objective: prefix}, {train: {steps: 5}}]}\n"
+    )
+    three, prefix, steps = expand(load_sweep(tmp_path / "n.yaml", ["base.model.init_std=0.5"]))
+    assert (three.train.learning_rate, three.model.n_layers, three.train.batch_tokens) == (0.01, 3, 4096)
+    assert prefix.objective.name == "prefix" and prefix.train.tokens == 1_000_000
+    assert (steps.train.steps, steps.train.tokens) == (5, None)
+    assert {run.model.init_std for run in (prefix, steps)} == {0.5}
+
+
+def test_overrides_reach_every_variant() -> None:
+    """Also fields that the variants give themselves."""
+    runs = expand(load_sweep("demo-isoflop", ["seeds=[3]", "base.train.seed=null", "base.train.log_every=7"]))
+    assert {(run.train.seed, run.train.log_every) for run in runs} == {(3, 7)}
+    (only,) = {run.model.d_model for run in expand(load_sweep("demo-isoflop", ["widths=[48]", "seeds=[0]"]))}
+    assert only == 48
+
+
+def test_long_names_of_a_grid_are_cut_and_told_apart() -> None:
+    sources = [f"text:{'x' * 150}/{letter}.txt" for letter in "ab"]
+    tree = {"name": "g", "design": "grid", "base": WHOLE, "axes": {"data.source": sources}}
+    names = [run.name for run in expand(validate(SweepConfig, tree))]
+    assert len(set(names)) == 2 and all(len(name) <= 100 for name in names)

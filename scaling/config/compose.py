@@ -1,0 +1,219 @@
+"""Configs as trees: found by name or path, laid over one another, changed by `key=value` overrides."""
+
+import difflib
+import re
+from collections.abc import Iterable, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from scaling.config.errors import BadInputError
+from scaling.config.yaml_files import parse_yaml, read_yaml
+
+Tree = dict[str, Any]
+
+_PACKAGED = Path(__file__).resolve().parents[1] / "configs"  # in a wheel
+_CHECKOUT = Path(__file__).resolve().parents[2] / "configs"  # in a checkout
+
+
+def config_root() -> Path:
+    """The directory of named configs: the checkout's, or the copy inside the installed package."""
+    return _PACKAGED if _PACKAGED.is_dir() else _CHECKOUT
+
+
+@cache
+def _named_models() -> dict[str, Tree]:
+    """Every named model's tree. A file of `configs/models` holds a family: `defaults` and `sizes`."""
+    models: dict[str, Tree] = {}
+    for path in sorted((config_root() / "models").glob("*.yaml")):
+        document = read_yaml(path)
+        for name, size in document["sizes"].items():
+            models[name] = {"name": name, **document.get("defaults", {}), **size}
+    return models
+
+
+def model_names() -> list[str]:
+    """Names of the models in `configs/models`, families in alphabetical order, sizes as listed."""
+    return list(_named_models())
+
+
+def names(kind: str) -> list[str]:
+    """Names of the configs of a kind: `runs`, `sweeps` or `recipes`."""
+    return sorted(path.stem for path in (config_root() / kind).glob("*.yaml"))
+
+
+def unknown_name(kind: str, name: str, known: Sequence[str]) -> BadInputError:
+    """An error about a name that is not one of the known ones; it suggests those that are near."""
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known[:12])}"
+    more = ", ..." if not near and len(known) > 12 else ""
+    return BadInputError(f"{kind} {name!r}: neither a named config nor a YAML file; {hint}{more}")
+
+
+def one_of_kind(kind: str) -> str:
+    """A directory of configs as a person calls one of them."""
+    return "hardware" if kind == "hardware" else f"{kind[:-1]} config"
+
+
+def find_config(kind: str, name: str) -> Path:
+    """The file of a config given as a name in `configs/KIND` or as a path.
+
+    Raises:
+        BadInputError: neither exists.
+    """
+    path = Path(name)
+    if path.suffix in (".yaml", ".yml"):
+        if path.is_file():
+            return path
+        packaged = config_root().parent / path  # `configs/sweeps/x.yaml` typed outside a checkout
+        if path.parts[:1] == ("configs",) and packaged.is_file():
+            return packaged
+        raise BadInputError(f"{one_of_kind(kind)} {name}: no such file")
+    found = config_root() / kind / f"{name}.yaml"
+    if "/" not in name and found.is_file():
+        return found
+    raise unknown_name(one_of_kind(kind), name, names(kind))
+
+
+def model_tree(value: Any) -> Tree:
+    """A model given by name, by path, or as a mapping that may start from a `base`."""
+    if isinstance(value, str):
+        if value.endswith((".yaml", ".yml")):
+            return model_tree(read_yaml(Path(value)))
+        if value not in _named_models():
+            raise unknown_name("model", value, model_names())
+        return dict(_named_models()[value])
+    if isinstance(value, dict):
+        if "base" in value:
+            rest = {key: field for key, field in value.items() if key != "base"}
+            return {**model_tree(value["base"]), "name": "custom", **rest}
+        return dict(value)
+    raise BadInputError(f"model: expected a name or a mapping, found {value!r}")
+
+
+def merge(base: Tree, changes: Tree) -> Tree:
+    """`base` with `changes` laid over it, mapping by mapping; lists and scalars are replaced."""
+    merged = dict(base)
+    for key, value in changes.items():
+        old = merged.get(key)
+        merged[key] = merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def merge_runs(base: Tree, changes: Tree) -> Tree:
+    """A run's tree with another laid over it: `merge`, with short forms written out so that nothing is lost.
+
+    A model, an objective or `spikes: true` given by name keeps its meaning under a mapping that changes it;
+    one budget replaces the other.
+    """
+    base, changes = _long_forms(base), _long_forms(changes)
+    model, objective = changes.get("model"), changes.get("objective")
+    if isinstance(model, dict) and isinstance(base.get("model"), str) and "base" not in model:
+        changes["model"] = {"base": base["model"], **model}
+    if isinstance(objective, dict) and isinstance(base.get("objective"), dict):
+        named = objective.get("name")
+        if named is not None and named != base["objective"].get("name"):
+            base["objective"] = {}  # its settings are those of another objective
+    train = changes.get("train")
+    if isinstance(train, dict) and isinstance(base.get("train"), dict):
+        for given, other in (("tokens", "steps"), ("steps", "tokens")):
+            if train.get(given) is not None and train.get(other) is None:
+                base["train"] = {key: value for key, value in base["train"].items() if key != other}
+    return merge(base, changes)
+
+
+def _long_forms(tree: Tree) -> Tree:
+    tree = dict(tree)
+    if isinstance(tree.get("objective"), str):
+        tree["objective"] = {"name": tree["objective"]}
+    if isinstance(tree.get("train"), dict) and tree["train"].get("spikes") is True:
+        tree["train"] = {**tree["train"], "spikes": {}}
+    return tree
+
+
+def run_tree(value: Any) -> Tree:
+    """A run's tree with its `base` and named model expanded, before validation."""
+    if isinstance(value, str):
+        value = read_yaml(find_config("runs", value))
+    if not isinstance(value, dict):
+        raise BadInputError(f"run: expected a name or a mapping, found {value!r}")
+    tree = dict(value)
+    base = tree.pop("base", None)
+    if base is not None:
+        parent = run_tree(base)
+        if isinstance(tree.get("model"), str):
+            parent.pop("model", None)
+        elif isinstance(tree.get("model"), dict) and "base" in tree["model"]:
+            tree["model"] = model_tree(tree["model"])
+        tree = merge_runs(parent, tree)
+    if "model" in tree:
+        tree["model"] = model_tree(tree["model"])
+    return tree
+
+
+def parse_overrides(overrides: Iterable[str]) -> list[tuple[list[str], Any]]:
+    """`model.n_layers=6` to (["model", "n_layers"], 6); values are YAML.
+
+    Raises:
+        BadInputError: no `=`, or an empty key.
+    """
+    parsed = []
+    for text in overrides:
+        key, equals, value = text.partition("=")
+        parts = key.split(".")
+        if not equals or not all(part.strip() for part in parts):
+            raise BadInputError(f"override {text!r}: write key=value, for example model.n_layers=6")
+        parsed.append((parts, parse_yaml(value, f"override {key}")))
+    return parsed
+
+
+def apply_override(tree: Tree, parts: Sequence[str], value: Any) -> Tree:
+    """`tree` with the value of one dotted key changed; a mapping is laid over the one that is there.
+
+    A whole `model` may be given by name; widths follow heads. An element of a list is named by its number,
+    as in `rungs.0.train.seed`.
+
+    Raises:
+        BadInputError: the path leads through something that has no fields.
+    """
+    changed: Tree = _changed(tree, list(parts), value, ".".join(parts))
+    return changed
+
+
+def _changed(tree: Any, parts: list[str], value: Any, path: str) -> Any:
+    head, *rest = parts
+    if isinstance(tree, list):
+        if not re.fullmatch(r"[0-9]{1,9}", head) or int(head) >= len(tree):
+            raise BadInputError(f"override {path}: {head!r} is not one of 0 to {len(tree) - 1}")
+        changed = list(tree)
+        changed[int(head)] = _changed(tree[int(head)], rest, value, path) if rest else value
+        return changed
+    if not isinstance(tree, dict):
+        raise BadInputError(f"override {path}: {parts[0]!r} is inside {tree!r}, which has no fields")
+    if head == "axes" and rest:  # its keys are paths themselves
+        head, rest, tree = ".".join(rest), [], {**tree, "axes": dict(tree.get("axes") or {})}
+        tree["axes"][head] = value
+        return tree
+    if not rest:
+        if head == "model" and isinstance(value, str):
+            value = model_tree(value)
+            tree = {key: one for key, one in tree.items() if key != "model"}
+        return merge_runs(tree, {head: value})
+    child = tree.get(head)
+    if isinstance(child, str) and head == "model":
+        child = model_tree(child)
+    elif isinstance(child, str) and head in ("base", "recipe"):
+        child = {"base": child}
+    elif isinstance(child, str) and head == "objective":
+        child = {"name": child}
+    elif head == "spikes" and child is True:
+        child = {}
+    if child is None:
+        child = {}
+    if not isinstance(child, dict | list):
+        raise BadInputError(f"override {path}: {head} is {child!r}, which has no fields")
+    changed = _changed(child, rest, value, path)
+    if head == "train" and rest in (["tokens"], ["steps"]) and value is not None:
+        # One budget: naming the other replaces it.
+        changed.pop("steps" if rest == ["tokens"] else "tokens", None)
+    return {**tree, head: changed}
