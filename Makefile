@@ -5,22 +5,30 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .PHONY: demo test fuzz test-slow test-cluster faults test-tpu test-gpu check format install bench coverage clean
+.NOTPARALLEL:
 
+# Each target installs what it needs into the virtual environment, again when these two files change. What the
+# tests need includes the rest.
 install: $(STAMP)
 
-# The virtual environment follows the project's own files; nothing else is needed but Python 3.11 or newer.
-$(STAMP): pyproject.toml constraints.txt
+PIP_INSTALL = $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable
+
+$(VENV)/.created:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable '.[test]' --constraint constraints.txt
 	touch $@
 
-$(VENV)/.runtime: pyproject.toml constraints.txt
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
-	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
-	test -f $(STAMP) || $(BIN)/python -m pip install --quiet --upgrade pip
-	test -f $(STAMP) || $(BIN)/python -m pip install --quiet --editable . --constraint constraints.txt
+$(STAMP): pyproject.toml constraints.txt | $(VENV)/.created
+	$(PIP_INSTALL) '.[test]'
+	touch $@ $(VENV)/.check $(VENV)/.runtime
+
+$(VENV)/.check: pyproject.toml constraints.txt | $(VENV)/.created
+	$(PIP_INSTALL) '.[check]'
+	touch $@ $(VENV)/.runtime
+
+$(VENV)/.runtime: pyproject.toml constraints.txt | $(VENV)/.created
+	$(PIP_INSTALL) .
 	touch $@
 
 # A browser for the report's test, once, where Debian's packages can be had; the test is skipped where not.
@@ -34,17 +42,17 @@ $(VENV)/.browser: $(STAMP)
 demo: $(VENV)/.runtime
 	$(BIN)/scaling demo --out demo
 
-check: install
+check: $(VENV)/.check
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
 # Two at a time: compiling, which most tests do most of, uses one core.
-test: check $(VENV)/.browser
+test: install check $(VENV)/.browser
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
-format: install
+format: $(VENV)/.check
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
@@ -80,7 +88,7 @@ faults: install
 # What needs the TPU compiler (no TPU): the dry-run tests, memory against it, and the golden
 # table of collectives. About three quarters of an hour.
 test-tpu: install
-	$(BIN)/python -m pip install --quiet --editable '.[test,tpu]' --constraint constraints.txt
+	$(PIP_INSTALL) '.[test,tpu]'
 	$(BIN)/python -m pytest tests/parallel/test_absent.py tests/train/test_dry_run.py tests/commands/test_dryrun.py tests/train/test_golden.py
 	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/golden.py
@@ -88,7 +96,7 @@ test-tpu: install
 # What needs CUDA's compiler (no GPU; some 4 GB of NVIDIA's libraries): attention's kernel, the dry-run tests,
 # and memory against it. About twenty minutes.
 test-gpu: install
-	$(BIN)/python -m pip install --quiet --editable '.[test,cuda]' --constraint constraints.txt
+	$(PIP_INSTALL) '.[test,cuda]'
 	$(BIN)/python -m pytest tests/models/test_cudnn.py tests/parallel/test_absent.py tests/train/test_dry_run.py
 	$(BIN)/python benchmarks/memory.py --on gpu
 

@@ -7,7 +7,7 @@
 A change of sharding rules that adds a collective changes a line of benchmarks/golden.json, which review sees.
 Collectives and bytes follow the compiler: under other versions than the file's, compare one commit with the next.
 
-Needs the compiler: pip install 'scaling[tpu]'; no TPU. About a minute a case.
+Needs the compiler: pip install 'scaling-lab[tpu]'; no TPU. About a minute a case.
 """
 
 import argparse

@@ -6,7 +6,7 @@
     python benchmarks/memory.py --on gpu --dropout 0.1 --models gpt2-124m        # where probabilities are kept
     python benchmarks/memory.py --markdown          # and write docs/memory.md, or docs/memory-gpu.md
 
-Needs a compiler: pip install 'scaling[tpu]' or 'scaling[cuda]'; no device. Prints JSON. Arguments are what
+Needs a compiler: pip install 'scaling-lab[tpu]' or 'scaling-lab[cuda]'; no device. Prints JSON. Arguments are what
 lies on a device from step to step; the peak is `scaling dryrun`'s `peak_bytes`.
 """
 

@@ -22,6 +22,7 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from scaling.config.environment import ALLOCATOR
 from scaling.config.model import DecoderConfig
 from scaling.estimate.flops import train_flops_per_token
 
@@ -48,12 +49,6 @@ SHAPES = {
     "M": Shape(vocab=8192, length=512, width=512, layers=8, heads=8, rows=4),
 }
 SIDES = ("ours", "hf_sdpa", "hf_eager")
-TUNED_ALLOCATOR = {
-    "MALLOC_MMAP_MAX_": "0",
-    "MALLOC_TRIM_THRESHOLD_": "100000000000",
-    "MALLOC_TOP_PAD_": "268435456",
-    "MALLOC_ARENA_MAX": "1",
-}
 
 
 class Trainee(NamedTuple):
@@ -186,10 +181,10 @@ class Worker:
     def __init__(self, side: str, shape_name: str, arguments: argparse.Namespace) -> None:
         cores = sorted(os.sched_getaffinity(0))[: arguments.cores]
         environment = dict(os.environ, OMP_NUM_THREADS=str(len(cores)), JAX_PLATFORMS="cpu")
-        for name in TUNED_ALLOCATOR:
+        for name in ALLOCATOR:
             environment.pop(name, None)
         if arguments.allocator == "tuned":
-            environment |= TUNED_ALLOCATOR
+            environment |= ALLOCATOR
         command = [sys.executable, __file__, "--worker", side, "--shapes", shape_name]
         command += ["--cores", str(len(cores)), "--warmup", str(arguments.warmup)]
         self.process = subprocess.Popen(

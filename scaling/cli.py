@@ -23,7 +23,7 @@ from scaling.commands import (
     weights,
 )
 from scaling.commands.options import say
-from scaling.config.environment import choose_platform
+from scaling.config.environment import choose_platform, tune_allocator
 from scaling.config.errors import BadInputError, StorageError
 
 # Quiet C++ start-up notices of the libraries below; a person's own setting wins.
@@ -69,6 +69,9 @@ data_app.command()(data.tokenizer)
 app.add_typer(data_app, name="data")
 
 
+_TRAINING = ("train", "sweep", "demo")
+
+
 def _version(asked: bool) -> None:
     if asked:
         typer.echo(f"scaling {__version__}")
@@ -84,10 +87,17 @@ def _main(
     pass
 
 
-def main() -> None:
-    """Run the command line; an input mistake is one line and exit code 2."""
+def start() -> None:
+    """The program `scaling`: `main`, in a process of its own that commands which train may restart."""
+    trains = len(sys.argv) > 1 and sys.argv[1] in _TRAINING
+    main(first=tune_allocator if trains else lambda: None)
+
+
+def main(first: Callable[[], None] = lambda: None) -> None:
+    """Run the command line, after `first`; an input mistake is one line and exit code 2."""
     choose_platform()
     try:
+        first()
         code = app(standalone_mode=False)
     except BadInputError as error:
         say(f"scaling: {error}")
@@ -123,4 +133,4 @@ def _ended(error: Exception) -> int:
 
 
 if __name__ == "__main__":
-    main()
+    start()

@@ -11,10 +11,11 @@ from scaling.config.load import load_run
 from scaling.config.run import RunConfig
 
 needs_tpu_compiler = pytest.mark.skipif(
-    importlib.util.find_spec("libtpu") is None, reason="needs libtpu: pip install 'scaling[tpu]'"
+    importlib.util.find_spec("libtpu") is None, reason="needs libtpu: pip install 'scaling-lab[tpu]'"
 )
 needs_gpu_compiler = pytest.mark.skipif(
-    importlib.util.find_spec("jax_cuda13_plugin") is None, reason="needs the CUDA plugin: scaling[cuda]"
+    importlib.util.find_spec("jax_cuda13_plugin") is None,
+    reason="needs the CUDA plugin: pip install 'scaling-lab[cuda]'",
 )
 
 # libtpu reads it when it is loaded.

@@ -166,5 +166,7 @@ def _print(run: "RunConfig", devices: "Devices", compiled: "Compiled") -> None:
         ]
         if moved:
             show(table("", ("collective", "a step", "GiB"), moved))
+    for note in compiled.notes:
+        typer.echo(f"Note: {note}.")
     versions = ", ".join(f"{name} {version}" for name, version in compiled.versions.items())
     typer.echo(f"Compiled in {compiled.compile_seconds:.0f} s ({compiled.effort} effort) by {versions}.")

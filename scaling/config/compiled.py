@@ -57,6 +57,7 @@ class Compiled(Frozen):
     generated_code_bytes: int | None
     flops_per_device: float  # matrix products of the step as written; scan bodies times their length
     collectives: Collectives | None
+    notes: tuple[str, ...] = ()  # what could not be read from the program, a line each
     capacity_bytes: int
     fits: bool
     out_of_memory: OutOfMemory | None

@@ -1,13 +1,29 @@
 """What JAX reads from the environment when it is imported: which platform to start, and how quietly."""
 
 import os
+import platform as machine
 import re
-from collections.abc import MutableMapping
+import sys
+from collections.abc import Callable, Mapping, MutableMapping
 from pathlib import Path
+
+from scaling.config.errors import BadInputError
 
 # What a driver leaves in /dev: TPU chips (accel*, and vfio groups on newer hosts), NVIDIA, WSL2, AMD.
 _DEVICE_FILES = ("accel*", "vfio/[0-9]*", "nvidia[0-9]*", "nvidiactl", "dxg", "kfd")
 _SIMULATED = "--xla_force_host_platform_device_count="
+
+# Tells glibc's malloc to keep freed memory: XLA's CPU back end returns its buffers to the kernel every step,
+# and pays as many page faults to get them back. Both are measured by benchmarks/throughput.py.
+ALLOCATOR = {
+    "MALLOC_MMAP_MAX_": "0",
+    "MALLOC_TRIM_THRESHOLD_": "100000000000",
+    "MALLOC_TOP_PAD_": "268435456",
+    "MALLOC_ARENA_MAX": "1",
+}
+_SWITCH = "SCALING_ALLOCATOR"
+# With one of these set, a person chose an allocator or its settings.
+_CHOSEN = ("LD_PRELOAD", "GLIBC_TUNABLES")
 
 
 def accelerator_present(devices: Path = Path("/dev")) -> bool:
@@ -22,6 +38,28 @@ def choose_platform(environment: MutableMapping[str, str] = os.environ, devices:
     """
     if "JAX_PLATFORMS" not in environment and not accelerator_present(devices):
         environment["JAX_PLATFORMS"] = "cpu"
+
+
+def tune_allocator(
+    environment: Mapping[str, str] = os.environ,
+    restart: Callable[[str, list[str], dict[str, str]], object] = os.execve,
+) -> None:
+    """Restart this process with `ALLOCATOR` in its environment, where training is going to run on the CPU.
+
+    malloc reads its settings when a process starts. Nothing happens without glibc, on an accelerator, where
+    an allocator or a setting of it was chosen, or with SCALING_ALLOCATOR=system. Call it first, after
+    `choose_platform`.
+
+    Raises:
+        BadInputError: SCALING_ALLOCATOR has another value.
+    """
+    switch = environment.get(_SWITCH, "tuned")
+    if switch not in ("tuned", "system"):
+        raise BadInputError(f"{_SWITCH}={switch!r}: give tuned or system")
+    chosen = any(name.startswith("MALLOC_") or name in _CHOSEN for name in environment)
+    on_cpu = environment.get("JAX_PLATFORMS") == "cpu"
+    if switch == "tuned" and on_cpu and not chosen and machine.libc_ver()[0] == "glibc":
+        restart(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**environment, **ALLOCATOR})
 
 
 def prepare_environment(

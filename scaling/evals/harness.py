@@ -1,4 +1,4 @@
-"""A model of this package behind lm-evaluation-harness's interface: `pip install 'scaling[evals]'`.
+"""A model of this package behind lm-evaluation-harness's interface: `pip install 'scaling-lab[evals]'`.
 
     simple_evaluate(model=HarnessModel(asker), tasks=["hellaswag"], num_fewshot=8)
 

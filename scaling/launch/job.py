@@ -17,7 +17,7 @@ _IMAGE = re.compile(r"^[a-z0-9][A-Za-z0-9._/:@-]*$")
 _PLACE = re.compile(r"^[a-z][a-z0-9-]*$")
 EXAMPLE_BUCKET = "gs://your-bucket"
 EXAMPLE_IMAGE = "REGION-docker.pkg.dev/PROJECT/REPOSITORY/scaling:latest"
-WHEEL = "scaling-*.whl"  # in the bucket, beside the sweeps
+WHEEL = "scaling_lab-*.whl"  # in the bucket, beside the sweeps
 
 
 @dataclasses.dataclass(frozen=True)

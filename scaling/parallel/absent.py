@@ -62,7 +62,7 @@ def compiler_name(devices: Devices) -> str:
 
 def _tpus(devices: Devices) -> list[jax.Device]:
     if importlib.util.find_spec("libtpu") is None:
-        raise BadInputError(f"--on {devices}: the TPU compiler is missing; pip install 'scaling[tpu]'")
+        raise BadInputError(f"--on {devices}: the TPU compiler is missing; pip install 'scaling-lab[tpu]'")
     kind = devices.hardware.name
     if kind not in _TPU:
         raise BadInputError(f"--on {devices}: the TPU compiler knows {', '.join(_TPU)}")
@@ -96,7 +96,7 @@ def _gpus(devices: Devices) -> list[jax.Device]:
             + _WHY_NOT.get(kind, "")
         )
     if importlib.util.find_spec("jax_cuda13_plugin") is None:
-        raise BadInputError(f"--on {devices}: the GPU compiler is missing; pip install 'scaling[cuda]'")
+        raise BadInputError(f"--on {devices}: the GPU compiler is missing; pip install 'scaling-lab[cuda]'")
     shape = compiler_name(devices)
     try:
         found = topologies.get_topology_desc(

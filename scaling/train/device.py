@@ -12,6 +12,8 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 
+from scaling import __version__
+
 
 @functools.cache
 def matmul_peak(dtype: str) -> float:
@@ -69,8 +71,8 @@ def peak_memory_bytes() -> int | None:
 @functools.cache
 def versions() -> dict[str, str]:
     """Versions of what a run's numbers depend on."""
-    packages = ("scaling", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
-    found = {"python": platform.python_version()}
+    packages = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
+    found = {"python": platform.python_version(), "scaling": __version__}
     for package in packages:
         try:
             found[package] = importlib.metadata.version(package)

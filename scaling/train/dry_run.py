@@ -80,7 +80,7 @@ def dry_run(run: RunConfig, devices: Devices, effort: Effort = "quick") -> Compi
             fits=False,
             out_of_memory=result,
         )
-    memory, collectives = result
+    memory, collectives, notes = result
     peak = peak_bytes(memory)
     return Compiled(
         **said,
@@ -91,6 +91,7 @@ def dry_run(run: RunConfig, devices: Devices, effort: Effort = "quick") -> Compi
         peak_bytes=peak,
         generated_code_bytes=memory.generated_code_size_in_bytes,
         collectives=collectives,
+        notes=notes,
         capacity_bytes=capacity,
         fits=peak <= capacity,
         out_of_memory=None,
@@ -142,8 +143,8 @@ def peak_bytes(memory: Any) -> int:
 
 def _compile(
     lowered: Any, devices: Devices, effort: Effort, noise: Noise
-) -> tuple[Any, Collectives | None] | OutOfMemory:
-    """The compiler's account of memory, and collectives; or by how much the memory did not suffice."""
+) -> tuple[Any, Collectives | None, tuple[str, ...]] | OutOfMemory:
+    """The compiler's account of memory, collectives and notes on them; or by how much memory fell short."""
     tpu = devices.hardware.platform == "tpu"
     with tempfile.TemporaryDirectory(prefix="scaling-dryrun-") as folder:
         options: dict[str, Any] = {}
@@ -160,7 +161,7 @@ def _compile(
                 raise BadInputError(f"--on {devices}: the compiler failed: {said[:600]}") from error
             return out_of_memory
         text = _printed(Path(folder)) if tpu else compiled.as_text()
-    return compiled.memory_analysis(), _collectives(text)
+    return compiled.memory_analysis(), *_collectives(text)
 
 
 def _printed(folder: Path) -> str:
@@ -168,11 +169,11 @@ def _printed(folder: Path) -> str:
     return prints[-1].read_text() if prints else ""
 
 
-def _collectives(text: str) -> Collectives | None:
+def _collectives(text: str) -> tuple[Collectives | None, tuple[str, ...]]:
     try:
         return count_collectives(text)
-    except ValueError:
-        return None
+    except ValueError as error:
+        return None, (f"the collectives could not be read from the compiled program: {error}",)
 
 
 def _nominal_memory(devices: Devices) -> int:

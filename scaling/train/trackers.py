@@ -141,7 +141,7 @@ def check_installed(run: RunConfig) -> None:
     """Raises BadInputError where a tracker is asked for that is not installed."""
     for field in ("wandb", "mlflow"):
         if getattr(run.tracking, field) is not None and importlib.util.find_spec(field) is None:
-            raise BadInputError(f"tracking.{field}: not installed; pip install 'scaling[tracking]'")
+            raise BadInputError(f"tracking.{field}: not installed; pip install 'scaling-lab[tracking]'")
 
 
 class Trackers:

@@ -1,12 +1,21 @@
 """The environment that JAX is started in, as a function of a directory and a mapping."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from scaling.config.environment import accelerator_present, choose_platform, prepare_environment
+from scaling.config import environment as module
+from scaling.config.environment import (
+    ALLOCATOR,
+    accelerator_present,
+    choose_platform,
+    prepare_environment,
+    tune_allocator,
+)
+from scaling.config.errors import BadInputError
 
 
 @pytest.mark.parametrize(
@@ -66,3 +75,75 @@ def test_cpu_devices_are_simulated_unless_they_are_already() -> None:
 def test_the_module_imports_no_jax() -> None:
     code = "import sys, scaling.config.environment; sys.exit('jax' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+CPU = {"JAX_PLATFORMS": "cpu", "HOME": "/somewhere"}
+
+
+def restarted(environment: dict[str, str]) -> dict[str, str] | None:
+    """The environment that a process would be restarted in; None where it goes on as it is."""
+    calls: list[tuple[str, list[str], dict[str, str]]] = []
+    tune_allocator(environment, lambda *call: calls.append(call))
+    for program, command, _ in calls:
+        assert program == sys.executable and command == [program, *sys.orig_argv[1:]]
+    return calls[0][2] if calls else None
+
+
+@pytest.fixture
+def glibc(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module.machine, "libc_ver", lambda: ("glibc", "2.36"))
+
+
+@pytest.mark.usefixtures("glibc")
+def test_training_on_the_cpu_restarts_once_with_the_allocator_tuned() -> None:
+    tuned = restarted(CPU)
+    assert tuned == CPU | ALLOCATOR
+    assert restarted(tuned) is None
+    assert restarted(CPU | {"SCALING_ALLOCATOR": "tuned"}) is not None
+
+
+@pytest.mark.usefixtures("glibc")
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        {"SCALING_ALLOCATOR": "system"},
+        {"JAX_PLATFORMS": "cuda"},
+        {"LD_PRELOAD": "/usr/lib/libjemalloc.so"},
+        {"GLIBC_TUNABLES": "glibc.malloc.arena_max=4"},
+        {"MALLOC_ARENA_MAX": "2"},
+    ],
+)
+def test_what_a_person_chose_is_left(chosen: dict[str, str]) -> None:
+    assert restarted(CPU | chosen) is None
+
+
+def test_another_libc_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module.machine, "libc_ver", lambda: ("", ""))
+    assert restarted(CPU) is None
+
+
+def test_the_switch_knows_two_values() -> None:
+    with pytest.raises(BadInputError, match="SCALING_ALLOCATOR='jemalloc': give tuned or system"):
+        restarted(CPU | {"SCALING_ALLOCATOR": "jemalloc"})
+
+
+@pytest.mark.skipif(module.machine.libc_ver()[0] != "glibc", reason="the settings are glibc's")
+def test_the_program_restarts_for_commands_that_train_alone() -> None:
+    """The child says which settings it runs with, and keeps its arguments."""
+    child = (
+        "import os, sys\n"
+        "from scaling import cli\n"
+        "cli.app = lambda standalone_mode: print(os.environ.get('MALLOC_ARENA_MAX'), sys.argv[1:])\n"
+        "cli.start()"
+    )
+    bare = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
+    bare |= {"JAX_PLATFORMS": "cpu"}
+
+    def said(*arguments: str, **more: str) -> str:
+        command = [sys.executable, "-c", child, *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, env=bare | more, check=True)
+        return done.stdout.strip()
+
+    assert said("train", "cpu", "model.name=a b") == "1 ['train', 'cpu', 'model.name=a b']"
+    assert said("train", "cpu", SCALING_ALLOCATOR="system") == "None ['train', 'cpu']"
+    assert said("estimate", "gpt1") == "None ['estimate', 'gpt1']"

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("lm_eval", reason="pip install scaling[evals]")
+pytest.importorskip("lm_eval", reason="pip install 'scaling-lab[evals]'")
 
 import datasets
 import lm_eval

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-torch = pytest.importorskip("torch", reason="torch is the peer; pip install scaling[test]")
+torch = pytest.importorskip("torch", reason="torch is the peer; pip install 'scaling-lab[test]'")
 transformers = pytest.importorskip("transformers")
 
 V, L, D, H, F, N = 64, 16, 32, 4, 48, 2

@@ -147,7 +147,9 @@ def sky_python() -> str | None:
     return sys.executable if find_spec("sky") else None
 
 
-@pytest.mark.skipif(sky_python() is None, reason="SkyPilot is not installed (pip install 'scaling[cloud]')")
+@pytest.mark.skipif(
+    sky_python() is None, reason="SkyPilot is not installed (pip install 'scaling-lab[cloud]')"
+)
 def test_skypilot_accepts_its_tasks(make_job: MakeJob, tmp_path: Path) -> None:
     site = Site(tmp_path, "gpt1-to-gpt3", bucket="gs://a-bucket/folder", spot=True)
     jobs = [

@@ -31,7 +31,7 @@ def _loss(model: Decoder, tokens_BL: jax.Array) -> jax.Array:
 
 def test_gpt2_agrees_with_transformers() -> None:
     """Logits to 1e-4 and gradients of the loss to 1e-4 relative, in fp32, from the same random weights."""
-    torch = pytest.importorskip("torch", reason="torch is the peer; pip install scaling[test]")
+    torch = pytest.importorskip("torch", reason="torch is the peer; pip install 'scaling-lab[test]'")
     transformers = pytest.importorskip("transformers")
     torch.manual_seed(0)
     config = load_model("gpt2-124m", ["n_layers=3", "d_model=96", "n_heads=6", "vocab_size=503", "d_ff=384"])

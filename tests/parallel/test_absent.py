@@ -112,7 +112,7 @@ def test_a_missing_compiler_says_what_to_install(
     text: str, extra: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(BadInputError, match=rf"{text}: .*pip install 'scaling\[{extra}\]'"):
+    with pytest.raises(BadInputError, match=rf"{text}: .*pip install 'scaling-lab\[{extra}\]'"):
         absent_devices(devices(text))
 
 

@@ -180,7 +180,7 @@ def test_a_tracker_that_is_not_installed_is_refused(
     make_run: MakeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(trackers.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(BadInputError, match=r"tracking\.wandb: not installed; pip install 'scaling"):
+    with pytest.raises(BadInputError, match=r"tracking\.wandb: not installed; pip install 'scaling-lab"):
         train(make_run("tracking.wandb=me"), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
