@@ -1,8 +1,8 @@
 """How often loops of a compiled program run.
 
-XLA may note a loop's count. Where it does not, the integers of the loop are run: from their values before the
-loop, its condition and what its body makes of them are evaluated until the condition fails. So any start, step
-and comparison is read, wherever the program keeps its constants.
+XLA may note a loop's count. Where it does not, the integers of the loop are run: from their values before it,
+the condition and what the body makes of them are evaluated until the condition fails. So any start, step and
+comparison is read, wherever the program keeps its constants.
 """
 
 import operator
