@@ -5,12 +5,23 @@
 prints one JSON document: wall and processor seconds for 4,500 starts on 240 points, for 4,000 bootstrap resamples, and for the
 loop (measured on `--loop` starts and scaled up), with the objective each side reached.
 Processor seconds are those of the whole process, all threads: a busy neighbour stretches wall seconds only.
+
+    python benchmarks/fit.py --command [--against CHECKOUT] [--rounds 3]
+
+measures the default `scaling fit` of 18 and of 100 points from the start of its process to the end, in turn with
+that of another checkout of the project.
 """
 
 import argparse
 import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
 import time
 import zlib
+from pathlib import Path
 
 import numpy as np
 from scipy.optimize import minimize
@@ -63,11 +74,56 @@ def huber_and_gradient(theta: np.ndarray, x: np.ndarray, y: np.ndarray) -> tuple
     return float(value), gradient
 
 
+def default_command(checkout: Path, csv: Path) -> dict[str, float]:
+    """Wall and processor seconds of `scaling fit CSV` in a process of its own."""
+    environment = os.environ | {"PYTHONPATH": str(checkout), "JAX_ENABLE_COMPILATION_CACHE": "false"}
+    before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    command = [sys.executable, "-m", "scaling.cli", "fit", str(csv)]
+    subprocess.run(command, cwd=checkout, env=environment, check=True, capture_output=True)
+    wall, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return {"wall": round(wall, 2), "cpu": round(cpu, 2)}
+
+
+def compare_commands(against: Path | None, rounds: int) -> dict[str, object]:
+    """Seconds of the default command by number of points and checkout, and the ratio of their medians."""
+    checkouts = {"here": Path(__file__).resolve().parents[1]}
+    if against is not None:
+        checkouts["against"] = against.resolve()
+    out: dict[str, object] = {}
+    with tempfile.TemporaryDirectory() as directory:
+        for n in (18, 100):
+            points, csv = synthetic(n), Path(directory) / f"{n}.csv"
+            rows = zip(points.params, points.tokens, points.loss, strict=True)
+            csv.write_text("params,tokens,loss\n" + "".join(f"{p:.0f},{t:.0f},{v:.6f}\n" for p, t, v in rows))
+            seen: dict[str, list[dict[str, float]]] = {name: [] for name in checkouts}
+            for _ in range(rounds):
+                for name, checkout in checkouts.items():
+                    seen[name].append(default_command(checkout, csv))
+            median = {
+                name: {k: float(np.median([one[k] for one in runs])) for k in ("wall", "cpu")}
+                for name, runs in seen.items()
+            }
+            row: dict[str, object] = {"seconds": seen, "median": median}
+            if against is not None:
+                row["ratio"] = {
+                    k: round(median["here"][k] / median["against"][k], 3) for k in ("wall", "cpu")
+                }
+            out[f"{n} points"] = row
+    return out
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--command", action="store_true", help="the default `scaling fit` instead")
+    parser.add_argument("--against", type=Path, help="another checkout, for --command")
+    parser.add_argument("--rounds", type=int, default=3, help="for --command")
     parser.add_argument("--loop", type=int, default=60, help="starts given to SciPy")
     parser.add_argument("--resamples", type=int, default=4000)
     args = parser.parse_args()
+    if args.command:
+        print(json.dumps(compare_commands(args.against, args.rounds), indent=2))
+        return
     law, points = LAWS["chinchilla"], synthetic()
 
     clock = Clock()

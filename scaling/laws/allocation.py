@@ -45,25 +45,27 @@ def allocations(
     frontier = form.optimum(parameters)
     if frontier is None:
         return ()
+    flops_B = np.asarray(budgets, np.float64)
     resampled = [(p, o) for p in draws if (o := form.optimum(p)) is not None]
+    # Every draw predicts all budgets in one call: (S, B) arrays of N, D and loss.
+    params_SB = np.array([o.params(flops_B) for _, o in resampled])
+    tokens_SB = np.array([o.tokens(flops_B) for _, o in resampled])
+    loss_SB = np.array(
+        [
+            form.predict(p, params=n, tokens=d)
+            for (p, _), n, d in zip(resampled, params_SB, tokens_SB, strict=True)
+        ]
+    )
     rows = []
-    for flops in budgets:
+    for i, flops in enumerate(flops_B):
         n, d = frontier.params(flops), frontier.tokens(flops)
         size: Interval | None = None
         ratio: Interval | None = None
         loss: Interval | None = None
         if resampled:
-            sizes = np.array([[o.params(flops), o.tokens(flops)] for _, o in resampled])
-            size = percentiles(sizes[:, 0])
-            ratio = percentiles(sizes[:, 1] / sizes[:, 0])
-            loss = percentiles(
-                np.array(
-                    [
-                        form.predict(p, params=s[0], tokens=s[1])
-                        for (p, _), s in zip(resampled, sizes, strict=True)
-                    ]
-                )
-            )
+            size = percentiles(params_SB[:, i])
+            ratio = percentiles(tokens_SB[:, i] / params_SB[:, i])
+            loss = percentiles(loss_SB[:, i])
         rows.append(
             Allocation(
                 flops=float(flops),

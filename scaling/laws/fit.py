@@ -113,7 +113,7 @@ def fit_points(
     }
     hits = boundary_hits(form, best, delta, residual)
     found = curvature(form, best, delta, residual, hits)
-    asked = quantities(form, best.theta, best.reference, float(points.flops.max()))
+    asked = quantities(form, best.reference, float(points.flops.max()))
     draws: Floats | None = None
     if bootstrap:
         tell("bootstrap", 0.25)

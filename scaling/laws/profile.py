@@ -10,18 +10,16 @@ A quantity is held by a pin: one more residual, k (q(theta) - q_held), of a weig
 move. Whatever value a pinned fit ends at, it is the best fit at that value: the pin need not be rigid.
 """
 
-from functools import lru_cache
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
 from scaling.laws.curvature import Curvature, quantity_slopes
+from scaling.laws.derivatives import Pins
 from scaling.laws.diagnostics import Profile
 from scaling.laws.forms import Law
 from scaling.laws.objective import Residual, huber, residuals
 from scaling.laws.optimise import WIDE, Optimised
-from scaling.laws.quantities import Quantities, scaled
+from scaling.laws.quantities import Quantities
 from scaling.laws.solver import solve
 from scaling.laws.student import t_quantile
 
@@ -29,34 +27,10 @@ Floats = NDArray[np.float64]
 
 LADDER = (0.4, 0.8, 1.2, 1.6, 2.0, 2.4, 3.0, 4.0, 6.0)  # standard errors on each side, the first time
 FURTHER = (2.0, 4.0, 8.0, 16.0, 32.0, 64.0)  # times the last, where the objective has not risen
-PINS = 2 * len(LADDER)  # of each quantity
 INSIDE = 8  # values between the last below the threshold and the first above
 STIFF = 20.0  # a standard error of a pin, in units of delta
 LOOSEST = 3.0  # a standard error beyond this on its scale says nothing, and the ladder starts smaller
 FARTHEST = 60.0  # on the scale of a quantity: e^60 of it, or an exponent of 60
-
-
-@lru_cache(maxsize=64)
-def _pinned(free: Law, logged: tuple[bool, ...]) -> Law:
-    """`free` with pins in front of the points, as many as a side of every quantity can ask for twice.
-
-    x has columns for the V variables (of a pin: the reference), and of pins the log of the compute, the pull
-    where it is to hold, and a factor for each quantity.
-    """
-    pins, V = PINS * len(logged), len(free.variables)
-
-    class Pinned(type(free)):  # type: ignore[misc]
-        name = f"pinned {free.name}"
-
-        def terms(self, x: Any, xp: Any = np) -> Any:
-            return None
-
-        def log_loss(self, theta: Any, x: Any, xp: Any = np) -> Any:
-            pin = x[:pins]
-            pull = pin[:, V + 2 :] @ scaled(free, logged, theta, pin[0, :V], pin[0, V], xp) - pin[:, V + 1]
-            return xp.concatenate([pull, free.log_loss(theta, x[pins:, :V], xp)])
-
-    return Pinned()
 
 
 def profiles(
@@ -82,9 +56,9 @@ def profiles(
     box = np.array(form.bounds)
     reach = np.minimum(spread, LOOSEST)
     # A pin is pulled by drop t / unit where its quantity is t standard errors off; ten of them move it by a
-    # hundredth of one, and never out of its quadratic zone. Small units keep a plain residual's exp in range.
+    # hundredth of one, and never out of its quadratic zone.
     unit = min(STIFF * delta, 0.05)
-    k, stiffness = unit / reach, 1000 * drop / unit**2
+    k = unit / reach
 
     known: list[list[tuple[float, float, Floats]]] = [[(centre[i], best.value, best.theta)] for i in range(Q)]
 
@@ -92,32 +66,24 @@ def profiles(
         """Fit with quantity i held at each value, from `near` by homotopy and directly."""
         if not wanted:
             return
+        S = len(wanted)
         which, held = np.array([i for i, _ in wanted]), np.array([v for _, v in wanted])
-        V, rows, pins = len(best.reference), np.arange(len(wanted)), PINS * Q
-        x = np.zeros((pins + len(best.x), V + 2 + Q))
-        x[:pins, :V], x[pins:, :V] = best.reference, best.x
-        x[:pins, V] = np.log(asked.flops)
-        x[rows, V + 1], x[rows, V + 2 + which] = k[which] * held, k[which]
-        weights = np.zeros((len(wanted), len(x)))
-        weights[:, pins:] = best.weight
-        weights[rows, rows] = stiffness
-        observed = np.concatenate([np.zeros(pins), best.log_loss])
-        # A plain residual is exp(pull) - 1, which is 0 where the pull is: the pin holds all the same.
         starts = np.clip(np.array(near), box[:, 0], box[:, 1])
         size = np.abs(residuals(residual, form.log_loss(best.theta, best.x), best.log_loss))
         wide = float(np.clip(4 * np.median(size), delta, max(WIDE, delta)))
-        S = len(wanted)
         out = solve(
-            _pinned(form, asked.logged),
-            x,
-            observed,
-            weights,
-            np.concatenate([rows, rows]),
+            form,
+            best.x,
+            best.log_loss,
+            best.weight[None],
+            np.zeros(2 * S, int),
             np.concatenate([starts, starts]),
             np.repeat([wide, delta], S),
             delta,
-            pins + max(width, len(best.x)),
+            width,
             residual,
+            Pins(*(np.tile(a, 2) for a in (which, held, k[which], np.full(S, 1000 * drop / unit**2)))),
+            asked,
         )
         for s, theta in enumerate(out.theta):
             i = which[s % S]

@@ -6,6 +6,7 @@ every other one, positive by construction, as its logarithm.
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -60,23 +61,26 @@ def scaled(
     return xp.stack(out)
 
 
-def quantities(form: Law, theta: Floats, reference: Floats, flops: float) -> Quantities:
-    """The quantities that `form` reports; which are logarithms follows from their form alone."""
-    n = len(form.parameter_names)
+@lru_cache
+def logged_quantities(form: Law) -> tuple[bool, ...]:
+    """(Q,) whether a quantity is on a log scale: all but entries of theta and the exponent a.
+
+    A parameter that is an entry of theta equals it exactly, whatever theta and the reference are.
+    """
+    theta = np.array([0.25 * low + 0.75 * high for low, high in form.bounds])
+    steps = 0.125 * np.eye(len(theta))
+    reference = np.linspace(1.0, 2.0, len(form.variables))
     here = form.parameters(theta, reference)
-    linear = []
-    for i in range(n):
-        # A quantity that is an entry of theta equals it, and follows it exactly.
-        linear.append(
-            any(
-                here[i] == theta[j] and form.parameters(theta + step, reference)[i] == theta[j] + step[j]
-                for j, step in enumerate(0.125 * np.eye(len(theta)))
-            )
-        )
-    names = form.parameter_names
-    logged = tuple(not entry for entry in linear)
-    frontier = form.log_frontier(dict(zip(names, here, strict=True)))
-    if frontier is not None:
+    moved = np.stack([form.parameters(theta + step, reference) for step in steps])
+    entries = (here[:, None] == theta) & (np.diag(theta[None] + steps) == moved.T)
+    logged = tuple(map(bool, ~entries.any(axis=1)))
+    optimum = form.log_frontier(dict(zip(form.parameter_names, here, strict=True))) is not None
+    return logged + ((False, True) if optimum else ())
+
+
+def quantities(form: Law, reference: Floats, flops: float) -> Quantities:
+    """The quantities that `form` reports."""
+    names, logged = form.parameter_names, logged_quantities(form)
+    if len(logged) > len(names):
         names += (EXPONENT_OF_PARAMS if EXPONENT_OF_PARAMS not in names else "optimum a", RATIO)
-        logged += (False, True)
     return Quantities(form, tuple(map(float, reference)), flops, names, logged)

@@ -21,8 +21,11 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
+from scaling.laws.derivatives import Pins, objective_from_form, objective_from_terms, pin_derivatives
 from scaling.laws.forms import Law
-from scaling.laws.objective import LARGEST_LOG, Residual, residuals
+from scaling.laws.objective import Residual
+from scaling.laws.quantities import Quantities, logged_quantities, scaled
+from scaling.laws.trust_region import newton_steps
 
 Floats = NDArray[np.float64]
 
@@ -36,9 +39,10 @@ MAX_ITERATIONS = 300
 SHRINK = 0.5
 WORKERS = min(8, os.cpu_count() or 1)
 STAGE_RADIUS = 0.1  # the next solution is near: theta is of order one
+# XLA's newer emitters of fused loops take twice as long to compile these, which then run no faster.
+COMPILER_OPTIONS: dict[str, Any] = {"xla_cpu_use_fusion_emitters": False}
 
-
-# Programs of this process by law, residual and array shapes: compiled once for all threads.
+# Programs of this process by law, residual and number of points: compiled once for all threads.
 _COMPILED: dict[tuple[Any, ...], Any] = {}
 
 
@@ -49,6 +53,30 @@ class Solutions(NamedTuple):
     value: Floats  # (S,): sum of weighted Huber losses
     gradient: Floats  # (S,): Euclidean norm of the gradient projected on the bounds
     iterations: NDArray[np.int64]  # (S,)
+
+
+class _Problems(NamedTuple):
+    """What tells S problems apart, a row of numbers each."""
+
+    starts: Any  # (S, P)
+    first_delta: Any  # (S,)
+    row: Any  # (S,) of the weights
+    scale: Any  # (S,) sum of the weights
+    pins: Pins
+
+    def packed(self) -> Floats:
+        """(S, P + 7)"""
+        columns = (self.first_delta, self.row, self.scale, *self.pins)
+        return np.concatenate([self.starts, np.stack(columns, axis=1)], axis=1)
+
+    @staticmethod
+    def unpacked(table: Any) -> "_Problems":
+        """The inverse of `packed`."""
+        P = table.shape[1] - 7
+        first_delta, row, scale, which, held, pull, weight = (table[:, P + i] for i in range(7))
+        return _Problems(
+            table[:, :P], first_delta, row.astype(int), scale, Pins(which.astype(int), held, pull, weight)
+        )
 
 
 @contextlib.contextmanager
@@ -76,6 +104,8 @@ def solve(
     delta: float,
     width: int = 0,
     residual: Residual = "log",
+    pins: Pins | None = None,
+    asked: Quantities | None = None,
 ) -> Solutions:
     """Minimise sum_i weights[row, i] * Huber_delta(law(theta, x_i) - log_loss_i) for S problems.
 
@@ -90,54 +120,64 @@ def solve(
         delta: width of the quadratic zone of the objective, in nats of log loss.
         width: pad to this many points of no weight: a fit to a subset then shares the compiled loop.
         residual: "log" as above, or "plain": exp(law(theta, x_i)) - exp(log_loss_i).
+        pins: terms that hold a quantity of `asked`; their value is part of the objective's.
+        asked: the quantities that pins hold.
     """
     lower, upper = (np.asarray(side, np.float64) for side in zip(*law.bounds, strict=True))
     S, n = len(starts), _steps(max(width, len(x)))
-    resamples = _bucket(len(weights), 4096 if n <= 512 else 1024)
-    starts, first_delta = np.clip(starts, lower, upper), np.maximum(first_delta, delta)
-    parts = np.array_split(np.arange(S), WORKERS if S >= 4 * SLOTS else 1)
-    many = _bucket(len(parts[0]), 4096)
-    with float64_on_host():
-        shared = [
-            jnp.asarray(a)
-            for a in (_pad(x, n), _pad(log_loss, n), _pad(_pad(weights, resamples).T, n).T, lower, upper)
-        ]
-        arguments = [
-            (
-                *shared,
-                np.int64(len(part)),
-                *(jnp.asarray(_pad(a[part], many)) for a in (rows, starts, first_delta)),
-                np.float64(delta),
-            )
-            for part in parts
-        ]
-        key = (law, residual, n, resamples, many)
-        if key not in _COMPILED:
-            _COMPILED[key] = _solve.lower(law, residual, *arguments[0]).compile()
-
-    def run(chosen: Any) -> tuple[Any, ...]:
+    capacity = 4096 if n <= 512 else 1024  # problems of one call, and so rows of weights
+    if pins is None:
+        pins = Pins(np.zeros(S, int), *np.zeros((3, S)))
+    problems = _Problems(
+        np.clip(starts, lower, upper),
+        np.maximum(first_delta, delta),
+        np.zeros(S, int),
+        weights.sum(axis=1)[rows] + pins.weight,
+        pins,
+    ).packed()
+    terms = law.terms(x, np)
+    shared = (
+        _pad(x, n) if terms is None else np.stack([_pad(term, n) for term in terms]),
+        _pad(log_loss, n),
+        lower,
+        upper,
+        np.zeros(len(law.variables)) if asked is None else np.array(asked.reference),
+        np.float64(0.0 if asked is None else np.log(asked.flops)),
+        np.float64(delta),
+    )
+    parts = np.array_split(np.arange(S), max(WORKERS if S >= 4 * SLOTS else 1, -(-S // capacity)))
+    arguments = []
+    for part in parts:
+        used, row = np.unique(rows[part], return_inverse=True)
+        table = problems[part]
+        table[:, len(lower) + 1] = row
+        weights_Rn = np.zeros((capacity, n))
+        weights_Rn[: len(used), : len(x)] = weights[used]
+        arguments.append((*shared, weights_Rn, np.int64(len(part)), _pad(table, capacity)))
+    key = (law, residual, n)
+    if key not in _COMPILED:
         with float64_on_host():
-            return tuple(np.asarray(a) for a in _COMPILED[key](*chosen))
+            lowered = _solve.lower(law, logged_quantities(law), residual, *arguments[0])
+            try:
+                _COMPILED[key] = lowered.compile(COMPILER_OPTIONS)
+            except jax.errors.JaxRuntimeError:  # a version of XLA without the option
+                _COMPILED[key] = lowered.compile()
+
+    def run(chosen: Any) -> Floats:
+        with float64_on_host():
+            return np.asarray(_COMPILED[key](*chosen))
 
     # A loop on the CPU keeps one core busy, and releases the interpreter while it runs.
-    with ThreadPoolExecutor(len(parts)) as pool:
-        outs = list(pool.map(run, arguments))
-    return Solutions(
-        *(
-            np.concatenate([out[i][: len(part)] for out, part in zip(outs, parts, strict=True)])
-            for i in range(4)
-        )
-    )
-
-
-def _bucket(count: int, least: int) -> int:
-    """A power of two, so that few array shapes, and so few compilations, serve every fit."""
-    return max(least, 1 << (count - 1).bit_length())
+    with ThreadPoolExecutor(WORKERS) as pool:
+        outs = pool.map(run, arguments)
+        out = np.concatenate([one[: len(part)] for one, part in zip(outs, parts, strict=True)])
+    P = len(lower)
+    return Solutions(out[:, :P], out[:, P], out[:, P + 1], out[:, P + 2].astype(np.int64))
 
 
 def _steps(count: int) -> int:
-    """The same for points, in finer steps (32, 48, 64, 96, ...), since padding them costs time."""
-    power = _bucket(count, 32)
+    """A number of points from few (32, 48, 64, 96, 128, ...), so that few programs serve every fit."""
+    power = max(32, 1 << (count - 1).bit_length())
     return 3 * power // 4 if count <= 3 * power // 4 and power > 32 else power
 
 
@@ -148,173 +188,63 @@ def _pad(array: NDArray[Any], length: int) -> NDArray[Any]:
     return out
 
 
-def _huber(residual: Any, delta: Any) -> tuple[Any, Any, Any]:
-    """Huber (1964) and its first two derivatives in the residual."""
-    size = jnp.abs(residual)
-    inside = size <= delta
-    value = jnp.where(inside, 0.5 * residual**2, delta * (size - 0.5 * delta))
-    return value, jnp.clip(residual, -delta, delta), inside
-
-
-def objective_from_terms(terms: Any, log_loss: Any, residual: Residual = "log") -> Any:
-    """Value, gradient and exact Hessian where log L is a log-sum-exp of terms linear in theta.
-
-    `terms` is (K, n, P): term k at point i is terms[k, i] @ theta. With p the softmax over the terms, the
-    derivatives are p-weighted sums of fixed features, which two matrix products take for the whole batch.
-    """
-    K, n, P = terms.shape
-    linear = terms.reshape(K * n, P)
-    pairs = [(k, m) for k in range(K) for m in range(k, K)]
-    outer = jnp.einsum("kip,miq->kmipq", terms, terms)
-    upper = np.triu_indices(P)  # of a symmetric matrix, half is enough
-    place = np.zeros((P, P), int)
-    place[upper] = place.T[upper] = np.arange(len(upper[0]))
-    features = jnp.concatenate(
-        [(outer[k, m] + (outer[m, k] if m > k else 0.0))[:, *upper] for k, m in pairs], axis=0
-    )
-
-    def evaluate(theta_SP: Any, weights_Sn: Any, delta_S: Any) -> tuple[Any, Any, Any]:
-        t_SKn = (theta_SP @ linear.T).reshape(-1, K, n)
-        top = t_SKn.max(axis=1, keepdims=True)
-        e_SKn = jnp.exp(t_SKn - top)
-        total = e_SKn.sum(axis=1, keepdims=True)
-        p_SKn = e_SKn / total
-        log_predicted = (top + jnp.log(total))[:, 0]
-        off = residuals(residual, log_predicted, log_loss, jnp)
-        value, slope, second = _huber(off, delta_S[:, None])
-        if residual == "plain":  # the residual's first and second derivative in the logarithm
-            predicted = jnp.exp(jnp.minimum(log_predicted, LARGEST_LOG))
-            slope, second = slope * predicted, second * predicted**2 + slope * predicted
-        slope = weights_Sn * slope
-        bend = weights_Sn * second - slope
-        gradient = (slope[:, None] * p_SKn).reshape(-1, K * n) @ linear
-        mixed = [
-            bend * p_SKn[:, k] * p_SKn[:, m] + (slope * p_SKn[:, k] if k == m else 0.0) for k, m in pairs
-        ]
-        hessian = (jnp.concatenate(mixed, axis=1) @ features)[:, place]
-        return (weights_Sn * value).sum(axis=1), gradient, hessian
-
-    return evaluate
-
-
-def objective_from_form(law: Law, x: Any, log_loss: Any, residual: Residual = "log") -> Any:
-    """The same three by automatic differentiation, for a law of any form."""
-
-    def value(theta_P: Any, weights_n: Any, delta: Any) -> Any:
-        off = residuals(residual, law.log_loss(theta_P, x, jnp), log_loss, jnp)
-        return (weights_n * _huber(off, delta)[0]).sum()
-
-    def one(theta_P: Any, weights_n: Any, delta: Any) -> tuple[Any, Any, Any]:
-        f, g = jax.value_and_grad(value)(theta_P, weights_n, delta)
-        return f, g, jax.hessian(value)(theta_P, weights_n, delta)
-
-    return jax.vmap(one)
-
-
-def _step(g: Any, H: Any, radius: Any) -> Any:
-    """Steps of length at most `radius` that lower the model g.s + s.H.s / 2.
-
-    The step is -(H + damping I)^-1 g with the least damping that makes it short and the matrix positive: on
-    the way down it is the exact trust-region step (Conn, Gould and Toint 2000, chapter 7). The matrices are
-    factored entry by entry, each entry a vector over the slots: LAPACK takes them one at a time.
-    """
-    P = g.shape[1]
-    rows = [[H[:, i, j] for j in range(i + 1)] for i in range(P)]
-    slope = [g[:, i] for i in range(P)]
-    norm = jnp.sqrt((H * H).sum(axis=(1, 2)))
-    high = jnp.linalg.norm(g, axis=1) / radius + norm + 1e-300  # always positive, always short enough
-    # The first try is as good as undamped; where that is short, the others find nothing to add.
-    least = 1e-14 * norm + 1e-300
-
-    def halve(_: int, ends: tuple[Any, Any, Any, Any]) -> tuple[Any, Any, Any, Any]:
-        low, high, middle, best = ends
-        step, positive = _damped(rows, slope, middle)
-        short = positive & (jnp.linalg.norm(step, axis=1) <= radius)
-        best = jnp.where(short[:, None], step, best)
-        low, high = jnp.where(short, low, middle), jnp.where(short, middle, high)
-        return low, high, jnp.maximum(jnp.sqrt(low * high), least), best
-
-    ends = (jnp.zeros_like(radius), high, least, -g / high[:, None])
-    return jax.lax.fori_loop(0, 14, halve, ends)[3]
-
-
-def _damped(rows: Any, slope: Any, damping: Any) -> tuple[Any, Any]:
-    """(S, P) -(H + damping I)^-1 g by LDL^T, and whether the matrix is positive definite."""
-    P = len(rows)
-    L: dict[tuple[int, int], Any] = {}
-    d: list[Any] = []
-    for j in range(P):
-        scaled = [L[j, k] * d[k] for k in range(j)]
-        d.append(rows[j][j] + damping - sum(L[j, k] * scaled[k] for k in range(j)))
-        for i in range(j + 1, P):
-            L[i, j] = (rows[i][j] - sum(L[i, k] * scaled[k] for k in range(j))) / d[j]
-    y: list[Any] = []
-    for i in range(P):
-        y.append(-slope[i] - sum(L[i, k] * y[k] for k in range(i)))
-    y = [y[i] / d[i] for i in range(P)]
-    for i in reversed(range(P)):
-        y[i] = y[i] - sum(L[k, i] * y[k] for k in range(i + 1, P))
-    return jnp.stack(y, axis=1), (jnp.stack(d, axis=1) > 0).all(axis=1)
-
-
-@partial(jax.jit, static_argnums=(0, 1))
+@partial(jax.jit, static_argnums=(0, 1, 2))
 def _solve(
     law: Law,
+    logged: tuple[bool, ...],
     residual: Residual,
-    x: Any,
+    data: Any,
     log_loss: Any,
-    weights: Any,
     lower: Any,
     upper: Any,
-    problems: Any,
-    rows: Any,
-    starts: Any,
-    first_delta: Any,
+    reference: Any,
+    log_flops: Any,
     delta: Any,
-) -> tuple[Any, Any, Any, Any]:
-    terms = law.terms(x, jnp)
-    evaluate = (
-        objective_from_form(law, x, log_loss, residual)
-        if terms is None
-        else objective_from_terms(terms, log_loss, residual)
+    weights: Any,
+    problems: Any,
+    table: Any,
+) -> Any:
+    """(S, P + 3) theta, value, gradient norm and iterations; `data` is x, or the terms of a law of terms."""
+    of_points = (
+        objective_from_form(law, data, log_loss, residual)
+        if data.ndim == 2
+        else objective_from_terms(data, log_loss, residual)
     )
-    S, P = starts.shape  # S with padding: slots at or beyond `problems` are idle
+    of_pins = pin_derivatives(lambda theta: scaled(law, logged, theta, reference, log_flops, jnp))
+    pinned = (_Problems.unpacked(table).pins.weight > 0).any()
+    S, P = table.shape[0], lower.shape[0]  # S with padding: slots at or beyond `problems` are idle
     slots = SLOTS
-    scale = weights.sum(axis=1)
+    before = np.tri(slots, k=-1, dtype=bool)
 
     def project(theta: Any, g: Any) -> Any:
         held = ((theta <= lower) & (g > 0)) | ((theta >= upper) & (g < 0))
         return jnp.where(held, 0.0, g)
 
-    def load(index: Any, theta: Any, width: Any) -> dict[str, Any]:
-        zeros = jnp.zeros(slots)
-        return {
-            "index": index,
-            "theta": theta,
-            "delta": width,
-            "f": zeros,
-            "g": jnp.zeros((slots, P)),
-            "H": jnp.zeros((slots, P, P)),
-            "radius": jnp.ones(slots),
-            "fresh": jnp.ones(slots, bool),  # nothing known at theta for this delta yet
-            "stage": jnp.zeros(slots, int),
-            "count": jnp.zeros(slots, int),
-        }
+    def load(index: Any) -> Any:
+        return table.at[jnp.minimum(index, S - 1)].get(mode="promise_in_bounds")
 
     def body(carry: Any) -> Any:
         slot, out, following = carry
         theta, width, index = slot["theta"], slot["delta"], slot["index"]
+        mine = _Problems.unpacked(slot["problem"])
         g = project(theta, slot["g"])
         held = g != slot["g"]
         loose = ~(held[:, :, None] | held[:, None, :])
         H = jnp.where(loose, slot["H"], 0.0) + jnp.eye(P) * held[:, :, None]
-        step = jnp.where(slot["fresh"][:, None], 0.0, _step(g, H, slot["radius"]))
+        step = jnp.where(slot["fresh"][:, None], 0.0, newton_steps(g, H, slot["radius"]))
         trial = jnp.clip(theta + step, lower, upper)
         step = trial - theta
-        row = rows[jnp.minimum(index, S - 1)]
-        f_new, g_new, H_new = evaluate(trial, weights[row], width)
+        new = of_points(trial, weights.at[mine.row].get(mode="promise_in_bounds"), width)
+        f_new, g_new, H_new = jax.lax.cond(
+            pinned,
+            lambda free: tuple(a + b for a, b in zip(free, of_pins(trial, width, *mine.pins), strict=True)),
+            lambda free: free,
+            new,
+        )
 
-        promised = -(step * slot["g"]).sum(1) - 0.5 * jnp.einsum("sp,spq,sq->s", step, slot["H"], step)
+        promised = -(step * slot["g"]).sum(1) - 0.5 * (step[:, :, None] * slot["H"] * step[:, None]).sum(
+            (1, 2)
+        )
         ratio = (slot["f"] - f_new) / jnp.maximum(promised, 1e-300)
         better = (f_new < slot["f"]) & (ratio > 1e-4)
         accept = slot["fresh"] | better
@@ -334,7 +264,7 @@ def _solve(
         H_all = jnp.where(accept[:, None, None], H_new, slot["H"])
 
         projected = project(theta, g_all)
-        size = jnp.abs(projected).max(axis=1) / (width * scale[row])
+        size = jnp.abs(projected).max(axis=1) / (width * mine.scale)
         final = width <= delta
         # No representable improvement is left: a step that short, or a promise below f's last bits.
         spent = ~slot["fresh"] & ((radius < 1e-12) | (~accept & (jnp.abs(promised) < 1e-15 * f)))
@@ -343,23 +273,21 @@ def _solve(
         next_stage = ~final & (over | (stage >= STAGE_ITERATIONS))
         done = (final & over) | (count >= MAX_ITERATIONS)
 
-        target = jnp.where(
-            done & (index < problems), index, S
-        )  # row S of the results takes what nobody wants
-        out = {
-            "theta": out["theta"].at[target].set(theta),
-            "f": out["f"].at[target].set(f),
-            "gradient": out["gradient"].at[target].set(jnp.linalg.norm(projected, axis=1)),
-            "count": out["count"].at[target].set(count),
-        }
-        fresh_index = following + jnp.cumsum(done) - 1
-        index = jnp.where(done, jnp.minimum(fresh_index, S), index)
-        start = jnp.minimum(index, S - 1)
+        # Row S of the results takes what nobody wants.
+        target = jnp.where(done & (index < problems), index, S)
+        ended = (theta, f[:, None], jnp.linalg.norm(projected, axis=1)[:, None], count[:, None])
+        out = out.at[target].set(jnp.concatenate(ended, axis=1), mode="promise_in_bounds")
+        index = jnp.where(done, jnp.minimum(following + (before & done).sum(axis=1), S), index)
+        problem = jnp.where(done[:, None], load(index), slot["problem"])
+        start = _Problems.unpacked(problem)
         slot = {
             "index": index,
-            "theta": jnp.where(done[:, None], starts[start], theta),
+            "problem": problem,
+            "theta": jnp.where(done[:, None], start.starts, theta),
             "delta": jnp.where(
-                done, first_delta[start], jnp.where(next_stage, jnp.maximum(SHRINK * width, delta), width)
+                done,
+                start.first_delta,
+                jnp.where(next_stage, jnp.maximum(SHRINK * width, delta), width),
             ),
             "f": f,
             "g": g_all,
@@ -374,12 +302,23 @@ def _solve(
     def unfinished(carry: Any) -> Any:
         return (carry[0]["index"] < problems).any()
 
-    out = {
-        "theta": jnp.zeros((S + 1, P)),
-        "f": jnp.full(S + 1, jnp.inf),
-        "gradient": jnp.full(S + 1, jnp.inf),
-        "count": jnp.zeros(S + 1, int),
+    index = jnp.arange(slots)
+    first = _Problems.unpacked(table[:slots])
+    zeros = jnp.zeros(slots)
+    slot = {
+        "index": index,
+        "problem": table[:slots],
+        "theta": first.starts,
+        "delta": first.first_delta,
+        "f": zeros,
+        "g": jnp.zeros((slots, P)),
+        "H": jnp.zeros((slots, P, P)),
+        "radius": jnp.ones(slots),
+        "fresh": jnp.ones(slots, bool),  # nothing known at theta for this delta yet
+        "stage": jnp.zeros(slots, int),
+        "count": jnp.zeros(slots, int),
     }
-    first = load(jnp.arange(slots), starts[:slots], first_delta[:slots])
-    _, out, _ = jax.lax.while_loop(unfinished, body, (first, out, jnp.asarray(slots)))
-    return tuple(out[key][:S] for key in ("theta", "f", "gradient", "count"))  # type: ignore[return-value]
+    _, out, _ = jax.lax.while_loop(
+        unfinished, body, (slot, jnp.full((S + 1, P + 3), jnp.inf), jnp.asarray(slots))
+    )
+    return out[:S]

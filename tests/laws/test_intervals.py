@@ -98,7 +98,7 @@ def test_hessian_intervals_hold_the_truth_as_often_as_they_say(law, delta, kind)
     reference = columns.mean(axis=0)
     x, start = columns - reference, form.theta(truth, reference)
     thetas = np.concatenate([all_at_once(form, x, y, start, delta) for y in np.split(observed, 3)])
-    asked = quantities(form, start, reference, float(points.flops.max()))
+    asked = quantities(form, reference, float(points.flops.max()))
     true = dict(zip(asked.names, asked.scaled(start), strict=True))
     held = dict.fromkeys(asked.names, 0)
     for theta, y in zip(thetas, observed, strict=True):
