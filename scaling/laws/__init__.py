@@ -3,13 +3,13 @@
 from typing import TYPE_CHECKING, Any
 
 from scaling.laws.chain import Chain
+from scaling.laws.columns import parse_columns
 from scaling.laws.critical_batch import CriticalBatch
 from scaling.laws.forms import Law
 from scaling.laws.holdout import holdout_groups, holdout_mask
 from scaling.laws.law import LawFit, read_law
 from scaling.laws.points import Points, points_from_records, read_points, read_records
 from scaling.laws.registry import LAWS
-from scaling.laws.table import parse_columns
 
 if TYPE_CHECKING:
     from scaling.laws.fit import fit_points

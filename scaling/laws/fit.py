@@ -88,7 +88,12 @@ def fit_points(
     form = LAWS[law]
     points, mixed = comparable(canonical(points), force)
     countings = {name: comparable(canonical(other), force)[0] for name, other in (countings or {}).items()}
-    warnings = [*mixed, *refuse(form, points, force), *(f"left out: {row}" for row in points.dropped)]
+    warnings = [
+        *points.doubts,
+        *mixed,
+        *refuse(form, points, force),
+        *(f"left out: {row}" for row in points.dropped),
+    ]
     forced = force and bool(warnings)
     warnings += unidentified_minima(form, points)
     second = None

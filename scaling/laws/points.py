@@ -14,6 +14,7 @@ from scaling.laws.critical_batch import KAPLAN_BATCH
 from scaling.laws.run_files import facts_of, recipe_of, schedule_ends, tokenizer_of
 
 Floats = NDArray[np.float64]
+Where = Mapping[str, tuple[str, ...]]  # column -> the values accepted
 ParamCounting = Literal["total", "non_embedding", "non_embedding_with_head"]
 FlopCounting = Literal["6nd", "counted"]
 
@@ -66,6 +67,7 @@ class Points:
     tokenizers: tuple[TokenizerInfo | None, ...] | None = None
     columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()  # how the source was read, where that was a choice: units, spellings
+    doubts: tuple[str, ...] = ()  # implausible units, read as they are by force
 
     def __len__(self) -> int:
         return len(self.loss)
@@ -76,7 +78,7 @@ class Points:
         changed: dict[str, Any] = {}
         for one in fields(self):
             value = getattr(self, one.name)
-            if one.name in ("dropped", "notes"):
+            if one.name in ("dropped", "notes", "doubts"):
                 changed[one.name] = value
             elif isinstance(value, np.ndarray):
                 changed[one.name] = value[index]
@@ -150,6 +152,7 @@ def read_points(
     flops: str = "6nd",
     family: str | None = None,
     force: bool = False,
+    where: Where | None = None,
 ) -> Points:
     """Points from a CSV file, a run directory, or a sweep directory of run directories.
 
@@ -159,7 +162,9 @@ def read_points(
         params: for a directory, which count of parameters is N: a `ParamCounting`.
         flops: for a directory, "6nd" or "counted".
         family: for a directory, the family of models whose runs are meant, where there are several.
-        force: leave out rows whose numbers are none, or not positive, and count them in `dropped`.
+        force: leave out rows whose numbers are none, or not positive, and count them in `dropped`; read
+            implausible units as they are, and keep the question in `doubts`.
+        where: the values of columns that rows are selected by; of a directory, facts of its runs.
 
     Raises:
         BadInputError: the path, a column or a value is not usable; the message says where.
@@ -173,19 +178,28 @@ def read_points(
                 f"columns: {path} is a directory of runs; columns are named only for a CSV file"
             )
         homes = {record.id: home for home, record in _homes(path)}
-        return points_from_records(read_records(path), path, params, flops, family, force, homes)
+        records = read_records(path, where)
+        return points_from_records(records, path, params, flops, family, force, homes)
     if not path.exists():
         raise BadInputError(f"{path} does not exist; give a CSV file, a run directory or a sweep directory")
-    return read_csv(path, columns or {}, force)
+    return read_csv(path, columns or {}, force, where)
 
 
-def read_records(directory: Path) -> tuple[RunRecord, ...]:
-    """Every run record of a sweep directory (`*/record.json`), or of one run directory, by name of directory.
+def read_records(directory: Path, where: Where | None = None) -> tuple[RunRecord, ...]:
+    """The run records of a sweep directory (`*/record.json`), or of one run directory, by name of directory.
 
     Raises:
-        BadInputError: the directory is missing, or a record is not one.
+        BadInputError: the directory is missing, a record is not one, or no run has what `where` asks for.
     """
-    return tuple(record for _, record in _homes(directory))
+    found = _homes(directory)
+    if where:
+        from scaling.laws.select import rows_where
+
+        facts = [facts_of(record, home) for home, record in found]
+        names = dict.fromkeys(name for one in facts for name in one)
+        columns = {name: [one.get(name, "") for one in facts] for name in names}
+        found = [found[i] for i in rows_where(where, columns, str(directory))]
+    return tuple(record for _, record in found)
 
 
 def _homes(directory: Path) -> list[tuple[Path, RunRecord]]:

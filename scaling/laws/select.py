@@ -6,9 +6,8 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from scaling.config.errors import BadInputError
-from scaling.laws.points import Points
+from scaling.laws.points import Points, Where
 
-Where = Mapping[str, tuple[str, ...]]  # column -> the values accepted
 SHOWN = 12
 
 

@@ -1,0 +1,218 @@
+"""Whether the numbers of a table can be what their columns say, and in which unit they more likely are."""
+
+import itertools
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scaling.laws.cells import PF_DAY
+
+Floats = NDArray[np.float64]
+
+LEAST = 1000.0  # parameters, tokens
+MOST = {"params": 1e15, "tokens": 1e18}
+RATIO = (0.1, 10.0)  # median of FLOPs / 6ND
+OUTLIER = 30.0  # a row's FLOPs / 6ND over the median's
+TOKENS_PER_PARAM = (1e-3, 1e7)  # median of D / N
+UNTRAINED = math.log(2**18)  # nats per token of a guess among 262,144 pieces, the largest vocabulary in use
+BARELY_TRAINED = 9.0  # a median of losses, in nats per token
+COUNTS = {1.0: "", 1e3: "thousands", 1e6: "millions", 1e9: "billions", 1e12: "trillions"}
+FLOPS = {1.0: "", 1e9: "GFLOPs", 1e12: "TFLOPs", 1e15: "PFLOPs", 1e18: "EFLOPs", 1e21: "ZFLOPs",
+         PF_DAY: "petaFLOP/s-days", 1e6: "MFLOPs", 1e3: "thousands of FLOPs"}  # fmt: skip
+HEADER_UNITS = {"thousands": "k", "millions": "M", "billions": "B", "trillions": "T"}
+USUAL_RATIO = 20.0  # tokens per parameter
+USUAL_PARAMS = (3e5, 3e11)
+
+
+@dataclass(frozen=True)
+class Table:
+    """(n,) the columns of a table with their names in it, and the line of each row.
+
+    `flops` is NaN where the table gives none. `derived` says that tokens were made from flops.
+    """
+
+    names: dict[str, str]
+    lines: list[int]
+    params: Floats
+    tokens: Floats
+    flops: Floats
+    loss: Floats
+    per_token: bool  # loss in nats per token
+    vocab_size: Floats
+    derived: bool = False
+
+
+def questions(table: Table) -> Iterator[str]:
+    """One line for each thing that is hardly what its column says, with the likely unit."""
+    if len(table.lines) == 0:
+        return
+    asked = list(_sizes(table)) or list(_compute(table)) or list(_proportion(table))
+    yield from asked
+    yield from _losses(table)
+
+
+def _sizes(table: Table) -> Iterator[str]:
+    wrong, beyond = [], np.zeros(len(table.lines), bool)
+    for field, values in (("params", table.params), ("tokens", table.tokens)):
+        off = (values < LEAST) | (values > MOST[field])
+        if off.any():
+            size = "small" if values[off].min() < LEAST else "large"
+            wrong.append(f"{_named(table, field)}: {_range(values[off])}{_where(table, off)}, too {size}")
+            beyond |= off
+    if wrong and 2 * beyond.sum() < len(beyond):
+        some = _rows(table, beyond)
+        units = " or ".join(_in_words(table, one) for one in likely_units(some)) or "another unit"
+        yield f"{' and '.join(wrong)} for a count; likely {units}: write these rows as the others are"
+    elif wrong:
+        yield f"{' and '.join(wrong)} for a count{_likely(table)}"
+
+
+def _rows(table: Table, mask: NDArray[np.bool_]) -> Table:
+    chosen = {
+        name: getattr(table, name)[mask] for name in ("params", "tokens", "flops", "loss", "vocab_size")
+    }
+    return replace(table, lines=[table.lines[i] for i in np.flatnonzero(mask)], **chosen)
+
+
+def _compute(table: Table) -> Iterator[str]:
+    ratio = table.flops / (6 * table.params * table.tokens)
+    given = np.isfinite(ratio)
+    if not given.any() or table.derived:
+        return
+    median = float(np.median(ratio[given]))
+    if not RATIO[0] <= median <= RATIO[1]:
+        yield (
+            f"{_named(table, 'flops')}: the median of FLOPs / 6ND is {median:.2g}, not 0.1 to 10"
+            f"{_likely(table)}"
+        )
+        return
+    off = given & ((ratio > OUTLIER * median) | (ratio < median / OUTLIER))
+    if off.any():
+        yield (
+            f"{_named(table, 'flops')}: FLOPs / 6ND is {_range(ratio[off])}{_where(table, off)}, and "
+            f"{median:.2g} in the median: these rows are hardly in the unit of the others"
+        )
+
+
+def _proportion(table: Table) -> Iterator[str]:
+    ratio = float(np.median(table.tokens / table.params))
+    if not TOKENS_PER_PARAM[0] <= ratio <= TOKENS_PER_PARAM[1]:
+        yield f"{ratio:.2g} tokens per parameter in the median are hardly meant{_likely(table)}"
+
+
+def _losses(table: Table) -> Iterator[str]:
+    loss, name = table.loss, _named(table, "loss")
+    if not table.per_token:
+        if loss.max() > 2 * UNTRAINED:
+            yield f"{name} reaches {loss.max():.4g}, above that of any untrained model: check its unit"
+        return
+    guess = np.log(table.vocab_size)
+    above = loss > 1.1 * guess  # False where the vocabulary is not known
+    if loss.max() > UNTRAINED or np.median(loss) > BARELY_TRAINED:
+        yield (
+            f"{name} reaches {loss.max():.4g} nats per token, and {UNTRAINED:.1f} is a guess among 262,144 pieces: "
+            "perplexities are likely; name the column ppl, or give --columns perplexity=COLUMN"
+        )
+    elif above.any():
+        size = table.vocab_size[above][0]
+        yield (
+            f"{name} reaches {loss[above].max():.4g} nats per token{_where(table, above)}, above the "
+            f"{math.log(size):.2f} of a guess among {size:,.0f} pieces: check its unit, or the vocabulary"
+        )
+    if len(loss) >= 8 and np.ptp(loss) > 0:
+        compute = np.log(6 * table.params * table.tokens)
+        if np.ptp(compute) > math.log(10) and _rank_correlation(compute, loss) > 0.6:
+            yield f"{name} rises with compute, as a score does and no loss: name the column of losses"
+
+
+def _rank_correlation(x: Floats, y: Floats) -> float:
+    first, second = (np.argsort(np.argsort(values)).astype(np.float64) for values in (x, y))
+    return float(np.corrcoef(first, second)[0, 1])
+
+
+def _likely(table: Table) -> str:
+    """The units in which the numbers would be plausible, and how to give them."""
+    found = likely_units(table)
+    if not found:
+        return "; check the units"
+    many = [_in_words(table, one) for one in found]
+    best = found[0]
+    headers = ", ".join(f"'{table.names[field]} ({HEADER_UNITS.get(u, u)})'" for field, u in best.items())
+    return (
+        f"; likely {' or '.join(many)}: write the unit in the header, as {headers}, or give it by --columns "
+        f"{','.join(f'{field}={table.names[field]}*{_factor(u)}' for field, u in best.items())}"
+    )
+
+
+def _in_words(table: Table, units: Mapping[str, str]) -> str:
+    return " and ".join(f"{_named(table, field)} in {unit}" for field, unit in units.items())
+
+
+def _factor(unit: str) -> str:
+    found = next(factor for kinds in (COUNTS, FLOPS) for factor, name in kinds.items() if name == unit)
+    return f"{found:.3g}".replace("e+0", "e").replace("e+", "e")
+
+
+def likely_units(table: Table) -> list[dict[str, str]]:
+    """The units by field that make the numbers plausible, likeliest first; at most two.
+
+    Each choice of units costs: for columns that it changes, for sizes that are unusual, for tokens per
+    parameter far from 20, and for compute that is not 6ND.
+    """
+    given = np.isfinite(table.flops)
+    n, d = (float(np.median(np.log10(values))) for values in (table.params, table.tokens))
+    c = float(np.median(np.log10(table.flops[given]))) if given.any() and not table.derived else None
+    product = float(np.median(np.log10((6 * table.params * table.tokens)[given]))) if c is not None else 0.0
+    costs: list[tuple[float, dict[str, str]]] = []
+    scales = (list(COUNTS)[:-1], COUNTS, FLOPS if c is not None else (1.0,))  # an N of trillions is rare
+    for scale_n, scale_d, scale_c in itertools.product(*scales):
+        changed = {
+            field: unit
+            for field, unit in (
+                ("params", COUNTS[scale_n]),
+                ("tokens", COUNTS[scale_d]),
+                ("flops", FLOPS[scale_c]),
+            )
+            if unit
+        }
+        if not changed or (table.derived and "tokens" in changed):
+            continue
+        low, high = n + math.log10(scale_n), d + math.log10(scale_d)
+        if min(table.params.min() * scale_n, table.tokens.min() * scale_d) < LEAST:
+            continue
+        cost = 0.6 * len(changed)
+        # One unit for both sizes is more usual than two.
+        cost += 0.5 * (COUNTS[scale_n] != COUNTS[scale_d] and "params" in changed and "tokens" in changed)
+        cost += 0.5 * sum(unit in ("thousands", "MFLOPs", "thousands of FLOPs") for unit in changed.values())
+        cost += 2 * max(0.0, math.log10(USUAL_PARAMS[0]) - low, low - math.log10(USUAL_PARAMS[1]))
+        cost += 0.5 * max(0.0, abs(high - low - math.log10(USUAL_RATIO)) - 1)
+        if c is not None:
+            away = abs(c + math.log10(scale_c) - product - math.log10(scale_n) - math.log10(scale_d))
+            if away > 1:
+                continue
+            cost += 2 * away
+        costs.append((cost, changed))
+    costs.sort(key=lambda one: one[0])
+    return [changed for cost, changed in costs if cost <= costs[0][0] + 0.3][:2]
+
+
+def _named(table: Table, field: str) -> str:
+    name = table.names.get(field, field)
+    return field if name == field else f"{name} ({field})"
+
+
+def _range(values: Floats) -> str:
+    low, high = float(values.min()), float(values.max())
+    return f"{low:.4g}" if low == high else f"values from {low:.4g} to {high:.4g}"
+
+
+def _where(table: Table, mask: NDArray[np.bool_]) -> str:
+    """The lines of the rows, where they are not all."""
+    if mask.all():
+        return ""
+    lines = [table.lines[i] for i in np.flatnonzero(mask)]
+    shown = ", ".join(map(str, lines[:3])) + (f" and {len(lines) - 3} more" if len(lines) > 3 else "")
+    return f" in line{'s' * (len(lines) > 1)} {shown}"
