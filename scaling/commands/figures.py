@@ -1,13 +1,13 @@
 """Figures and the report: `plot`, `report`."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from scaling.commands.emergence import Against, Metrics, Shots, Tasks, names_of, numbers_of
-from scaling.commands.laws import Columns, Family, Flops, Params, law_beside, read_points_of
-from scaling.commands.options import Json, wrote
+from scaling.commands.laws import By, Columns, Family, Flops, Force, Params, WhereOption, where_of
+from scaling.commands.options import Json, print_json, wrote
 from scaling.plots.kinds import KINDS, check_kind
 
 LawFile = Annotated[
@@ -24,6 +24,9 @@ def plot(
     params: Params = "non_embedding_with_head",
     flops: Flops = "6nd",
     family: Family = None,
+    where: WhereOption = None,
+    by: By = None,
+    force: Force = False,
     method: Annotated[str, typer.Option(help="of isoFLOP minima: parabola or akima")] = "parabola",
     tolerance: Annotated[float, typer.Option(help="relative difference of compute in one budget")] = 0.05,
     bootstrap: Annotated[int, typer.Option(help="resamples for intervals that a figure makes")] = 1000,
@@ -38,13 +41,14 @@ def plot(
     """Draw one figure."""
     check_kind(kind)
     from scaling.laws import parse_columns
+    from scaling.laws.select import name_of_value
     from scaling.plots.figures import check_path, save_figure
     from scaling.plots.kinds import draw_and_tell
     from scaling.plots.sources import Options, Sources
 
     check_path(out)
     named = parse_columns(columns) if columns else None
-    sources = Sources(tuple(source), law, named, params, flops, family)
+    sources = Sources(tuple(source), law, named, params, flops, family, where_of(where), force)
     options = Options(
         method=method,
         tolerance=tolerance,
@@ -56,9 +60,22 @@ def plot(
         metrics=names_of(metrics),
         log_score=log_score,
     )
-    figure, numbers = draw_and_tell(kind, sources, options)
-    save_figure(figure, out)
-    wrote(out, as_json, numbers)
+    if by is None:
+        figure, numbers = draw_and_tell(kind, sources, options)
+        save_figure(figure, out)
+        wrote(out, as_json, numbers)
+        return
+    groups = {}
+    for value, part in sources.by(by).items():
+        path = out.with_stem(f"{out.stem}-{name_of_value(value)}")
+        figure, numbers = draw_and_tell(kind, part, options)
+        save_figure(figure, path)
+        groups[value] = {"out": str(path), "bytes": path.stat().st_size, **numbers}
+    if as_json:
+        print_json({"by": by, "groups": groups})
+    else:
+        for made in groups.values():
+            typer.echo(f"Written to {made['out']}")
 
 
 def report(
@@ -69,12 +86,17 @@ def report(
     params: Params = "non_embedding_with_head",
     flops: Flops = "6nd",
     family: Family = None,
+    where: WhereOption = None,
+    force: Force = False,
     title: Annotated[str | None, typer.Option(help="of the page")] = None,
     as_json: Json = False,
 ) -> None:
     """Write one self-contained HTML page that tells the whole sweep."""
+    from scaling.laws import parse_columns
     from scaling.plots.report import write_report
+    from scaling.plots.sources import law_of
 
-    given: Any = source if source.is_dir() else read_points_of(source, columns, params, flops, family)
-    write_report(given, law_beside(source, law), out, params, flops, title, family)
+    named = parse_columns(columns) if columns else None
+    beside = law_of(source, law)
+    write_report(source, beside, out, params, flops, title, family, named, where_of(where), force)
     wrote(out, as_json)

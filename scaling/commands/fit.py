@@ -1,19 +1,20 @@
 """The command `fit`: a law with its intervals, its tests, and its predictions."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from scaling.commands.laws import Columns, Family, Flops, Params
+from scaling.commands.laws import By, Columns, Family, Flops, Params, WhereOption, where_of
 from scaling.commands.options import Json, print_json, say
 from scaling.config.errors import BadInputError
 
 if TYPE_CHECKING:
     from scaling.laws import LawFit, Points
     from scaling.laws.approaches import Approach
+    from scaling.plots.sources import Sources
 
 # What N and C may count; of a directory of runs, sensitivity fits each.
 COUNTINGS = ("total", "non_embedding", "non_embedding_with_head")
@@ -47,71 +48,114 @@ def fit(
     params: Params = "non_embedding_with_head",
     flops: Flops = "6nd",
     family: Family = None,
+    where: WhereOption = None,
+    by: By = None,
     seed: Annotated[int, typer.Option(help="of the bootstrap")] = 0,
     force: Annotated[bool, typer.Option("--force", help="fit what would be refused, and mark it")] = False,
     out: Annotated[Path | None, typer.Option(help="law.json; DIR/law.json where not given")] = None,
     as_json: Json = False,
 ) -> None:
     """Fit a law with intervals, and predict the largest runs from the others."""
-    from scaling.commands.fit_text import print_allocations, print_approaches, print_law, print_prediction
+    import json
+
+    from scaling.commands.fit_text import (
+        print_allocations,
+        print_approaches,
+        print_exponents,
+        print_law,
+        print_prediction,
+    )
+    from scaling.config.files import write_atomically
     from scaling.laws import LAWS, fit_points, parse_columns, read_points
+    from scaling.laws.allocation import allocate
+    from scaling.laws.by_value import exponents, fit_by
+    from scaling.laws.predicted import predicted
+    from scaling.plots.sources import Sources
 
     budgets, place = _budgets(at), _place(predict)
     if law in LAWS:
         _check_asked(law, budgets, place, then)
     if rolling < 0:
         raise BadInputError(f"--rolling {rolling} is not accepted; give a number of cut-offs, or 0")
-    named = parse_columns(columns) if columns else None
+    if by is not None and approaches:
+        raise BadInputError("--by and --approaches do not go together; choose rows with --where instead")
+    named, chosen = parse_columns(columns) if columns else None, where_of(where)
 
     def read(n: str, c: str) -> "Points":
-        return read_points(source, named, n, c, family, force)
+        return read_points(source, named, n, c, family, force, chosen)
+
+    def fit_one(points: "Points", others: Mapping[str, "Points"]) -> "LawFit":
+        with _progress() as tell:
+            return fit_points(
+                points,
+                law,
+                delta=delta,
+                bootstrap=bootstrap,
+                holdout=_holdout(holdout),
+                seed=seed,
+                force=force,
+                progress=tell,
+                residual=residual,  # type: ignore[arg-type]
+                profile=profile,
+                rolling=rolling,
+                sensitivity=sensitivity,
+                countings=others if sensitivity else None,
+                then=then,
+            )
 
     points = read(params, flops)
-    with _progress() as tell:
-        fitted = fit_points(
-            points,
-            law,
-            delta=delta,
-            bootstrap=bootstrap,
-            holdout=_holdout(holdout),
-            seed=seed,
-            force=force,
-            progress=tell,
-            residual=residual,  # type: ignore[arg-type]
-            profile=profile,
-            rolling=rolling,
-            sensitivity=sensitivity,
-            countings=_countings(source, read, params, flops) if sensitivity else None,
-            then=then,
+    others = _countings(source, read, params, flops) if sensitivity else {}
+    if by is not None:
+        path = out or (
+            source / f"law-by-{by}.json" if source.is_dir() else source.with_suffix(f".by-{by}.json")
         )
+        laws, refused = fit_by(points, by, others, fit_one)
+        documents = {value: _document(one, budgets, place) for value, one in laws.items()}
+        grouped: dict[str, Any] = {"groups": documents, "table": exponents(points, by, laws, refused)}
+        write_atomically(path, json.dumps(grouped, indent=2, allow_nan=False).encode() + b"\n")
+        if as_json:
+            print_json(grouped)
+            return
+        print_exponents(by, grouped["table"])
+        for value, one in laws.items():
+            for note in (*one.notes, *one.warnings):
+                typer.echo(f"{by}={value}: {note}")
+        typer.echo(f"Written to {path}")
+        return
+    fitted = fit_one(points, others)
     path = out or (source / "law.json" if source.is_dir() else source.with_suffix(".law.json"))
     fitted.write(path)
-    document: dict[str, Any] = fitted.model_dump(mode="json")
-    allocated = prediction = found = None
-    if budgets:
-        from scaling.laws.allocation import allocate
-
-        allocated = allocate(fitted, budgets)
-        document["at"] = [row.model_dump(mode="json") for row in allocated]
-    if place:
-        from scaling.laws.predicted import predicted
-
-        prediction = predicted(fitted, place)
-        document["predict"] = prediction.model_dump(mode="json")
+    document = _document(fitted, budgets, place)
+    found = None
     if approaches:
-        found = _approaches(source, points, fitted, params, flops, family, bootstrap, seed, path)
+        given = Sources((source,), None, named, params, flops, family, chosen, force)
+        vars(given).update(law=None)  # the one that lies there is not asked
+        found = _approaches(given, fitted, bootstrap, seed, path)
         document["approaches"] = [one.model_dump(mode="json") for one in found]
     if as_json:
         print_json(document)
         return
     print_law(fitted)
-    if allocated:
-        print_allocations(allocated)
-    if prediction:
-        print_prediction(prediction)
+    if budgets:
+        print_allocations(allocate(fitted, budgets))
+    if place:
+        print_prediction(predicted(fitted, place))
     if found:
         print_approaches(found)
     typer.echo(f"Written to {path}" + (f" and {path.with_name('approaches.json')}" if found else ""))
+
+
+def _document(law: "LawFit", budgets: list[float], place: dict[str, float]) -> dict[str, Any]:
+    """law.json with the answers that were asked for."""
+    from scaling.laws.allocation import allocate
+    from scaling.laws.predicted import predicted
+
+    document: dict[str, Any] = law.model_dump(mode="json")
+    if budgets:
+        document["at"] = [row.model_dump(mode="json") for row in allocate(law, budgets)]
+    if place:
+        document["predict"] = predicted(law, place).model_dump(mode="json")
+    return document
 
 
 @contextmanager
@@ -189,26 +233,16 @@ def _countings(source: Path, read: Any, params: str, flops: str) -> dict[str, An
 
 
 def _approaches(
-    source: Path,
-    points: "Points",
-    law: "LawFit",
-    params: str,
-    flops: str,
-    family: str | None,
-    bootstrap: int,
-    seed: int,
-    path: Path,
+    sources: "Sources", law: "LawFit", bootstrap: int, seed: int, path: Path
 ) -> tuple["Approach", ...]:
     """The approaches side by side, also written beside the law."""
     import json
 
     from scaling.config.files import write_atomically
     from scaling.laws.approaches import compare_approaches
-    from scaling.plots.curves import read_curves
 
     say("comparing approaches")
-    curves = read_curves(source, params, flops, family) if source.is_dir() else ()
-    found = compare_approaches(points, curves, law, bootstrap=bootstrap, seed=seed)
+    found = compare_approaches(sources.points, sources.curves, law, bootstrap=bootstrap, seed=seed)
     text = json.dumps([one.model_dump(mode="json") for one in found], indent=2, allow_nan=False)
     write_atomically(path.with_name("approaches.json"), text.encode() + b"\n")
     return found

@@ -54,6 +54,10 @@ def print_law(law: "LawFit") -> None:
             _wrapped(_forms(law.then.averaging))
         if law.then.rolling:
             show(_rolling(law.then))
+    if law.loss_unit != "nats per token":
+        typer.echo(f"losses are in {law.loss_unit}")
+    for note in law.notes:
+        typer.echo(f"read: {note}")
     for warning in law.warnings:
         typer.echo(f"note: {warning}")
 
@@ -266,3 +270,25 @@ def print_approaches(found: Sequence["Approach"]) -> None:
     for one in found:
         for note in (f"refused: {one.refused}",) if one.refused else one.notes:
             typer.echo(f"{one.name}: {note}")
+
+
+def print_exponents(column: str, rows: Sequence[dict[str, Any]]) -> None:
+    """The parameters and exponents of the laws of a column's values, side by side."""
+    names = next((list(row["parameters"]) for row in rows if row["parameters"]), [])
+    optimum = any(row["a"] is not None for row in rows)
+    cells = []
+    for row in rows:
+        values, ends = row["parameters"] or {}, row["intervals"] or {}
+        line = [row["value"] or "(empty)", str(row["n_points"])]
+        for name in names:
+            interval = f" {_interval(ends[name])}" if name in ends else ""
+            line.append(_number(values.get(name)) + interval)
+        if optimum:
+            interval = f" {_interval(row['a_interval'])}" if row["a_interval"] else ""
+            line.append(_number(row["a"], ".3f") + interval)
+        cells.append(tuple(line))
+    heads = (column, "points", *names, *(("a",) if optimum else ()))
+    show(table(f"One law for each {column}", heads, cells))
+    for row in rows:
+        if row["refused"]:
+            typer.echo(f"{row['value'] or '(empty)'}: no law: {row['refused']}")

@@ -13,7 +13,7 @@ REQUIRED = ("params", "tokens", "loss")
 OPTIONAL = ("unique_tokens", "error", "learning_rate", "batch_tokens", "min_steps")
 LOSSES = {"perplexity": PERPLEXITY, "bits_per_byte": BITS_PER_BYTE}  # other fields that give a loss
 TOKENIZER = ("vocab_size", "bytes_per_token", "bits_per_byte")
-NUMBERS = (*REQUIRED, "flops", "weight", *OPTIONAL, *TOKENIZER)
+NUMBERS = (*REQUIRED, "flops", "tokens_per_param", "weight", *OPTIONAL, *TOKENIZER)
 NAMES = ("dataset", "group", "name", "seed", "final", "tokenizer")
 FIELDS = (*NUMBERS, "perplexity", *NAMES)
 
@@ -56,8 +56,10 @@ class Columns:
     notes: tuple[str, ...]
 
 
-def columns_of(where: str, header: list[str], mapping: Mapping[str, str]) -> Columns:
-    """The column of each field, by the mapping and by name.
+def columns_of(
+    where: str, header: list[str], mapping: Mapping[str, str], body: Sequence[Sequence[str]]
+) -> Columns:
+    """The column of each field, by the mapping and by name; `body` is the cells of each row.
 
     Raises:
         BadInputError: `where` and what is missing, named twice, or could be several columns.
@@ -79,7 +81,7 @@ def columns_of(where: str, header: list[str], mapping: Mapping[str, str]) -> Col
         given["loss" if instead else field] = header.index(name)
         if factor is not None:
             factors[field] = factor
-    found = find_columns(header, given)
+    found = find_columns(header, given, _numeric(header, body))
     folded = {cell.casefold().replace(" ", "_").replace("-", "_"): i for i, cell in enumerate(header)}
     place = dict(found.place)
     if "loss" in place and place.get("bits_per_byte") == place["loss"]:
@@ -109,6 +111,16 @@ def columns_of(where: str, header: list[str], mapping: Mapping[str, str]) -> Col
     return Columns(place, factors, unit or loss_unit(header[place["loss"]]), tuple(notes))
 
 
+def _numeric(header: Sequence[str], body: Sequence[Sequence[str]]) -> set[int]:
+    """The columns of which at least half of the cells that are not empty start as numbers do."""
+    found = set()
+    for i in range(len(header)):
+        cells = [cells[i].strip() for cells in body[:1000] if len(cells) > i and cells[i].strip()]
+        if 2 * sum(cell[0].isdecimal() or cell[0] in "+-.," for cell in cells) >= len(cells):
+            found.add(i)
+    return found
+
+
 def _with_factor(column: str, header: Sequence[str], field: str) -> tuple[str, float | None]:
     """`D*1e9` or `D*B` as the column D and its factor, where no column has that very name."""
     name, times, unit = column.rpartition("*")
@@ -134,16 +146,17 @@ def _check_place(
     unclear: Mapping[str, Sequence[str]],
     mapping: Mapping[str, str],
 ) -> None:
+    derived = "flops" in place or "tokens_per_param" in place
     for field in REQUIRED:
-        if field in unclear and not (field == "tokens" and "flops" in place):
+        if field in unclear and not (field == "tokens" and derived):
             raise BadInputError(
                 f"{where}: {field} could be {' or '.join(map(repr, unclear[field]))}; "
                 f"name one: --columns {field}={unclear[field][0]}"
             )
-    missing = [f for f in REQUIRED if f not in place and not (f == "tokens" and "flops" in place)]
+    missing = [f for f in REQUIRED if f not in place and not (f == "tokens" and derived)]
     if missing:
         hint = (
-            "is the file separated by commas?"
+            "are cells separated by commas, semicolons or tabs?"
             if len(header) == 1
             else f"or name it: --columns {missing[0]}=..."
         )

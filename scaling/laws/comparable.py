@@ -8,13 +8,14 @@ validation data, comparable. Seeds, sizes and token budgets do not divide an exp
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from scaling.config.errors import BadInputError
 from scaling.config.record import TokenizerInfo
+from scaling.laws.law import LawFit
 from scaling.laws.points import BITS_PER_BYTE, NATS_PER_TOKEN, Points
 
 # fmt: off
@@ -74,6 +75,27 @@ def comparable(points: Points, force: bool = False) -> tuple[Points, tuple[str, 
     if reasons and not force:
         raise BadInputError(reasons[0])
     return points, tuple(reasons)
+
+
+def check_law(points: Points, law: LawFit) -> None:
+    """Nothing, where a law is of the losses that points hold.
+
+    Raises:
+        BadInputError: their units, tokenizers or datasets are known and differ.
+    """
+    here, there = points.tokenizer, law.tokenizer
+    differ = ""
+    if law.form.target == "loss" and law.loss_unit != points.loss_unit:
+        differ = f"in {law.loss_unit}, and the points in {points.loss_unit}"
+    elif points.loss_unit != BITS_PER_BYTE and here and there and not _same(here, there):
+        differ = f"of the tokenizer {_named(there)}, and the points of {_named(here)}"
+    elif points.corpus and law.dataset and points.corpus.casefold() != law.dataset.casefold():
+        differ = f"of the dataset {law.dataset}, and the points of {points.corpus}"
+    if differ:
+        raise BadInputError(
+            f"{points.source}: the law of {law.source or 'law.json'} is {differ}: give the law of these "
+            "points by --law, fit one (scaling fit), or go on with --force"
+        )
 
 
 def in_bits_per_byte(points: Points) -> Points:
@@ -172,35 +194,41 @@ def _mixed_tokenizers(points: Points, kinds: Sequence[int]) -> str:
 
 def _mixed_columns(points: Points) -> Iterator[str]:
     """One line about every column that divides the points into experiments."""
-    mixed: dict[str, list[str]] = {}
-    corpora = [name.casefold() for name in points.dataset]
-    if len(set(corpora)) > 1 and not any(points.columns[c] == points.dataset for c in points.columns):
-        mixed["dataset"] = list(points.dataset)
-    for name, cells in points.columns.items():
-        if _divides(points, name, cells):
-            mixed[name] = list(cells)
+    mixed: dict[str, Sequence[str]] = {}
+    if points.dataset not in points.columns.values() and _divides(points, "dataset", points.dataset):
+        mixed["dataset"] = points.dataset
+    mixed |= {name: cells for name, cells in points.columns.items() if _divides(points, name, cells)}
+    # Other columns divide what these leave together.
+    known = [tuple(cells[i] for cells in mixed.values()) for i in range(len(points))]
+    places = _places(points, known)
+    mixed |= {
+        name: cells
+        for name, cells in points.columns.items()
+        if name not in mixed and _varies_at_one_place(points, name, cells, places)
+    }
     mixed = _without_copies(mixed)
     if not mixed:
         return
-    values = {name: Counter(cells) for name, cells in mixed.items()}
+    shown = list(mixed)[:SHOWN]
     each = "; ".join(
-        f"{name}: {_list([f'{v or repr(v)} in {n} rows' for v, n in counts.items()])}"
-        for name, counts in values.items()
+        f"{name}: {_list([f'{v or repr(v)} in {n} rows' for v, n in Counter(mixed[name]).items()])}"
+        for name in shown
     )
-    where = ",".join(
-        f"{name}={_quoted(next(iter(filter(None, cells)), ''))}" for name, cells in mixed.items()
-    )
-    first = next(iter(mixed))
+    hidden = len(mixed) - len(shown)
+    each += f"; and {hidden} more column{'s' * (hidden > 1)}" if hidden else ""
+    rows = Counter(tuple(mixed[name][i] for name in shown) for i in range(len(points)))
+    largest = max(rows, key=rows.__getitem__)
+    where = ",".join(f"{name}={_quoted(value)}" for name, value in zip(shown, largest, strict=True))
     yield (
         f"{points.source}: losses of several experiments cannot be compared ({each}); choose rows with "
-        f"--where {where}, fit each with --by {first}, or mix them with --force"
+        f"--where {where}, fit each with --by {shown[0]}, or mix them with --force"
     )
 
 
-def _without_copies(mixed: dict[str, list[str]]) -> dict[str, list[str]]:
+def _without_copies(mixed: Mapping[str, Sequence[str]]) -> dict[str, Sequence[str]]:
     """Without values of a config that divide the rows as another column does: `data.source` is `dataset`."""
     seen: set[tuple[int, ...]] = set()
-    kept = {}
+    kept: dict[str, Sequence[str]] = {}
     for name, cells in mixed.items():
         order = {value: i for i, value in enumerate(dict.fromkeys(cells))}
         parts = tuple(order[value] for value in cells)
@@ -211,18 +239,15 @@ def _without_copies(mixed: dict[str, list[str]]) -> dict[str, list[str]]:
 
 
 def _divides(points: Points, name: str, cells: Sequence[str]) -> bool:
+    """Whether a column by its name divides experiments, and has several values."""
     word = plain(name)
     values = [cell.casefold() for cell in cells]
-    if len(set(values)) < 2 or word in TOKENIZERS | WITHIN | TUNED:
-        return False
-    if word in CORPORA:
-        return True
     known = {value for value in values if value}
+    if word in CORPORA:
+        return len(set(values)) > 1
     if word in SPLITS:
         return len(known) > 1
-    if word in TREATMENTS:
-        return len(known) > 1 and not _is_label(points, values)
-    return _varies_at_one_place(points, name, values)
+    return word in TREATMENTS and len(known) > 1 and not _is_label(points, values)
 
 
 def _is_label(points: Points, values: Sequence[str]) -> bool:
@@ -236,26 +261,36 @@ def _is_label(points: Points, values: Sequence[str]) -> bool:
     return False
 
 
-def _varies_at_one_place(points: Points, name: str, values: Sequence[str]) -> bool:
-    """Whether rows of equal numbers have different values of a column, and different losses.
-
-    Numbers are factors only in a table, where few of them come back in many rows: of the config of a run,
-    they are settings.
-    """
-    known = {value for value in values if value}
-    numeric = all(_is_number(value) for value in known)
-    if len(known) < 2 or 2 * len(known) > len(values) or (numeric and "." in name):
-        return False
+def _places(points: Points, known: Sequence[tuple[str, ...]]) -> list[list[int]]:
+    """The rows of equal numbers whose losses differ, within one value of `known`."""
     settings = [v for v in (points.unique_tokens, points.learning_rate, points.batch_tokens) if v is not None]
-    places: dict[tuple[float, ...], list[int]] = {}
+    places: dict[tuple[object, ...], list[int]] = {}
     for i in range(len(points)):
         # To about one percent: tokens of one budget differ by the rounding to batches.
         place = np.round(100 * np.log([points.params[i], points.tokens[i]])).tolist()
-        places.setdefault((*place, *(float(v[i]) for v in settings)), []).append(i)
-    return any(
-        len({values[i] for i in members if values[i]}) > 1 and np.ptp(points.loss[members]) > 0
-        for members in places.values()
-    )
+        places.setdefault((*known[i], *place, *(float(v[i]) for v in settings)), []).append(i)
+    return [rows for rows in places.values() if len(rows) > 1 and np.ptp(points.loss[rows]) > 0]
+
+
+def _varies_at_one_place(
+    points: Points, name: str, cells: Sequence[str], places: Sequence[Sequence[int]]
+) -> bool:
+    """Whether rows of equal numbers have different values of a column that divides the table in parts.
+
+    Numbers divide it only where they are whole and come back in many rows, as a number of experts does; in
+    the config of a run they are settings.
+    """
+    word = plain(name)
+    if word in TOKENIZERS | WITHIN | TUNED:
+        return False
+    values = [cell.casefold() for cell in cells]
+    known = {value for value in values if value}
+    numeric = all(_is_number(value) for value in known)
+    if numeric and ("." in name or word.startswith("warmup") or not all(map(_is_whole, known))):
+        return False
+    if len(known) < 2 or (4 if numeric else 2) * len(known) > len(values):
+        return False
+    return any(len({values[i] for i in rows if values[i]}) > 1 for rows in places)
 
 
 def plain(name: str) -> str:
@@ -269,6 +304,10 @@ def _is_number(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _is_whole(text: str) -> bool:
+    return float(text).is_integer()
 
 
 def _quoted(value: str) -> str:

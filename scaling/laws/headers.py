@@ -1,7 +1,7 @@
 """Which column of a table is what, and in which unit: `n_params`, `Tokens (B)`, `total_gflops`."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from scaling.laws.cells import count_unit, flops_unit
@@ -29,6 +29,7 @@ SPELLINGS: dict[str, tuple[tuple[str, ...], ...]] = {
          "seentokens", "traintokens", "trainingtokens", "trainedtokens", "tokenstrained", "tokensprocessed",
          "numberoftokens", "trainingtokensseen", "datatokens", "numtokensseen", "tokensconsumed"),
     ),
+    "tokens_per_param": (("tokensperparam", "tokensperparameter", "tokensparam", "tokmult", "DN"),),
     "flops": (
         ("flops",),
         ("C", "flop", "compute", "trainingflops", "trainflops", "totalflops", "flopstotal", "trainingcompute",
@@ -55,6 +56,7 @@ SPELLINGS: dict[str, tuple[tuple[str, ...], ...]] = {
     "bytes_per_token": (("bytespertoken",),),
     "bits_per_byte": (("bitsperbyte", "bpb", "valbpb", "validationbpb", "evalbpb", "valbitsperbyte"),),
 }  # fmt: skip
+WORDED = ("dataset", "name", "final", "seed", "tokenizer")  # fields of words
 _LOSS_UNITS = {
     **dict.fromkeys(("nats", "nat", "natspertoken", "natstoken", "nats per tok"), NATS),
     **dict.fromkeys(("bits", "bit", "bitspertoken", "bitstoken"), BITS),
@@ -108,6 +110,8 @@ def read_header(name: str, field: str) -> Header:
             return Header(_single(named, rest), words[-1] if n == 1 else " ".join(words[-n:]), factor)
     if field == "flops" and (factor := flops_unit(text)) is not None and re.search(r"flop|day", text, re.I):
         return Header("flops", text, factor) if factor != 1 else Header(_word(text))
+    if field in COUNTED and len(text) > 3 and (factor := count_unit(text)) not in (None, 1.0):
+        return Header(_word(text), text, factor)  # a column of sizes that is called `millions`
     return Header(_word(text))
 
 
@@ -174,8 +178,11 @@ class Found:
     unclear: dict[str, list[str]]
 
 
-def find_columns(header: Sequence[str], given: Mapping[str, int]) -> Found:
-    """The columns of the fields that `given` does not name: by exact names, then by `SPELLINGS`."""
+def find_columns(header: Sequence[str], given: Mapping[str, int], numeric: Collection[int]) -> Found:
+    """The columns of the fields that `given` does not name: by exact names, then by `SPELLINGS`.
+
+    `numeric` are the columns of numbers, among which fields of numbers are looked for.
+    """
     place, unclear = dict(given), {}
     for field, tiers in SPELLINGS.items():
         if field in place:
@@ -184,7 +191,10 @@ def find_columns(header: Sequence[str], given: Mapping[str, int]) -> Found:
         candidates = {
             i: words
             for i, name in enumerate(header)
-            if i not in taken and name and (words := _spellings_of(name, field))
+            if i not in taken
+            and name
+            and (i in numeric or field in WORDED or name == field)
+            and (words := _spellings_of(name, field))
         }
         exact = [i for i in candidates if header[i] == field]
         for tier in (exact, *tiers):

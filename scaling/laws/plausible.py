@@ -113,8 +113,8 @@ def _losses(table: Table) -> Iterator[str]:
     above = loss > 1.1 * guess  # False where the vocabulary is not known
     if loss.max() > UNTRAINED or np.median(loss) > BARELY_TRAINED:
         yield (
-            f"{name} reaches {loss.max():.4g} nats per token, and {UNTRAINED:.1f} is a guess among 262,144 pieces: "
-            "perplexities are likely; name the column ppl, or give --columns perplexity=COLUMN"
+            f"{name} reaches {loss.max():.4g} nats per token, and {UNTRAINED:.1f} is a guess among 262,144 "
+            "pieces: perplexities are likely; name the column ppl, or give --columns perplexity=COLUMN"
         )
     elif above.any():
         size = table.vocab_size[above][0]

@@ -84,6 +84,13 @@ def tokenizer_of(run: RunRecord, point: Point) -> TokenizerInfo | None:
     )
 
 
+def bytes_per_token(run: RunRecord) -> float | None:
+    """UTF-8 bytes of text per predicted token of a run's validation set, from its last losses."""
+    if not run.validation_loss or not run.bits_per_byte:
+        return None
+    return run.validation_loss / math.log(2) / run.bits_per_byte
+
+
 def schedule_ends(run: RunRecord, home: Path | None) -> tuple[bool, ...]:
     """For each point, whether the learning rate had come down from its peak at its step.
 

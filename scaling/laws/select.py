@@ -11,6 +11,10 @@ from scaling.laws.points import Points, Where
 SHOWN = 12
 
 
+class NoRowsError(BadInputError):
+    """A source has no row of those that were asked for; another of several may."""
+
+
 def parse_where(text: str) -> dict[str, tuple[str, ...]]:
     """`dataset=c4,split=val` as {"dataset": ("c4",), "split": ("val",)}; a column named twice takes either.
 
@@ -39,7 +43,8 @@ def column_named(name: str, columns: Iterable[str], source: str, option: str) ->
     """The column that a person means: as written, in another case, or by the last part of its path.
 
     Raises:
-        BadInputError: there is none, or more than one.
+        NoRowsError: there is none.
+        BadInputError: there is more than one.
     """
     known = list(columns)
     if name in known:
@@ -54,14 +59,14 @@ def column_named(name: str, columns: Iterable[str], source: str, option: str) ->
         if meant:
             raise BadInputError(f"{option} {name}: {source} has {', '.join(meant)}; give one of them")
     shown = ", ".join(known[:SHOWN]) + (f" and {len(known) - SHOWN} more" if len(known) > SHOWN else "")
-    raise BadInputError(f"{option} {name}: {source} has no column {name!r}; it has {shown or 'none'}")
+    raise NoRowsError(f"{option} {name}: {source} has no column {name!r}; it has {shown or 'none'}")
 
 
 def rows_where(where: Where, columns: Mapping[str, Iterable[str]], source: str) -> list[int]:
     """The numbers of the rows that have one of the values asked for in every column of `where`.
 
     Raises:
-        BadInputError: a column or a value is not there, or no row has all.
+        NoRowsError: a column or a value is not there, or no row has all.
     """
     kept: set[int] | None = None
     for name, wanted in where.items():
@@ -74,14 +79,14 @@ def rows_where(where: Where, columns: Mapping[str, Iterable[str]], source: str) 
                 known = list(dict.fromkeys(cells))
                 shown = ", ".join(repr(one) for one in known[:SHOWN])
                 more = f" and {len(known) - SHOWN} more" if len(known) > SHOWN else ""
-                raise BadInputError(
+                raise NoRowsError(
                     f"--where {name}={value}: no row of {source} has it; {column} has {shown}{more}"
                 )
             rows |= having
         kept = rows if kept is None else kept & rows
     if not kept:
         asked = ", ".join(f"{name}={'|'.join(values)}" for name, values in where.items())
-        raise BadInputError(f"--where: no row of {source} has {asked} together; ask for fewer")
+        raise NoRowsError(f"--where: no row of {source} has {asked} together; ask for fewer")
     return sorted(kept)
 
 
@@ -115,3 +120,8 @@ def split_by(points: Points, column: str) -> dict[str, Points]:
     return {
         value: points.subset(np.array([cell == value for cell in cells])) for value in dict.fromkeys(cells)
     }
+
+
+def name_of_value(value: str) -> str:
+    """A value of a column as part of a file's name."""
+    return re.sub(r"[^A-Za-z0-9._+-]+", "_", value).strip("._") or "empty"

@@ -54,7 +54,7 @@ def read_csv(
         raise BadInputError(f"{path} is empty; the first line must be a header with {', '.join(REQUIRED)}")
     line, header = rows[0]
     header = [cell.strip() for cell in header]
-    found = columns_of(f"{path}, line {line}", header, columns)
+    found = columns_of(f"{path}, line {line}", header, columns, [cells for _, cells in rows[1:]])
     place = found.place
     if len(rows) == 1:
         raise BadInputError(f"{path}, line {line}: a header and no rows; give at least one row of numbers")
@@ -111,6 +111,9 @@ def _points(
     given = ~np.isnan(flops)
     with np.errstate(over="ignore", divide="ignore"):
         tokens = arrays.get("tokens", nothing)
+        multiples = arrays.get("tokens_per_param", nothing) * params
+        by_size = np.isnan(tokens) & ~np.isnan(multiples)
+        tokens = np.where(by_size, multiples, tokens)
         derived = np.isnan(tokens)
         tokens = np.where(derived, flops / (6.0 * params), tokens)
         flops = np.where(given, flops, 6.0 * params * tokens)
@@ -133,6 +136,10 @@ def _points(
     notes += [f"{field}: {text!r} is read with its unit" for field, text in spelled.items()]
     if mark == ",":
         notes.append("commas are decimal marks")
+    if by_size.any():
+        notes.append(
+            f"tokens are params x {header[place['tokens_per_param']]}, for lack of a column or a number"
+        )
     if derived.any():
         n = int(derived.sum())
         where = "" if n == len(lines) else f" in {n} of {len(lines)} rows"
@@ -236,7 +243,9 @@ def _row(
     place = found.place
     for field in (f for f in NUMBERS if f in place):
         cell = cells[place[field]].strip()
-        instead = field == "tokens" and "flops" in place and cells[place["flops"]].strip()
+        instead = field == "tokens" and any(
+            cells[place[other]].strip() for other in ("flops", "tokens_per_param") if other in place
+        )
         if not cell and (field not in REQUIRED or instead):
             row[field] = {"weight": 1.0}.get(field, math.nan)
             continue

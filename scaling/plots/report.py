@@ -11,9 +11,10 @@ from scaling.config.errors import BadInputError
 from scaling.config.files import write_atomically
 from scaling.config.record import RunRecord
 from scaling.laws.approaches import compare_approaches
+from scaling.laws.comparable import comparable
 from scaling.laws.law import LawFit
-from scaling.laws.points import Points, points_from_records, read_records
-from scaling.plots.curves import Curve, read_curves
+from scaling.laws.points import Points, Where
+from scaling.plots.curves import Curve
 from scaling.plots.law_sections import (
     approaches_section,
     budgets_section,
@@ -26,6 +27,7 @@ from scaling.plots.law_sections import (
 from scaling.plots.page import PAGE
 from scaling.plots.report_figures import RESAMPLES, figures_of
 from scaling.plots.run_sections import conventions_section, points_section, runs_section, summary
+from scaling.plots.sources import Sources
 
 
 def write_report(
@@ -36,36 +38,43 @@ def write_report(
     flops: str = "6nd",
     title: str | None = None,
     family: str | None = None,
+    columns: dict[str, str] | None = None,
+    where: Where | None = None,
+    force: bool = False,
 ) -> Path:
-    """Write the page for a sweep directory, or for points read before (which have no records or curves).
+    """Write the page for a sweep directory, a table, or points read before (without records or curves).
 
     Args:
-        source: a sweep or run directory, or points.
+        source: a sweep or run directory, a CSV, or points.
         law: the fitted law; None leaves its sections out.
         out: the HTML file.
         params: for a directory, which count of parameters is N.
         flops: for a directory, "6nd" or "counted".
         family: whose runs are meant, where the directory has several families.
         title: of the page; the directory's name where absent.
+        columns: for a CSV, which column holds a field.
+        where: the values of columns that rows are selected by.
+        force: show losses that cannot be compared, and say so.
 
     Raises:
-        BadInputError: the directory has no finished run, the law is not of loss, or `out` cannot be written.
+        BadInputError: there is no finished run, losses cannot be compared, the law is not of loss, or `out`
+            cannot be written.
     """
-    records: Sequence[RunRecord] = ()
-    curves: Sequence[Curve] = ()
     if isinstance(source, Points):
-        points = source
+        sources = Sources.of(comparable(source, force)[0], law)
     else:
-        records = read_records(source)
-        points = points_from_records(records, source, params, flops, family)
-        records = [record for record in records if family in (None, record.family)]
-        curves = read_curves(source, params, flops, family)
+        sources = Sources((source,), None, columns, params, flops, family, where, force)
+        vars(sources).update(law=law)  # the cache of the property, as if it had been read
+    records: Sequence[RunRecord] = ()
+    if sources.paths and sources.paths[0].is_dir():
+        records = [record for record in sources.records if family in (None, record.family)]
+    points = sources.points
     if law is not None and law.form.target != "loss":
         raise BadInputError(
             f"a report shows losses; {law.law} predicts {law.form.target}: give a law of loss"
         )
     name = title or Path(points.source).resolve().name
-    page = render(name, points, law, records, curves, params)
+    page = render(name, points, law, records, sources.curves, params)
     write_atomically(out, page.encode())
     return out
 

@@ -1,20 +1,23 @@
 """What a figure is drawn from: sweep directories or CSVs, with the law, curves and records they have."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from scaling.config.errors import BadInputError
 from scaling.config.record import RunRecord
-from scaling.laws.comparable import comparable, in_bits_per_byte
+from scaling.laws.comparable import check_law, comparable, in_bits_per_byte
 from scaling.laws.law import LawFit, read_law
-from scaling.laws.points import Points, read_points, read_records
-from scaling.laws.select import Where
+from scaling.laws.points import BITS_PER_BYTE, Points, Where, read_points, read_records
+from scaling.laws.run_files import bytes_per_token
+from scaling.laws.select import NoRowsError, split_by
 from scaling.plots.curves import Curve, read_curves
+
+Part = TypeVar("Part")
 
 
 @dataclass(frozen=True)
@@ -64,28 +67,61 @@ class Sources:
 
     @cached_property
     def points(self) -> Points:
-        """The finished budgets of all sources, with losses that can be compared."""
-        joined = join_points(
-            [
-                read_points(
-                    path, None if path.is_dir() else self.columns, self.params, self.flops, self.family
-                )
-                if len(self.paths) > 1
-                else read_points(path, self.columns, self.params, self.flops, self.family)
-                for path in self.paths
-            ]
-        )
-        return comparable(joined, self.force)[0]
+        """The finished budgets of all sources, with losses that can be compared with each other and the law.
+
+        Raises:
+            BadInputError: they cannot, and this is not forced.
+        """
+        points, mixed = comparable(self._joined, self.force)
+        if self.law is not None and not self.force:
+            check_law(points, self.law)
+        return replace(points, doubts=(*points.doubts, *mixed))
+
+    @cached_property
+    def _joined(self) -> Points:
+        def read(path: Path) -> list[Points]:
+            columns = None if path.is_dir() and len(self.paths) > 1 else self.columns
+            counted = (self.params, self.flops, self.family)
+            return [read_points(path, columns, *counted, force=self.force, where=self.where)]
+
+        return join_points(self._of_each(self.paths, read))
+
+    def _of_each(self, paths: Iterable[Path], read: Callable[[Path], Sequence[Part]]) -> list[Part]:
+        """What each source has; one without the rows asked for is left out where another has some."""
+        found: list[Part] = []
+        nothing: NoRowsError | None = None
+        for path in paths:
+            try:
+                found += read(path)
+            except NoRowsError as error:
+                nothing = nothing or error
+        if nothing is not None and not found:
+            raise nothing
+        return found
+
+    def by(self, column: str) -> "dict[str, Sources]":
+        """The same sources with the rows of one value of a column each."""
+        values = split_by(self._joined, column)
+        return {value: replace(self, where={**(self.where or {}), column: (value,)}) for value in values}
 
     @cached_property
     def curves(self) -> tuple[Curve, ...]:
-        """Training curves of the sources that are directories."""
-        return tuple(
-            curve
-            for path in self.paths
-            if path.is_dir()
-            for curve in read_curves(path, self.params, self.flops, self.family)
-        )
+        """Training curves of the runs of the sources that are directories, in the unit of the points."""
+
+        def read(path: Path) -> list[Curve]:
+            runs = {record.name: record for record in read_records(path, self.where)}
+            curves = read_curves(path, self.params, self.flops, self.family)
+            curves = tuple(curve for curve in curves if curve.name in runs)
+            if self.points.loss_unit != BITS_PER_BYTE:
+                return list(curves)
+            sizes = {name: bytes_per_token(record) for name, record in runs.items()}
+            return [
+                replace(curve, loss=curve.loss / np.log(2) / size)
+                for curve in curves
+                if (size := sizes[curve.name]) is not None
+            ]
+
+        return tuple(self._of_each((path for path in self.paths if path.is_dir()), read))
 
     @cached_property
     def law(self) -> LawFit | None:
@@ -95,7 +131,7 @@ class Sources:
     @cached_property
     def records(self) -> tuple[RunRecord, ...]:
         """Every run record of the sources."""
-        return tuple(record for path in self.paths for record in read_records(path))
+        return tuple(self._of_each(self.paths, lambda path: read_records(path, self.where)))
 
     def need_law(self, kind: str) -> LawFit:
         """The law, or one line that says how to get it.

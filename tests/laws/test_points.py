@@ -50,7 +50,7 @@ def test_empty_flops_cells_are_6nd(tmp_path):
         ("params,tokens,loss\n", None, "no rows"),
         ("1e6,2e7,4.0\n2e6,4e7,3.5\n", None, "no column 'params' or 'tokens' or 'loss'"),
         ("params,tokens\n1,2\n", None, "no column 'loss'"),
-        ("params;tokens;loss\n1;2;3\n", None, "separated by commas"),
+        ("params|tokens|loss\n1|2|3\n", None, "separated by commas, semicolons or tabs"),
         ("params,tokens,loss,loss\n1,2,3,3\n", None, "'loss' stands twice"),
         (GOOD, {"params": "N"}, "there is no column 'N'"),
         (GOOD, {"size": "params"}, "'size' is not a field"),
@@ -147,12 +147,33 @@ def test_points_logged_at_the_peak_of_the_rate_are_no_ends_of_schedules(tmp_path
         fit_points(points)
 
 
-def test_a_status_that_is_none_of_ours_is_another_column(tmp_path):
-    text = "params,tokens,loss,status\n1e6,2e7,4.0,{}\n2e6,4e7,3.5,finished\n"
-    assert read(tmp_path, text.format("ok?")).final is None
-    assert read(tmp_path, text.format("running")).final == (False, True)
-    with pytest.raises(BadInputError, match="column final: 'ok\\?' is not accepted; give true or false"):
-        read(tmp_path, text.format("ok?"), {"final": "status"})
+def test_states_are_read_in_any_case_and_unknown_words_are_listed(tmp_path):
+    text = "params,tokens,loss,{}\n1e6,2e7,4.0,{}\n2e6,4e7,3.5,Finished\n"
+    for column in ("status", "Status", "STATE", "schedule_end", "final"):
+        assert read(tmp_path, text.format(column, "Crashed")).final == (False, True)
+        assert read(tmp_path, text.format(column, "COMPLETED")).final == (True, True)
+    for word in (
+        "failed",
+        "killed",
+        "Preempted",
+        "OOM",
+        "timed-out",
+        "CANCELLED by 1000",
+        "node_fail",
+        "NaN",
+    ):
+        assert read(tmp_path, text.format("status", word)).final == (False, True), word
+    with pytest.raises(BadInputError, match=r"column status: .*'ok\?' in 1 row\(s\); write finished"):
+        read(tmp_path, text.format("status", "ok?"))
+    forced = read_points(tmp_path / "points.csv", force=True)
+    assert forced.final == (False, True)
+    assert "'ok?' in 1 row(s)" in forced.notes[-1]
+
+
+def test_a_column_without_a_known_state_is_listed_and_not_used(tmp_path):
+    points = read(tmp_path, GOOD.replace("\n", ",{}\n").format("state", "Ohio", "Iowa"))
+    assert points.final is None
+    assert "'Ohio' in 1 row(s), 'Iowa' in 1 row(s)" in points.notes[0]
 
 
 CELL = st.one_of(
