@@ -115,6 +115,8 @@ def fit_averaged(
         counting=points.counting,
         loss_unit=points.loss_unit,
         tokenizer=points.tokenizer,
+        dataset=points.corpus,
+        notes=points.notes,
         bootstrap=None if found.parameters is None else document(FORM, points, found.parameters, seed),
         averaging=found.averaging,
         rolling=rolled,

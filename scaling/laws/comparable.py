@@ -211,18 +211,22 @@ def _mixed_columns(points: Points) -> Iterator[str]:
         return
     shown = list(mixed)[:SHOWN]
     each = "; ".join(
-        f"{name}: {_list([f'{v or repr(v)} in {n} rows' for v, n in Counter(mixed[name]).items()])}"
-        for name in shown
+        f"{name}: {_list([f'{v or repr(v)} in {n} rows' for v, n in _counts(mixed[name])])}" for name in shown
     )
     hidden = len(mixed) - len(shown)
     each += f"; and {hidden} more column{'s' * (hidden > 1)}" if hidden else ""
     rows = Counter(tuple(mixed[name][i] for name in shown) for i in range(len(points)))
-    largest = max(rows, key=rows.__getitem__)
+    largest = min(rows, key=lambda values: (-rows[values], values))
     where = ",".join(f"{name}={_quoted(value)}" for name, value in zip(shown, largest, strict=True))
     yield (
         f"{points.source}: losses of several experiments cannot be compared ({each}); choose rows with "
         f"--where {where}, fit each with --by {shown[0]}, or mix them with --force"
     )
+
+
+def _counts(cells: Sequence[str]) -> list[tuple[str, int]]:
+    """Each value and its rows, most first, whatever the order of rows."""
+    return sorted(Counter(cells).items(), key=lambda item: (-item[1], item[0]))
 
 
 def _without_copies(mixed: Mapping[str, Sequence[str]]) -> dict[str, Sequence[str]]:

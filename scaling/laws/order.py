@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scaling.laws.points import Points
 
 NAMES = ("groups", "labels")  # compared last, after everything that was measured
-WHOLE = ("dropped", "notes")  # of all rows together
+WHOLE = ("dropped", "notes", "doubts")  # of all rows together
 POSITION = re.compile(r"line \d+")  # the name of a CSV row that has none
 
 
