@@ -59,7 +59,7 @@ class FeedForwardLM(nnx.Module):
         each hidden layer.
         """
         config = self.config
-        keys = [None] * (config.n_layers + 1)
+        keys: list[Array | None] = [None] * (config.n_layers + 1)
         if dropout_key is not None:
             keys = list(jax.random.split(dropout_key, config.n_layers + 1))
         activation = {"tanh": jnp.tanh, "relu": jax.nn.relu}[config.activation]

@@ -61,7 +61,7 @@ class LSTM(nnx.Module):
         on what goes up, never on what goes along (Zaremba et al. 2014, section 3.1).
         """
         config = self.config
-        keys = [None] * (config.n_layers + 1)
+        keys: list[Array | None] = [None] * (config.n_layers + 1)
         if dropout_key is not None:
             keys = list(jax.random.split(dropout_key, config.n_layers + 1))
         embedding_VD = self.token_embedding[...].astype(config.compute_dtype)

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from scaling.config.compiled import Collectives, Traffic
-from scaling.parallel.hlo import Instruction, Module, parse, type_bytes
+from scaling.parallel.hlo import Instruction, Module, operand_type, parse, type_bytes
 from scaling.parallel.trip_counts import Value, evaluate, trip_count, unchanged
 
 _KINDS = {
@@ -66,7 +66,7 @@ class _Counter:
                     kind = "reduce_scatter" if scattered and opcode == "all-reduce" else _KINDS[opcode]
                     whole = [one.type]
                     if opcode == "reduce-scatter":
-                        whole = [instructions[name].type for name in one.operands]
+                        whole = [operand_type(instructions, name) for name in one.operands]
                     yield kind, sum(map(type_bytes, whole)), 1
             elif opcode == "while":
                 state = unchanged(self._module, computation, one, arguments)

@@ -11,8 +11,9 @@ _HEADER = re.compile(r"^(ENTRY )?%?([\w.\-]+) \(.*\) -> .* \{$")
 _NAME = re.compile(r"^\s+(ROOT )?%?([\w.\-]+) = ")
 _OPCODE = re.compile(r" ([\w\-]+)\(")
 _ARRAY = re.compile(r"\b([a-z]+[0-9]*(?:e\d+m\d+\w*)?)\[([0-9,]*)\]")
+_COMMENT = re.compile(r"/\*.*?\*/")
 _BITS = re.compile(r"[a-z]+(\d+)")
-_OPERAND = re.compile(r"%?([\w.\-]+)\s*(?:,|$)")
+_OPERAND = re.compile(r"%?([\w.\-]+(?:#\d+)*)$")
 _OPEN, _CLOSE = "([{", ")]}"
 
 
@@ -43,14 +44,12 @@ class Instruction:
 
     @cached_property
     def operands(self) -> tuple[str, ...]:
-        """Names of the instructions that this one reads. Their types may be printed before them."""
-        names, start = [], 0
-        while start < len(self.written):
-            end = _end(self.written, start, ",")
-            match = _OPERAND.search(self.written[start:end].strip().rpartition(" ")[2])
-            names += [match[1]] if match else []
-            start = end + 1
-        return tuple(names)
+        """Names of the instructions that this one reads; `name#2` is element 2 of a tuple (libtpu 0.0.52).
+
+        Types may be printed before names.
+        """
+        matches = [_OPERAND.search(text.rpartition(" ")[2]) for text in _split(self.written)]
+        return tuple(match[1] for match in matches if match)
 
     def branches(self) -> list[str]:
         """The computations that a conditional chooses from."""
@@ -101,6 +100,25 @@ def _end(text: str, start: int, stop: str) -> int:
         elif character in _CLOSE:
             depth -= 1
     return len(text)
+
+
+def _split(text: str) -> list[str]:
+    """What commas outside brackets separate, without comments as `/*index=5*/`."""
+    parts, start = [], 0
+    while start < len(text):
+        end = _end(text, start, ",")
+        parts.append(_COMMENT.sub("", text[start:end]).strip())
+        start = end + 1
+    return parts
+
+
+def operand_type(instructions: dict[str, Instruction], operand: str) -> str:
+    """The type of an operand as `Instruction.operands` names it."""
+    name, *path = operand.split("#")
+    type = instructions[name].type
+    for index in path:
+        type = _split(type[1:-1])[int(index)]
+    return type
 
 
 def type_bytes(type: str) -> int:

@@ -87,11 +87,15 @@ def evaluate(module: Module, computation: str, name: str, arguments: Sequence[Va
     instructions = module.computations.get(computation, {})
     known: dict[str, Value] = {}
 
-    def value(name: str) -> Value:
+    def value(operand: str) -> Value:
+        name, *path = operand.split("#")
         if name not in known:
             one = instructions.get(name)
             known[name] = None if one is None or not _may_be_known(one) else compute(one)
-        return known[name]
+        found = known[name]
+        for index in path:
+            found = _element(found, int(index))
+        return found
 
     def compute(one: Instruction) -> Value:
         match one.opcode:
@@ -103,8 +107,7 @@ def evaluate(module: Module, computation: str, name: str, arguments: Sequence[Va
             case "tuple":
                 return tuple(map(value, one.operands))
             case "get-tuple-element":
-                whole, index = value(one.operands[0]), _index(one)
-                return whole[index] if isinstance(whole, tuple) and index < len(whole) else None
+                return _element(value(one.operands[0]), _index(one))
             case "fusion" | "call":
                 called = one.called("calls") or one.called("to_apply")
                 return result(module, called, list(map(value, one.operands)))
@@ -114,6 +117,10 @@ def evaluate(module: Module, computation: str, name: str, arguments: Sequence[Va
                 return _arithmetic(one, list(map(value, one.operands)))
 
     return value(name)
+
+
+def _element(whole: Value, index: int) -> Value:
+    return whole[index] if isinstance(whole, tuple) and index < len(whole) else None
 
 
 def _may_be_known(one: Instruction) -> bool:

@@ -205,7 +205,7 @@ def _level(law: LawFit) -> str:
 def _loss_axis(axes: Axes, points: Points, law: LawFit | None) -> None:
     axes.set_yscale("log")
     # Curves begin at the loss of an untrained model, far above what the figure is about.
-    low, high = points.loss.min(), points.loss.max()
+    low, high = float(points.loss.min()), float(points.loss.max())
     if law is not None and law.holdout is not None:
         low = min(low, *(p.predicted for p in law.holdout.predictions))
     room = (high / low) ** 0.12

@@ -5,15 +5,14 @@ import json
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from scaling.config.record import RunRecord
+from tests.faults.dying import At
 from tests.parallel.clusters import curves, one_device_environment
 
-SECONDS = 300.0
+SECONDS = 1800.0  # only a process that hangs takes so long
 LOST_NOTHING = "every loss bit for bit, record whole, no process left"
 RUN = {
     "model": {"dropout": 0.1},
@@ -34,9 +33,11 @@ def start(
     devices: int = 1,
     changes: tuple[str, ...] = (),
     environment: dict[str, str] | None = None,
+    at: At | None = None,
 ) -> Any:
-    """`scaling train run.yaml` as a process; what it says goes to a file."""
-    command = [sys.executable, "-m", "scaling.cli", "train", "run.yaml", *changes, "--out", out]
+    """`scaling train run.yaml` as a process that may stop itself at a phase; what it says goes to a file."""
+    program = [sys.executable, "-m", "scaling.cli"] if at is None else at.program()
+    command = [*program, "train", "run.yaml", *changes, "--out", out]
     environment = one_device_environment() | (environment or {})
     environment["XLA_FLAGS"] += f" --xla_force_host_platform_device_count={devices}"
     with (folder / "said.log").open("a") as said:
@@ -99,34 +100,12 @@ def step_of(folder: Path, out: str = "run") -> int:
     return max((line["step"] for line in lines(folder, out) if "loss" in line), default=0)
 
 
-def is_compiling(folder: Path) -> bool:
-    """It holds the lock, and no step of it has been written yet."""
-    return (folder / "run/record.json").is_file() and not lines(folder)
+def killed(process: Any) -> bool:
+    """Whether a process ended by a signal, as it arranged itself."""
+    return process.wait(SECONDS) < 0
 
 
-def is_evaluating(folder: Path) -> bool:
-    """The last step asks for an evaluation that is not there."""
-    found = lines(folder)
-    return bool(found) and "loss" in found[-1] and found[-1]["step"] % 10 == 0
-
-
-def is_saving(folder: Path) -> bool:
-    """A checkpoint is being written this moment."""
-    return any((folder / "run/checkpoints").glob("*tmp*"))
-
-
-def is_recording(folder: Path) -> bool:
-    """The record is being replaced this moment."""
-    return any((folder / "run").glob(".record.json.*"))
-
-
-def kill_when(process: Any, condition: Callable[[], bool], wait: float = 0.0) -> bool:
-    """SIGKILL so many seconds after a condition holds; False where the process ended before it did."""
-    deadline = time.monotonic() + SECONDS
-    while process.poll() is None and time.monotonic() < deadline:
-        if condition():
-            time.sleep(wait)
-            break
-        time.sleep(0.0005)
-    process.kill()
-    return process.wait() != 0
+def stopped(process: Any) -> None:
+    """Wait until a process has stopped itself (SIGSTOP)."""
+    _, status = os.waitpid(process.pid, os.WUNTRACED)
+    assert os.WIFSTOPPED(status), "it ended before it stopped"

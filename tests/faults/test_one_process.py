@@ -22,18 +22,16 @@ from tests.faults.disturbed import (
     SECONDS,
     check_whole,
     finish,
-    is_compiling,
-    is_evaluating,
-    is_recording,
-    is_saving,
-    kill_when,
+    killed,
     orphans,
     refused,
     said,
     start,
     step_of,
+    stopped,
 )
-from tests.parallel.clusters import ROOT, curves, tiny_run, until
+from tests.faults.dying import PHASES, At
+from tests.parallel.clusters import ROOT, curves, tiny_run
 
 pytestmark = pytest.mark.faults
 
@@ -47,38 +45,28 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "run"
 
 
-PHASES: dict[str, Callable[[Path], bool]] = {
-    "starting": lambda folder: True,
-    "compiling": is_compiling,
-    "evaluating": is_evaluating,
-    "writing a checkpoint": is_saving,
-    "writing the record": is_recording,
-}
+# The longest that a process goes on within a phase before it is killed, in seconds.
+LONGEST = {"starting": 1.0, "compiling": 0.1}
 
 
 @pytest.mark.fault("SIGKILL", LOST_NOTHING)
 @pytest.mark.parametrize("seed", range(5))
 def test_killed_in_every_phase(seed: int, undisturbed: Path, folder: Path, record_property: Any) -> None:
-    """Seven in one run: while it compiles for the first time, then once a phase in a random order."""
+    """Once a phase in one run, in a random order, at a random moment of it: first while it compiles."""
     chance, kills = random.Random(seed), Counter[str]()
-    order = ["compiling", *chance.sample([*PHASES, "stepping"], len(PHASES) + 1)]
-    for phase in order:
-        process, aim = start(folder), step_of(folder) + chance.randint(1, 6)
-        condition = PHASES.get(phase, lambda folder, aim=aim: step_of(folder) >= aim)
-        wait = chance.uniform(0, 4.0 if phase == "starting" else 0.5 if phase == "compiling" else 0.002)
-        if kill_when(process, lambda condition=condition: condition(folder), wait):
-            kills[f"SIGKILL while {phase}"] += 1
+    for phase in ["compiling", *chance.sample(["starting", *PHASES], len(PHASES) + 1)]:
+        number = chance.randint(1, 6) if phase == "stepping" else 1
+        at = At(phase, number, chance.uniform(1e-6, LONGEST.get(phase, 0.01)))
+        assert killed(start(folder, at=at)), f"{phase}: {said(folder)}"
+        kills[f"killed while {phase}"] += 1
     finish(folder)
     record_property("tries", dict(kills))
-    assert kills.total() >= 6, "a phase was not seen"
     check_whole(folder / "run", undisturbed)
 
 
 @pytest.mark.fault("SIGTERM", LOST_NOTHING)
 def test_asked_to_stop(undisturbed: Path, folder: Path) -> None:
-    process = start(folder)
-    until(lambda: step_of(folder) > 12, SECONDS, [process])
-    process.terminate()
+    process = start(folder, at=At("stepping", 15, signal="SIGTERM"))
     assert process.wait(SECONDS) == 128 + signal.SIGTERM
     assert "the same command goes on" in refused(folder)
     finish(folder)
@@ -107,13 +95,14 @@ def a_disk(at: Path) -> Iterator[Callable[[str], None]]:
 def test_a_full_disk(undisturbed: Path, folder: Path) -> None:
     """Filled when the run has a checkpoint."""
     with a_disk(folder / "disk"):
-        process = start(folder, "disk/run")
-        until(lambda: (folder / "disk/run/checkpoints/10/manifest.json").is_file(), SECONDS, [process])
+        process = start(folder, "disk/run", at=At("a checkpoint is whole", 2, signal="SIGSTOP"))
+        stopped(process)
         with contextlib.suppress(OSError), (folder / "disk/ballast").open("wb", buffering=0) as ballast:
             for size in (1 << 20, 1 << 12, 1):
                 with contextlib.suppress(OSError):
                     while ballast.write(b"0" * size):
                         pass
+        process.send_signal(signal.SIGCONT)
         assert process.wait(SECONDS) == 1, said(folder)
         # Orbax's storage threads may complain beside it.
         complaints = [line for line in said(folder).splitlines() if line.startswith("scaling: ")]
@@ -126,7 +115,7 @@ def test_a_full_disk(undisturbed: Path, folder: Path) -> None:
 @pytest.mark.fault("a read-only directory", "one line, then " + LOST_NOTHING)
 def test_a_read_only_directory(undisturbed: Path, folder: Path) -> None:
     with a_disk(folder / "disk") as again:
-        assert kill_when(start(folder, "disk/run"), lambda: step_of(folder, "disk/run") > 12)
+        assert killed(start(folder, "disk/run", at=At("stepping", 15)))
         again("ro")
         assert start(folder, "disk/run").wait(SECONDS) == 2
         assert "cannot be written (Read-only file system)" in refused(folder)
@@ -145,7 +134,7 @@ def test_a_read_only_directory(undisturbed: Path, folder: Path) -> None:
 def test_a_damaged_checkpoint(harm: str, undisturbed: Path, folder: Path) -> None:
     """Two lines of metrics are lost with it."""
     checkpoints = folder / "run/checkpoints"
-    assert kill_when(start(folder), lambda: (checkpoints / "10/manifest.json").is_file())
+    assert killed(start(folder, at=At("a checkpoint is whole", 2)))
     newest = max((p for p in checkpoints.iterdir() if p.name.isdigit()), key=lambda p: int(p.name))
     victim = max((newest / "state").rglob("*"), key=lambda p: p.stat().st_size if p.is_file() else 0)
     content = bytearray(victim.read_bytes())
@@ -161,7 +150,7 @@ def test_a_damaged_checkpoint(harm: str, undisturbed: Path, folder: Path) -> Non
 
 @pytest.mark.fault("a truncated line of metrics, a truncated record", LOST_NOTHING)
 def test_truncated_lines(undisturbed: Path, folder: Path) -> None:
-    assert kill_when(start(folder), lambda: step_of(folder) == 13)
+    assert killed(start(folder, at=At("stepping", 15))) and step_of(folder) == 13
     for name in ("metrics.jsonl", "record.json"):
         path = folder / "run" / name
         path.write_bytes(path.read_bytes()[:-20])
@@ -171,9 +160,8 @@ def test_truncated_lines(undisturbed: Path, folder: Path) -> None:
 
 @pytest.mark.fault("a second process on the run directory", "it refuses in one line; " + LOST_NOTHING)
 def test_the_second_process_refuses(undisturbed: Path, folder: Path) -> None:
-    first = start(folder)
-    until(lambda: step_of(folder) > 1, SECONDS, [first])
-    first.send_signal(signal.SIGSTOP)  # it holds its lock also where it does nothing
+    first = start(folder, at=At("stepping", 3, signal="SIGSTOP"))
+    stopped(first)  # it holds its lock also where it does nothing
     try:
         assert start(folder).wait(SECONDS) == 2
     finally:
@@ -216,7 +204,7 @@ def test_fewer_devices(tmp_path: Path, record_property: Any) -> None:
     few = {"train": {"steps": 20, "batch_tokens": 4096, "checkpoint_every": 3, "eval_every": None}}
     run = merge(tiny_run(tmp_path / "corpus", stage=2, fsdp=2, tensor=2), few)
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(run))
-    assert kill_when(start(tmp_path, devices=8), lambda: step_of(tmp_path) >= 8)
+    assert killed(start(tmp_path, devices=8, at=At("stepping", 9))) and step_of(tmp_path) == 8
     left = {4: {"fsdp": 2, "tensor": 2}, 2: {"stage": 2}, 1: {}}
     for devices, axes in left.items():
         shutil.copytree(tmp_path / "run", tmp_path / f"on{devices}")

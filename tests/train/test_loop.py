@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +16,8 @@ from scaling.config.record import read_record
 from scaling.train.loop import train
 from scaling.train.progress import Silent, Status
 from scaling.train.stopping import InterruptedRunError, RunFailedError
+from tests.faults.dying import At
+from tests.parallel.clusters import ROOT
 from tests.train.conftest import MakeRun, trunk_losses
 
 
@@ -57,21 +58,21 @@ def test_a_run_learns_and_leaves_a_whole_record(make_run: MakeRun, tmp_path: Pat
 
 
 def test_killed_and_resumed_is_bit_for_bit_the_undisturbed_run(make_run: MakeRun, tmp_path: Path) -> None:
-    """SIGKILL at a moment of its own choosing, in a real process; dropout on, so that keys must agree too."""
+    """Killed while it saves, in a real process; dropout on, so that keys must agree too."""
     run = make_run("model.dropout=0.1", steps=40)
     (tmp_path / "run.yaml").write_text(dump_yaml(run))
     train(run, tmp_path / "whole")
-    command = [sys.executable, "-m", "scaling.cli", "train", "run.yaml", "--out", "killed"]
-    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 240
-    while not (tmp_path / "killed/checkpoints/10").exists() and time.monotonic() < deadline:
-        assert process.poll() is None, "the run ended before it could be killed"
-        time.sleep(0.002)
-    process.kill()
-    process.wait()
+    arguments = ["train", "run.yaml", "--out", "killed"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    dying = [*At("writing a checkpoint", 3, delay=0.002).program(), *arguments]
+    died = subprocess.run(dying, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=600)
+    assert died.returncode == -signal.SIGALRM, died.stderr
+    command = [sys.executable, "-m", "scaling.cli", *arguments]
     killed = read_record(tmp_path / "killed")
     assert killed is not None and killed.status == "running", "killed without a word"
-    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    result = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=600
+    )
     assert result.returncode == 0, result.stderr
     assert "resuming at step" in result.stderr
     assert trunk_losses(tmp_path / "killed") == trunk_losses(tmp_path / "whole")
