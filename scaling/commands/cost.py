@@ -104,7 +104,7 @@ def estimate(
     shape = Shape(run.data.sequence_length, target_length, attention)  # type: ignore[arg-type]
     document: dict[str, Any] = model_part(run.model, shape)
     document["train"] = None if tokens is None else train_part(run.model, shape, tokens)
-    document |= {"devices": None, "memory": None, "time": None, "cost": None}
+    document |= {"devices": None, "memory": None, "time": None, "cost": None, "would_help": []}
     if devices is not None:
         found = on_devices(
             run,
@@ -115,6 +115,10 @@ def estimate(
             price=price,
         )
         document |= found.as_dict(devices)
+        if not found.fits:
+            from scaling.estimate.alternatives import would_help
+
+            document["would_help"] = would_help(run, found.memory.arguments, found.capacity_bytes)
     if as_json:
         print_json(document)
     else:

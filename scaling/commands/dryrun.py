@@ -84,27 +84,12 @@ def waiting(what: str) -> Iterator[None]:
 
 
 def would_help(run: "RunConfig", compiled: "Compiled") -> list[str]:
-    """What to change so that a step that does not fit takes less memory, cheapest first."""
+    """What to change so that a step that does not fit takes less memory; nothing where it fits."""
+    from scaling.estimate import alternatives
+
     if compiled.fits:
         return []
-    helps = []
-    remat = getattr(run.model, "remat", "full")
-    if remat != "full":
-        helps.append("--remat full (computes the forward pass again instead of keeping it)")
-    rows = run.train.batch_tokens // run.data.sequence_length // run.train.accumulation
-    if rows > (run.mesh.batch_shards() or 1):
-        helps.append(f"--accumulation {2 * run.train.accumulation} (half as many sequences at once)")
-        helps.append("a smaller --batch-tokens")
-    if run.mesh.data > 1:
-        helps.append("fsdp in place of data in --mesh (shards parameters and optimizer state too)")
-    if compiled.argument_bytes > compiled.capacity_bytes // 2:
-        if run.train.optimizer == "adamw":
-            helps.append("--optimizer adafactor (keeps next to no state)")
-        helps.append("more devices along fsdp or tensor (parameters and optimizer state take over half)")
-    else:
-        helps.append("more devices along tensor (splits the activations of a sequence)")
-        helps.append("a shorter --length")
-    return helps
+    return alternatives.would_help(run, compiled.argument_bytes, compiled.capacity_bytes)
 
 
 def _document(run: "RunConfig", devices: "Devices", compiled: "Compiled") -> dict[str, Any]:

@@ -1,17 +1,39 @@
 """An estimate in words, for a person: every figure with its unit and what it rests on."""
 
+from collections.abc import Sequence
+from math import floor, log10
+from textwrap import wrap
 from typing import Any
 
 from scaling.config.run import RunConfig
 from scaling.tables import seconds_in_words
 
+COLUMNS = 80
 _GIB, _MIB = 2**30, 2**20
 
 
 def section(title: str, rows: list[tuple[str, str]]) -> list[str]:
-    """A title and its rows, below an empty line."""
+    """A title and its rows, below an empty line; values wrap within the columns of a terminal."""
     width = max(len(name) for name, _ in rows)
-    return ["", title, *(f"  {name:{width}}  {value}" for name, value in rows)]
+    lines = ["", *wrap(title, COLUMNS, subsequent_indent="  ", break_long_words=False)]
+    for name, value in rows:
+        first = f"  {name:{width}}  "
+        lines += wrap(
+            value,
+            COLUMNS,
+            initial_indent=first,
+            subsequent_indent=" " * len(first),
+            break_long_words=False,
+            break_on_hyphens=False,
+            drop_whitespace=len(value) + len(first) > COLUMNS,
+        ) or [first]
+    return lines
+
+
+def decimals(ends: Sequence[float] | None, value: float) -> int:
+    """Decimals that leave the width of an interval two digits; of a value without one, four digits."""
+    width = abs(value) / 100 if ends is None else ends[1] - ends[0]
+    return 4 if width <= 0 else min(8, max(0, 1 - floor(log10(width))))
 
 
 def in_bytes(size: float) -> str:
@@ -102,7 +124,7 @@ def device_lines(document: dict[str, Any], run: RunConfig) -> list[str]:
         if cost["usd"] is not None:
             interval = f"[{money(cost['usd_low'])}, {money(cost['usd_high'])}]"
             rows.append(("price", f"{money(cost['usd'])} {interval}"))
-            rate = f"{cost['usd_per_device_hour']:.4g} USD a device and hour, {cost['price_kind']}"
+            rate = f"{cost['usd_per_device_hour']:.4g} USD per device-hour, {cost['price_kind']}"
             dated = f", {cost['price_date']}" if cost["price_date"] else ""
             rows.append(("at", rate + dated))
             rows.append(("source", cost["price_source"]))
@@ -111,4 +133,7 @@ def device_lines(document: dict[str, Any], run: RunConfig) -> list[str]:
         rows.append(("energy", f"{cost['kwh']:,.4g} kWh, {cost['kg_co2'] / 1000:,.3g} t CO2"))
         rows.append(("assuming", cost["energy_assumption"]))
         lines += section("Cost", rows)
+    if not memory["fits"]:
+        lines += ["", "Not priced, because it does not fit. What would help:"]
+        lines += [f"  {one}" for one in document["would_help"]]
     return lines

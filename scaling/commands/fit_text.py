@@ -1,12 +1,12 @@
 """A fitted law for a person: its intervals side by side, its tests, and what it owes to choices."""
 
 from collections.abc import Sequence
-from math import floor, log10
 from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 import typer
 
+from scaling.commands.estimate_text import decimals
 from scaling.tables import show, table
 
 if TYPE_CHECKING:
@@ -215,12 +215,6 @@ def print_prediction(one: "Predicted") -> None:
 def _with_ends(value: float, ends: Sequence[float] | None, digits: int) -> str:
     text = f"{value:.{digits}f}"
     return text if ends is None else f"{text} [{ends[0]:.{digits}f}, {ends[1]:.{digits}f}]"
-
-
-def decimals(ends: Sequence[float] | None, value: float) -> int:
-    """Decimals that leave the width of an interval two digits; four digits of a value without one."""
-    width = abs(value) / 100 if ends is None else ends[1] - ends[0]
-    return 4 if width <= 0 else min(8, max(0, 1 - floor(log10(width))))
 
 
 def _wrapped(text: str) -> None:

@@ -31,7 +31,10 @@ def plan(
         float | None, typer.Option(help="tokens that the model will serve: a smaller one, trained longer")
     ] = None,
     vocab_size: Annotated[
-        int | None, typer.Option(help="pieces of the tokenizer; GPT-2's 50,257 where not given")
+        int | None, typer.Option(help="pieces of the tokenizer; those of the law's where not given")
+    ] = None,
+    bytes_per_token: Annotated[
+        float | None, typer.Option(help="of the model's tokenizer, to convert a law of another one")
     ] = None,
     length: Annotated[int, typer.Option(help="tokens a sequence")] = 2048,
     price: Annotated[float | None, typer.Option(help="USD per device and hour, instead of the list")] = None,
@@ -39,17 +42,25 @@ def plan(
     confirm: Annotated[
         bool, typer.Option("--confirm", help="compile the best layouts and trust the compiler's memory")
     ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="apply a law of another tokenizer as it is, and mark it")
+    ] = False,
     out: Annotated[Path | None, typer.Option(help="write the run as YAML, for scaling train")] = None,
     as_json: Json = False,
 ) -> None:
     """What to train for a budget: size, tokens, layout, time, price, and the loss to expect."""
-    from scaling.estimate.alternatives import rejected
+    from scaling.estimate.alternatives import rejected, wished
     from scaling.estimate.budget import make_budget
-    from scaling.estimate.planner import Planner
+    from scaling.estimate.law_units import for_model
+    from scaling.estimate.planner import Planner, more_room
     from scaling.estimate.published_laws import find_law
-    from scaling.estimate.shapes import VOCABULARY, padded_vocabulary
+    from scaling.estimate.shapes import padded_vocabulary
 
-    for option, value in (("--price", price), ("--inference-tokens", inference_tokens)):
+    for option, value in (
+        ("--price", price),
+        ("--inference-tokens", inference_tokens),
+        ("--bytes-per-token", bytes_per_token),
+    ):
         if value is not None and not 0 < value <= 1e40:
             raise BadInputError(f"{option} {value:g}: give a positive number")
     for option, whole, least, most in (
@@ -70,7 +81,8 @@ def plan(
         price_kind=kind,  # type: ignore[arg-type]
         price=price,
     )
-    planner = Planner(budget, find_law(law), devices, padded_vocabulary(vocab_size or VOCABULARY), length)
+    travelled = for_model(find_law(law), vocab_size, bytes_per_token, force)
+    planner = Planner(budget, travelled.law, devices, padded_vocabulary(travelled.vocab_size), length)
     point, sizes = planner.best()
     inference = None
     if inference_tokens is not None:
@@ -78,7 +90,7 @@ def plan(
     layouts = planner.layouts(point)
     confirmed = None
     if confirm:
-        point, confirmed = _confirmed(planner, point, layouts, inference is not None)
+        point, confirmed = _confirmed(planner, point, layouts)
     run = planner.run(point)
     options = {
         "usd": usd,
@@ -86,15 +98,19 @@ def plan(
         "device-hours": device_hours,
         "inference-tokens": inference_tokens,
         "vocab-size": vocab_size,
+        "bytes-per-token": bytes_per_token,
         "length": None if length == 2048 else length,
         "price": price,
     }
-    asked = [f"--{name} {value:.15g}" for name, value in options.items() if value is not None]
-    flags = [flag for flag, given in (("--spot", spot), ("--confirm", confirm)) if given]
+    asked = [f"--{name} {_shortest(value)}" for name, value in options.items() if value is not None]
+    flags = [flag for flag, given in (("--spot", spot), ("--confirm", confirm), ("--force", force)) if given]
     command = " ".join(["scaling plan", *asked, f"--on {devices} --law {shlex.quote(law)}", *flags])
     alternatives = [one.as_dict() for one in rejected(point, layouts, sizes, inference)]
     document = _document(planner, point, run, inference, kind, price)
     document |= {"alternatives": alternatives, "confirmed": confirmed}
+    document["loss"] |= {"notes": travelled.notes, "vocab_size": travelled.vocab_size}
+    larger = wished(point, sizes)
+    document["would_help"] = [] if larger is None else more_room(devices, length)
     from scaling.commands.plan_text import plan_text, run_yaml
 
     if out is not None:
@@ -106,13 +122,18 @@ def plan(
         return
     typer.echo(plan_text(document, run))
     if out is None:
-        typer.echo(f"\nAs a run: {command} --out run.yaml, then scaling train run.yaml --dry-run")
+        typer.echo(f"\nAs a run:\n  {command} --out run.yaml\n  scaling train run.yaml --dry-run")
     else:
-        typer.echo(f"\nWritten to {out}; next: scaling train {shlex.quote(str(out))} --dry-run")
+        typer.echo(f"\nWritten to {out}. Next:\n  scaling train {shlex.quote(str(out))} --dry-run")
+
+
+def _shortest(value: float) -> str:
+    """1e12 as 1e+12, 20000 as 20000, without a loss of digits."""
+    return f"{value:g}" if float(f"{value:g}") == value else f"{value:.15g}"
 
 
 def _confirmed(
-    planner: "Planner", point: "Point", layouts: "list[Candidate]", fixed_tokens: bool
+    planner: "Planner", point: "Point", layouts: "list[Candidate]"
 ) -> "tuple[Point, list[dict[str, Any]]]":
     """The fastest layout that fits by the compiler, and what the compiler said of each that was tried."""
     from scaling.commands.dryrun import waiting
@@ -122,7 +143,7 @@ def _confirmed(
     for candidate in shortlist(layouts):
         if len(tried) >= _COMPILED and any(compiled.fits for _, compiled in tried):
             break
-        other = planner.laid_out(point, candidate, fixed_tokens)
+        other = planner.laid_out(point, candidate)
         with waiting(f"compiling {candidate} for {planner.devices}"):
             tried.append((other, compiled_step(planner.run(other), planner.devices, "quick")))
     fitting = [other for other, compiled in tried if compiled.fits]
@@ -185,14 +206,15 @@ def _document(
     found = on_devices(run, devices, point.tokens, price_kind=kind, price=price)  # type: ignore[arg-type]
     parts, trained = model_part(run.model, shape), train_part(run.model, shape, point.tokens)
     interval, meaning = law.interval(point.params, point.tokens)
+    far = law.reach(point.params, point.tokens)
     served = None
     if inference is not None:
         served = {
             "tokens": inference.tokens,
             "flops": inference.flops,
             "definition": (
-                "least FLOPs of training and inference together at the loss that the training budget alone "
-                "would reach (Sardana et al. 2024, arXiv:2401.00448, equation 3)"
+                "trained for the whole budget, the size with the least FLOPs of training and inference "
+                "together at its loss (Sardana et al. 2024, arXiv:2401.00448, equation 3)"
             ),
             "budget_alone": {
                 "params": inference.alone.params,
@@ -200,6 +222,12 @@ def _document(
                 "loss": inference.alone.loss,
                 "train_flops": inference.alone.tokens * planner.flops_per_token(inference.alone.shape),
                 "total_flops": inference.alone_total_flops,
+            },
+            "same_loss": {
+                "params": inference.same_loss.params,
+                "tokens": inference.same_loss.tokens,
+                "train_flops": inference.same_loss.train_flops,
+                "total_flops": inference.same_loss.total_flops,
             },
             "total_flops": inference.flops + inference.train_flops,
             "saved": inference.saved,
@@ -219,12 +247,13 @@ def _document(
         **found.as_dict(devices),
         "loss": {
             "predicted": law.loss(point.params, point.tokens),
-            "unit": "nats per token of the law's own tokenizer",
+            "unit": law.unit,
             "interval": interval,
             "interval_means": meaning,
             "law": law.name,
             "params": point.params,
-            "extrapolation": law.extrapolation(point.params, point.tokens),
+            "extrapolation": None if far is None else far.text,
+            "reach": None if far is None else far.model_dump(mode="json"),
         },
         "inference": served,
         "rules": {"batch": BATCH_RULE, "learning_rate": RATE_RULE},

@@ -3,9 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-from scaling.commands.estimate_text import device_lines, money, section
+from scaling.commands.estimate_text import decimals, device_lines, money, section
 from scaling.config.load import dump_yaml
 from scaling.config.run import RunConfig
+from scaling.estimate.planner import size_name
 from scaling.tables import seconds_in_words
 
 _GIB = 2**30
@@ -25,25 +26,27 @@ def _layout(one: dict[str, Any]) -> str:
 
 
 def _loss(loss: dict[str, Any]) -> str:
-    interval = loss["interval"]
-    bounds = f" [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else ""
-    return f"{loss['predicted']:.4f}{bounds} nats a token"
+    interval, value = loss["interval"], loss["predicted"]
+    places = decimals(interval, value)
+    bounds = f" [{interval[0]:.{places}f}, {interval[1]:.{places}f}]" if interval else ""
+    return f"{value:.{places}f}{bounds} {loss['unit']}"
 
 
 def plan_text(document: dict[str, Any], run: RunConfig) -> str:
-    """The page that `scaling plan` prints."""
+    """The page that `scaling plan` prints, in 80 columns."""
     model, train, loss, law = document["model"], run.train, document["loss"], document["law"]
     params, devices = document["params"], document["devices"]
     lines = [
         f"Plan for {_budget(document['budget'])} on {devices['kind']}:{devices['topology']}, "
         f"by the law {law['name']}"
     ]
-    vocabulary = f"{model['vocab_size']:,}, a multiple of 128, so that it splits over devices"
+    pieces, rows = loss["vocab_size"], model["vocab_size"]
+    vocabulary = f"{pieces:,} pieces" + ("" if rows == pieces else f", padded to {rows:,} for sharding")
     counting = law["counts"].replace("_", " ")
     lines += section(
         "Model",
         [
-            ("parameters", f"{params['total']:,}; N of the law {loss['params']:,} ({counting})"),
+            ("parameters", f"{params['total']:,} (the law's N, {counting}: {loss['params']:,})"),
             ("layers", f"{model['n_layers']} of width {model['d_model']}"),
             ("heads", f"{model['n_heads']} of {model['d_head']}"),
             ("vocabulary", vocabulary),
@@ -52,15 +55,9 @@ def plan_text(document: dict[str, Any], run: RunConfig) -> str:
     lines += section(
         "Training",
         [
-            (
-                "tokens",
-                f"{document['tokens']:,} ({document['tokens_per_param']:.1f} a parameter), "
-                f"{document['steps']:,} steps of {train.batch_tokens:,}",
-            ),
-            (
-                "FLOPs",
-                f"{document['flops']:.4e} counted, causal attention; 6ND {document['flops_6nd']:.4e}",
-            ),
+            ("tokens", f"{document['tokens']:,} ({document['tokens_per_param']:.1f} per parameter)"),
+            ("steps", f"{document['steps']:,} of {train.batch_tokens:,} tokens"),
+            ("FLOPs", f"{document['flops']:.3e} counted; 6ND {document['flops_6nd']:.3e}"),
             (
                 "learning rate",
                 f"{train.learning_rate:g}, warm-up {train.warmup_steps:,} steps, cosine to 10%",
@@ -69,34 +66,49 @@ def plan_text(document: dict[str, Any], run: RunConfig) -> str:
             ("layout", f"{run.mesh}, remat {model['remat']}, accumulation {train.accumulation}"),
         ],
     )
-    rows = [("predicted", _loss(loss)), ("interval", loss["interval_means"]), ("law", law["source"])]
-    rows += [("note", note) for note in (law["note"], loss["extrapolation"]) if note]
-    lines += section("Loss", rows)
+    rows_of_loss = [("predicted", _loss(loss)), ("interval", loss["interval_means"]), ("law", law["source"])]
+    if loss["reach"]:
+        rows_of_loss.append(("warning" if loss["reach"]["far"] else "note", loss["reach"]["text"]))
+    rows_of_loss += [("note", note) for note in (law["note"], *loss["notes"]) if note]
+    lines += section("Loss", rows_of_loss)
     if document["inference"]:
         lines += _inference_lines(document)
     lines += device_lines(document, run)
+    if document["cost"] and document["budget"]["kind"] != "flops":
+        lines += ["", "The budget covers the upper end of the time and price intervals."]
     if document["confirmed"] is not None:
         lines += _confirmed_lines(document["confirmed"])
     if document["alternatives"]:
-        rows = []
+        rejected = []
         for one in document["alternatives"]:
-            what = f"{one['params']:.3e} parameters" if one["what"] == "size" else _layout(one)
-            rows.append((what, one["reason"]))
-        lines += section("Rejected", rows)
+            what = f"{size_name(one['params'])} parameters" if one["what"] == "size" else _layout(one)
+            rejected.append((what, one["reason"]))
+        lines += section("Rejected", rejected)
+    if document["would_help"]:
+        lines += ["", "No larger model fits these devices. What would help:"]
+        lines += [f"  {one}" for one in document["would_help"]]
     return "\n".join(lines)
 
 
 def _inference_lines(document: dict[str, Any]) -> list[str]:
-    served, alone = document["inference"], document["inference"]["budget_alone"]
-    more = document["flops"] / alone["train_flops"]
+    served = document["inference"]
+    alone, same = served["budget_alone"], served["same_loss"]
+    higher = document["loss"]["predicted"] - alone["loss"]
     return section(
         f"Serving {served['tokens']:.4g} tokens",
         [
             ("chosen for", served["definition"]),
-            ("budget alone", f"{alone['params']:,} parameters, {alone['tokens']:,} tokens"),
-            ("all FLOPs", f"{served['total_flops']:.4e} in place of {alone['total_flops']:.4e}"),
-            ("saved", f"{served['saved']:.1%}"),
-            ("training", f"{more:.2f} times the FLOPs of the budget alone"),
+            (
+                "training alone",
+                f"{size_name(alone['params'])} parameters on {alone['tokens']:.3g} tokens: loss lower by "
+                f"{higher:.4f}, {alone['total_flops']:.3e} FLOPs in all",
+            ),
+            (
+                "same loss",
+                f"{size_name(same['params'])} parameters, compute-optimal: {same['total_flops']:.3e} FLOPs "
+                "in all",
+            ),
+            ("this plan", f"{served['total_flops']:.3e} FLOPs in all, {served['saved']:.1%} less"),
         ],
     )
 
@@ -122,8 +134,8 @@ def run_yaml(document: dict[str, Any], run: RunConfig, command: str, path: Path)
             f"# To expect: {_loss(document['loss'])} by the law {document['law']['name']}, "
             f"{seconds_in_words(3600 * hours)} on {devices['kind']}:{devices['topology']}, {price}.",
             "# Before training set data.source and data.tokenizer: the default source, Python's own library, "
-            f"is far less than {document['tokens']:.3g} tokens, and a tokenizer may have "
-            f"{document['model']['vocab_size']:,} pieces at most.",
+            f"is far less than {document['tokens']:.3g} tokens, and the law holds for its own tokenizer of "
+            f"{document['loss']['vocab_size']:,} pieces.",
             dump_yaml(run),
         ]
     )

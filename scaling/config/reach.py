@@ -7,35 +7,43 @@ Pure arithmetic on what law.json holds, for every place that prints a prediction
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+from pydantic import BaseModel, ConfigDict
+
 from scaling.config.base import Frozen
 
 FAR = 10.0  # times the range of the data: from here on a prediction carries a warning
-_PROMISED = 0.95  # of the rolled hold-out's intervals
 _UNITS = {"flops": "FLOPs", "params": "parameters", "tokens": "tokens", "unique_tokens": "unique tokens"}
 
 
+class HoldoutRow(BaseModel):
+    """What is read of one row of a rolled hold-out (`scaling.laws.diagnostics.CutOff`)."""
+
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
+
+    extrapolation: float  # largest compute predicted over the largest compute fitted
+    n: int  # predictions
+    mean_abs_rel_error: float
+    max_abs_rel_error: float
+    inside: float | None = None  # share of the predictions inside their 95% intervals
+
+
 class RolledCutOff(Protocol):
-    """One row of the rolled hold-out (`scaling.laws.diagnostics.CutOff`)."""
+    """A `HoldoutRow`, or the row of a law.json."""
 
     @property
-    def extrapolation(self) -> float:
-        """Largest compute predicted over the largest compute fitted."""
+    def extrapolation(self) -> float: ...  # noqa: D102
 
     @property
-    def n(self) -> int:
-        """Predictions."""
+    def n(self) -> int: ...  # noqa: D102
 
     @property
-    def mean_abs_rel_error(self) -> float:
-        """Of the predictions."""
+    def mean_abs_rel_error(self) -> float: ...  # noqa: D102
 
     @property
-    def max_abs_rel_error(self) -> float:
-        """Of the predictions."""
+    def max_abs_rel_error(self) -> float: ...  # noqa: D102
 
     @property
-    def inside(self) -> float | None:
-        """Share of the predictions inside their 95% interval."""
+    def inside(self) -> float | None: ...  # noqa: D102
 
 
 class HoldoutAtReach(Frozen):

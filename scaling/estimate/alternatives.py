@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Iterable
 from typing import Any, Literal
 
+from scaling.config.run import RunConfig
 from scaling.estimate.layouts import MARGIN, Candidate
 from scaling.estimate.planner import Inference, Point, over
 
@@ -40,12 +41,42 @@ def rejected(
 ) -> list[Alternative]:
     """Faster layouts that do not fit, slower ones that do, and sizes around the chosen one.
 
-    Of a size chosen for what it serves, other sizes are told by their FLOPs at the same loss.
+    Of a size chosen for what it serves, other sizes are told by their loss and all their FLOPs.
     """
     found = _layouts(chosen, list(layouts))
     if inference is None:
         return [*found, *_sizes(chosen, list(sizes))]
     return [*found, *_served(chosen, inference)]
+
+
+def would_help(run: RunConfig, argument_bytes: float, capacity_bytes: float) -> list[str]:
+    """What to change so that a step that does not fit takes less memory, cheapest first."""
+    helps = []
+    remat = getattr(run.model, "remat", "full")
+    if remat != "full":
+        helps.append("--remat full (computes the forward pass again instead of keeping it)")
+    rows = run.train.batch_tokens // run.data.sequence_length // run.train.accumulation
+    if rows > (run.mesh.batch_shards() or 1):
+        helps.append(f"--accumulation {2 * run.train.accumulation} (half as many sequences at once)")
+        helps.append("a smaller --batch-tokens")
+    if run.mesh.data > 1:
+        helps.append("fsdp in place of data in --mesh (shards parameters and optimizer state too)")
+    if argument_bytes > capacity_bytes // 2:
+        if run.train.optimizer == "adamw":
+            helps.append("--optimizer adafactor (keeps next to no state)")
+        helps.append("more devices along fsdp or tensor (parameters and optimizer state take over half)")
+    else:
+        helps.append("more devices along tensor (splits the activations of a sequence)")
+        helps.append("a shorter --length")
+    return helps
+
+
+def wished(chosen: Point, sizes: Iterable[Point]) -> Point | None:
+    """The next larger size, where no layout holds it or any beyond: the devices, not the law, decided."""
+    larger = [point for point in sizes if point.params > chosen.params]
+    if any(point.candidate is not None for point in larger):
+        return None
+    return min(larger, key=lambda point: point.params, default=None)
 
 
 def _layouts(chosen: Point, layouts: list[Candidate]) -> list[Alternative]:
@@ -92,10 +123,15 @@ def _served(chosen: Point, inference: Inference) -> list[Alternative]:
     told = _around(chosen, list(totals))
     if inference.alone in totals and inference.alone not in told:
         told.append(inference.alone)
-    return [
-        _size(point, point.reason or f"takes {totals[point] / best - 1:.1%} more FLOPs with what it serves")
-        for point in told
-    ]
+    return [_size(point, point.reason or _beside(point, chosen, totals[point] / best - 1)) for point in told]
+
+
+def _beside(point: Point, chosen: Point, share: float) -> str:
+    off = point.loss - chosen.loss
+    return (
+        f"loss {'higher' if off > 0 else 'lower'} by {abs(off):.4f}, "
+        f"{'more' if share > 0 else 'fewer'} FLOPs in all by {abs(share):.1%}"
+    )
 
 
 def _around(chosen: Point, others: list[Point]) -> list[Point]:

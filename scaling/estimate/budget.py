@@ -1,4 +1,8 @@
-"""What may be spent on a run: money, FLOPs or device-hours, and what each buys of a model."""
+"""What may be spent on a run: money, FLOPs or device-hours, and what each buys of a model.
+
+A budget is a limit: speeds are those at the slow end of the estimate, so that the upper end of the stated
+price, or of the device-hours, is within it.
+"""
 
 import dataclasses
 from typing import Literal

@@ -129,6 +129,8 @@ def on_devices(
 ) -> OnDevices:
     """Memory, time and price of a run on devices; hours and price where the tokens are known.
 
+    What does not fit has no price.
+
     Raises:
         BadInputError: the mesh does not multiply to the devices.
     """
@@ -139,14 +141,15 @@ def on_devices(
     platform = devices.hardware.platform
     time = step_time(work_of(run, layout, platform), layout, devices, network(run.model).compute_dtype)
     steps = None if tokens is None else tokens / (layout.rows * layout.length)
-    spent = None
-    if steps is not None:
+    spent, peak = None, memory(run, layout, platform)
+    capacity = devices.hardware.memory_bytes // devices.hardware.devices_per_chip
+    if steps is not None and peak.total <= capacity:
         hours = steps * time.seconds / 3600
         spent = cost(devices, hours, time.spread, kind=price_kind, usd_per_device_hour=price)
     return OnDevices(
         layout=layout,
-        memory=memory(run, layout, platform),
-        capacity_bytes=devices.hardware.memory_bytes // devices.hardware.devices_per_chip,
+        memory=peak,
+        capacity_bytes=capacity,
         time=time,
         steps=steps,
         cost=spent,

@@ -53,6 +53,11 @@ class Candidate:
         """Over all devices."""
         return self.layout.rows * self.layout.length / self.time.seconds
 
+    @property
+    def slow_tokens_per_second(self) -> float:
+        """At the slow end of the step time: what a budget must last for."""
+        return self.layout.rows * self.layout.length / self.time.high
+
     def __str__(self) -> str:
         return f"{self.mesh}, remat {self.remat}, accumulation {self.layout.accumulation}"
 

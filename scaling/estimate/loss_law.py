@@ -1,6 +1,6 @@
 """A law of the loss in parameters and tokens, and what follows from it by arithmetic alone.
 
-L(N, D) = E + A / N^alpha + B / D^beta, in nats a token (Hoffmann et al. 2022, arXiv:2203.15556, equation 2).
+L(N, D) = E + A / N^alpha + B / D^beta (Hoffmann et al. 2022, arXiv:2203.15556, equation 2).
 `scaling.laws` fits it; here one that is known already is read and used, without NumPy.
 """
 
@@ -13,6 +13,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from scaling.config.base import Frozen
 from scaling.config.errors import BadInputError
+from scaling.config.reach import HoldoutRow, Reach, reach
+from scaling.config.record import TokenizerInfo
+
+NATS_PER_TOKEN = "nats per token"
 
 Counting = Literal["total", "non_embedding", "non_embedding_with_head"]
 Interval = tuple[float, float]
@@ -45,10 +49,14 @@ class LossLaw(Frozen):
     draws: tuple[tuple[float, float, float, float, float], ...] = ()
     level: float | None = None  # of the intervals and draws
     note: str | None = None  # what to know before trusting it
-    ranges: dict[str, Interval] = Field(default_factory=dict)  # of params and tokens in its data
+    ranges: dict[str, Interval] = Field(default_factory=dict)  # of params, tokens and FLOPs in its data
+    unit: str = NATS_PER_TOKEN
+    tokenizer: TokenizerInfo | None = None  # of its tokens; null is not known
+    dataset: str | None = None
+    rolling: tuple[HoldoutRow, ...] = ()  # its rolled hold-out
 
     def loss(self, params: float, tokens: float) -> float:
-        """Nats per token."""
+        """In `unit`."""
         return _loss((self.E, self.A, self.B, self.alpha, self.beta), params, tokens)
 
     def tokens_for(self, params: float, loss: float) -> float:
@@ -84,16 +92,9 @@ class LossLaw(Frozen):
             )
         return None, "no interval: the law comes without the uncertainty of its parameters"
 
-    def extrapolation(self, params: float, tokens: float) -> str | None:
-        """How far beyond the law's data a prediction lies; None inside them, or where they are unknown."""
-        beyond = []
-        for name, value in (("params", params), ("tokens", tokens)):
-            low, high = self.ranges.get(name, (value, value))
-            if value > high > 0:
-                beyond.append(f"{value / high:.3g} times the most {name}")
-            elif 0 < value < low:
-                beyond.append(f"{low / value:.3g} times below the fewest {name}")
-        return f"extrapolated: {' and '.join(beyond)} that the law was fitted to" if beyond else None
+    def reach(self, params: float, tokens: float) -> Reach | None:
+        """How far beyond the law's data a prediction is; None inside them, or where they are unknown."""
+        return reach({"params": params, "tokens": tokens}, self.ranges, self.rolling)
 
 
 def _loss(parameters: tuple[float, ...], params: float, tokens: float) -> float:
@@ -125,7 +126,7 @@ class _Bootstrap(BaseModel):
     model_config = ConfigDict(allow_inf_nan=False)
 
     level: float = Field(gt=0, lt=1)
-    samples: dict[str, tuple[float, ...]]
+    samples: dict[str, tuple[float | None, ...]]
 
 
 class _Document(BaseModel):
@@ -134,11 +135,16 @@ class _Document(BaseModel):
     model_config = ConfigDict(allow_inf_nan=False)
 
     law: str
-    parameters: dict[str, float]
-    intervals: dict[str, Interval] = Field(default_factory=dict)
+    parameters: dict[str, float | None]  # null of a term that the law's limiting form lacks
+    intervals: dict[str, tuple[float | None, float | None]] = Field(default_factory=dict)
     counting: dict[str, str] = Field(default_factory=dict)
     bootstrap: _Bootstrap | None = None
     ranges: dict[str, Interval] = Field(default_factory=dict)
+    loss_unit: str = NATS_PER_TOKEN
+    tokenizer: TokenizerInfo | None = None
+    dataset: str | None = None
+    rolling: tuple[HoldoutRow, ...] | None = None
+    warnings: tuple[str, ...] = ()
 
 
 def read_loss_law(path: Path) -> LossLaw:
@@ -160,14 +166,18 @@ def read_loss_law(path: Path) -> LossLaw:
             f"--law {path}: the law is {document.law!r}; a plan needs the loss as a function of parameters "
             f"and tokens: fit one with `scaling fit ... --law chinchilla`"
         )
-    missing = [name for name in _NAMES if name not in document.parameters]
+    missing = [name for name in _NAMES if document.parameters.get(name) is None]
     if missing:
-        raise BadInputError(f"--law {path}: parameters lacks {', '.join(missing)}, which chinchilla needs")
+        raise BadInputError(
+            f"--law {path}: it has no {', '.join(missing)}: its runs do not determine how the loss falls "
+            "with both parameters and tokens, and a plan needs that; fit more sizes and token budgets"
+        )
     words = document.counting.get("params", "")
     known: dict[str, Any] = {name: document.parameters[name] for name in _NAMES}
     boot = document.bootstrap
     if boot is not None and all(boot.samples.get(name) for name in _NAMES):
-        known["draws"] = tuple(zip(*(boot.samples[name] for name in _NAMES), strict=False))
+        rows = zip(*(boot.samples[name] for name in _NAMES), strict=False)
+        known["draws"] = tuple(row for row in rows if None not in row)
         known["level"] = boot.level
     if words not in _IN_WORDS:
         known["note"] = (
@@ -178,8 +188,16 @@ def read_loss_law(path: Path) -> LossLaw:
             name=str(path),
             source=f"{path}, fitted by `scaling fit`",
             counts=_IN_WORDS.get(words, "non_embedding_with_head"),
-            intervals={name: bounds for name, bounds in document.intervals.items() if name in _NAMES},
+            intervals={
+                name: bounds
+                for name, bounds in document.intervals.items()
+                if name in _NAMES and None not in bounds
+            },
             ranges=document.ranges,
+            unit=document.loss_unit,
+            tokenizer=document.tokenizer,
+            dataset=document.dataset,
+            rolling=document.rolling or (),
             **known,
         )
     except ValidationError as error:

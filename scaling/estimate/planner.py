@@ -4,9 +4,10 @@ The law says what a size and its tokens reach; the budget says how many tokens a
 or by the speed of the fastest layout that fits; the least predicted loss over a grid of sizes, then over a
 finer one around the best, wins. `Planner.plan` answers; every number in a plan is of real layer shapes.
 
-With tokens of inference the answer is that of Sardana et al. 2024 (arXiv:2401.00448, equation 3): at the loss
-that the budget alone would reach, the size with the least FLOPs of training and inference together. It is
-smaller and trained longer, and so its training alone takes more than the budget.
+With tokens of inference the answer is that of Sardana et al. 2024 (arXiv:2401.00448, equation 3): the size
+with the least FLOPs of training and inference together at its loss, trained for the whole budget. It is
+smaller and trained on more tokens than the size that is best for training alone, and its loss is a little
+higher.
 """
 
 import dataclasses
@@ -36,6 +37,7 @@ _MOST_TOKENS = 1e40
 _USUAL_MFU = 0.4  # to begin with
 _CHECKPOINT_SECONDS = 1800.0
 _EVALUATIONS = 20  # in a run
+_SHORT = 512  # sequences that are short already
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,6 +55,16 @@ class Point:
 
 
 @dataclasses.dataclass(frozen=True)
+class SameLoss:
+    """The size that reaches a loss with the least FLOPs of training, by the law and counted FLOPs."""
+
+    params: int
+    tokens: float
+    train_flops: float
+    total_flops: float  # with inference
+
+
+@dataclasses.dataclass(frozen=True)
 class Inference:
     """What serving so many tokens does to the choice of a size."""
 
@@ -61,12 +73,13 @@ class Inference:
     train_flops: float
     alone: Point  # what the training budget alone would choose
     alone_total_flops: float
-    others: tuple[tuple[Point, float], ...]  # sizes that were looked at, with all their FLOPs
+    same_loss: SameLoss
+    others: tuple[tuple[Point, float], ...]  # sizes trained for the budget, with all their FLOPs
 
     @property
     def saved(self) -> float:
-        """Share of all FLOPs that the smaller model saves."""
-        return 1 - (self.flops + self.train_flops) / self.alone_total_flops
+        """Share of all FLOPs saved over the compute-optimal model of the same loss."""
+        return 1 - (self.flops + self.train_flops) / self.same_loss.total_flops
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,15 +140,13 @@ class Planner:
                 break
         return found
 
-    def point(self, shape: Shape, flops: float, tokens: float | None = None) -> Point:
-        """What the budget buys of a shape, at the batch of a compute; or the shape trained on `tokens`."""
+    def point(self, shape: Shape, flops: float) -> Point:
+        """What the budget buys of a shape, at the batch of a compute."""
         rows, per_token = self.rows(shape, flops), self.flops_per_token(shape)
         candidate, refused = self._layout(shape, rows)
         step = rows * self.length
-        if tokens is not None:
-            steps = math.ceil(tokens / step)
-        elif candidate is not None:
-            steps = int(self.budget.tokens(per_token, candidate.tokens_per_second) // step)
+        if candidate is not None:
+            steps = int(self.budget.tokens(per_token, candidate.slow_tokens_per_second) // step)
         elif self.budget.seconds is None:
             steps = int(self.budget.value / per_token // step)
         else:
@@ -221,13 +232,14 @@ class Planner:
         """Why there is no plan, in one line, from the smallest shape."""
         if least.candidate is None:
             what = f"the smallest, {least.params:,} parameters, {least.reason}"
-            return BadInputError(f"--on {self.devices}: no model fits; {what}")
+            helps = "; ".join(more_room(self.devices, self.length))
+            return BadInputError(f"--on {self.devices}: no model fits; {what}; what would help: {helps}")
         shape, per_token, rows = least.shape, self.flops_per_token(least.shape), least.rows
         # More compute asks for larger batches, and those for more tokens: up to where both agree.
         while (grown := self.rows(shape, 1.2 * _FEWEST_STEPS * rows * self.length * per_token)) > rows:
             rows = grown
         candidate, _ = self._layout(shape, rows)
-        speed = (candidate or least.candidate).tokens_per_second
+        speed = (candidate or least.candidate).slow_tokens_per_second
         needed = 1.05 * self.budget.price(_FEWEST_STEPS * rows * self.length, per_token, speed)
         return BadInputError(
             f"{self.budget.option}: too small for any model: the smallest, {least.params:,} parameters, "
@@ -236,53 +248,92 @@ class Planner:
         )
 
     def serving(self, alone: Point, tokens: float) -> tuple[Point, Inference]:
-        """The size with the least FLOPs of training and of inference at the loss of `alone`."""
-        totals: dict[float, tuple[float, Point]] = {}
+        """The size, trained for the budget, with the least FLOPs of training and inference at its loss.
+
+        At the size that is best for training alone, a smaller one would reach the same loss with fewer FLOPs
+        in all; at a very small one, a larger one would. The largest for which no smaller one would is taken.
+        """
+        flops = alone.tokens * self.flops_per_token(alone.shape)
+        points = {0.0: alone}
         never: list[Point] = []
 
-        def served(shape: Shape) -> float:
-            return tokens * forward_flops_per_token(decoder(shape, self.sizing), self.length)
+        def look(place: float) -> Point:
+            if place not in points:
+                points[place] = self.point(shape_for(alone.params * _STEP**-place, self.sizing), flops)
+            return points[place]
 
-        def look(place: float) -> None:
-            shape = shape_for(alone.params * _STEP**-place, self.sizing)
-            params = size_of(shape, self.sizing)
-            needed = self.law.tokens_for(params, alone.loss)
-            if needed > _MOST_TOKENS:
-                reason = f"never reaches a loss of {alone.loss:.4f}, however long it is trained"
-                never.append(Point(shape, params, 0, 0, 0, math.inf, None, reason))
-            if needed > _MOST_TOKENS or shape == alone.shape:
-                return
-            point = self.point(shape, needed * self.flops_per_token(shape), needed)
-            if point.reason is None:
-                total = point.tokens * self.flops_per_token(shape) + served(shape)
-                totals[place] = total, point
+        # Counted FLOPs and the speed of layouts move the optimum off that of 6ND: both sizes are relative
+        # to the one that is best for training alone.
+        unserved = self._cheapest(alone.loss, 0.0)
 
-        alone_total = alone.tokens * self.flops_per_token(alone.shape) + served(alone.shape)
-        for place in range(1, 2 * _REACH + 1):
-            look(place)
-        if totals:
-            near = min(totals, key=lambda at: totals[at][0])
-            for share in _FINER:
-                look(near - share)
-                look(near + share)
-        others = list(totals.values())
-        total, chosen = min(others, default=(math.inf, alone), key=lambda one: one[0])
-        if total >= alone_total:
-            chosen = alone
+        def small_enough(point: Point) -> bool:
+            return point.params / alone.params <= 1.001 * self._cheapest(point.loss, tokens) / unserved
+
+        place = 0.0
+        while place < 2 * _REACH and not small_enough(look(place)):
+            following = look(place + 1)
+            if following.reason is not None or following.params >= look(place).params:
+                break
+            place += 1
+        near = [look(place - share) for share in _FINER if place > 0]
+        good = [point for point in near if point.reason is None and small_enough(point)]
+        chosen = max([*good, look(place)], key=lambda point: point.params)
+        for point in points.values():
+            if point.reason is not None:
+                never.append(point)
+        totals = [
+            (point, self._train_flops(point) + self._served(point.shape, tokens))
+            for point in dict.fromkeys(points.values())
+            if point.reason is None and point != chosen
+        ]
         return chosen, Inference(
             tokens=tokens,
-            flops=served(chosen.shape),
-            train_flops=chosen.tokens * self.flops_per_token(chosen.shape),
+            flops=self._served(chosen.shape, tokens),
+            train_flops=self._train_flops(chosen),
             alone=alone,
-            alone_total_flops=alone_total,
-            others=(*((point, math.inf) for point in never), *((point, flops) for flops, point in others)),
+            alone_total_flops=self._train_flops(alone) + self._served(alone.shape, tokens),
+            same_loss=self._same_loss(chosen, tokens),
+            others=(*((point, math.inf) for point in never), *totals),
         )
 
-    def laid_out(self, point: Point, candidate: Candidate, fixed_tokens: bool = False) -> Point:
+    def _train_flops(self, point: Point) -> float:
+        return point.tokens * self.flops_per_token(point.shape)
+
+    def _served(self, shape: Shape, tokens: float) -> float:
+        return tokens * forward_flops_per_token(decoder(shape, self.sizing), self.length)
+
+    def _cheapest(self, loss: float, served: float) -> float:
+        """N with the least 6 N D(N) + 2 N `served` at a loss (Sardana et al. 2024, equation 3)."""
+
+        def cost(log_params: float) -> float:
+            params = math.exp(log_params)
+            needed = self.law.tokens_for(params, loss)
+            return math.inf if needed > _MOST_TOKENS else params * (6 * needed + 2 * served)
+
+        grid = [math.log(10) * (3 + share / 20) for share in range(20 * 15)]
+        best = min(grid, key=cost)
+        step = grid[1] - grid[0]
+        for _ in range(4):
+            step /= 4
+            best = min((best + side * step for side in range(-4, 5)), key=cost)
+        return math.exp(best)
+
+    def _same_loss(self, chosen: Point, served: float) -> SameLoss:
+        """The compute-optimal way to the loss of `chosen`; `chosen` itself where the law is flat."""
+        params = self._cheapest(chosen.loss, 0.0)
+        shape = shape_for(max(params, smallest(self.sizing)), self.sizing)
+        params = size_of(shape, self.sizing)
+        tokens = self.law.tokens_for(params, chosen.loss)
+        if tokens > _MOST_TOKENS:
+            shape, params, tokens = chosen.shape, chosen.params, float(chosen.tokens)
+        trained = tokens * self.flops_per_token(shape)
+        return SameLoss(params, tokens, trained, trained + self._served(shape, served))
+
+    def laid_out(self, point: Point, candidate: Candidate) -> Point:
         """The same size on another layout, with the tokens that the budget buys there."""
-        if fixed_tokens or self.budget.seconds is None:
+        if self.budget.seconds is None:
             return dataclasses.replace(point, candidate=candidate)
-        bought = self.budget.seconds * candidate.tokens_per_second
+        bought = self.budget.seconds * candidate.slow_tokens_per_second
         steps = int(bought // (point.rows * self.length))
         return self._trained(point.shape, point.rows, steps, candidate, [])
 
@@ -327,6 +378,15 @@ def _refused(candidates: list[Candidate]) -> str:
 def over(candidate: Candidate) -> str:
     """By how much a layout is too large."""
     return f"does not fit by {(candidate.memory.total - candidate.room) / 2**30:.2f} GiB"
+
+
+def more_room(devices: Devices, length: int) -> list[str]:
+    """What would let a larger model fit where every mesh, policy and accumulation has been tried."""
+    helps = [f"more devices, for example --on {devices.hardware.name}:{2 * devices.count}"]
+    helps.append("devices with more memory")
+    if length > _SHORT:
+        helps.append(f"shorter sequences, for example --length {length // 2}")
+    return helps
 
 
 def size_name(params: float) -> str:

@@ -7,6 +7,7 @@ batch; minimising their L(N, D) under 6ND = C would answer in their name what th
 from pathlib import Path
 
 from scaling.config.errors import BadInputError
+from scaling.config.record import TokenizerInfo
 from scaling.estimate.loss_law import LossLaw, read_loss_law
 
 _Z95 = 1.96  # standard errors to the ends of a 95% interval
@@ -16,6 +17,12 @@ def _within(value: float, standard_error: float) -> tuple[float, float]:
     """A 95% interval; a scale or exponent is not below zero."""
     return max(0.0, value - _Z95 * standard_error), value + _Z95 * standard_error
 
+
+# Sizes of Table A9; tokens and FLOPs: 5 to 500 billion tokens (abstract), 6e18 to 3e21 FLOPs (section 3.2).
+_RANGES = {"params": (44e6, 16.183e9), "tokens": (5e9, 500e9), "flops": (6e18, 3e21)}
+# Rae et al. 2021 (arXiv:2112.11446), section 3.1: SentencePiece of 32,000 pieces, which Chinchilla kept but
+# for its normalisation (section 4.1).
+_TOKENIZER = TokenizerInfo(name="SentencePiece of Gopher and Chinchilla", vocab_size=32_000)
 
 # Chinchilla's exponents are as the paper prints them, to two digits: at Gopher's 5.76e23 FLOPs they put the
 # optimum at 32B, where the paper says 40B; the digits of its source (0.3392 and 0.2849) do give 40B.
@@ -34,7 +41,9 @@ PUBLISHED: dict[str, LossLaw] = {
             "the paper prints intervals of the optimum's exponents alone, and Besiroglu et al. 2024 "
             "(arXiv:2404.10102) could not reproduce this fit: chinchilla-replication is theirs"
         ),
-        ranges={"params": (44e6, 16.183e9)},  # Table A9
+        ranges=_RANGES,
+        tokenizer=_TOKENIZER,
+        dataset="MassiveText",
     ),
     "chinchilla-replication": LossLaw(
         name="chinchilla-replication",
@@ -53,7 +62,9 @@ PUBLISHED: dict[str, LossLaw] = {
             "beta": _within(0.3658, 0.02),
         },
         level=0.95,
-        ranges={"params": (44e6, 16.183e9)},
+        ranges=_RANGES,
+        tokenizer=_TOKENIZER,
+        dataset="MassiveText",
     ),
 }
 

@@ -97,3 +97,13 @@ def test_no_jax_and_no_numpy() -> None:
         "assert not {'jax', 'numpy', 'flax'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
+
+
+def test_what_does_not_fit_is_not_priced(run_cli: RunCli) -> None:
+    line = "estimate gpt3-13b --on h100-sxm:8 --tokens 1e12 --mesh data=8"
+    code, out, _ = run_cli(*line.split(), "--json")
+    said = json.loads(out)
+    assert code == 0 and not said["memory"]["fits"] and said["cost"] is None
+    assert any("fsdp in place of data" in one for one in said["would_help"])
+    code, out, _ = run_cli(*line.split())
+    assert "USD" not in out and "Not priced, because it does not fit. What would help:" in out

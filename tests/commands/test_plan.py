@@ -58,9 +58,11 @@ def test_the_page(run_cli: RunCli) -> None:
     line = "plan --device-hours 500 --on h100-sxm:8 --inference-tokens 1e12 --vocab-size 32000 --length 1024"
     code, out, err = run_cli(*line.split())
     assert (code, err) == (0, "")
-    for word in ("500 device-hours on h100-sxm:8", "32,000", "nats a token", "Sardana", "Rejected", "fits"):
+    for word in ("500 device-hours on h100-sxm:8", "32,000", "nats per token", "Sardana", "Rejected", "fits"):
         assert word in out, word
     assert "--vocab-size 32000 --length 1024 --on h100-sxm:8" in out and "--out run.yaml" in out
+    assert "--inference-tokens 1e+12" in out and "No larger model fits" not in out
+    assert all(len(text) <= 80 for text in out.splitlines() if "scaling plan" not in text)
 
 
 def test_a_price_of_ones_own_buys_twice_as_much_at_half(run_cli: RunCli) -> None:
@@ -71,6 +73,74 @@ def test_a_price_of_ones_own_buys_twice_as_much_at_half(run_cli: RunCli) -> None
 
     assert hours("--price", "1") == pytest.approx(2 * hours("--price", "2"), rel=0.01)
     assert hours("--spot") > hours()
+
+
+@pytest.mark.parametrize("options", ["", "--inference-tokens 1e13", "--price 3.3", "--spot"])
+def test_the_budget_covers_the_upper_end_of_the_price(run_cli: RunCli, options: str) -> None:
+    line = f"plan --usd 20000 --on h100-sxm:64 --json {options}"
+    code, out, _ = run_cli(*line.split())
+    cost = json.loads(out)["cost"]
+    assert code == 0 and 0.9 * 20_000 < cost["usd_high"] <= 20_000.01
+    assert cost["usd_low"] < cost["usd"] < cost["usd_high"]
+
+
+BYTES = {"name": "bytes", "hash": "0", "vocab_size": 256, "bytes_per_token": 1.0}
+ROLLING = [
+    {"flops": 1e17, "extrapolation": 8.0, "n_fitted": 9, "n": 4, "mean_abs_rel_error": 0.02,
+     "max_abs_rel_error": 0.05, "inside": 0.5, "parameters": {}},
+]  # fmt: skip
+
+
+def byte_law(path: Path, **changes: object) -> None:
+    ranges = {"params": [1e5, 1e7], "tokens": [1e7, 1e9], "flops": [6e12, 6e16]}
+    document = law_document(tokenizer=BYTES, ranges=ranges, rolling=ROLLING, **changes)
+    path.write_text(json.dumps(document))
+
+
+def test_a_law_of_bytes_is_for_models_of_bytes(run_cli: RunCli, tmp_path: Path) -> None:
+    byte_law(tmp_path / "law.json")
+    line = ("plan", "--flops", "1e19", "--on", "h100-sxm:8", "--law", "law.json")
+    code, out, err = run_cli(*line, "--vocab-size", "50257")
+    assert (code, out) == (2, "") and err.count("\n") == 1
+    for words in ("--vocab-size 50257", "nats per token of a tokenizer of 256 pieces", "--bytes-per-token"):
+        assert words in err, err
+    code, out, _ = run_cli(*line, "--json")
+    plan = json.loads(out)
+    assert code == 0 and plan["model"]["vocab_size"] == plan["loss"]["vocab_size"] == 256
+    assert plan["loss"]["unit"] == "nats per token" and plan["law"]["tokenizer"]["vocab_size"] == 256
+    assert plan["loss"]["reach"]["far"] and plan["loss"]["reach"]["holdout"]["inside"] == 0.5
+    code, out, _ = run_cli(*line)
+    words = " ".join(out.split())
+    assert "warning beyond the data" in words and "no rolled hold-out reaches that far" in words
+    assert "2 of 4 inside their 95% intervals" in words
+    assert all(len(text) <= 80 for text in out.splitlines() if "scaling plan" not in text)
+
+
+def test_a_law_of_bytes_is_converted_where_both_sizes_are_known(run_cli: RunCli, tmp_path: Path) -> None:
+    byte_law(tmp_path / "law.json")
+    line = ("plan", "--flops", "1e19", "--on", "h100-sxm:8", "--law", "law.json", "--vocab-size", "50257")
+    code, out, err = run_cli(*line, "--bytes-per-token", "4.2", "--json")
+    assert (code, err) == (0, "")
+    plan = json.loads(out)
+    E, A, B, alpha, beta = (law_document()["parameters"][name] for name in ("E", "A", "B", "alpha", "beta"))
+    per_byte = E + A * plan["loss"]["params"] ** -alpha + B * (4.2 * plan["tokens"]) ** -beta
+    assert plan["loss"]["predicted"] == pytest.approx(4.2 * per_byte)
+    assert "converted" in plan["loss"]["notes"][0]
+    code, out, _ = run_cli(*line, "--force", "--json")
+    assert code == 0 and json.loads(out)["loss"]["notes"][0].startswith("forced")
+
+
+def test_bits_per_byte_stay_bits_per_byte(run_cli: RunCli, tmp_path: Path) -> None:
+    (tmp_path / "law.json").write_text(json.dumps(law_document(loss_unit="bits per byte")))
+    code, out, _ = run_cli("plan", "--flops", "1e19", "--on", "h100-sxm:8", "--law", "law.json")
+    assert code == 0 and "bits per byte" in out and "nats" not in out
+
+
+def test_what_holds_a_larger_model_is_said(run_cli: RunCli) -> None:
+    line = "plan --flops 1e23 --on tpu-v5e:1"
+    code, out, _ = run_cli(*line.split())
+    assert code == 0 and "No larger model fits these devices. What would help:" in out
+    assert "more devices, for example --on tpu-v5e:2" in out
 
 
 def test_a_law_of_ones_own(run_cli: RunCli, tmp_path: Path) -> None:
@@ -104,7 +174,7 @@ def test_what_the_compiler_refuses_is_dropped(compiler: list[RunConfig], run_cli
     assert len(plan["confirmed"]) == len(compiler) >= 3 and len(chosen) == 1
     assert compiler[0].model.remat != "full" and not plan["confirmed"][0]["fits"]  # type: ignore[union-attr]
     assert chosen[0]["fits"] and chosen[0]["remat"] == "full" == plan["run"]["model"]["remat"]
-    assert plan["cost"]["usd"] <= 5000.01  # a slower layout buys fewer tokens
+    assert plan["cost"]["usd_high"] <= 5000.01  # a slower layout buys fewer tokens
     assert plan["tokens"] < compiler[0].train.tokens  # type: ignore[operator]
 
 
@@ -119,7 +189,7 @@ def test_nothing_that_the_compiler_lets_through(
 @needs_tpu_compiler
 def test_the_real_compiler(run_cli: RunCli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("SCALING_CACHE", str(tmp_path / "cache"))
-    line = "plan --flops 4e13 --on tpu-v5e:2x2 --vocab-size 500 --length 128 --confirm --json"
+    line = "plan --flops 4e13 --on tpu-v5e:2x2 --vocab-size 500 --length 128 --force --confirm --json"
     code, out, err = run_cli(*line.split())
     assert (code, err) == (0, "")
     plan = json.loads(out)
@@ -154,6 +224,9 @@ CASES = [
     ("--usd 5000 --on tpu-v5e:16x16 --price -1", "--price -1"),
     ("--usd 5000 --on tpu-v5e:16x16 --inference-tokens -1", "--inference-tokens -1"),
     ("--usd 5000 --on tpu-v5e:16x16 --vocab-size 1", "--vocab-size 1"),
+    ("--usd 5000 --on tpu-v5e:16x16 --vocab-size 50257", "tokenizer of 32,000 pieces"),
+    ("--usd 5000 --on tpu-v5e:16x16 --bytes-per-token 0", "--bytes-per-token 0"),
+    ("--usd 5000 --on tpu-v5e:1 --vocab-size 10000000 --force", "more devices, for example --on tpu-v5e:2"),
     ("--usd 5000 --on tpu-v5e:16x16 --length 0", "--length 0"),
     ("--usd 5000 --on tpu-v5e:16x16 --out nowhere/run.yaml", "does not exist"),
 ]

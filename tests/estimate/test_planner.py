@@ -13,14 +13,13 @@ from scaling.config.errors import BadInputError
 from scaling.config.load import dump_yaml, load_run, parse_yaml
 from scaling.config.mesh import MeshConfig
 from scaling.estimate.alternatives import rejected
+from scaling.estimate.alternatives import wished as wished_for
 from scaling.estimate.budget import make_budget
 from scaling.estimate.estimate import on_devices
-from scaling.estimate.flops import forward_flops_per_token
 from scaling.estimate.layouts import MARGIN
 from scaling.estimate.loss_law import LossLaw
-from scaling.estimate.planner import Planner, Point, size_name
+from scaling.estimate.planner import Planner, Point, more_room, size_name
 from scaling.estimate.published_laws import PUBLISHED
-from scaling.estimate.shapes import decoder
 from scaling.estimate.training_rules import batch_rows, batch_tokens, learning_rate, warmup_steps
 
 CHINCHILLA = PUBLISHED["chinchilla"]
@@ -35,6 +34,18 @@ def planner(on: str, law: str = "chinchilla", **budget: float) -> Planner:
 def planned(on: str, kind: str, value: float) -> tuple[Planner, Point]:
     made = planner(on, **{kind: value})
     return made, made.best()[0]
+
+
+def spent(made: Planner, point: Point, kind: str) -> float:
+    """What a plan takes of its budget at the upper end of its stated interval."""
+    found = on_devices(made.run(point), made.devices, point.tokens)
+    assert found.cost is not None and found.cost.usd_high is not None and found.cost.usd is not None
+    assert found.cost.usd_low is not None and found.cost.usd_low < found.cost.usd < found.cost.usd_high
+    return {
+        "usd": found.cost.usd_high,
+        "flops": point.tokens * made.flops_per_token(point.shape),
+        "device_hours": found.cost.device_hours * found.time.spread[1],
+    }[kind]
 
 
 def test_gophers_budget_by_approach_3() -> None:
@@ -73,12 +84,9 @@ def test_every_plan_fits_keeps_its_budget_and_is_a_run(kind: str, size: float, o
     found = on_devices(run, made.devices, point.tokens)
     assert found.memory.total <= (1 - MARGIN) * found.capacity_bytes
     assert found.cost is not None and found.steps == run.train.total_steps() == point.steps
-    spent = {
-        "usd": found.cost.usd,
-        "flops": point.tokens * made.flops_per_token(point.shape),
-        "device_hours": found.cost.device_hours,
-    }[kind]
-    assert spent is not None and 0.98 * value < spent <= value * (1 + 1e-9)
+    assert 0.98 * value < spent(made, point, kind) <= value * (1 + 1e-9)
+    served, _ = made.serving(point, 100 * point.tokens)
+    assert served.reason is None and spent(made, served, kind) <= value * (1 + 1e-9)
     assert run.mesh.data % made.devices.slices == 0
 
 
@@ -117,20 +125,27 @@ def test_the_layout_is_the_fastest_of_all_that_fit() -> None:
     assert chosen.time.seconds == pytest.approx(min(seconds), rel=1e-6)
 
 
-def test_serving_makes_the_model_smaller_and_its_training_longer() -> None:
-    """Sardana et al. 2024, equation 3, and figure 1: more so the more is served; never with less quality."""
-    made, alone = planned("tpu-v5p:4x4x4", "flops", 1e21)
+@pytest.mark.parametrize(("kind", "value"), [("flops", 1e21), ("usd", 20_000)])
+def test_serving_makes_the_model_smaller_and_its_training_longer(kind: str, value: float) -> None:
+    """Sardana et al. 2024, equation 3, and figure 1: more so the more is served; within the same budget."""
+    made, alone = planned("tpu-v5p:4x4x4", kind, value)
     before = alone
     for tokens in (1e11, 1e12, 1e13):
         point, inference = made.serving(alone, tokens)
-        assert point.params < before.params and point.tokens > before.tokens
-        assert point.loss <= alone.loss + 1e-6
-        served = tokens * forward_flops_per_token(decoder(alone.shape, made.sizing), made.length)
+        assert point.params < before.params and point.tokens > before.tokens and point.loss > before.loss
+        assert spent(made, point, kind) <= value * (1 + 1e-9)
         total = inference.flops + inference.train_flops
-        assert total < served + alone.tokens * made.flops_per_token(alone.shape)
-        assert 0 < inference.saved < 1
+        assert total < inference.same_loss.total_flops and 0 < inference.saved < 1
+        # By the law alone, no other size reaches this loss with fewer FLOPs in all.
+        totals = []
+        for factor in (0.7, 0.85, 1.15, 1.4):
+            params = factor * point.params
+            needed = made.law.tokens_for(params, point.loss)
+            totals.append(params * (6 * needed + 2 * tokens))
+        if kind == "flops":
+            assert point.params * (6 * point.tokens + 2 * tokens) <= 1.03 * min(totals)
         told = [one for one in rejected(point, made.layouts(point), [], inference) if one.what == "size"]
-        assert any("more FLOPs" in one.reason for one in told)
+        assert any("FLOPs in all by" in one.reason for one in told)
         before = point
     assert made.serving(alone, 1e6)[0] == alone
 
@@ -144,6 +159,12 @@ def test_what_is_too_large_for_the_devices_is_told() -> None:
     wished = [one for one in told if one.what == "size" and one.loss is not None and one.loss < point.loss]
     assert wished and "fits in no layout" in wished[0].reason
     assert any("does not fit by" in one.reason for one in told if one.what == "layout")
+    larger = wished_for(point, sizes)
+    assert larger is not None and larger.params > point.params and larger.candidate is None
+    helps = more_room(made.devices, made.length)
+    assert helps[0] == "more devices, for example --on tpu-v5e:2" and helps[2].endswith("--length 1024")
+    roomy, sizes = planner("tpu-v5p:8x8x8", flops=1e20).best()
+    assert wished_for(roomy, sizes) is None
 
 
 def test_alternatives_are_no_better() -> None:

@@ -72,8 +72,9 @@ def test_intervals() -> None:
     # No draw of parameters from inside their intervals gives a loss outside.
     inside = REPLICATION.model_copy(update={"alpha": 0.31, "beta": 0.40, "A": 300.0, "E": 1.87})
     assert interval[0] < inside.loss(1e9, 2e10) < interval[1] and "not known" in meaning
-    assert "times the most params" in str(CHINCHILLA.extrapolation(1e12, 1e12))
-    assert CHINCHILLA.extrapolation(1e9, 1e12) is None
+    far = CHINCHILLA.reach(1e12, 1e12)
+    assert far is not None and far.far and "times the most parameters" in far.text
+    assert CHINCHILLA.reach(1e9, 1e11) is None
 
 
 def test_a_law_of_ones_own(tmp_path: Path) -> None:
@@ -98,13 +99,28 @@ def test_the_bootstrap_of_ones_own_law_is_the_interval(tmp_path: Path) -> None:
     assert interval == pytest.approx([float(bound) for bound in theirs])
 
 
+def test_a_law_without_a_floor_that_its_points_determine(tmp_path: Path) -> None:
+    """The limiting form: E is 0, and the lower end of its interval is open."""
+    fit = document()
+    fit["parameters"] |= {"E": 0.0}  # type: ignore[operator]
+    fit["intervals"] |= {"E": [None, 0.4]}  # type: ignore[operator]
+    law = read_loss_law(write(tmp_path / "law.json", fit))
+    assert law.E == 0 and law.interval(3e8, 5e9)[0] is None
+    samples = {name: [value] * 3 for name, value in fit["parameters"].items()}  # type: ignore[attr-defined]
+    samples["A"][1] = None
+    boot = {"n": 3, "level": 0.9, "unit": "run", "seed": 0, "samples": samples}
+    law = read_loss_law(write(tmp_path / "law.json", fit | {"bootstrap": boot}))
+    assert len(law.draws) == 2
+
+
 BAD = [
     ("{", "not a law.json"),
     ("[]", "not a law.json"),
     ("", "not a law.json"),
     (json.dumps({"law": "chinchilla"}), "parameters"),
     (json.dumps(document(law="kaplan-joint")), "--law chinchilla"),
-    (json.dumps(document(parameters={"E": 1.0, "A": 2.0})), "lacks B, alpha, beta"),
+    (json.dumps(document(parameters={"E": 1.0, "A": 2.0})), "it has no B, alpha, beta"),
+    (json.dumps(document(parameters=dict.fromkeys("EAB", 1.0) | {"alpha": None, "beta": 1.0})), "no alpha:"),
     (json.dumps(document()).replace("400.0", "-400.0", 1), "A: input should be greater than 0"),
     (json.dumps(document()).replace("400.0", "NaN", 1), "finite"),
 ]
