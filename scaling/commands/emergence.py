@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from scaling.commands.laws import Force, WhereOption, where_of
 from scaling.commands.options import Json, print_json
 from scaling.config.errors import BadInputError
 
@@ -33,6 +34,8 @@ def emergence(
     shots: Shots = None,
     metrics: Metrics = None,
     params: Params = "non_embedding_with_head",
+    where: WhereOption = None,
+    force: Force = False,
     out: Annotated[Path | None, typer.Option(help="emergence.json; not written where not given")] = None,
     as_json: Json = False,
 ) -> None:
@@ -40,7 +43,8 @@ def emergence(
     from scaling.laws.emergence import emergence as answer_of
     from scaling.laws.emergence import read_scores
 
-    scores = read_scores(source, params).choose(names_of(tasks), numbers_of(shots), names_of(metrics))
+    scores = read_scores(source, params, where=where_of(where), force=force)
+    scores = scores.choose(names_of(tasks), numbers_of(shots), names_of(metrics))
     document = answer_of(scores, against).document
     if out is not None:
         document.write(out)

@@ -207,20 +207,25 @@ def _mixed_columns(points: Points) -> Iterator[str]:
         if name not in mixed and _varies_at_one_place(points, name, cells, places)
     }
     mixed = _without_copies(mixed)
-    if not mixed:
-        return
+    if mixed:
+        yield mixed_line(points.source, mixed)
+
+
+def mixed_line(source: str, mixed: Mapping[str, Sequence[str]], what: str = "losses") -> str:
+    """What columns divide the rows of a source into experiments, and how to choose."""
     shown = list(mixed)[:SHOWN]
     each = "; ".join(
         f"{name}: {_list([f'{v or repr(v)} in {n} rows' for v, n in _counts(mixed[name])])}" for name in shown
     )
     hidden = len(mixed) - len(shown)
     each += f"; and {hidden} more column{'s' * (hidden > 1)}" if hidden else ""
-    rows = Counter(tuple(mixed[name][i] for name in shown) for i in range(len(points)))
+    rows = Counter(zip(*(mixed[name] for name in shown), strict=True))
     largest = min(rows, key=lambda values: (-rows[values], values))
     where = ",".join(f"{name}={_quoted(value)}" for name, value in zip(shown, largest, strict=True))
-    yield (
-        f"{points.source}: losses of several experiments cannot be compared ({each}); choose rows with "
-        f"--where {where}, fit each with --by {shown[0]}, or mix them with --force"
+    by = f"fit each with --by {shown[0]}, " if what == "losses" else ""
+    return (
+        f"{source}: {what} of several experiments cannot be compared ({each}); choose rows with "
+        f"--where {where}, {by}or mix them with --force"
     )
 
 

@@ -202,6 +202,11 @@ def read_records(directory: Path, where: Where | None = None) -> tuple[RunRecord
     return tuple(record for _, record in found)
 
 
+def run_facts(directory: Path) -> dict[str, dict[str, str]]:
+    """What each run of a directory is selected by, by the id of its record; see `facts_of`."""
+    return {record.id: facts_of(record, home) for home, record in _homes(directory)}
+
+
 def _homes(directory: Path) -> list[tuple[Path, RunRecord]]:
     """Run directories with their records."""
     directory = Path(directory)

@@ -28,4 +28,5 @@ def in_context_of(sources: Sources, options: Options) -> Figure:
 def _scores(sources: Sources, options: Options) -> Scores:
     if len(sources.paths) != 1:
         raise BadInputError(f"{len(sources.paths)} sources of scores: give one sweep directory, or one CSV")
-    return read_scores(sources.paths[0], sources.params).choose(options.tasks, options.shots, options.metrics)
+    scores = read_scores(sources.paths[0], sources.params, where=sources.where, force=sources.force)
+    return scores.choose(options.tasks, options.shots, options.metrics)

@@ -6,9 +6,11 @@ from typing import Any
 
 from scaling.config.errors import BadInputError
 from scaling.config.evaluation import read_evaluations
+from scaling.laws.emergence.experiments import evaluations_of_one_experiment, rows_of_one_experiment
 from scaling.laws.emergence.gpt3 import gpt3_scores
 from scaling.laws.emergence.scores import SCALES, Scores, as_scores, is_share, scores_from_evaluations
-from scaling.laws.table import csv_rows
+from scaling.laws.points import Where
+from scaling.laws.sheet import csv_rows
 
 NUMBERS = ("score", "params", "flops", "loss", "step", "n", "chance", "answer_tokens", "low", "high")
 COUNTS = ("shots", "seed")
@@ -17,29 +19,38 @@ PUBLISHED = {"gpt3": gpt3_scores}
 _POSITIVE = ("params", "flops", "loss", "n", "answer_tokens")
 
 
-def read_scores(source: str | Path, params: str = "non_embedding_with_head") -> Scores:
+def read_scores(
+    source: str | Path,
+    params: str = "non_embedding_with_head",
+    *,
+    where: Where | None = None,
+    force: bool = False,
+) -> Scores:
     """Scores of a run or sweep directory, a CSV file, or a published table by its name (`gpt3`).
 
     Args:
         source: a directory with `evals/*.json` or `*/evals/*.json`, a CSV, or a name in `PUBLISHED`.
         params: for a directory, which count of parameters is N.
+        where: the values of columns, or of facts of runs, that rows are selected by.
+        force: take scores of several experiments as one.
 
     Raises:
         BadInputError: the source is not usable; the message says where.
     """
     path = Path(source)
     if path.is_dir():
-        return scores_from_evaluations(read_evaluations(path), str(path), params)
+        evaluations = evaluations_of_one_experiment(path, read_evaluations(path), where, force)
+        return scores_from_evaluations(evaluations, str(path), params)
     if not path.exists():
         if str(source) in PUBLISHED:
             return PUBLISHED[str(source)]()
         raise BadInputError(
             f"{source} does not exist; give a run or sweep directory, a CSV file, or {' or '.join(PUBLISHED)}"
         )
-    return read_score_csv(path)
+    return read_score_csv(path, only=where, force=force)
 
 
-def read_score_csv(path: Path) -> Scores:
+def read_score_csv(path: Path, *, only: Where | None = None, force: bool = False) -> Scores:
     """A CSV with a header: `task`, `score` and at least one of params, flops, loss, step.
 
     Also read: shots (0), metric (`score`), n, seed (0), group (each row its own), chance, answer_tokens, low,
@@ -51,6 +62,7 @@ def read_score_csv(path: Path) -> Scores:
     rows = csv_rows(path)
     if not rows:
         raise BadInputError(f"{path} is empty; the first line must be a header with task, score, and a scale")
+    rows = rows_of_one_experiment(path, rows, only, force)
     line, header = rows[0][0], [cell.strip() for cell in rows[0][1]]
     for name in header:
         if name and header.count(name) > 1:
