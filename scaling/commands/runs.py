@@ -224,7 +224,14 @@ def generate(
     if trained.run.model.family == "decoder":
         ids = [trained.start, *ids]
     new = continue_prompts(
-        trained.model, [ids], new_tokens=tokens, sampling=how, seed=seed, start=trained.start, stop=end
+        trained.model,
+        [ids],
+        new_tokens=tokens,
+        sampling=how,
+        seed=seed,
+        start=trained.start,
+        stop=end,
+        writable=trained.writable,
     )[0]
     text = trained.tokenizer.decode(new)
     if as_json:

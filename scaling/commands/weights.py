@@ -102,6 +102,7 @@ def score(
     if rows is None:
         assert characters is not None
         rows = text_rows(trained, characters)
+    trained.check_rows(rows)
     scores = score_rows(trained.model, rows, decoder_rows, keep_logits=logits is not None)
     if logits is not None:
         _save(logits, scores.logits_BLV)
@@ -170,7 +171,7 @@ def _rows(value: Any, name: str, path: Path) -> Rows:
 
 def _read_text(path: Path) -> str:
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_bytes().decode("utf-8")  # line ends as they are: a corpus keeps them too
     except FileNotFoundError as error:
         raise BadInputError(f"--text {path}: no such file") from error
     except UnicodeDecodeError as error:

@@ -39,12 +39,13 @@ class DataConfig(Frozen):
     """One corpus as a model sees it.
 
     The train/validation split is by document content, so neither the order of the files nor `seed` moves a
-    document across; `seed` sets the order in which training rows are seen.
+    document across; `seed` sets the order in which training rows are seen. A source that is one text file
+    is split by position instead: its end is validation.
     """
 
     source: str = EMBEDDED_SOURCE
-    """`python-stdlib` (embedded), `text:GLOB` (a document a file), `jsonl:GLOB` (a document a line) or
-    `tfds:NAME[/CONFIG][:VERSION][:SPLIT]`."""
+    """`python-stdlib` (embedded), `text:GLOB` (a document per file), `jsonl:GLOB` (a document per line) or
+    `tfds:NAME[/CONFIG][:VERSION][:SPLIT]`. Text and JSON lines may be compressed by gzip or zstandard."""
     tasks: TasksConfig | None = None
     """Synthetic tasks beside the text."""
     field: Annotated[str, Field(min_length=1)] = "text"
@@ -56,7 +57,7 @@ class DataConfig(Frozen):
     sequence_length: Annotated[int, Field(ge=2)] = 256
     """Tokens a row."""
     validation_fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.05
-    """The share of documents (in expectation) held out for validation."""
+    """The share of documents (in expectation), or of one text file's bytes, held out for validation."""
     mask_documents: bool = True
     """Attention stays inside a document and positions restart with it; false attends across the documents
     of a row, as GPT-2 and GPT-3 did."""

@@ -26,7 +26,8 @@ class Score(Frozen):
 class TaskScores(Frozen):
     """One task asked with a number of examples in the prompt.
 
-    `n` items were scored and `skipped` did not fit the context; 1 / n is what a share can resolve. `chance`
+    `n` items were scored and `skipped` were not: they did not fit the context, or could not be used, as
+    `unusable` says with file and line of the first 100; 1 / n is what a share can resolve. `chance`
     is what guessing reaches on the task's first metric. `answer_tokens` is the mean length of an answer:
     exact match is about token accuracy to that power. Metrics are named `exact_match`, `token_accuracy`,
     `edit_similarity`, `answer_log_prob` (nats, of the whole answer), `choice_accuracy`, `brier`,
@@ -43,6 +44,7 @@ class TaskScores(Frozen):
     chance: float | None
     answer_tokens: float | None
     scores: dict[str, Score]
+    unusable: tuple[str, ...] = ()
 
 
 class Evaluation(Frozen):

@@ -216,6 +216,7 @@ class EncoderConfig(TransformerConfig):
     positions: Literal["learned"] = "learned"
     token_types: int = Field(default=2, ge=0)
     embedding_size: PositiveInt | None = None  # null is the width
+    project_embedding: bool = False  # also where embedding_size is the width, as every ALBERT does
     share_layers: bool = False
     pooler: bool = True
     sentence_head: bool = True
@@ -228,12 +229,17 @@ class EncoderConfig(TransformerConfig):
             raise ValueError("sentence_head reads the pooler's output: give pooler=true")
         if self.mixture is not None:
             raise ValueError("mixture: encoders have no mixture of experts")
-        if self.parametrization == "mup" and self.embedding_size not in (None, self.d_model):
+        if self.parametrization == "mup" and self.projects_embedding:
             raise ValueError(
                 f"embedding_size={self.embedding_size} does not grow with the width, and parametrization=mup "
                 f"has no rule for what stands between the two: leave it out"
             )
         return self
+
+    @property
+    def projects_embedding(self) -> bool:
+        """Whether a matrix leads from the embedding to the width."""
+        return self.project_embedding or self.embedding_size not in (None, self.d_model)
 
 
 class EncoderDecoderConfig(TransformerConfig):

@@ -22,7 +22,13 @@ from scaling.config.watch import ProfileConfig, TrackingConfig
 
 # Fields younger than the first runs, and their defaults.
 _LATER: dict[str, dict[str, Any]] = {
-    "model": {"parametrization": "standard", "base_width": None, "base_d_head": None, "base_depth": None},
+    "model": {
+        "parametrization": "standard",
+        "base_width": None,
+        "base_d_head": None,
+        "base_depth": None,
+        "project_embedding": False,
+    },
     "data": {"tasks": None},
     "train": {"spikes": None},
 }

@@ -13,7 +13,7 @@ from scaling.data.batches import BatchIterator, StepBatches
 from scaling.data.content_hash import content_order, shuffled_order
 from scaling.data.objective_rows import ObjectiveRows
 from scaling.data.packing import PackedRows, Rows
-from scaling.data.sources import open_source
+from scaling.data.sources import open_source, split_rule
 from scaling.data.store import Progress, TokenStore, open_store
 from scaling.data.task_documents import TaskDocuments
 from scaling.data.tokenizers import Tokenizer, load_tokenizer
@@ -41,6 +41,8 @@ class DataSummary:
     bytes_per_token: float
     """Bytes of text a token of it, end-of-text not counted."""
     fingerprint: str
+    split: str
+    """How training and validation were told apart, in words."""
 
 
 @dataclass(frozen=True)
@@ -144,6 +146,7 @@ class Corpus:
             validation_bytes=validation.text_bytes,
             bytes_per_token=text_bytes / max(1, tokens - documents),
             fingerprint=self.fingerprint,
+            split=split_rule(self.config),
         )
 
 

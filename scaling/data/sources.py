@@ -5,19 +5,24 @@ import hashlib
 import json
 import os
 import sysconfig
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 import numpy as np
 
 from scaling.config.data import SOURCES, DataConfig
 from scaling.config.errors import BadInputError
+from scaling.data.compressed import Unpacked, read_plain
 
 # Left out of the embedded corpus: installed packages (they differ from machine to machine), test suites
 # (a third of the tree, much of it tables), and two packages that newer Pythons dropped or split off.
 _NOT_STDLIB = {"site-packages", "dist-packages", "test", "tests", "idlelib", "lib2to3", "__pycache__"}
+
+
+_PIECE = 1 << 20  # bytes of one text file that are tokenised at once
 
 
 class Documents(Protocol):
@@ -48,7 +53,8 @@ def open_source(config: DataConfig) -> Documents:
     if kind == "python-stdlib":
         return stdlib_source()
     if kind == "text":
-        return TextFiles(_matching_files(config.source, rest))
+        files = _matching_files(config.source, rest)
+        return TextFiles(files) if len(files) > 1 else OneText(files[0])
     if kind == "jsonl":
         return JsonLines(_matching_files(config.source, rest), config.field)
     if kind == "tfds":
@@ -56,6 +62,19 @@ def open_source(config: DataConfig) -> Documents:
 
         return TfdsDocuments(rest, config.field, config.data_dir)
     raise BadInputError(f"data.source: unknown source {config.source!r}; give {SOURCES}")
+
+
+def split_rule(config: DataConfig) -> str:
+    """How the corpus of a config is split into training and validation, in words.
+
+    Raises:
+        BadInputError: no file matches.
+    """
+    share = f"{config.validation_fraction:.3g}"
+    kind, _, rest = config.source.partition(":")
+    if kind == "text" and len(files := _matching_files(config.source, rest)) == 1:
+        return f"by position: the last {share} of {files[0].name} is validation"
+    return f"by document: {share} of the documents, chosen by a hash of their text, are validation"
 
 
 def stdlib_source() -> "TextFiles":
@@ -75,7 +94,10 @@ def stdlib_source() -> "TextFiles":
 
 
 class TextFiles:
-    """One document a file, UTF-8. An undecodable file is an error, or with `skip_undecodable` empty."""
+    """A document per file, UTF-8, also compressed (gzip, zstandard).
+
+    An undecodable file is an error, or with `skip_undecodable` empty.
+    """
 
     def __init__(
         self, paths: list[Path], *, root: Path | None = None, skip_undecodable: bool = False
@@ -95,7 +117,7 @@ class TextFiles:
     def __getitem__(self, index: int) -> str:
         path = self._paths[index]
         try:
-            return path.read_bytes().decode("utf-8")
+            return read_plain(path).decode("utf-8")
         except UnicodeDecodeError as error:
             if self._skip_undecodable:
                 return ""
@@ -106,12 +128,94 @@ class TextFiles:
             raise BadInputError(f"data.source: cannot read {path}: {error.strerror}") from None
 
 
+class OneText:
+    """One text file, also compressed: the end of it is validation, by position, and the rest is training.
+
+    Its documents, for random access, are pieces of about a megabyte that end where lines end.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._unpacked = Unpacked()
+
+    @cached_property
+    def identity(self) -> str:
+        """Name, size and modification time."""
+        return "one-text:" + _stat_digest([self._path], None)
+
+    def sides(self, validation_fraction: float) -> tuple[Iterator[str], Iterator[str]]:
+        """Pieces of the training side and of the validation side, each an iterator of texts in order.
+
+        The cut is at the first line end from `1 - validation_fraction` of the bytes on.
+        """
+        cut = self._after(round(self._size * (1 - validation_fraction)))
+        return self._pieces(0, cut), self._pieces(cut, self._size)
+
+    def __len__(self) -> int:
+        return len(self._offsets) - 1
+
+    def __getitem__(self, index: int) -> str:
+        return self._text(self._offsets[index], self._offsets[index + 1])
+
+    @cached_property
+    def _size(self) -> int:
+        return self._unpacked.path(self._path).stat().st_size
+
+    @cached_property
+    def _offsets(self) -> list[int]:
+        offsets = [0]
+        while offsets[-1] < self._size:
+            offsets.append(self._after(offsets[-1] + _PIECE))
+        return offsets
+
+    def _pieces(self, begin: int, end: int) -> Iterator[str]:
+        while begin < end:
+            stop = min(end, self._after(begin + _PIECE))
+            yield self._text(begin, stop)
+            begin = stop
+
+    def _after(self, position: int) -> int:
+        """The first line end at or after a position; in a very long line the next character's start."""
+        with self._open() as file:
+            file.seek(position)
+            ahead = file.read(1 << 16)
+        newline = ahead.find(b"\n")
+        if newline >= 0:
+            return position + newline + 1
+        if position + len(ahead) >= self._size:
+            return self._size
+        return position + next((i for i, byte in enumerate(ahead) if byte & 0xC0 != 0x80), len(ahead))
+
+    def _text(self, begin: int, end: int) -> str:
+        with self._open() as file:
+            file.seek(begin)
+            content = file.read(end - begin)
+        try:
+            return content.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise BadInputError(
+                f"data.source: {self._path} is not UTF-8 text (byte {begin + error.start})"
+            ) from None
+
+    @contextmanager
+    def _open(self) -> Iterator[BinaryIO]:
+        try:
+            with self._unpacked.path(self._path).open("rb") as file:
+                yield file
+        except OSError as error:
+            raise BadInputError(f"data.source: cannot read {self._path}: {error.strerror}") from None
+
+
 class JsonLines:
-    """One document a line: the string under `field` of each line's JSON object. Blank lines are left out."""
+    """A document per line: the string under `field` of each line's JSON object. Blank lines are left out.
+
+    Compressed files (gzip, zstandard) are unpacked into the cache while they are read.
+    """
 
     def __init__(self, paths: list[Path], field: str) -> None:
         self._paths = paths
         self._field = field
+        self._unpacked = Unpacked()
 
     @cached_property
     def identity(self) -> str:
@@ -123,7 +227,7 @@ class JsonLines:
         """File number and byte offset of each line: (lines,) int32 and (lines,) int64."""
         files, offsets = [], []
         for number, path in enumerate(self._paths):
-            starts = _line_starts(path)
+            starts = _line_starts(path, self._unpacked.path(path))
             files.append(np.full(len(starts), number, np.int32))
             offsets.append(starts)
         return np.concatenate(files), np.concatenate(offsets)
@@ -135,7 +239,7 @@ class JsonLines:
         files, offsets = self._index
         path = self._paths[files[index]]
         try:
-            with path.open("rb") as file:
+            with self._unpacked.path(path).open("rb") as file:
                 file.seek(offsets[index])
                 line = file.readline()
         except OSError as error:
@@ -171,12 +275,15 @@ class JsonLines:
         return text
 
 
-def _line_starts(path: Path) -> np.ndarray:
-    """Byte offsets (lines,) int64 at which the lines of a file start; reads it once, a few MB at a time."""
+def _line_starts(path: Path, plain: Path) -> np.ndarray:
+    """Byte offsets (lines,) int64 at which the lines of a file start; reads it once, a few MB at a time.
+
+    `plain` is the file itself, or what it was unpacked to.
+    """
     starts = [np.zeros(1, np.int64)]
     position, last = 0, b"\n"
     try:
-        with path.open("rb") as file:
+        with plain.open("rb") as file:
             while block := file.read(1 << 22):
                 newlines = np.flatnonzero(np.frombuffer(block, np.uint8) == 10)
                 starts.append(newlines + (position + 1))

@@ -19,7 +19,7 @@ import numpy as np
 from scaling.config.cache import cache_root
 from scaling.config.errors import BadInputError
 from scaling.data.content_hash import content_hash, is_validation
-from scaling.data.sources import Documents
+from scaling.data.sources import Documents, OneText
 from scaling.data.tokenizers import Tokenizer
 
 _FORMAT = 1
@@ -180,10 +180,17 @@ def _tokenise(
     progress: Progress | None,
 ) -> None:
     dtype = np.dtype(np.uint16 if tokenizer.vocab_size <= 1 << 16 else np.uint32)
+    if isinstance(documents, OneText) and max_documents is not None:
+        raise BadInputError(
+            f"data.max_documents={max_documents}: data.source is one text file, and so one document: "
+            "leave it out"
+        )
     count = len(documents) if max_documents is None else min(len(documents), max_documents)
     writers = {split: _SplitWriter(folder, split, tokenizer.end_of_text, dtype) for split in _SPLITS}
     try:
-        for index in range(count):
+        if isinstance(documents, OneText):
+            _add_sides(writers, documents, tokenizer, fraction, progress)
+        for index in range(0 if isinstance(documents, OneText) else count):
             text = documents[index]
             if text:
                 encoded = text.encode("utf-8")
@@ -204,7 +211,8 @@ def _tokenise(
         if writers[split].documents == 0:
             raise BadInputError(
                 f"data.validation_fraction={fraction} leaves no {split} document of {kept}; {remedy} it, or "
-                "give data.source more documents (text: is one document a file, jsonl: one a line)"
+                "give data.source more documents (text: has one per file, jsonl: one per line; a single text "
+                "file is split by position)"
             )
     meta = {
         "format": _FORMAT,
@@ -214,6 +222,29 @@ def _tokenise(
         "splits": {split: writer.finish() for split, writer in writers.items()},
     }
     _write_synced(folder / "meta.json", json.dumps(meta, indent=1).encode())
+
+
+def _add_sides(
+    writers: dict[str, "_SplitWriter"],
+    documents: OneText,
+    tokenizer: Tokenizer,
+    fraction: float,
+    progress: Progress | None,
+) -> None:
+    """One text as a document of either side, tokenised piece by piece."""
+    done = 0
+    for split, pieces in zip(_SPLITS, documents.sides(fraction), strict=True):
+        digest, parts, text_bytes = hashlib.blake2b(digest_size=8), [], 0
+        for piece in pieces:
+            encoded = piece.encode("utf-8")
+            digest.update(encoded)
+            text_bytes += len(encoded)
+            parts.append(writers[split].narrowed(tokenizer.encode(piece)))
+            done += 1
+            if progress:
+                progress(min(done, len(documents)), len(documents))
+        if text_bytes:
+            writers[split].add(np.concatenate(parts), int.from_bytes(digest.digest(), "big"), text_bytes)
 
 
 def _add(writer: "_SplitWriter", added: Added, tokenizer: Tokenizer) -> None:
@@ -245,6 +276,10 @@ class _SplitWriter:
     @property
     def tokens(self) -> int:
         return self._offsets[-1]
+
+    def narrowed(self, ids: np.ndarray) -> np.ndarray:
+        """Ids in the type that they are stored in."""
+        return ids.astype(self._dtype)
 
     def add(self, ids: np.ndarray, document_hash: int, text_bytes: int) -> None:
         self._tokens.write(self._end_of_text)

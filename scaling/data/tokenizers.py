@@ -40,7 +40,10 @@ class Tokenizer(Protocol):
         ...
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The text of ids; special tokens have none, and bytes that are no UTF-8 become U+FFFD."""
+        """The text of ids; bytes that are no UTF-8 become U+FFFD.
+
+        Special tokens have no text, nor have ids beyond the vocabulary.
+        """
         ...
 
     def byte_lengths(self) -> np.ndarray:
@@ -90,7 +93,7 @@ class ByteTokenizer:
     def decode(self, ids: Iterable[int]) -> str:
         """The text of the bytes; end-of-text has none."""
         ids = np.fromiter(ids, np.int64)
-        return ids[ids < 256].astype(np.uint8).tobytes().decode("utf-8", errors="replace")
+        return ids[(ids >= 0) & (ids < 256)].astype(np.uint8).tobytes().decode("utf-8", errors="replace")
 
     def byte_lengths(self) -> np.ndarray:
         """(257,) int32: one, and zero for end-of-text."""
@@ -161,8 +164,8 @@ class SentencePieceTokenizer:
         return np.array(ids, np.int32)
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The text of the pieces; special tokens have none."""
-        joined = b"".join(self._texts[i] for i in ids)
+        """The text of the pieces; special tokens and ids that are no piece have none."""
+        joined = b"".join(self._texts[i] for i in ids if 0 <= i < self.vocab_size)
         if self._adds_space and joined.startswith(b" "):
             joined = joined[1:]
         return joined.decode("utf-8", errors="replace")

@@ -129,7 +129,7 @@ def _encoder(model: EncoderConfig, length: int, rows: int) -> float:
     d, width, n = model.d_model, model.embedding_size or model.d_model, model.n_layers
     total = n * _pairs(model, length, length, causal=False)
     total += n * _maps(model, length * projection_flops(model)) + feed_forwards(model, n, length)
-    if width != d:
+    if model.projects_embedding:
         total += 3 * length * 2 * width * d
     if model.pooler:
         total += 3 * 2 * d * d  # of the first position alone

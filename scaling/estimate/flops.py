@@ -85,7 +85,7 @@ def _encoder(model: EncoderConfig, length: int) -> ForwardFlops:
     d, width = model.d_model, model.embedding_size or model.d_model
     layer = projection_flops(model) + feed_forward_flops(model)
     head = 0.0
-    if width != d:
+    if model.projects_embedding:
         head += length * 2 * width * d
     if model.mlm_head:
         head += model.head_positions * length * (2 * d * width + 2 * width * model.vocab_size)

@@ -173,7 +173,7 @@ def _encoder(model: EncoderConfig) -> Iterator[Tensor]:
         yield from _stacked(stack, _norm(model, "feed_forward_norm"))
         yield from _stacked(stack, _feed_forward(model))
 
-    if width != d:
+    if model.projects_embedding:
         yield from linear("embedding_projection", width, d)
     yield from _prefixed("layers", layers())
     if model.norm == "pre":

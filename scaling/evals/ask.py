@@ -59,10 +59,11 @@ class Asked:
 
 @dataclass(frozen=True)
 class Outcome:
-    """A task's items that were asked, and how many did not fit."""
+    """A task's items that were asked, and how many were skipped: they did not fit, or were `unusable`."""
 
     asked: tuple[Asked, ...]
     skipped: int
+    unusable: tuple[str, ...] = ()
 
 
 class Asker:
@@ -82,7 +83,8 @@ class Asker:
                 raise BadInputError(f"task {source.name}: metric {metric!r}: known: {', '.join(METRICS)}")
         indices = chosen_items(source.size(), how.items, how.seed)
         asked = []
-        for index in indices:
+        reasons = {index: source.unusable(index) for index in indices}
+        for index in (index for index, reason in reasons.items() if reason is None):
             item = source.item(index, how.shots, how.seed)
             prompt = prompt_of(how.template, source.description, item)
             asked.append(self._ids(index, item, prompt, prompt.prefix + prompt.question))
@@ -95,7 +97,7 @@ class Asker:
             self._of_answers(asked, source)
             self._of_texts(asked, source, how)
         advance(len(indices))
-        return Outcome(tuple(asked), skipped)
+        return Outcome(tuple(asked), skipped, tuple(filter(None, reasons.values())))
 
     # -- prompts ---------------------------------------------------------------------------------------
 

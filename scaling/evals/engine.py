@@ -61,8 +61,18 @@ class Engine:
         BadInputError: a family that has no text before it to go on from.
     """
 
-    def __init__(self, model: Any, start: int, mesh: Mesh | None = None, rows: int | None = None) -> None:
-        """`start` is the id that a decoder's target begins with; `rows` bounds a batch, None chooses."""
+    def __init__(
+        self,
+        model: Any,
+        start: int,
+        mesh: Mesh | None = None,
+        rows: int | None = None,
+        writable: int | None = None,
+    ) -> None:
+        """`start` is the id that a decoder's target begins with; `rows` bounds a batch, None chooses.
+
+        Only ids below `writable` are ever written; None is all of the vocabulary.
+        """
         config = model.config
         if not isinstance(model, Decoder | EncoderDecoder):
             raise BadInputError(
@@ -75,7 +85,7 @@ class Engine:
                 f"mesh.stage={self.mesh.shape['stage']}: pipeline stages are for training; give 1"
             )
         self.model = jax.device_put(model, shardings(model, self.mesh))
-        self.config, self.start = config, start
+        self.config, self.start, self.writable = config, start, writable
         self.reads_pairs = isinstance(model, EncoderDecoder)
         self._programs = programs_on(self.mesh)
         self._rows = rows
@@ -166,6 +176,7 @@ class Engine:
             self._put(padded(inputs, height, longest)),
             self._put(_column(starts, height)),
             self._put(padded(answers, height, longest)),
+            writable=self.writable,
         )
 
     # -- writing ---------------------------------------------------------------------------------------
@@ -249,6 +260,7 @@ class Engine:
                 keys_B,
                 count=_WRITTEN_AT_ONCE,
                 sampling=sampling,
+                writable=self.writable,
             )
             tokens_BT = np.asarray(tokens_BT)
             token_B, position_B = tokens_BT[:, -1], position_B + _WRITTEN_AT_ONCE

@@ -78,6 +78,9 @@ class Source(Protocol):
     def size(self) -> int | None:
         """How many items there are; None where there is no end of them."""
 
+    def unusable(self, index: int) -> str | None:
+        """Why item `index` cannot be asked, with file and line; None where it can."""
+
     def item(self, index: int, shots: int, seed: int) -> Item:
         """Item `index` after `shots` examples, drawn under `seed`."""
 

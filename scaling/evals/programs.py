@@ -39,8 +39,8 @@ class Programs:
         self.read_sources = jax.jit(on_mesh(read_sources), static_argnames="length")
         self.of_rows = jax.jit(on_mesh(Cache.of_rows))
         self.keys = jax.jit(keys)
-        self.score_answers = jax.jit(on_mesh(score_answers))
-        self.write = jax.jit(on_mesh(write), static_argnames=("count", "sampling"))
+        self.score_answers = jax.jit(on_mesh(score_answers), static_argnames="writable")
+        self.write = jax.jit(on_mesh(write), static_argnames=("count", "sampling", "writable"))
 
 
 @lru_cache(maxsize=8)
@@ -83,8 +83,9 @@ def score_answers(
     tokens_BL: jax.Array,
     starts_B: jax.Array,
     targets_BL: jax.Array,
+    writable: int | None = None,
 ) -> tuple[jax.Array, jax.Array]:
-    """Log-probabilities (B, L) in nats of the targets, and whether each is the likeliest token.
+    """Log-probabilities (B, L) in nats of the targets, and whether each is the likeliest `writable` token.
 
     Row i goes on from row `rows_B[i]` of the cache, or from row i where that is None, which spares a copy;
     its first token stands at `starts_B[i]`.
@@ -95,7 +96,7 @@ def score_answers(
     logits_BLV = logits(model, extend(model, cache, tokens_BL, positions_BL)[0])
     chosen_BL = jnp.take_along_axis(logits_BLV, targets_BL[..., None], axis=-1)[..., 0]
     log_probs_BL = chosen_BL - jax.nn.logsumexp(logits_BLV, axis=-1)
-    return log_probs_BL, jnp.argmax(logits_BLV, axis=-1) == targets_BL
+    return log_probs_BL, jnp.argmax(logits_BLV[..., :writable], axis=-1) == targets_BL
 
 
 def write(
@@ -106,12 +107,14 @@ def write(
     keys_B: jax.Array,
     count: int,
     sampling: Sampling,
+    writable: int | None = None,
 ) -> tuple[jax.Array, Cache]:
     """`count` tokens (B, count) after `token_B`, which stands at `position_B` and is not read yet.
 
-    Each row draws by its own key and position: what it says does not depend on its neighbours.
+    Each token is below `writable`. Each row draws by its own key and position: what it says does not depend
+    on its neighbours.
     """
-    draw = jax.vmap(lambda logits_V, key: sample(logits_V[None], sampling, key)[0])
+    draw = jax.vmap(lambda logits_V, key: sample(logits_V[None, :writable], sampling, key)[0])
 
     def body(carry: tuple[Cache, jax.Array, jax.Array], _: None) -> tuple[Any, jax.Array]:
         cache, token_B, position_B = carry

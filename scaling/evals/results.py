@@ -9,6 +9,8 @@ from scaling.evals.ask import How, Outcome
 from scaling.evals.intervals import summary
 from scaling.evals.items import Source
 
+_NAMED = 100  # unusable items that a document names
+
 
 def task_scores(source: Source, how: How, outcome: Outcome) -> TaskScores:
     """Every metric that all items have, with the mean length of an answer."""
@@ -22,6 +24,7 @@ def task_scores(source: Source, how: How, outcome: Outcome) -> TaskScores:
         template=how.template.name,
         n=len(asked),
         skipped=outcome.skipped,
+        unusable=outcome.unusable[:_NAMED],
         chance=source.chance,
         answer_tokens=float(np.mean([len(one.answer) for one in asked])) if asked else None,
         scores={name: summary(np.array([one.values[name] for one in asked]), how.seed) for name in order},

@@ -37,6 +37,10 @@ class TaskSource:
         """Distinct items of the test side; None where there is no end of them."""
         return self.task.size("test")
 
+    def unusable(self, index: int) -> str | None:
+        """None: every item can be asked."""
+        return None
+
     def item(self, index: int, shots: int, seed: int) -> Item:
         """Episode `index` of the test side."""
         episode = self.task.episode("test", index, shots, seed)

@@ -33,6 +33,7 @@ from scaling.hf.settings import TOKEN_IDS, settings_of
 from scaling.train.checkpoints import Checkpoints, restore_model
 from scaling.train.device import git_commit, versions
 from scaling.train.run_directory import SOURCE, read_origin, read_run
+from scaling.train.run_files import keep_files
 from scaling.train.step import TrainState
 
 SHARD_BYTES = 5_000_000_000
@@ -82,7 +83,7 @@ def import_run(
     if tokenizer is None:
         beside = _sentencepiece_beside(source, model.vocab_size, say)
         if beside is not None:
-            data["tokenizer"] = f"sentencepiece:{out.absolute() / beside.name}"
+            data["tokenizer"] = f"sentencepiece:{beside.name}"  # of the run directory
     elif tokenizer != "ids":
         _check_tokenizer(tokenizer, model.vocab_size)
     # A run has a budget; this one was spent elsewhere, so the least that there is stands for it.
@@ -97,6 +98,7 @@ def import_run(
         _save(directory / "checkpoints", arrays)
         if beside is not None:
             shutil.copyfile(beside, directory / beside.name)
+        keep_files(directory, run.data)
         (directory / SOURCE).write_text(json.dumps(origin, indent=2) + "\n")
         (directory / "config.yaml").write_text(dump_yaml(run))
         record = _record(run)

@@ -18,7 +18,7 @@ from scaling.hf.layout import Layout, place
 Settings = Mapping[str, Any]
 
 # Of any architecture: settings that change what is computed and have no counterpart here.
-_REFUSED = ("quantization_config", "rope_scaling", "pruned_heads")
+_REFUSED = ("quantization_config", "pruned_heads")
 # Ids that mean something to whoever makes the input; carried through.
 TOKEN_IDS = ("bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_token_id")
 
@@ -42,8 +42,9 @@ def model_from(
     for key in _REFUSED:
         if settings.get(key):
             raise BadInputError(f"{where}: {key}={settings[key]!r} has no counterpart here")
+    _check_rope_scaling(settings, where)
     for key, value in layout.required.items():
-        if key in settings and settings[key] != value:
+        if key in settings and settings[key] != value and not (settings[key] is None and value is False):
             raise BadInputError(f"{where}: {key}={settings[key]!r} has no counterpart here, only {value!r}")
     tree: dict[str, Any] = {"name": name, **layout.implied, "tie_embeddings": tied, "scan_layers": True}
     tree["family"] = layout.family.model_fields["family"].default  # type: ignore[attr-defined]
@@ -51,6 +52,8 @@ def model_from(
         value = settings.get(theirs, layout.defaults.get(theirs))
         if value is not None:
             tree[ours] = _number(layout.family, ours, theirs, value, where)
+    if "embedding_size" in layout.numbers and tree["embedding_size"] == tree["d_model"]:
+        tree["project_embedding"] = True
     tree["max_length"] -= layout.position_rows
     tree["activation"], tree["gated"] = _activation(layout, settings, where)
     if layout.dropout_keys:
@@ -87,16 +90,29 @@ def _activation(layout: Layout, settings: Settings, where: str) -> tuple[str, bo
     return layout.activations[value]
 
 
+def _check_rope_scaling(settings: Settings, where: str) -> None:
+    """Refuse stretched rotary positions; transformers writes the plain ones as null or by their name."""
+    scaling = settings.get("rope_scaling")
+    if not scaling:
+        return
+    kind = scaling.get("rope_type", scaling.get("type")) if isinstance(scaling, dict) else scaling
+    if kind == "default" or (kind == "linear" and scaling.get("factor") == 1):
+        return
+    raise BadInputError(f"{where}: rope_scaling={scaling!r} has no counterpart here, only the type 'default'")
+
+
 def _rotary(settings: Settings, where: str) -> dict[str, float]:
     """The base of the rotary angles: `rope_theta`, or in newer files `rope_parameters`."""
     parameters = settings.get("rope_parameters") or {}
     if not isinstance(parameters, dict):
         raise BadInputError(f"{where}: rope_parameters={parameters!r} is not a mapping")
-    known = {"rope_theta": None, "rope_type": "default", "partial_rotary_factor": 1.0}
+    known = {"rope_type": "default", "type": "default", "partial_rotary_factor": 1.0}
     for key, value in parameters.items():
-        if key != "rope_theta" and (key not in known or value != known[key]):
+        if key != "rope_theta" and value is not None and (key not in known or value != known[key]):
             raise BadInputError(f"{where}: rope_parameters.{key}={value!r} has no counterpart here")
-    theta = parameters.get("rope_theta", settings.get("rope_theta", 10_000.0))
+    scaling = settings.get("rope_scaling") or {}
+    given = (tree.get("rope_theta") for tree in (parameters, settings, scaling))
+    theta = next((value for value in given if value is not None), 10_000.0)
     if isinstance(theta, bool) or not isinstance(theta, int | float) or theta <= 0:
         raise BadInputError(f"{where}: rope_theta={theta!r} is not a positive number")
     return {"rotary_base": float(theta)}
@@ -142,8 +158,8 @@ def why_not(layout: Layout, model: ModelConfig) -> str | None:
             return "token_types=0"
         if _switches(layout, model) not in layout.architectures:
             return " and ".join(_switches(layout, model)) + " alone"
-        if "embedding_size" in layout.numbers and model.embedding_size in (None, model.d_model):
-            return f"embedding_size={model.embedding_size}, only a smaller one than d_model"
+        if "embedding_size" in layout.numbers and not (model.embedding_size and model.projects_embedding):
+            return f"embedding_size={model.embedding_size} without a projection to d_model"
     unplaced = place(layout, model)[1]
     return f"place for {unplaced[0]}" if unplaced else None
 

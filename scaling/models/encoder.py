@@ -34,7 +34,7 @@ class Encoder(nnx.Module):
         types = normal(keys[2], (config.token_types, W), config.init_std, kind)
         self.type_embedding = param(types, "position", "embed") if config.token_types else None
         self.embedding_norm = Norm(config, W)
-        self.embedding_projection = Linear(config, W, D, keys[3]) if W != D else None
+        self.embedding_projection = Linear(config, W, D, keys[3]) if config.projects_embedding else None
         if config.share_layers:
             self.layers = Layer(config, keys[4])
         else:

@@ -80,7 +80,7 @@ def _begin(
     return _Begun(cache, x_B1D, jnp.ones((B,), jnp.int32))
 
 
-@partial(jax.jit, static_argnames=("new_tokens", "sampling", "start", "stop"))
+@partial(jax.jit, static_argnames=("new_tokens", "sampling", "start", "stop", "writable"))
 def _sample(
     model: Decoder | EncoderDecoder,
     prompts_BL: jax.Array,
@@ -90,10 +90,11 @@ def _sample(
     sampling: Sampling,
     start: int,
     stop: int | None,
+    writable: int | None,
 ) -> jax.Array:
     def body(carry: tuple[_Begun, jax.Array], step: jax.Array) -> tuple[tuple[_Begun, jax.Array], jax.Array]:
         (cache, x_B1D, position_B), done_B = carry
-        token_B = sample(logits(model, x_B1D)[:, 0], sampling, jax.random.fold_in(key, step))
+        token_B = sample(logits(model, x_B1D)[:, 0, :writable], sampling, jax.random.fold_in(key, step))
         if stop is not None:
             token_B = jnp.where(done_B, stop, token_B)
             done_B = done_B | (token_B == stop)
@@ -135,7 +136,7 @@ class _Search(NamedTuple):
     ended_scores_BW: jax.Array
 
 
-@partial(jax.jit, static_argnames=("new_tokens", "beams", "start", "stop"))
+@partial(jax.jit, static_argnames=("new_tokens", "beams", "start", "stop", "writable"))
 def _search(
     model: Decoder | EncoderDecoder,
     prompts_BL: jax.Array,
@@ -144,9 +145,10 @@ def _search(
     beams: Beams,
     start: int,
     stop: int,
+    writable: int | None,
 ) -> tuple[jax.Array, jax.Array]:
     """The best continuation of each prompt, (B, T) filled up with `stop`, and its score."""
-    B, W, T, V = prompts_BL.shape[0], beams.width, new_tokens, model.config.vocab_size
+    B, W, T, V = prompts_BL.shape[0], beams.width, new_tokens, writable or model.config.vocab_size
     begun = _begin(model, prompts_BL, lengths_B, start, new_tokens)
     rows = jnp.repeat(jnp.arange(B), W)
     begun = _Begun(begun.cache.of_rows(rows), begun.x_B1D[rows], begun.positions_B[rows])
@@ -163,7 +165,7 @@ def _search(
 
     def body(search: _Search, step: jax.Array) -> tuple[_Search, None]:
         cache, x_RD, positions_R = search.begun
-        logp_BWV = jax.nn.log_softmax(logits(model, x_RD)[:, 0]).reshape(B, W, V)
+        logp_BWV = jax.nn.log_softmax(logits(model, x_RD)[:, 0, :writable]).reshape(B, W, V)
         logp_BWV = logp_BWV + search.logp_BW[:, :, None]
         # Every beam may end here: those compete with what has ended before.
         scores_BW = logp_BWV[:, :, stop] / penalty(step + 1)
@@ -202,8 +204,12 @@ def generate(
     seed: int = 0,
     start: int = 0,
     stop: int | None = None,
+    writable: int | None = None,
 ) -> list[list[int]]:
     """Continue each prompt by `new_tokens` tokens, or up to and without `stop`.
+
+    Only ids below `writable` are chosen, None is all of the vocabulary: a model may have more ids than its
+    tokenizer has text for.
 
     An encoder-decoder reads each prompt as a source and writes a target that begins with `start`. Prompts
     may differ in length: a shorter one is padded to the right, and no token looks at the padding.
@@ -242,9 +248,19 @@ def generate(
     if isinstance(sampling, Beams):
         if stop is None:
             raise BadInputError("beam search needs a token that ends a text")
-        found = _search(*given, new_tokens=new_tokens, beams=sampling, start=start, stop=stop)[0]
+        found = _search(
+            *given, new_tokens=new_tokens, beams=sampling, start=start, stop=stop, writable=writable
+        )[0]
     else:
         key = jax.random.key(seed)
-        found = _sample(*given, key=key, new_tokens=new_tokens, sampling=sampling, start=start, stop=stop)
+        found = _sample(
+            *given,
+            key=key,
+            new_tokens=new_tokens,
+            sampling=sampling,
+            start=start,
+            stop=stop,
+            writable=writable,
+        )
     out: list[list[int]] = np.asarray(found).tolist()
     return out if stop is None else [row[: row.index(stop)] if stop in row else row for row in out]

@@ -27,6 +27,7 @@ from scaling.train.trained import Trained, load_trained
 
 EVALUABLE = ("decoder", "encoder_decoder")
 Say = Callable[[str], None]
+_SAID = 5  # unusable items of a task that are named
 
 
 @dataclass(frozen=True)
@@ -153,6 +154,10 @@ def evaluate(job: Job, asks: Asks, mesh: Mesh | None, say: Say, advance: Callabl
     for source, how in left:
         advance(f"{source.name}, {how.shots} shots")
         outcome = asker.ask(source, how)
+        for reason in outcome.unusable[:_SAID]:
+            say(f"skipped: {reason}")
+        if len(outcome.unusable) > _SAID:
+            say(f"skipped: {len(outcome.unusable) - _SAID} more items of {source.name} like these")
         if not outcome.asked:
             say(_too_long(job, source, how, outcome))
         results.append(task_scores(source, how, outcome))
@@ -172,14 +177,8 @@ def asker_of(trained: Trained, mesh: Mesh | None) -> Asker:
     Raises:
         BadInputError: the run reads ids alone, or its tokenizer has more pieces than the model.
     """
-    tokenizer, config = trained.tokenizer, trained.run.model
-    if tokenizer.vocab_size > config.vocab_size:
-        raise BadInputError(
-            f"data.tokenizer={trained.run.data.tokenizer}: has {tokenizer.vocab_size} pieces, and the "
-            f"model's vocabulary {config.vocab_size}"
-        )
-    engine = Engine(trained.model, trained.start, mesh)
-    return Asker(engine, Encoder(tokenizer, None if engine.reads_pairs else trained.start))
+    engine = Engine(trained.model, trained.start, mesh, writable=trained.writable)
+    return Asker(engine, Encoder(trained.tokenizer, None if engine.reads_pairs else trained.start))
 
 
 def _too_long(job: Job, source: Source, how: How, outcome: Outcome) -> str:
@@ -226,7 +225,7 @@ def _loss_at(job: Job) -> float | None:
     metrics = job.path / "metrics.jsonl"
     if not metrics.is_file():
         return None
-    for text in metrics.read_text().splitlines():
+    for text in metrics.read_bytes().split(b"\n"):
         try:
             line = json.loads(text)
         except ValueError:

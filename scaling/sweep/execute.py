@@ -12,6 +12,7 @@ from scaling.sweep.design import expand
 from scaling.sweep.directory import prepare
 from scaling.train.loop import train
 from scaling.train.progress import Reporter, Silent
+from scaling.train.run_files import own_data
 from scaling.train.stopping import InterruptedRunError
 
 __all__ = ["prepare", "run_sweep"]
@@ -32,6 +33,12 @@ def run_sweep(sweep: SweepConfig, directory: Path, reporter: Reporter) -> tuple[
         path = directory / run.name
         earlier = _finished(path)  # nobody writes a finished record again: all processes see the same
         if earlier is not None and earlier.id == run.id():
+            try:
+                own_data(path, run.data)
+            except BadInputError as error:
+                reporter.message(f"[{number}/{len(runs)}] {run.name}: failed: {error}")
+                failures.append(f"{run.name}: {error}")
+                continue
             reporter.message(f"[{number}/{len(runs)}] {run.name}: finished before, skipped")
             records.append(earlier)
             continue

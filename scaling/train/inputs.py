@@ -9,6 +9,7 @@ from scaling.config.run import RunConfig
 from scaling.data.batch_schedule import BatchSchedule
 from scaling.data.batches import BatchIterator
 from scaling.data.corpus import open_corpus
+from scaling.data.sources import split_rule
 from scaling.data.validation import ValidationBatches
 from scaling.parallel.mesh import make_mesh
 from scaling.parallel.rules import batch_share
@@ -38,6 +39,8 @@ def open_inputs(run: RunConfig, reporter: Reporter) -> Inputs:
         vocab_size=run.model.vocab_size,
         progress=every_tenth(reporter, "tokenising"),
     )
+    if (rule := split_rule(run.data)).startswith("by position"):
+        reporter.message(f"{run.name}: data.source={run.data.source} is one text, split {rule}")
     index, count = batch_share(mesh)
     hosts = {"host_index": index, "host_count": count}
     length = run.data.sequence_length

@@ -23,6 +23,7 @@ from scaling.train.ngram import fit_ngram
 from scaling.train.profiling import ProfileWindow
 from scaling.train.rewinds import Rewinds, plan
 from scaling.train.run_directory import RunDirectory
+from scaling.train.run_files import own_data
 from scaling.train.schedules import make_schedule
 from scaling.train.segments import Segment, computed_tokens, segments, tokens_done
 from scaling.train.spikes import SpikeDetector, SpikeError, not_finite
@@ -45,6 +46,9 @@ def train(run: RunConfig, path: Path, reporter: progress.Reporter | None = None)
         StorageError: the disk cannot be written any more.
     """
     record = _earlier(path, run)
+    own = run
+    if record is not None:  # what this directory was trained with, wherever it has been moved to
+        own = run.model_copy(update={"data": everywhere(partial(own_data, path, run.data))})
     if record is not None and record.status == "finished":
         return record
     if record is not None and record.status == "imported":
@@ -55,7 +59,7 @@ def train(run: RunConfig, path: Path, reporter: progress.Reporter | None = None)
         return RunRecord.model_validate(counted)
     # Before the directory is made: bad input leaves nothing behind.
     check_installed(run)
-    inputs = everywhere(partial(open_inputs, run, reporter))
+    inputs = everywhere(partial(open_inputs, own, reporter))
     try:
         with (
             RunDirectory(path, run, reporter.message) as directory,

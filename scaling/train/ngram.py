@@ -13,6 +13,7 @@ from scaling.train import progress
 from scaling.train.device import device_facts
 from scaling.train.recording import make_record, now
 from scaling.train.run_directory import RunDirectory
+from scaling.train.run_files import own_data
 from scaling.train.segments import budgets
 
 
@@ -28,7 +29,7 @@ def fit_ngram(run: RunConfig, path: Path, reporter: progress.Reporter) -> RunRec
     assert isinstance(run.model, NGramConfig)
     began, started = time.perf_counter(), now()
     corpus = open_corpus(
-        run.data,
+        own_data(path, run.data),
         run.objective,
         vocab_size=run.model.vocab_size,
         progress=progress.every_tenth(reporter, "tokenising"),

@@ -16,6 +16,7 @@ from scaling.config.record import RunRecord
 from scaling.config.retry import patiently
 from scaling.config.run import RunConfig
 from scaling.train.lock import RunLock
+from scaling.train.run_files import keep_files
 from scaling.train.trackers import Trackers
 
 SOURCE = "source.json"  # of imported weights alone
@@ -68,6 +69,7 @@ class RunDirectory:
                     f"directory or remove it"
                 )
         write_atomically(config, dump_yaml(self.run).encode())
+        keep_files(self.path, self.run.data)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

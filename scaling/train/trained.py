@@ -1,6 +1,6 @@
 """A trained model read back from its run directory."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -11,12 +11,13 @@ from jax.sharding import Mesh
 
 from scaling.config.errors import BadInputError
 from scaling.config.run import RunConfig
-from scaling.data.tokenizers import Tokenizer, load_tokenizer
+from scaling.data.tokenizers import Tokenizer
 from scaling.models.build import new_model
 from scaling.models.language_model import LanguageModel
 from scaling.parallel.rules import shardings
 from scaling.train.checkpoints import restore_model
 from scaling.train.run_directory import read_origin, read_run
+from scaling.train.run_files import run_tokenizer
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class Trained:
 
     run: RunConfig
     model: LanguageModel
+    path: Path
     origin: dict[str, Any] = field(default_factory=dict)  # of imported weights: `source.json`
 
     @property
@@ -36,12 +38,47 @@ class Trained:
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
-        """The run's tokenizer, read when it is asked for.
+        """The run's tokenizer, read when it is first needed.
 
         Raises:
-            BadInputError: its file is gone, or the run reads ids alone.
+            BadInputError: its file is gone, is another one or does not fit the model, or the run reads ids
+                alone.
         """
-        return load_tokenizer(self.run.data.tokenizer)
+        tokenizer = run_tokenizer(self.path, self.run.data)
+        if tokenizer.vocab_size > self.run.model.vocab_size:
+            raise BadInputError(
+                f"data.tokenizer={self.run.data.tokenizer}: has {tokenizer.vocab_size} pieces, and the "
+                f"model's vocabulary {self.run.model.vocab_size}"
+            )
+        return tokenizer
+
+    @property
+    def writable(self) -> int | None:
+        """How many ids, from 0 on, a text of this model may consist of; None is all of its vocabulary.
+
+        A decoder writes what its tokenizer has text for. An encoder-decoder also writes sentinels, which are
+        beyond the tokenizer and decode to nothing.
+        """
+        return self.tokenizer.vocab_size if self.run.model.family == "decoder" else None
+
+    def check_rows(self, rows: Sequence[Sequence[int]]) -> None:
+        """Refuse rows with padding that this model does not read as its authors' code does.
+
+        RoBERTa counts positions from the padding before a token, and its padding has a position of its own:
+        rows are given without it, and may differ in length.
+
+        Raises:
+            BadInputError: names the row and the place.
+        """
+        pad = self.origin.get("pad_token_id")
+        if self.origin.get("model_type") != "roberta" or not isinstance(pad, int):
+            return
+        for i, row in enumerate(rows):
+            if pad in row:
+                place = list(row).index(pad)
+                raise BadInputError(
+                    f"ids[{i}][{place}]={pad} is padding: leave it out; rows may differ in length"
+                )
 
 
 def load_trained(
@@ -61,4 +98,4 @@ def load_trained(
     if model is None:
         which = "no checkpoint that can be read" if step is None else f"no checkpoint of step {step}"
         raise BadInputError(f"{path}: {which}; train the run first")
-    return Trained(run, model, read_origin(path))
+    return Trained(run, model, path, read_origin(path))

@@ -92,6 +92,9 @@ class Listed:
     def size(self) -> int:
         return len(self.examples) - SHOTS
 
+    def unusable(self, index: int) -> str | None:
+        return None
+
     def item(self, index: int, shots: int, seed: int) -> Item:
         query = self.examples[SHOTS + index]
         grades = tuple(float(choice == query.answer) for choice in query.choices)

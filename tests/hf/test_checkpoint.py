@@ -117,7 +117,7 @@ CASES: list[tuple[str, str, Callable[[Path], Any], tuple[str, ...]]] = [
     ("key heads", "llama", _settings(num_key_value_heads=3), ("n_kv_heads=3",)),
     ("relative keys", "bert", _settings(position_embedding_type="relative_key"), ("relative_key",)),
     ("layer groups", "albert", _settings(num_hidden_groups=2), ("num_hidden_groups=2",)),
-    ("full embeddings", "albert", _settings(embedding_size=32), ("embedding_hidden_mapping_in",)),
+    ("full embeddings", "albert", _settings(embedding_size=32), ("not as config.json says",)),
     ("another activation", "roberta", _settings(hidden_act="relu"), ("hidden_act='relu'",)),
     ("another padding", "roberta", _settings(pad_token_id=0), ("pad_token_id=0",)),
     ("activation of t5", "t5", _settings(feed_forward_proj="gated-swish"), ("feed_forward_proj",)),

@@ -5,7 +5,7 @@ A line has `question{stem, choices[{text, label}]}` and `answerKey`.
 
 from pathlib import Path
 
-from scaling.evals.adapters.file_task import OF_CHOICES, Asking, FileTask, chosen, mean_chance
+from scaling.evals.adapters.file_task import OF_CHOICES, Asking, FileTask, chosen, mean_chance, questions_of
 from scaling.evals.adapters.reading import Entry, files_in, read_jsonl
 
 
@@ -13,9 +13,9 @@ def arc(path: str) -> tuple[FileTask, ...]:
     """The task of a file, or those of a directory's `*-Test.jsonl`; examples come from `*-Train.jsonl`."""
     tasks = []
     for file in files_in(path, "*-Test.jsonl"):
-        questions = tuple(map(_question, read_jsonl(file)))
+        questions = questions_of(read_jsonl(file), _question)
         train = file.with_name(file.name.replace("-Test.", "-Train."))
-        pool = tuple(map(_question, read_jsonl(train))) if train != file and train.is_file() else ()
+        pool = questions_of(read_jsonl(train), _question) if train != file and train.is_file() else ()
         name = Path(file).stem.removesuffix("-Test").lower()
         tasks.append(
             FileTask(

@@ -6,7 +6,7 @@ here. Examples with `target_scores` are scored by the likelihood of their choice
 is the score of the likeliest), those with `target` by what the model writes.
 """
 
-from scaling.evals.adapters.file_task import OF_CHOICES, Asking, FileTask, mean_chance
+from scaling.evals.adapters.file_task import OF_CHOICES, Asking, FileTask, mean_chance, questions_of
 from scaling.evals.adapters.reading import Entry, read_json
 from scaling.evals.items import Example
 
@@ -26,12 +26,13 @@ def bigbench(path: str) -> tuple[FileTask, ...]:
     if not entries:
         raise document.refuse("examples", "is empty")
     with_choices = "target_scores" in entries[0].fields
-    questions = []
-    for entry in entries:
+
+    def question(entry: Entry) -> Asking:
         if ("target_scores" in entry.fields) != with_choices:
             raise entry.refuse("target_scores", "some examples have it and some have not")
-        questions.append(_choice(entry, settings) if with_choices else _free(entry, settings))
-    asked = tuple(questions)
+        return _choice(entry, settings) if with_choices else _free(entry, settings)
+
+    asked = questions_of(entries, question)
     return (
         FileTask(
             name=name,
@@ -61,12 +62,12 @@ def _choice(entry: Entry, settings: dict[str, object]) -> Asking:
     scores = entry.inside("target_scores")
     choices = tuple(scores.fields)
     if not choices:
-        raise entry.refuse("target_scores", "is empty")
+        raise entry.empty("target_scores")
     grades = tuple(float(scores.get(choice, (int, float))) for choice in choices)
     if max(grades) <= 0:
         raise entry.refuse("target_scores", "no choice has a score above 0")
     if not all(choice.strip() for choice in choices):
-        raise entry.refuse("target_scores", "a choice is empty")
+        raise entry.empty("target_scores", "a choice is empty")
     text = entry.text("input")
     if settings.get("append_choices_to_input", True):
         prefix = settings.get("choice_prefix", "\n  choice: ")

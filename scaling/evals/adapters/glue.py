@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scaling.config.errors import BadInputError
-from scaling.evals.adapters.file_task import OF_CHOICES, Asking, FileTask, chosen
-from scaling.evals.adapters.reading import Entry, read_tsv
+from scaling.evals.adapters.file_task import OF_CHOICES, Asking, FileTask, Question, chosen, questions_of
+from scaling.evals.adapters.reading import Entry, lines_of, read_text, read_tsv
 
 
 @dataclass(frozen=True)
@@ -79,25 +79,26 @@ def glue(path: str) -> tuple[FileTask, ...]:
     )
 
 
-def _read(file: Path, task: str, layout: _Layout) -> tuple[Asking, ...]:
+def _read(file: Path, task: str, layout: _Layout) -> tuple[Question, ...]:
     entries = _cola(file) if task == "CoLA" else read_tsv(file)
     if not entries:
         raise BadInputError(f"{file}: there is no row below the header")
     names = tuple(layout.names.values())
-    questions = []
-    for entry in entries:
+
+    def question(entry: Entry) -> Asking:
         label = entry.text(layout.label)
         if label not in layout.names:
             raise entry.refuse(layout.label, f"{label[:20]!r} is none of {', '.join(layout.names)}")
-        questions.append(chosen(layout.ask(entry), names, names.index(layout.names[label])))
-    return tuple(questions)
+        return chosen(layout.ask(entry), names, names.index(layout.names[label]))
+
+    return questions_of(entries, question)
 
 
 def _cola(file: Path) -> list[Entry]:
-    from scaling.evals.adapters.reading import read_text
-
     entries = []
-    for number, line in enumerate(read_text(file).splitlines(), 1):
+    for number, line in enumerate(lines_of(read_text(file)), 1):
+        if not line:
+            continue
         values = line.split("\t")
         if len(values) != len(_COLA):
             raise BadInputError(f"{file}: line {number}: {len(values)} fields; expected {', '.join(_COLA)}")

@@ -2,13 +2,13 @@
 
 import re
 
-from scaling.evals.adapters.file_task import OF_CHOICES, Asking, FileTask, chosen
+from scaling.evals.adapters.file_task import OF_CHOICES, Asking, FileTask, chosen, questions_of
 from scaling.evals.adapters.reading import Entry, read_entries, read_jsonl
 
 
 def hellaswag(path: str) -> tuple[FileTask, ...]:
     """The task of one file."""
-    questions = tuple(_question(entry) for entry in read_entries(path, read_jsonl))
+    questions = questions_of(read_entries(path, read_jsonl), _question)
     return (FileTask("hellaswag", questions, OF_CHOICES, chance=0.25, template="raw"),)
 
 
@@ -18,7 +18,13 @@ def _question(entry: Entry) -> Asking:
     label = entry.fields.get("activity_label")
     if isinstance(label, str) and label:
         context = f"{_clean(label)}: {context}"
-    return chosen(context, endings, entry.index("label", len(endings)))
+    right = entry.index("label", len(endings))
+    if "" in endings:
+        number = endings.index("") + 1
+        raise entry.empty("endings", f"ending {number} is empty without the marks of WikiHow's texts")
+    if not context:
+        raise entry.empty("ctx", "is empty without the marks of WikiHow's texts")
+    return chosen(context, endings, right)
 
 
 def _clean(text: str) -> str:

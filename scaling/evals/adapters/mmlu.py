@@ -6,7 +6,7 @@ is question, four choices, and the right one's letter.
 
 from pathlib import Path
 
-from scaling.evals.adapters.file_task import OF_CHOICES, Asking, FileTask
+from scaling.evals.adapters.file_task import OF_CHOICES, Asking, FileTask, Question, questions_of
 from scaling.evals.adapters.reading import Entry, files_in, read_csv
 from scaling.evals.items import Example
 
@@ -36,8 +36,8 @@ def mmlu(path: str) -> tuple[FileTask, ...]:
     return tuple(tasks)
 
 
-def _read(file: Path) -> tuple[Asking, ...]:
-    return tuple(map(_question, read_csv(file, _COLUMNS)))
+def _read(file: Path) -> tuple[Question, ...]:
+    return questions_of(read_csv(file, _COLUMNS), _question)
 
 
 def _question(entry: Entry) -> Asking:

@@ -1,12 +1,19 @@
 """Files of benchmarks read with care: what is missing is named by file, line and field."""
 
 import csv
+import io
 import json
+import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from scaling.config.errors import BadInputError
+from scaling.data.compressed import read_plain
+
+
+class EmptyFieldError(BadInputError):
+    """A field of an item has nothing in it: the item is skipped and counted."""
 
 
 class Entry:
@@ -20,6 +27,10 @@ class Entry:
     def refuse(self, field: str, problem: str) -> BadInputError:
         """An error about a field of this entry."""
         return BadInputError(f"{self.where}: {field}: {problem}")
+
+    def empty(self, field: str, problem: str = "is empty") -> EmptyFieldError:
+        """An error about a field of this entry that has nothing in it."""
+        return EmptyFieldError(f"{self.where}: {field}: {problem}")
 
     def get(self, field: str, kind: type | tuple[type, ...] = str) -> Any:
         """A field that must be there and be of a kind.
@@ -39,17 +50,17 @@ class Entry:
         """A field that is a text with something in it."""
         value: str = self.get(field)
         if not value.strip():
-            raise self.refuse(field, "is empty")
+            raise self.empty(field)
         return value
 
     def texts(self, field: str) -> tuple[str, ...]:
         """A field that is a list of texts, none of them empty."""
         values = self.get(field, list)
         for value in values:
-            if not isinstance(value, str) or not value.strip():
+            if not isinstance(value, str):
                 raise self.refuse(field, f"holds {str(value)[:40]!r}, which is no text")
-        if not values:
-            raise self.refuse(field, "is empty")
+        if not values or not all(value.strip() for value in values):
+            raise self.empty(field, "has an empty element" if values else "is empty")
         return tuple(values)
 
     def inside(self, field: str) -> "Entry":
@@ -82,13 +93,13 @@ def _named(kind: type | tuple[type, ...]) -> str:
 
 
 def read_text(path: str | Path) -> str:
-    """A file as text.
+    """A file as text, also compressed; its line ends as they are.
 
     Raises:
         BadInputError: it cannot be read, is not UTF-8, or has nothing in it.
     """
     try:
-        text = Path(path).expanduser().read_text(encoding="utf-8-sig")
+        text = read_plain(Path(path).expanduser()).decode("utf-8-sig")
     except FileNotFoundError as error:
         raise BadInputError(f"{path}: no such file") from error
     except UnicodeDecodeError as error:
@@ -98,6 +109,11 @@ def read_text(path: str | Path) -> str:
     if not text.strip():
         raise BadInputError(f"{path}: the file is empty")
     return text
+
+
+def lines_of(text: str) -> list[str]:
+    """The lines of a text: only CR and LF end one, not U+2028, U+0085, VT or FF, which fields may hold."""
+    return re.split(r"\r\n|\r|\n", text)
 
 
 def read_json(path: str | Path) -> Entry:
@@ -119,7 +135,7 @@ def read_jsonl(path: str | Path) -> list[Entry]:
         BadInputError: names the line that is no JSON object.
     """
     entries = []
-    for number, line in enumerate(read_text(path).split("\n"), 1):
+    for number, line in enumerate(lines_of(read_text(path)), 1):
         if not line.strip():
             continue
         try:
@@ -136,7 +152,7 @@ def read_tsv(path: str | Path) -> list[Entry]:
     Raises:
         BadInputError: names the line that has not as many fields as the header.
     """
-    lines = read_text(path).splitlines()
+    lines = lines_of(read_text(path))
     header = lines[0].split("\t")
     entries = []
     for number, line in enumerate(lines[1:], 2):
@@ -158,7 +174,7 @@ def read_csv(path: str | Path, names: Sequence[str]) -> list[Entry]:
         BadInputError: names the line that has another number of fields.
     """
     entries = []
-    reader = csv.reader(read_text(path).splitlines(keepends=True))
+    reader = csv.reader(io.StringIO(read_text(path), newline=""))
     try:
         for row in reader:
             if not row:

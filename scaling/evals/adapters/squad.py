@@ -4,7 +4,7 @@
 answer is answered with "unanswerable", and scored as right where that is said.
 """
 
-from scaling.evals.adapters.file_task import Asking, FileTask
+from scaling.evals.adapters.file_task import Asking, FileTask, questions_of
 from scaling.evals.adapters.reading import Entry, read_json
 from scaling.evals.items import Example
 
@@ -14,14 +14,15 @@ UNANSWERABLE = "unanswerable"
 def squad(path: str) -> tuple[FileTask, ...]:
     """The task of one file: exact match and F1 over words, as the official script normalises them."""
     document = read_json(path)
-    questions = tuple(
-        _question(paragraph.text("context"), asked)
+    asked = [
+        (paragraph, one)
         for article in document.entries("data")
         for paragraph in article.entries("paragraphs")
-        for asked in paragraph.entries("qas")
-    )
-    if not questions:
+        for one in paragraph.entries("qas")
+    ]
+    if not asked:
         raise document.refuse("data", "holds no question")
+    questions = questions_of(asked, lambda pair: _question(pair[0].text("context"), pair[1]))
     metrics = ("squad_f1", "squad_exact", "answer_log_prob")
     return (FileTask("squad", questions, metrics, template="question-answer"),)
 
