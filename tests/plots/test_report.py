@@ -67,7 +67,7 @@ def test_points_without_records_or_law(tmp_path):
 
 
 def test_refused_outputs(tmp_path):
-    with pytest.raises(BadInputError, match="not a directory"):
+    with pytest.raises(BadInputError, match="does not exist; give a CSV file"):
         write_report(tmp_path / "none", None, tmp_path / "r.html")
     sweep = write_sweep(tmp_path / "sweep")
     with pytest.raises(BadInputError, match="does not exist"):
