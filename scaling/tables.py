@@ -15,7 +15,8 @@ def seconds_in_words(seconds: float) -> str:
     """90 as 1.5 min."""
     for unit, name in ((86400.0, "days"), (3600.0, "h"), (60.0, "min")):
         if seconds >= 1.5 * unit:
-            return f"{seconds / unit:.1f} {name}"
+            value = seconds / unit
+            return f"{value:,.0f} {name}" if value >= 99.95 else f"{value:.1f} {name}"
     return f"{seconds:.0f} s"
 
 

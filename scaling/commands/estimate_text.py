@@ -36,14 +36,30 @@ def decimals(ends: Sequence[float] | None, value: float) -> int:
     return 4 if width <= 0 else min(8, max(0, 1 - floor(log10(width))))
 
 
+def bullets(items: Sequence[str]) -> list[str]:
+    """Items on lines of their own, within the columns of a terminal."""
+    return [
+        line
+        for item in items
+        for line in wrap(item, COLUMNS, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False)
+    ]
+
+
 def in_bytes(size: float) -> str:
     """GiB, or MiB below a tenth of one."""
     return f"{size / _GIB:.2f} GiB" if size >= _GIB / 10 else f"{size / _MIB:.1f} MiB"
 
 
 def money(usd: float) -> str:
-    """Whole dollars from a hundred on."""
-    return f"{usd:,.0f} USD" if usd >= 100 else f"{usd:,.2f} USD"
+    """Dollars to three digits, which is more than an estimate knows; cents below ten dollars."""
+    return f"{_digits(usd)} USD"
+
+
+def _digits(usd: float) -> str:
+    if usd < 10:
+        return f"{usd:,.2f}"
+    unit = 10 ** (floor(log10(usd)) - 2)
+    return f"{round(usd / unit) * unit:,.10g}"
 
 
 def estimate_text(document: dict[str, Any], run: RunConfig) -> str:
@@ -117,13 +133,13 @@ def device_lines(document: dict[str, Any], run: RunConfig) -> list[str]:
     if time["train_hours"] is not None:
         low, high = (3600 * hours for hours in time["train_hours_interval"])
         whole = seconds_in_words(3600 * time["train_hours"])
-        rows.append(("the run", f"{whole} [{seconds_in_words(low)}, {seconds_in_words(high)}]"))
+        rows.append(("the run", f"about {whole} ({seconds_in_words(low)} to {seconds_in_words(high)})"))
     lines += section("Time", rows)
     if cost:
         rows = [("device-hours", f"{cost['device_hours']:,.4g}")]
         if cost["usd"] is not None:
-            interval = f"[{money(cost['usd_low'])}, {money(cost['usd_high'])}]"
-            rows.append(("price", f"{money(cost['usd'])} {interval}"))
+            low, high = _digits(cost["usd_low"]), _digits(cost["usd_high"])
+            rows.append(("price", f"about {money(cost['usd'])} ({low} to {high})"))
             rate = f"{cost['usd_per_device_hour']:.4g} USD per device-hour, {cost['price_kind']}"
             dated = f", {cost['price_date']}" if cost["price_date"] else ""
             rows.append(("at", rate + dated))
@@ -135,5 +151,5 @@ def device_lines(document: dict[str, Any], run: RunConfig) -> list[str]:
         lines += section("Cost", rows)
     if not memory["fits"]:
         lines += ["", "Not priced, because it does not fit. What would help:"]
-        lines += [f"  {one}" for one in document["would_help"]]
+        lines += bullets(document["would_help"])
     return lines

@@ -3,13 +3,15 @@
 from pathlib import Path
 from typing import Any
 
-from scaling.commands.estimate_text import decimals, device_lines, money, section
+from scaling.commands.estimate_text import bullets, decimals, device_lines, money, section
 from scaling.config.load import dump_yaml
 from scaling.config.run import RunConfig
 from scaling.estimate.planner import size_name
 from scaling.tables import seconds_in_words
 
 _GIB = 2**30
+_YEAR_HOURS = 24 * 365.25
+_LONG_HOURS = _YEAR_HOURS / 2  # nobody trains for longer on the same devices
 
 
 def _budget(budget: dict[str, Any]) -> str:
@@ -23,6 +25,10 @@ def _layout(one: dict[str, Any]) -> str:
         return "-"
     mesh = ",".join(f"{axis}={size}" for axis, size in one["mesh"].items() if size > 1) or "one device"
     return f"{mesh} remat={one['remat']} accumulation={one['accumulation']}"
+
+
+def _ratio(value: float) -> str:
+    return f"{value:.1f}" if value < 100 else f"{value:,.0f}"
 
 
 def _loss(loss: dict[str, Any]) -> str:
@@ -55,7 +61,7 @@ def plan_text(document: dict[str, Any], run: RunConfig) -> str:
     lines += section(
         "Training",
         [
-            ("tokens", f"{document['tokens']:,} ({document['tokens_per_param']:.1f} per parameter)"),
+            ("tokens", f"{document['tokens']:,} ({_ratio(document['tokens_per_param'])} per parameter)"),
             ("steps", f"{document['steps']:,} of {train.batch_tokens:,} tokens"),
             ("FLOPs", f"{document['flops']:.3e} counted; 6ND {document['flops_6nd']:.3e}"),
             (
@@ -76,6 +82,9 @@ def plan_text(document: dict[str, Any], run: RunConfig) -> str:
     lines += device_lines(document, run)
     if document["cost"] and document["budget"]["kind"] != "flops":
         lines += ["", "The budget covers the upper end of the time and price intervals."]
+    hours = document["time"]["train_hours"]
+    if hours > _LONG_HOURS:
+        lines += ["", f"The run takes {hours / _YEAR_HOURS:.3g} years: more devices, or a smaller budget."]
     if document["confirmed"] is not None:
         lines += _confirmed_lines(document["confirmed"])
     if document["alternatives"]:
@@ -86,7 +95,7 @@ def plan_text(document: dict[str, Any], run: RunConfig) -> str:
         lines += section("Rejected", rejected)
     if document["would_help"]:
         lines += ["", "No larger model fits these devices. What would help:"]
-        lines += [f"  {one}" for one in document["would_help"]]
+        lines += bullets(document["would_help"])
     return "\n".join(lines)
 
 

@@ -15,7 +15,7 @@ import math
 from collections.abc import Callable
 from functools import cached_property
 
-from scaling.config.devices import Devices
+from scaling.config.devices import Devices, parse_devices
 from scaling.config.errors import BadInputError
 from scaling.config.load import validate
 from scaling.config.model import Remat
@@ -382,11 +382,20 @@ def over(candidate: Candidate) -> str:
 
 def more_room(devices: Devices, length: int) -> list[str]:
     """What would let a larger model fit where every mesh, policy and accumulation has been tried."""
-    helps = [f"more devices, for example --on {devices.hardware.name}:{2 * devices.count}"]
+    helps = [f"more devices, for example --on {_twice(devices)}"]
     helps.append("devices with more memory")
     if length > _SHORT:
         helps.append(f"shorter sequences, for example --length {length // 2}")
     return helps
+
+
+def _twice(devices: Devices) -> str:
+    """Twice as many: of one slice where there is such a slice, else of two."""
+    try:
+        return str(parse_devices(f"{devices.hardware.name}:{2 * devices.count}"))
+    except BadInputError:
+        one, _, _ = str(devices).partition("*")
+        return f"{one}*{2 * devices.slices}"
 
 
 def size_name(params: float) -> str:

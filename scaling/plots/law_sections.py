@@ -4,6 +4,7 @@ import html
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from scaling.config.reach import reach
 from scaling.laws.approaches import Approach
 from scaling.laws.law import LawFit
 from scaling.laws.points import Points
@@ -54,12 +55,14 @@ def budgets_section(law: LawFit) -> str:
     ]
     a, b = law.optimum.a, law.optimum.b
     largest = law.ranges["flops"][1]
+    far = reach({"flops": law.optimum.budgets[-1].flops}, law.ranges, law.rolling)
+    beyond = f" The last row is {html.escape(far.text)}." if far else ""
     return (
         "<section><h2>What to train next</h2>"
         f"<p>N<sub>opt</sub> grows as C<sup>{a:.3f}</sup> and D<sub>opt</sub> as C<sup>{b:.3f}</sup>.</p>"
         f"{html_table(head, rows)}"
-        f'<p class="note">With C = 6ND. The largest compute measured is {scientific(largest)} FLOPs: '
-        "what lies far beyond it is an extrapolation.</p></section>"
+        f'<p class="note">With C = 6ND. The largest compute measured is {scientific(largest)} FLOPs.'
+        f"{beyond}</p></section>"
     )
 
 
