@@ -10,6 +10,7 @@ smaller and trained on more tokens than the size that is best for training alone
 higher.
 """
 
+import contextlib
 import dataclasses
 import math
 from collections.abc import Callable
@@ -382,20 +383,20 @@ def over(candidate: Candidate) -> str:
 
 def more_room(devices: Devices, length: int) -> list[str]:
     """What would let a larger model fit where every mesh, policy and accumulation has been tried."""
-    helps = [f"more devices, for example --on {_twice(devices)}"]
+    helps = [f"more devices, for example --on {_more(devices)}"]
     helps.append("devices with more memory")
     if length > _SHORT:
         helps.append(f"shorter sequences, for example --length {length // 2}")
     return helps
 
 
-def _twice(devices: Devices) -> str:
-    """Twice as many: of one slice where there is such a slice, else of two."""
-    try:
-        return str(parse_devices(f"{devices.hardware.name}:{2 * devices.count}"))
-    except BadInputError:
-        one, _, _ = str(devices).partition("*")
-        return f"{one}*{2 * devices.slices}"
+def _more(devices: Devices) -> str:
+    """Twice or four times as many in one slice where there is such a slice, else two slices."""
+    for times in (2, 4):
+        with contextlib.suppress(BadInputError):
+            return str(parse_devices(f"{devices.hardware.name}:{times * devices.count}"))
+    one, _, _ = str(devices).partition("*")
+    return f"{one}*{2 * devices.slices}"
 
 
 def size_name(params: float) -> str:

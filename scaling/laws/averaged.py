@@ -63,18 +63,21 @@ def fit_averaged(
     seed: int,
     rolling: int,
     warnings: list[str],
+    force: bool,
     forced: bool,
     tell: Progress,
     counts: Floats | None = None,
 ) -> LawFit:
     """Fit `downstream-error` to points that the caller found fit for it.
 
-    `counts` (R, n) are resamples of the same runs that another law was fitted to.
+    `forced` says whether `force` let something through already; `counts` (R, n) are resamples of the same
+    runs that another law was fitted to.
 
     Raises:
-        BadInputError: an error above 1, or the points leave nothing to fit after the hold-out.
+        BadInputError: errors that are none, or the points leave nothing to fit after the hold-out.
     """
-    check_errors(points.column("error"), points.labels, points.source)
+    rising = check_errors(points.loss, points.column("error"), points.labels, points.source, force)
+    warnings, forced = [*rising, *warnings], forced or bool(rising)
     tell("fit", 0.0)
     held, rule = held_out(points, holdout)
     tell("bootstrap", 0.2)
@@ -170,7 +173,7 @@ def fit_then(
         counts[levels < FORM.min_levels] = 1.0
     forced = force and bool(warnings)
     tell: Progress = lambda phase, share: None  # noqa: E731
-    return fit_averaged(rest, bootstrap, holdout, seed, rolling, warnings, forced, tell, counts)
+    return fit_averaged(rest, bootstrap, holdout, seed, rolling, warnings, force, forced, tell, counts)
 
 
 def _named(values: Floats) -> dict[str, float]:

@@ -106,7 +106,7 @@ def fit_points(
                 f"delta={delta:g} and residual={residual!r}: {law} is fitted by least squares of the error; "
                 "leave both out, or fit gadre-error"
             )
-        return fit_averaged(points, bootstrap, holdout, seed, rolling, warnings, forced, tell)
+        return fit_averaged(points, bootstrap, holdout, seed, rolling, warnings, force, forced, tell)
     held, rule = held_out(points, holdout)
     width = len(points)
 

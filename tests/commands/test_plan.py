@@ -140,7 +140,7 @@ def test_what_holds_a_larger_model_is_said(run_cli: RunCli) -> None:
     line = "plan --flops 1e23 --on tpu-v5e:1"
     code, out, _ = run_cli(*line.split())
     assert code == 0 and "No larger model fits these devices. What would help:" in out
-    assert "more devices, for example --on tpu-v5e:1x2" in out
+    assert "more devices, for example --on tpu-v5e:2x2" in out
 
 
 def test_a_law_of_ones_own(run_cli: RunCli, tmp_path: Path) -> None:
@@ -226,7 +226,7 @@ CASES = [
     ("--usd 5000 --on tpu-v5e:16x16 --vocab-size 1", "--vocab-size 1"),
     ("--usd 5000 --on tpu-v5e:16x16 --vocab-size 50257", "tokenizer of 32,000 pieces"),
     ("--usd 5000 --on tpu-v5e:16x16 --bytes-per-token 0", "--bytes-per-token 0"),
-    ("--usd 5000 --on tpu-v5e:1 --vocab-size 10000000 --force", "more devices, for example --on tpu-v5e:1x2"),
+    ("--usd 5000 --on tpu-v5e:1 --vocab-size 10000000 --force", "more devices, for example --on tpu-v5e:2x2"),
     ("--usd 5000 --on tpu-v5e:16x16 --length 0", "--length 0"),
     ("--usd 5000 --on tpu-v5e:16x16 --out nowhere/run.yaml", "does not exist"),
 ]

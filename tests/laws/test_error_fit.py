@@ -123,6 +123,7 @@ def test_the_order_of_rows_and_their_multiplicity_change_nothing() -> None:
         ({"error": np.linspace(70, 30, 16)}, "divide percents by 100"),
         ({"error": np.linspace(1.2, 0.3, 16)}, "is above 1"),
         ({"loss": np.repeat([1.0, 0.9, 0.8], [5, 5, 6])}, "3 different value(s) of loss"),
+        ({"error": np.linspace(0.3, 0.7, 16)}, "give error = 1 - accuracy"),
         ({"error": None}, "error is missing"),
     ],
 )
@@ -130,6 +131,13 @@ def test_what_is_no_error_of_tasks_is_refused(change, words: str) -> None:
     with pytest.raises(BadInputError) as error:
         quick(replace(runs("logistic", 0.0), **change))
     assert words in str(error.value) and "\n" not in str(error.value)
+
+
+def test_accuracies_in_place_of_errors_are_forced_and_marked() -> None:
+    law = quick(replace(runs("logistic", 0.0), error=np.linspace(0.3, 0.7, 16)), force=True)
+    assert law.forced and "give error = 1 - accuracy" in law.warnings[0]
+    low, high = law.interval(loss=0.6)
+    assert high - low > 0.1
 
 
 def test_settings_of_another_objective_are_refused() -> None:
