@@ -134,7 +134,11 @@ def _noise(law: "LawFit") -> None:
     residual = law.residual_noise
     words = f"residuals {residual:.2%} (robust standard deviation)" if residual else "residuals: none left"
     if not law.logarithmic and residual:
-        words = f"residuals {residual:.3g} (robust standard deviation)"
+        kind = "averaged over the forms" if law.averaging else "robust standard deviation"
+        words = f"residuals {residual:.3g} ({kind})"
+    if law.averaging is not None:
+        typer.echo(words)
+        return
     noise = law.seed_noise
     seeds = (
         f"{_REPLICATES[noise.by]} {noise.std_log_loss:.2%} ({noise.n_sets} sets, {noise.n_points} points)"
