@@ -30,7 +30,11 @@ def print_law(law: "LawFit") -> None:
         f"{law.n_points} points, {law.n_starts_at_best} of {law.n_starts} starts at the best, "
         f"objective {law.objective.value:.6g}, gradient norm {law.gradient_norm:.1e}"
     )
-    typer.echo(f"at a bound: {', '.join(law.boundary_hits) or 'none'}; N is {law.counting['params']}")
+    typer.echo(f"unidentified: {', '.join(law.unidentified) or 'none'}; N is {law.counting['params']}")
+    for one in law.limits:
+        place = f"{one.parameter} {'infinite' if one.limit is None else f'= {one.limit:g}'}"
+        verdict = "fits as well and is reported" if one.adopted else "is not excluded"
+        typer.echo(f"limit {place} {verdict}: {one.equation}")
     if law.hessian is not None:
         typer.echo(f"condition {_number(law.hessian.condition, '.2g')}, least held: {law.hessian.flattest}")
         if law.hessian.reason:

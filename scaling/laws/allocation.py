@@ -83,7 +83,7 @@ def allocations(
 
 def allocate(law: LawFit, budgets: Sequence[float]) -> tuple[Allocation, ...]:
     """What a fitted law does with training computes in FLOPs; none where it has no optimum."""
-    rows = allocations(law.form, law.parameters, law.sampled() or [], budgets)
+    rows = allocations(law.form, law.values(), law.sampled() or [], budgets)
     return tuple(
         row.model_copy(update={"reach": reach({"flops": row.flops}, law.ranges, law.rolling)}) for row in rows
     )

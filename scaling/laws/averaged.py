@@ -101,7 +101,7 @@ def fit_averaged(
         law=FORM.name,
         equation=FORM.equation,
         parameters=best,
-        intervals={} if found.parameters is None else intervals_of(FORM.parameter_names, found.parameters),
+        intervals={} if found.parameters is None else intervals_of(FORM, found.parameters, {}, 1.0),
         objective=Objective(
             name="half the sum of squares of (error_pred - error_obs)",
             delta=10.0,

@@ -1,5 +1,7 @@
 """Intervals by resampling whole runs: points of one trunk share their noise, and are drawn together."""
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -9,11 +11,13 @@ from scaling.laws.law import Bootstrap, Interval
 from scaling.laws.objective import Residual, residuals
 from scaling.laws.optimise import WIDE, Optimised, log_variables
 from scaling.laws.points import Points
+from scaling.laws.quantities import Ends
 from scaling.laws.solver import solve
 
 Floats = NDArray[np.float64]
 
 LEVEL = 0.95
+ABSENT = 1e-6  # of the target: a term this small is none
 KEPT_SAMPLES = 1000  # bootstrap parameters kept in law.json, for intervals of predictions
 
 
@@ -26,20 +30,27 @@ def bootstrap_parameters(
     seed: int,
     width: int,
     residual: Residual = "log",
+    elsewhere: Floats | None = None,
 ) -> Floats:
-    """(n, P) reported parameters fitted to n resamples of whole runs, drawn with replacement."""
+    """(n, P) reported parameters fitted to n resamples of whole runs, drawn with replacement.
+
+    `elsewhere` (K, P) are further starts, besides the optimum of the full data.
+    """
     columns, log_target = log_variables(form, points), np.log(points.column(form.target))
     counts, kept = bootstrap_counts(form, points, n, seed)
     weights = counts * kept * points.weight
     x = columns - best.reference
     off = np.abs(residuals(residual, form.log_loss(best.theta, x), log_target))
     wide = float(np.clip(4 * np.median(off), delta, max(WIDE, delta)))
-    starts = np.repeat(best.theta[None], 2 * n, axis=0)
     # Each resample twice from the full data's optimum: along the homotopy, and directly.
-    rows = np.concatenate([np.arange(n), np.arange(n)])
-    first = np.concatenate([np.full(n, wide), np.full(n, delta)])
+    others = np.empty((0, len(best.theta))) if elsewhere is None else elsewhere
+    from_theta = np.concatenate([best.theta[None], best.theta[None], others])
+    K = len(from_theta)
+    starts = np.repeat(from_theta, n, axis=0)
+    rows = np.tile(np.arange(n), K)
+    first = np.repeat([wide, delta, *[wide] * len(others)], n)
     out = solve(form, x, log_target, weights, rows, starts, first, delta, width, residual)
-    pick = np.where(out.value[:n] <= out.value[n:], np.arange(n), np.arange(n, 2 * n))
+    pick = np.arange(n) + n * out.value.reshape(K, n).argmin(axis=0)
     return form.parameters(out.theta[pick], best.reference)
 
 
@@ -65,7 +76,7 @@ def bootstrap_counts(form: Law, points: Points, n: int, seed: int) -> tuple[Floa
         read = np.zeros(len(points), bool)
         read[np.flatnonzero(drawn)[form.select(columns[drawn], log_loss[drawn])]] = True
         # A resample without enough levels has no fit at all, and would only measure the bounds.
-        enough = read.sum() >= len(form.theta_names) and all(
+        enough = read.sum() >= form.min_points - 1 and all(
             len(np.unique(np.round(c[read], 9))) >= form.min_levels for c in columns.T
         )
         if enough:
@@ -85,16 +96,41 @@ def percentiles_of(values: Floats) -> Interval:
     return float(low), float(high)
 
 
-def intervals_of(names: tuple[str, ...], draws: Floats) -> dict[str, Interval]:
-    """Percentile intervals of the columns of draws (S, P)."""
-    return {name: percentiles_of(draws[:, i]) for i, name in enumerate(names)}
+def intervals_of(
+    form: Law, draws: Floats, open_ends: Mapping[str, tuple[bool, bool]], target: float
+) -> dict[str, Ends]:
+    """Percentile intervals of the columns of draws (S, P), None where an end is open.
+
+    Ends are open where the points do not exclude a limit (`open_ends`), and where the resamples themselves
+    run to one: to infinity, or a term to nothing compared with the `target`.
+    """
+    out: dict[str, Ends] = {}
+    floors = {limit.parameter for limit in form.program.limits if limit.share and not limit.absent}
+    for i, name in enumerate(form.parameter_names):
+        column = draws[:, i]
+        if np.isnan(column).any():
+            continue
+        infinite = np.isinf(column).any()
+        # 1 / R is finite where R is not, and falls with it.
+        ends: list[float | None] = list(percentiles_of(-1 / column if infinite else column))
+        if infinite:
+            ends = [-1 / end if end else None for end in ends]
+        elif name in floors and (ends[0] or 0.0) < ABSENT * target:
+            ends[0] = None
+        for side, is_open in enumerate(open_ends.get(name, (False, False))):
+            if is_open:
+                ends[side] = None
+        out[name] = (ends[0], ends[1])
+    return out
 
 
 def document(form: Law, points: Points, draws: Floats, seed: int) -> Bootstrap:
     """What law.json keeps of the draws."""
     kept = draws[:KEPT_SAMPLES]
     samples = {
-        name: tuple(float(f"{v:.10g}") for v in kept[:, i]) for i, name in enumerate(form.parameter_names)
+        name: tuple(float(f"{v:.10g}") if np.isfinite(v) else None for v in kept[:, i])
+        for i, name in enumerate(form.parameter_names)
+        if name not in form.absent
     }
     unit = "run" if len(set(points.groups)) < len(points) else "point"
     return Bootstrap(n=len(draws), level=LEVEL, unit=unit, seed=seed, samples=samples)

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from scaling.laws.forms import EXPONENT, LOG_TERM, Floats, Law
+from scaling.laws.forms import EXPONENT, LOG_TERM, Floats, Law, Limit, log_of_term, no_term
 
 TURN = (-4.0, 4.0)  # change of the exponent at a break
 PLACE = (-20.0, 20.0)  # log of a break over the middle of the data
@@ -72,7 +72,7 @@ class Broken(Law):
         c, d, f = np.array(rest).reshape(3, n)
         place = np.log(d) - reference[0]
         level = np.log(b) - c0 * reference[0] - (c * f * np.logaddexp(0.0, -place / f)).sum()
-        return np.array([np.log(a), level, c0, *c, *place, *np.log(f)])
+        return np.array([log_of_term(a), level, c0, *c, *place, *np.log(f)])
 
 
 def broken(variable: str, breaks: int = 1) -> Law:
@@ -81,6 +81,19 @@ def broken(variable: str, breaks: int = 1) -> Law:
     symbol = SYMBOLS[variable]
     word = "compute" if variable == "flops" else variable
     factors = "".join(f" (1 + ({symbol}/d{i})^(1/f{i}))^(-c{i} f{i})" for i in each)
+    # A break outside the data, or one at which the exponent stays, is none.
+    no_break = tuple(
+        Limit(
+            f"c{i}",
+            0.0,
+            "inside",
+            # At the end of all places, so that the others keep their order.
+            ((2 + i, 0.0), (2 + breaks + i, PLACE[min(i - 1, 1)]), (2 + 2 * breaks + i, 0.0)),
+            ((f" (1 + ({symbol}/d{i})^(1/f{i}))^(-c{i} f{i})", ""),),
+            (f"d{i}", f"f{i}"),
+        )
+        for i in each
+    )
     named = {
         "__doc__": Broken.__doc__,
         "breaks": breaks,
@@ -94,6 +107,7 @@ def broken(variable: str, breaks: int = 1) -> Law:
             *(f"{word}{i}" for word in ("c", "log d", "log f") for i in each),
         ),
         "variables": (variable,),
+        "limits": (*no_break, no_term("a", 0, "a + ")),
         "bounds": (
             LOG_TERM,
             LOG_TERM,

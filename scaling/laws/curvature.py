@@ -11,7 +11,7 @@ parameters to absolute values passes through P points, whose residuals are 0 wha
 (Koenker 2005, "Quantile Regression", section 3.4, and the `iid` rule of his quantreg).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import erf, sqrt
 
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from scaling.laws.forms import Law
 from scaling.laws.objective import Residual, residuals
 from scaling.laws.optimise import Optimised
-from scaling.laws.quantities import Quantities
+from scaling.laws.quantities import Ends, Quantities
 from scaling.laws.student import t_quantile
 
 Floats = NDArray[np.float64]
@@ -59,7 +59,7 @@ class Scale:
 
 @dataclass(frozen=True)
 class Curvature:
-    """Covariance of theta (P, P), or why there is none; `condition` is that of J'WJ in theta."""
+    """Covariance of theta (P, P), or why there is none; `condition` is that of J'WJ in its free entries."""
 
     covariance: Floats | None
     condition: float | None
@@ -109,13 +109,14 @@ def curvature(
 
     `hits` names entries at a bound: there the objective is not flat and a covariance means nothing.
     """
-    J = slopes(form, best, residual)
+    free = np.flatnonzero(form.free)
+    J = slopes(form, best, residual)[:, free]
     off = residuals(residual, form.log_loss(best.theta, best.x), best.log_loss)
     w = best.weight / best.weight.mean()
     gram = J.T @ (w[:, None] * J)
     sizes, vectors = np.linalg.eigh(gram)
-    flattest = _in_words(form, vectors[:, 0])
-    scale = residual_scale(off, best.weight, delta, len(best.theta))
+    flattest = _in_words([form.theta_names[i] for i in free], vectors[:, 0])
+    scale = residual_scale(off, best.weight, delta, len(free))
     if sizes[0] <= sizes[-1] / LARGEST_CONDITION:
         return Curvature(None, None, flattest, f"the points leave a direction free: {flattest}", scale)
     condition = float(sizes[-1] / sizes[0])
@@ -126,16 +127,17 @@ def curvature(
         return Curvature(None, condition, flattest, why, None)
     inverse = np.linalg.inv(gram)
     meat = J.T @ ((w**2)[:, None] * J)
-    covariance = scale.psi_squared / scale.psi_slope**2 * inverse @ meat @ inverse
+    covariance = np.zeros((len(best.theta), len(best.theta)))  # what a limiting form holds does not vary
+    covariance[np.ix_(free, free)] = scale.psi_squared / scale.psi_slope**2 * inverse @ meat @ inverse
     return Curvature(covariance, condition, flattest, None, scale)
 
 
-def _in_words(form: Law, direction: Floats) -> str:
+def _in_words(names: Sequence[str], direction: Floats) -> str:
     """A direction of theta, largest entry first and positive."""
     order = np.argsort(-np.abs(direction))
     direction = direction * np.sign(direction[order[0]])
     shown = [i for i in order if abs(direction[i]) > 0.1]
-    return ", ".join(f"{direction[i]:+.2f} {form.theta_names[i]}" for i in shown)
+    return ", ".join(f"{direction[i]:+.2f} {names[i]}" for i in shown)
 
 
 def quantity_slopes(asked: Quantities, theta: Floats) -> Floats:
@@ -145,19 +147,20 @@ def quantity_slopes(asked: Quantities, theta: Floats) -> Floats:
 
 def curvature_intervals(
     found: Curvature, asked: Quantities, theta: Floats, level: float
-) -> tuple[dict[str, tuple[float, float] | None], dict[str, float | None]]:
+) -> tuple[dict[str, Ends | None], dict[str, float | None]]:
     """Intervals of the reported quantities by the delta method, and standard errors on their scales."""
     if found.covariance is None or found.scale is None:
         return dict.fromkeys(asked.names), dict.fromkeys(asked.names)
     G = quantity_slopes(asked, theta)
     centre = asked.scaled(theta)
     t = t_quantile(level, found.scale.freedom)
-    intervals: dict[str, tuple[float, float] | None] = {}
+    intervals: dict[str, Ends | None] = {}
     errors: dict[str, float | None] = {}
     for i, name in enumerate(asked.names):
         error = float(np.sqrt(max(G[i] @ found.covariance @ G[i], 0.0)))
         known = np.isfinite(error) and error > 0
-        ends = [asked.reported(centre[i] + side * t * error, name) for side in (-1, 1)] if known else None
-        intervals[name] = (ends[0], ends[1]) if ends else None
+        known = known and name not in asked.missing
+        ends = asked.interval(centre[i] - t * error, centre[i] + t * error, name) if known else (None, None)
+        intervals[name] = None if ends == (None, None) else ends
         errors[name] = error if known else None
     return intervals, errors

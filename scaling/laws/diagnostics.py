@@ -21,7 +21,24 @@ class Profile(Frozen):
     objective: tuple[float, ...]
     interval: tuple[float | None, float | None]
     identified: bool
-    flat_range: Interval | None = None
+    flat_range: tuple[float | None, float | None] | None = None  # null: to infinity
+
+
+class LimitComparison(Frozen):
+    """A limit of a parameter that the points do not exclude (`scaling.laws.limits`).
+
+    `adopted`: the law's parameters, intervals and predictions are those of the limiting form. `statistic` is
+    the drop test of the limit, `threshold` its 95% quantile; null where every point is fitted exactly.
+    """
+
+    parameter: str
+    limit: float | None  # null: infinity
+    equation: str  # of the limiting form
+    adopted: bool
+    rise: float  # objective of the limiting form less that of the form it is compared with
+    statistic: float | None
+    threshold: float | None
+    other: dict[str, float | None]  # parameters of the form that is not reported
 
 
 class Hessian(Frozen):
@@ -36,7 +53,7 @@ class Hessian(Frozen):
     condition: float | None
     flattest: str  # the direction of theta that the points hold least
     reason: str | None  # why there are no intervals
-    intervals: dict[str, Interval | None]
+    intervals: dict[str, tuple[float | None, float | None] | None]
     standard_errors: dict[str, float | None]
     freedom: int | None  # points less parameters
     drop_scale: float | None  # E[psi^2] / E[psi'], which the profile's threshold is made of
@@ -56,7 +73,7 @@ class CutOff(Frozen):
     mean_abs_rel_error: float
     max_abs_rel_error: float
     inside: float | None  # share of points inside the prediction interval, a run's noise included
-    parameters: dict[str, float]
+    parameters: dict[str, float | None]
 
 
 class SeedNoise(Frozen):
@@ -78,7 +95,7 @@ class SensitivityRow(Frozen):
     n: int
     delta: float
     counting: dict[str, str]
-    parameters: dict[str, float] = Field(default_factory=dict)
+    parameters: dict[str, float | None] = Field(default_factory=dict)
     a: float | None = None
     at: dict[str, float] = Field(default_factory=dict)  # where the prediction is made
     prediction: float | None = None

@@ -10,19 +10,20 @@ from numpy.typing import NDArray
 from scaling.config.errors import BadInputError
 from scaling.laws.allocation import optimum_of
 from scaling.laws.averaged import fit_averaged, fit_then
-from scaling.laws.bootstrap import LEVEL, bootstrap_parameters, document, intervals_of
+from scaling.laws.bootstrap import LEVEL, document
 from scaling.laws.comparable import comparable
 from scaling.laws.coverage import missed_coverage
 from scaling.laws.curvature import TEXT, Curvature, curvature, curvature_intervals
 from scaling.laws.diagnostics import Hessian
 from scaling.laws.downstream import DownstreamError
 from scaling.laws.law import LawFit, Objective
+from scaling.laws.limiting import reported
+from scaling.laws.limits import bootstrapped, choose, profiled_of
 from scaling.laws.objective import RESIDUALS, Residual, describe
-from scaling.laws.optimise import Optimised, boundary_hits, optimise
+from scaling.laws.optimise import Optimised, boundary_hits
 from scaling.laws.order import canonical
 from scaling.laws.points import Points
-from scaling.laws.profile import profiles
-from scaling.laws.quantities import Quantities, quantities
+from scaling.laws.quantities import Ends, Quantities, quantities
 from scaling.laws.refusals import refuse, unidentified_minima
 from scaling.laws.registry import LAWS
 from scaling.laws.replicates import seed_noise
@@ -85,7 +86,7 @@ def fit_points(
     if bootstrap < 0 or bootstrap == 1:
         raise BadInputError(f"bootstrap={bootstrap} is not accepted; give 0, or at least 2 resamples")
     tell = progress or (lambda phase, share: None)
-    form = LAWS[law]
+    form = full_form = LAWS[law]
     points, mixed = comparable(canonical(points), force)
     countings = {name: comparable(canonical(other), force)[0] for name, other in (countings or {}).items()}
     warnings = [
@@ -111,26 +112,32 @@ def fit_points(
     width = len(points)
 
     tell("fit", 0.0)
-    best = optimise(form, points, delta, seed, width, residual)
-    parameters = {
-        name: float(v)
-        for name, v in zip(form.parameter_names, form.parameters(best.theta, best.reference), strict=True)
-    }
-    hits = boundary_hits(form, best, delta, residual)
-    found = curvature(form, best, delta, residual, hits)
+    chosen = choose(full_form, points, delta, seed, width, residual)
+    form, best = chosen.form, chosen.best
+    hits = boundary_hits(full_form, chosen.full, delta, residual)
+    found = curvature(form, best, delta, residual, boundary_hits(form, best, delta, residual))
     asked = quantities(form, best.reference, float(points.flops.max()))
-    draws: Floats | None = None
-    if bootstrap:
-        tell("bootstrap", 0.25)
-        draws = bootstrap_parameters(form, points, best, delta, bootstrap, seed, width, residual)
+    open_ends = dict(chosen.open_ends)
     profiled = None
     if profile:
-        tell("profile", 0.4)
-        profiled = profiles(form, best, found, asked, delta, residual, LEVEL, width)
+        tell("profile", 0.25)
+        profiled = profiled_of(full_form, chosen, found, asked, delta, residual, width)
+        for name, one in profiled.items():
+            if name in form.parameter_names and not one.identified:
+                here = open_ends.get(name, (False, False))
+                low, high = (end is None for end in one.interval)
+                open_ends[name] = (here[0] or low, here[1] or high)
+    draws: Floats | None = None
+    intervals: dict[str, Ends] = {}
+    if bootstrap:
+        tell("bootstrap", 0.4)
+        draws, intervals = bootstrapped(
+            full_form, chosen, points, open_ends, delta, bootstrap, seed, width, residual
+        )
     test = None
     if held is not None:
         tell("hold-out", 0.7)
-        test = predict_held(form, points, held, rule, delta, bootstrap, seed, force, residual)
+        test = predict_held(full_form, points, held, rule, delta, bootstrap, seed, force, residual)
         if test is None:
             warnings.append("no held-out point lies on the envelope: the law was not tested")
     rolled = None
@@ -150,20 +157,24 @@ def fit_points(
         )
     if (missed := missed_coverage(rolled, LEVEL)) is not None:
         warnings.append(missed)
-    if hits:
+    warnings += chosen.warnings
+    if hits and not chosen.open_ends:
         warnings.append(f"not determined by these points: {', '.join(hits)}")
     for name, one in (profiled or {}).items():
         for side, end in zip(("below", "above"), one.interval, strict=True):
-            if end is None and one.flat_range is not None:
+            if end is None and one.flat_range is not None and name not in chosen.open_ends:
                 warnings.append(f"{name} is unidentified {side}: {_flat(one.flat_range)} fits as well")
+    parameters = dict(
+        zip(form.parameter_names, map(float, form.parameters(best.theta, best.reference)), strict=True)
+    )
     named = (
         [] if draws is None else [dict(zip(form.parameter_names, map(float, d), strict=True)) for d in draws]
     )
     return LawFit(
         law=law,
         equation=form.equation,
-        parameters=parameters,
-        intervals={} if draws is None else intervals_of(form.parameter_names, draws),
+        parameters=reported(form, best.theta, best.reference),
+        intervals=intervals,
         objective=Objective(name=describe(residual, form.target), delta=delta, value=best.value),
         n_points=len(points),
         n_selected=len(best.x),
@@ -173,10 +184,12 @@ def fit_points(
         boundary_hits=hits,
         holdout=test,
         optimum=optimum_of(form, parameters, named, points.flops),
+        limits=chosen.limits,
+        unidentified=tuple(name for name in form.parameter_names if name in open_ends),
         counting=points.counting,
         bootstrap=None if draws is None else document(form, points, draws, seed),
         profile=profiled,
-        hessian=_hessian(best, found, asked),
+        hessian=_hessian(best, found, asked, open_ends),
         rolling=rolled,
         seed_noise=seed_noise(points),
         sensitivity=changed,
@@ -198,12 +211,17 @@ def fit_points(
     )
 
 
-def _flat(ends: tuple[float, float]) -> str:
-    return f"anything from {ends[0]:.3g} to {ends[1]:.3g}"
+def _flat(ends: Ends) -> str:
+    low, high = ("any value" if end is None else f"{end:.3g}" for end in ends)
+    return f"anything from {low} to {'infinity' if ends[1] is None else high}"
 
 
-def _hessian(best: Optimised, found: Curvature, asked: Quantities) -> Hessian:
+def _hessian(
+    best: Optimised, found: Curvature, asked: Quantities, open_ends: Mapping[str, tuple[bool, bool]]
+) -> Hessian:
     intervals, errors = curvature_intervals(found, asked, best.theta, LEVEL)
+    intervals |= dict.fromkeys(open_ends)
+    errors |= dict.fromkeys(open_ends)
     scale, covariance = found.scale, found.covariance
     return Hessian(
         estimator=TEXT,

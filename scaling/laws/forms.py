@@ -9,7 +9,8 @@ of order one and nearly independent, which A and alpha are not. `parameters` and
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import product
-from typing import Any, ClassVar
+from types import MappingProxyType
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,11 +21,17 @@ Bounds = tuple[tuple[float, float], ...]
 # A term below e^-25 of a nat, or above e^10 nats, at the middle of the data means nothing.
 LOG_TERM = (-25.0, 10.0)
 EXPONENT = (1e-3, 4.0)
+NO_TERM = -60.0  # log of a term that is absent: e^-60 of a nat changes no digit of a loss
 
 
 def finite_exp(power: Any, xp: Any = np) -> Any:
-    """exp that stops short of infinity, where an exponent at its lower bound would send a scale."""
-    return xp.exp(xp.minimum(power, 700.0))
+    """exp that stops short of infinity and of zero, where an exponent at its lower bound sends a scale."""
+    return xp.exp(xp.clip(power, -700.0, 700.0))
+
+
+def log_of_term(value: float) -> float:
+    """log, of a term that may be absent."""
+    return float(np.log(max(value, np.exp(NO_TERM))))
 
 
 @dataclass(frozen=True)
@@ -48,6 +55,47 @@ class ComputeOptimum:
 
 
 @dataclass(frozen=True)
+class Limit:
+    """A limit that a parameter can run to, and the simpler form that the law has there.
+
+    Attributes:
+        parameter: the reported parameter.
+        value: what it is at the limit; None for infinity.
+        side: the end of its interval that is open where the points do not exclude the limit; "inside" for a
+            limit within the parameter's range, where only `absent` parameters are unidentified.
+        held: entries of theta and the values at which they are held in the limiting form.
+        rewrite: texts of the equation and what replaces each of them.
+        absent: other parameters that the limiting form lacks.
+        share: whether the first held entry is the log of a term of the target, which is flat towards the
+            limit: a search that has once gone there does not return, and must also start elsewhere.
+        optimum: whether the limiting form has the compute optimum of the law.
+    """
+
+    parameter: str
+    value: float | None
+    side: Literal["lower", "upper", "inside"]
+    held: tuple[tuple[int, float], ...]
+    rewrite: tuple[tuple[str, str], ...]
+    absent: tuple[str, ...] = ()
+    share: bool = False
+    optimum: bool = True
+
+
+def no_term(
+    parameter: str,
+    entry: int,
+    text: str,
+    exponent: tuple[str, int] | None = None,
+    optimum: bool = False,
+    rest: str = "",
+) -> Limit:
+    """The limit at which a term, with its exponent's name and entry of theta if it has one, is absent."""
+    held = ((entry, NO_TERM),) if exponent is None else ((entry, NO_TERM), (exponent[1], 1.0))
+    absent = () if exponent is None else (exponent[0],)
+    return Limit(parameter, 0.0, "lower", held, ((text, rest),), absent, share=True, optimum=optimum)
+
+
+@dataclass(frozen=True)
 class Law:
     """A functional form. Subclasses state it; the class attributes are documented here.
 
@@ -59,6 +107,9 @@ class Law:
         variables: which fields of `Points` it reads, in the order of the columns of x.
         target: the field it predicts.
         bounds: box of each entry of theta.
+        limits: what its parameters can run to, the most drastic first.
+        held: entries of theta that a limiting form holds (`scaling.laws.limits`); none of a law itself.
+        absent: parameters that a limiting form lacks.
     """
 
     name: ClassVar[str]
@@ -68,11 +119,33 @@ class Law:
     variables: ClassVar[tuple[str, ...]]
     target: ClassVar[str] = "loss"
     bounds: ClassVar[Bounds]
+    limits: ClassVar[tuple[Limit, ...]] = ()
+    held: ClassVar[Mapping[int, float]] = MappingProxyType({})
+    absent: ClassVar[tuple[str, ...]] = ()
+
+    @property
+    def program(self) -> "Law":
+        """The law whose compiled search serves this one: its own, or of a limiting form the full law's."""
+        return self
+
+    @property
+    def free(self) -> NDArray[np.bool_]:
+        """(P,) which entries of theta are fitted."""
+        return np.array([i not in self.held for i in range(len(self.theta_names))])
+
+    def own_scale(self, name: str) -> int | None:
+        """The entry of theta that is the scale of a parameter's interval, if it is one that grows as the
+        parameter falls, and is 0 where the parameter is infinite; see `from_own_scale`."""
+        return None
+
+    def from_own_scale(self, name: str, value: float) -> float:
+        """The parameter at a value of that entry."""
+        raise NotImplementedError
 
     @property
     def min_points(self) -> int:
         """Fewest points it can be fitted to: one more than its parameters."""
-        return len(self.theta_names) + 1
+        return int(self.free.sum()) + 1
 
     @property
     def min_levels(self) -> int:
@@ -143,6 +216,11 @@ class Chinchilla(Law):
     theta_names = ("log E", "log A/N^alpha", "log B/D^beta", "alpha", "beta")
     variables = ("params", "tokens")
     bounds = (LOG_TERM, LOG_TERM, LOG_TERM, EXPONENT, EXPONENT)
+    limits = (
+        no_term("A", 1, " + A / N^alpha", ("alpha", 3)),
+        no_term("B", 2, " + B / D^beta", ("beta", 4)),
+        no_term("E", 0, "E + ", optimum=True),
+    )
 
     def terms(self, x: Any, xp: Any = np) -> Any:
         """Each term is linear in theta: its log at the reference point, less its exponent times x."""
@@ -177,7 +255,7 @@ class Chinchilla(Law):
         p = parameters
         a = np.log(p["A"]) - p["alpha"] * reference[0]
         b = np.log(p["B"]) - p["beta"] * reference[1]
-        return np.array([np.log(p["E"]), a, b, p["alpha"], p["beta"]])
+        return np.array([log_of_term(p["E"]), a, b, p["alpha"], p["beta"]])
 
     def log_frontier(self, parameters: Mapping[str, Any], xp: Any = np) -> tuple[Any, Any]:
         """Hoffmann et al. 2022, equation 4: the minimum of L on 6ND = C."""

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from scaling.laws.forms import EXPONENT, LOG_TERM, Floats, Law, finite_exp
+from scaling.laws.forms import LOG_TERM, Floats, Law, finite_exp, no_term
+from scaling.laws.power_laws import EXPONENT
 
 
 class KaplanTokens(Law):
@@ -18,6 +19,17 @@ class KaplanTokens(Law):
     theta_names = ("log (Nc/N)^alpha_N", "log (Dc/D)^alpha_D", "alpha_N", "alpha_D")
     variables = ("params", "tokens")
     bounds = (LOG_TERM, LOG_TERM, EXPONENT, EXPONENT)
+    limits = (
+        no_term("Nc", 0, "((Nc / N)^(alpha_N / alpha_D) + Dc / D)", ("alpha_N", 2), rest="(Dc / D)"),
+        # With N alone the exponents are one: (Nc / N)^(alpha_N / alpha_D) to the power alpha_D.
+        no_term(
+            "Dc",
+            1,
+            "((Nc / N)^(alpha_N / alpha_D) + Dc / D)^alpha_D",
+            ("alpha_D", 3),
+            rest="(Nc / N)^alpha_N",
+        ),
+    )
 
     def log_loss(self, theta: Any, x: Any, xp: Any = np) -> Any:
         """(n,) a maximum of the two limits, as soft as alpha_D is large."""
@@ -67,6 +79,10 @@ class KaplanSteps(Law):
     theta_names = ("log (Nc/N)^alpha_N", "log (Sc/S_min)^alpha_S", "alpha_N", "alpha_S")
     variables = ("params", "min_steps")
     bounds = (LOG_TERM, LOG_TERM, EXPONENT, EXPONENT)
+    limits = (
+        no_term("Nc", 0, "(Nc / N)^alpha_N + ", ("alpha_N", 2)),
+        no_term("Sc", 1, " + (Sc / S_min)^alpha_S", ("alpha_S", 3)),
+    )
 
     def terms(self, x: Any, xp: Any = np) -> Any:
         """Each term is linear in theta: its log at the reference point, less its exponent times x."""

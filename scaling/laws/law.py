@@ -1,5 +1,6 @@
 """The `law.json` document: a fitted law with its uncertainty, its test and its diagnostics."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,17 @@ from scaling.config.errors import BadInputError
 from scaling.config.files import write_atomically
 from scaling.config.reach import Reach
 from scaling.config.record import TokenizerInfo
-from scaling.laws.diagnostics import Averaging, CutOff, Hessian, Profile, SeedNoise, SensitivityRow
+from scaling.laws.diagnostics import (
+    Averaging,
+    CutOff,
+    Hessian,
+    LimitComparison,
+    Profile,
+    SeedNoise,
+    SensitivityRow,
+)
 from scaling.laws.forms import ComputeOptimum, Law
+from scaling.laws.limiting import limiting_form
 from scaling.laws.registry import LAWS
 
 Floats = NDArray[np.float64]
@@ -53,7 +63,7 @@ class Holdout(Frozen):
     max_abs_rel_error: float
     n_fitted: int
     rule: str
-    parameters: dict[str, float]
+    parameters: dict[str, float | None]
     predictions: tuple[Prediction, ...]
 
 
@@ -88,7 +98,7 @@ class Bootstrap(Frozen):
     level: float
     unit: str
     seed: int
-    samples: dict[str, tuple[float, ...]]
+    samples: dict[str, tuple[float | None, ...]]  # null: infinite
 
 
 class LawFit(Frozen):
@@ -96,12 +106,16 @@ class LawFit(Frozen):
 
     `loss_unit` is the unit of the losses that it was fitted to and predicts; `tokenizer` and `dataset` are
     those of all points, null where they are not known or differ. `notes` say how the source was read.
+
+    Where `limits` has an adopted one, everything is that of the limiting form: `equation` too. A parameter is
+    null where it is infinite, or does not exist in that form; the end of an interval is null where the points
+    do not hold the parameter on that side.
     """
 
     law: str
     equation: str
-    parameters: dict[str, float]
-    intervals: dict[str, Interval]
+    parameters: dict[str, float | None]
+    intervals: dict[str, tuple[float | None, float | None]]
     objective: Objective
     n_points: int
     n_starts: int
@@ -120,6 +134,8 @@ class LawFit(Frozen):
     source: str = ""
     profile: dict[str, Profile] | None = None
     hessian: Hessian | None = None
+    limits: tuple[LimitComparison, ...] = ()  # that the points do not exclude
+    unidentified: tuple[str, ...] = ()  # parameters that the points do not hold, on one side or both
     rolling: tuple[CutOff, ...] | None = None
     seed_noise: SeedNoise | None = None
     sensitivity: tuple[SensitivityRow, ...] | None = None
@@ -133,14 +149,21 @@ class LawFit(Frozen):
 
     @property
     def form(self) -> Law:
-        """The functional form."""
-        return LAWS[self.law]
+        """The functional form; where a limit is adopted, the law's limiting form."""
+        law = LAWS[self.law]
+        adopted = [(one.parameter, one.limit) for one in self.limits if one.adopted]
+        known = {(limit.parameter, limit.value): limit for limit in law.limits}
+        return limiting_form(law, tuple(known[key] for key in adopted))
+
+    def values(self) -> dict[str, float]:
+        """The parameters as numbers; what is null in the document is infinite, or ignored by `form`."""
+        return {name: math.inf if value is None else value for name, value in self.parameters.items()}
 
     def predict(self, **variables: Any) -> Floats:
         """The law's target (a loss is in `loss_unit`) at its variables: params and tokens, or flops, ..."""
         chosen = {name: variables[name] for name in self.form.variables}
         if self.averaging is None:
-            return self.form.predict(self.parameters, **chosen)
+            return self.form.predict(self.values(), **chosen)
         forms = self.averaging.forms
         each = [one.weight * self.form.predict(one.parameters, **chosen) for one in forms]
         return np.sum(each, axis=0)
@@ -176,7 +199,9 @@ class LawFit(Frozen):
             return None
         names = list(self.bootstrap.samples)
         rows = zip(*self.bootstrap.samples.values(), strict=True)
-        return [dict(zip(names, row, strict=True)) for row in rows]
+        return [
+            {name: math.inf if v is None else v for name, v in zip(names, row, strict=True)} for row in rows
+        ]
 
     @property
     def residual_noise(self) -> float | None:
@@ -192,7 +217,7 @@ class LawFit(Frozen):
 
     def frontier(self) -> ComputeOptimum | None:
         """The compute-optimal frontier, where the form has a closed one."""
-        return self.form.optimum(self.parameters)
+        return self.form.optimum(self.values())
 
     def write(self, path: Path) -> None:
         """Write law.json whole or not at all.

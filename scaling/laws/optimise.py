@@ -109,6 +109,8 @@ def boundary_hits(form: Law, best: Optimised, delta: float, residual: Residual =
     here = objective(best.theta)
     hits = []
     for i, name in enumerate(form.theta_names):
+        if i in form.held:
+            continue
         for bound, side in zip(form.bounds[i], ("lower", "upper"), strict=True):
             moved = best.theta.copy()
             moved[i] = bound

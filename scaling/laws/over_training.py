@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from scaling.laws.forms import EXPONENT, LOG_TERM, Floats, Law
+from scaling.laws.forms import EXPONENT, LOG_TERM, Floats, Law, log_of_term, no_term
 
 
 class OverTraining(Law):
@@ -22,6 +22,11 @@ class OverTraining(Law):
     theta_names = ("log E", "log a (M/C)^eta", "log b (MC)^-eta", "eta")
     variables = ("params", "tokens")
     bounds = (LOG_TERM, LOG_TERM, LOG_TERM, EXPONENT)
+    limits = (
+        no_term("a", 1, "(a M^eta + b M^-eta)", rest="(b M^-eta)"),
+        no_term("b", 2, "(a M^eta + b M^-eta)", rest="(a M^eta)"),
+        no_term("E", 0, "E + ", optimum=True),
+    )
 
     def terms(self, x: Any, xp: Any = np) -> Any:
         """Each term is linear in theta: its log at the reference point, less its exponent times x."""
@@ -66,7 +71,7 @@ class OverTraining(Law):
             np.log(parameters[name]) - eta * (np.log(6) + 2 * middle)
             for name, middle in zip("ab", reference, strict=True)
         )
-        return np.array([np.log(parameters["E"]), a, b, eta])
+        return np.array([log_of_term(parameters["E"]), a, b, eta])
 
     def log_frontier(self, parameters: Mapping[str, Any], xp: Any = np) -> tuple[Any, Any]:
         """At every compute the same M: a M^eta = b M^-eta."""

@@ -8,7 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scaling.laws.envelope import lower_envelope
-from scaling.laws.forms import EXPONENT, LOG_TERM, Floats, Law, finite_exp
+from scaling.laws.forms import LOG_TERM, Floats, Law, Limit, finite_exp, log_of_term, no_term
+
+# Below, a scale such as Nc, of which the loss is a power, is beyond any number.
+EXPONENT = (5e-3, 4.0)
+
+
+def floor_limits(term: str, scale: str, exponent: str) -> tuple[Limit, ...]:
+    """The limits of E + (X0 / X)^exponent."""
+    return no_term(scale, 1, f" + {term}", (exponent, 2)), no_term("E", 0, "E + ")
 
 
 def lowest_of_each(log_variables: Floats, log_loss: Floats) -> NDArray[np.bool_]:
@@ -81,7 +89,7 @@ class PowerOverFloor(Law):
     def theta(self, parameters: Mapping[str, float], reference: Floats) -> Floats:
         """The scale X0 as the level of the power at the reference point."""
         floor, scale, exponent = (parameters[name] for name in self.parameter_names)
-        return np.array([np.log(floor), exponent * (np.log(scale) - reference[0]), exponent])
+        return np.array([log_of_term(floor), exponent * (np.log(scale) - reference[0]), exponent])
 
 
 class ParamsPower(PurePower):
@@ -109,6 +117,7 @@ class ParamsFloor(PowerOverFloor):
     equation = "L(N) = E + (Nc / N)^alpha_N on the lowest loss at each N"
     parameter_names = ("E", "Nc", "alpha_N")
     variables = ("params",)
+    limits = floor_limits("(Nc / N)^alpha_N", "Nc", "alpha_N")
 
 
 class TokensFloor(PowerOverFloor):
@@ -118,6 +127,7 @@ class TokensFloor(PowerOverFloor):
     equation = "L(D) = E + (Dc / D)^alpha_D on the lowest loss at each D"
     parameter_names = ("E", "Dc", "alpha_D")
     variables = ("tokens",)
+    limits = floor_limits("(Dc / D)^alpha_D", "Dc", "alpha_D")
 
 
 class ComputePower(PurePower):
@@ -146,6 +156,7 @@ class ComputeEnvelope(PowerOverFloor):
     parameter_names = ("E", "C0", "gamma")
     theta_names = ("log E", "log (C0/C)^gamma", "gamma")
     variables = ("flops",)
+    limits = floor_limits("(C0 / C)^gamma", "C0", "gamma")
 
     def select(self, log_variables: Floats, log_loss: Floats) -> NDArray[np.bool_]:
         """The lower envelope."""

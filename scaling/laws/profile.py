@@ -10,6 +10,8 @@ A quantity is held by a pin: one more residual, k (q(theta) - q_held), of a weig
 move. Whatever value a pinned fit ends at, it is the best fit at that value: the pin need not be rigid.
 """
 
+from collections.abc import Collection
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -42,14 +44,22 @@ def profiles(
     residual: Residual,
     level: float,
     width: int,
+    only: Collection[str] = (),
 ) -> dict[str, Profile]:
-    """The profile of every quantity; empty where the residuals have no scale to measure a rise by."""
+    """The profile of every quantity, or `only` of some.
+
+    Empty where the residuals have no scale to measure a rise by.
+    """
     if found.scale is None:
         return {}
     Q = len(asked.names)
     centre = asked.scaled(best.theta)
     G = quantity_slopes(asked, best.theta)
-    moving = [i for i in range(Q) if np.abs(G[i]).max() > 1e-12]
+    moving = [
+        i
+        for i, name in enumerate(asked.names)
+        if np.abs(G[i, form.free]).max() > 1e-12 and (name in only if only else name not in asked.missing)
+    ]
     spread, direction = _spread(form, best, found, G)
     drop = found.scale.drop * best.weight.mean()
     threshold = drop * t_quantile(level, found.scale.freedom) ** 2 / 2
@@ -113,8 +123,8 @@ def profiles(
 
 def _spread(form: Law, best: Optimised, found: Curvature, G: Floats) -> tuple[Floats, Floats]:
     """(Q,) standard errors, and (Q, P) how theta moves with each quantity; rough where nothing better is."""
-    P = len(best.theta)
-    covariance = found.covariance if found.covariance is not None else 0.01 * np.eye(P)
+    rough = 0.01 * np.diag(form.free.astype(float))
+    covariance = found.covariance if found.covariance is not None else rough
     variance = np.einsum("qp,pr,qr->q", G, covariance, G)
     spread = np.sqrt(np.maximum(variance, 1e-16))
     direction = (G @ covariance) / np.maximum(variance, 1e-16)[:, None]
@@ -180,15 +190,17 @@ def _profile(
         # Linear in the root of the rise, which is straight for a parabola.
         a, b, c = (np.sqrt(max(v - least, 0.0)) for v in (below, above, least + threshold))
         place = low + (high - low) * (c - a) / max(b - a, 1e-300)
-        ends.append(asked.reported(place, name))
+        ends.append(place)
         flat.append(place)
+    low_end, high_end = asked.interval(ends[0], ends[1], name)
     outward = [*reversed(_one_side(points, centre, -1)), *_one_side(points, centre, 1)[1:]]
-    low_end, high_end = ends
     identified = low_end is not None and high_end is not None
-    low_flat, high_flat = (asked.reported(v, name) for v in flat)
+    pairs = [(asked.reported(p[0], name), p[1]) for p in outward]
+    known = sorted(p for p in pairs if np.isfinite(p[0]))  # a quantity may fall along its own scale
+    low_flat, high_flat = asked.interval(flat[0], flat[1], name)
     return Profile(
-        grid=tuple(asked.reported(p[0], name) for p in outward),
-        objective=tuple(p[1] for p in outward),
+        grid=tuple(value for value, _ in known),
+        objective=tuple(objective for _, objective in known),
         interval=(low_end, high_end),
         identified=identified,
         flat_range=None if identified else (low_flat, high_flat),

@@ -39,7 +39,8 @@ class ProjectedLaw:
 
     `objective` is the weighted sum of squared relative errors, `rms_error` their root mean square.
     `samples_S5` are the parameters of each resample in the order of `parameters`, NaN where it drew too few
-    sizes or token budgets. `at_bound` names exponents the points do not hold.
+    sizes or token budgets. `at_bound` names what the points do not hold: an E of 0, which
+    has no interval, and exponents.
     """
 
     parameters: dict[str, float]
@@ -82,7 +83,8 @@ def fit_projected(points: Points, bootstrap: int = 0, seed: int = 0) -> Projecte
         samples = _reported(np.concatenate(pieces), reference)
         samples[~(_levels(log_n, weight) & _levels(log_d, weight))] = np.nan
     parameters = dict(zip(NAMES, map(float, fitted[0]), strict=True))
-    near = [
+    near = ["E"] * bool(theta[0, 0] <= 0)
+    near += [
         name
         for name, exponent, scale in (("alpha", theta[0, 3], theta[0, 1]), ("beta", theta[0, 4], theta[0, 2]))
         if scale <= 0 or not EXPONENTS[0] * 1.001 < exponent < EXPONENTS[1] / 1.001
@@ -92,6 +94,8 @@ def fit_projected(points: Points, bootstrap: int = 0, seed: int = 0) -> Projecte
         for name, column in [*zip(NAMES, samples.T, strict=True), ("a", _exponent_of(samples))]
         if (interval := percentiles(column)) is not None
     }
+    if "E" in near:
+        intervals.pop("E", None)
     if "a" in intervals:
         intervals["b"] = (1 - intervals["a"][1], 1 - intervals["a"][0])
     return ProjectedLaw(

@@ -16,6 +16,7 @@ from scaling.laws.forms import Law
 
 Floats = NDArray[np.float64]
 
+Ends = tuple[float | None, float | None]
 EXPONENT_OF_PARAMS = "a"
 RATIO = "tokens_per_param"
 
@@ -33,6 +34,7 @@ class Quantities:
     flops: float  # at which tokens per parameter are taken
     names: tuple[str, ...]
     logged: tuple[bool, ...]
+    missing: frozenset[str] = frozenset()  # which of them a limiting form lacks
 
     def scaled(self, theta: Any, xp: Any = np) -> Any:
         """(Q,) the quantities at theta (P,), each on its own scale."""
@@ -40,10 +42,20 @@ class Quantities:
         return scaled(self.form, self.logged, theta, np.array(self.reference), log_flops, xp)
 
     def reported(self, scaled: Any, name: str) -> float:
-        """A value on the scale of `name` as it is reported."""
+        """A value on the scale of `name` as it is reported; infinite beyond a limit."""
+        if self.form.own_scale(name) is not None:
+            return self.form.from_own_scale(name, float(scaled))
         if not self.logged[self.names.index(name)]:
             return float(scaled)
         return float(np.exp(np.clip(scaled, -700.0, 700.0)))
+
+    def interval(self, low: float | None, high: float | None, name: str) -> Ends:
+        """Ends on the scale of `name` as they are reported, None where one is open or infinite."""
+        ends = [None if end is None else self.reported(end, name) for end in (low, high)]
+        if self.form.own_scale(name) is not None:
+            ends.reverse()
+        low, high = (end if end is not None and np.isfinite(end) else None for end in ends)
+        return low, high
 
 
 def scaled(
@@ -52,7 +64,11 @@ def scaled(
     """(Q,) the quantities of `form` at theta (P,); of an optimum, tokens per parameter at the compute."""
     values = form.parameters(theta, reference, xp)
     n = len(form.parameter_names)
-    out = [xp.log(values[i]) if logged[i] else values[i] for i in range(n)]
+    out = []
+    for i, name in enumerate(form.parameter_names):
+        entry = form.own_scale(name)
+        own = values[i] if entry is None else theta[entry]
+        out.append(xp.log(own) if logged[i] else own)
     if len(logged) > n:
         frontier = form.log_frontier({name: values[i] for i, name in enumerate(form.parameter_names)}, xp)
         assert frontier is not None
@@ -72,15 +88,23 @@ def logged_quantities(form: Law) -> tuple[bool, ...]:
     reference = np.linspace(1.0, 2.0, len(form.variables))
     here = form.parameters(theta, reference)
     moved = np.stack([form.parameters(theta + step, reference) for step in steps])
-    entries = (here[:, None] == theta) & (np.diag(theta[None] + steps) == moved.T)
-    logged = tuple(map(bool, ~entries.any(axis=1)))
+    entries = ((here[:, None] == theta) & (np.diag(theta[None] + steps) == moved.T)).any(axis=1)
+    logged = tuple(
+        not entry and form.own_scale(name) is None
+        for name, entry in zip(form.parameter_names, entries, strict=True)
+    )
     optimum = form.log_frontier(dict(zip(form.parameter_names, here, strict=True))) is not None
     return logged + ((False, True) if optimum else ())
 
 
 def quantities(form: Law, reference: Floats, flops: float) -> Quantities:
-    """The quantities that `form` reports."""
-    names, logged = form.parameter_names, logged_quantities(form)
+    """The quantities that `form` reports; of a limiting form those of the full law, some of them missing."""
+    law = form.program
+    names, logged = law.parameter_names, logged_quantities(law)
+    missing = set(form.absent)
     if len(logged) > len(names):
-        names += (EXPONENT_OF_PARAMS if EXPONENT_OF_PARAMS not in names else "optimum a", RATIO)
-    return Quantities(form, tuple(map(float, reference)), flops, names, logged)
+        of_optimum = (EXPONENT_OF_PARAMS if EXPONENT_OF_PARAMS not in names else "optimum a", RATIO)
+        names += of_optimum
+        if form.optimum(dict.fromkeys(law.parameter_names, 0.5)) is None:
+            missing |= set(of_optimum)
+    return Quantities(law, tuple(map(float, reference)), flops, names, logged, frozenset(missing))

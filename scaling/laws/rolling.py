@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from scaling.laws.curvature import curvature, slopes
 from scaling.laws.diagnostics import CutOff
 from scaling.laws.forms import Law
+from scaling.laws.limiting import reported
 from scaling.laws.objective import Residual, residuals
 from scaling.laws.optimise import Optimised, log_variables
 from scaling.laws.points import Points
@@ -55,12 +56,7 @@ def roll(
                 mean_abs_rel_error=float(np.abs(relative).mean()),
                 max_abs_rel_error=float(np.abs(relative).max()),
                 inside=_inside(form, below, x[ahead], target[ahead], delta, residual, level),
-                parameters={
-                    name: float(v)
-                    for name, v in zip(
-                        form.parameter_names, form.parameters(theta, best.reference), strict=True
-                    )
-                },
+                parameters=reported(form, theta, best.reference),
             )
         )
     return tuple(rows)

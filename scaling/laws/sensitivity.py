@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from scaling.laws.diagnostics import SensitivityRow
 from scaling.laws.forms import Law
+from scaling.laws.limiting import reported
 from scaling.laws.objective import Residual
 from scaling.laws.optimise import Optimised, log_variables
 from scaling.laws.points import Points
@@ -110,6 +111,7 @@ def _rows(
             continue
         values = form.parameters(theta, best.reference)
         parameters = {name: float(v) for name, v in zip(form.parameter_names, values, strict=True)}
+        present = [v for name, v in parameters.items() if name not in form.absent and v < np.inf]
         where, frontier = dict(at), form.optimum(parameters)
         if frontier is not None:
             flops = REACH * float(span.flops.max())
@@ -120,7 +122,7 @@ def _rows(
             }
         variables = {name: where[name] for name in form.variables}
         prediction = float(form.predict(parameters, **variables))
-        usable = np.isfinite([*parameters.values(), *where.values(), prediction]).all()
+        usable = np.isfinite([*present, *where.values(), prediction]).all()
         if not usable:
             rows.append(
                 SensitivityRow(**base, refused="the points leave the law free: a parameter is no number")
@@ -129,7 +131,7 @@ def _rows(
         rows.append(
             SensitivityRow(
                 **base,
-                parameters=parameters,
+                parameters=reported(form, theta, best.reference),
                 a=None if frontier is None else frontier.a,
                 at=where,
                 prediction=prediction,

@@ -154,10 +154,10 @@ def solve(
         weights_Rn = np.zeros((capacity, n))
         weights_Rn[: len(used), : len(x)] = weights[used]
         arguments.append((*shared, weights_Rn, np.int64(len(part)), _pad(table, capacity)))
-    key = (law, residual, n)
+    key = (law.program, residual, n)
     if key not in _COMPILED:
         with float64_on_host():
-            lowered = _solve.lower(law, logged_quantities(law), residual, *arguments[0])
+            lowered = _solve.lower(law.program, logged_quantities(law.program), residual, *arguments[0])
             try:
                 _COMPILED[key] = lowered.compile(COMPILER_OPTIONS)
             except jax.errors.JaxRuntimeError:  # a version of XLA without the option
@@ -216,9 +216,11 @@ def _solve(
     slots = SLOTS
     before = np.tri(slots, k=-1, dtype=bool)
 
+    def is_held(theta: Any, g: Any) -> Any:
+        return (lower >= upper) | ((theta <= lower) & (g > 0)) | ((theta >= upper) & (g < 0))
+
     def project(theta: Any, g: Any) -> Any:
-        held = ((theta <= lower) & (g > 0)) | ((theta >= upper) & (g < 0))
-        return jnp.where(held, 0.0, g)
+        return jnp.where(is_held(theta, g), 0.0, g)
 
     def load(index: Any) -> Any:
         return table.at[jnp.minimum(index, S - 1)].get(mode="promise_in_bounds")
@@ -228,7 +230,7 @@ def _solve(
         theta, width, index = slot["theta"], slot["delta"], slot["index"]
         mine = _Problems.unpacked(slot["problem"])
         g = project(theta, slot["g"])
-        held = g != slot["g"]
+        held = is_held(theta, slot["g"])
         loose = ~(held[:, :, None] | held[:, None, :])
         H = jnp.where(loose, slot["H"], 0.0) + jnp.eye(P) * held[:, :, None]
         step = jnp.where(slot["fresh"][:, None], 0.0, newton_steps(g, H, slot["radius"]))

@@ -8,8 +8,10 @@ from scaling.laws.bootstrap import bootstrap_parameters, percentiles_of
 from scaling.laws.forms import Law
 from scaling.laws.holdout import holdout_groups, holdout_mask
 from scaling.laws.law import Holdout, Interval, Prediction
+from scaling.laws.limiting import reported
+from scaling.laws.limits import choose
 from scaling.laws.objective import Residual
-from scaling.laws.optimise import log_variables, optimise
+from scaling.laws.optimise import log_variables
 from scaling.laws.points import Points
 from scaling.laws.refusals import refuse
 
@@ -47,10 +49,10 @@ def predict_held(
     if not asked.any():
         return None
     target = points.subset(asked)
-    best = optimise(form, rest, delta, seed, len(points), residual)
+    chosen = choose(form, rest, delta, seed, len(points), residual)
+    form, best = chosen.form, chosen.best
     x = log_variables(form, target)
     predicted = np.exp(form.log_loss(best.theta, x - best.reference))
-    parameters = _named(form, form.parameters(best.theta, best.reference))
     ends: list[Interval | None] = [None] * len(target)
     if bootstrap:
         draws = bootstrap_parameters(form, rest, best, delta, bootstrap, seed, len(points), residual)
@@ -65,7 +67,7 @@ def predict_held(
         max_abs_rel_error=float(np.abs(relative).max()),
         n_fitted=len(rest),
         rule=rule,
-        parameters=parameters,
+        parameters=reported(form, best.theta, best.reference),
         predictions=tuple(
             Prediction(
                 label=target.labels[i],

@@ -8,6 +8,7 @@ from scaling.config.reach import reach
 from scaling.laws.approaches import Approach
 from scaling.laws.law import LawFit
 from scaling.laws.points import Points
+from scaling.laws.registry import LAWS
 from scaling.plots.html_table import Cell, html_table, maybe, number_cell, text_cell
 from scaling.plots.style import scientific, short
 
@@ -19,9 +20,10 @@ def law_section(law: LawFit) -> str:
         head.append(f"{law.bootstrap.level:.0%} interval" if law.bootstrap else "interval")
     rows = []
     for name, value in law.parameters.items():
-        row = [text_cell(name), number_cell(f"{value:.4g}")]
+        shown = "\N{EN DASH}" if value is None else f"{value:.4g}"
+        row = [text_cell(name + " (unidentified)" * (name in law.unidentified)), number_cell(shown)]
         if name in law.intervals:
-            row.append(number_cell("{:.4g} \N{EN DASH} {:.4g}".format(*law.intervals[name])))
+            row.append(number_cell(_ends(*law.intervals[name])))
         rows.append(row)
     note = ""
     if law.bootstrap:
@@ -29,8 +31,33 @@ def law_section(law: LawFit) -> str:
         note = f'<p class="note">Percentiles of {law.bootstrap.n:,} bootstrap resamples of {unit}.</p>'
     return (
         f'<section><h2>The law</h2><p class="equation">{html.escape(law.equation)}</p>'
-        f"{html_table(head, rows)}{note}</section>"
+        f"{html_table(head, rows)}{note}{_limits(law)}</section>"
     )
+
+
+def _ends(low: float | None, high: float | None) -> str:
+    """An interval, one-sided or none where the points do not hold the parameter."""
+    if low is None and high is None:
+        return "none"
+    if low is None:
+        return f"below {high:.4g}"
+    return f"above {low:.4g}" if high is None else f"{low:.4g} \N{EN DASH} {high:.4g}"
+
+
+def _limits(law: LawFit) -> str:
+    """What the points do not exclude: the limiting forms of the law."""
+    full = LAWS[law.law].equation
+    items = []
+    for one in law.limits:
+        place = f"{one.parameter} {'infinite' if one.limit is None else f'= {one.limit:g}'}"
+        form = f"the limiting form, {one.equation}"
+        said = (
+            f"The law {full} fits no better than with {place}: reported is {form}."
+            if one.adopted
+            else f"The points do not exclude {place}: {form}."
+        )
+        items.append(f"<li>{html.escape(said)}</li>")
+    return f"<ul>{''.join(items)}</ul>" if items else ""
 
 
 def budgets_section(law: LawFit) -> str:
@@ -106,6 +133,7 @@ def diagnostics_section(law: LawFit) -> str:
         ("starts at the best optimum", f"{law.n_starts_at_best:,} of {law.n_starts:,}"),
         ("gradient norm", f"{law.gradient_norm:.1e}"),
         ("parameters at a bound", ", ".join(law.boundary_hits) or "none"),
+        ("unidentified parameters", ", ".join(law.unidentified) or "none"),
         ("warnings", "; ".join(law.warnings) or "none"),
     ]
     if law.forced:

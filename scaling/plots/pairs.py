@@ -21,14 +21,20 @@ INNER = (0.005, 0.995)  # of the resamples, on the axes
 def pair_samples(law: LawFit) -> dict[str, Floats]:
     """(S,) resamples of each parameter under its label; a scale that spans decades as log10.
 
+    What a limiting form holds is left out, as are resamples in which a parameter is infinite.
+
     Raises:
         BadInputError: the law has no resamples.
     """
     if law.bootstrap is None:
         raise BadInputError(f"bootstrap: the {law.law} law has no resamples; fit it with --bootstrap 1000")
+    drawn_of = {name: np.asarray(values, float) for name, values in law.bootstrap.samples.items()}
+    known = np.all([np.isfinite(drawn) for drawn in drawn_of.values()], axis=0)
     out = {}
-    for name, values in law.bootstrap.samples.items():
-        drawn = np.asarray(values, float)
+    for name, drawn in drawn_of.items():
+        drawn = drawn[known]
+        if len(drawn) and np.ptp(drawn) == 0:
+            continue
         wide = drawn.min() > 0 and np.quantile(drawn, 0.975) > WIDE * np.quantile(drawn, 0.025)
         out[f"log10 {name}" if wide else name] = np.log10(drawn) if wide else drawn
     return out
@@ -85,5 +91,5 @@ def _limits(values: Floats) -> tuple[float, float]:
 
 def _estimate(law: LawFit, label: str) -> float:
     name = label.removeprefix("log10 ")
-    value = law.parameters[name]
+    value = law.values()[name]
     return float(np.log10(value)) if name != label else value

@@ -23,6 +23,8 @@ def summary(points: Points, law: LawFit | None, records: Sequence[RunRecord]) ->
         tiles.append(
             (f"{law.holdout.mean_abs_rel_error:.2%}", f"mean error on {n} held-out point{'s' * (n != 1)}")
         )
+    if law is not None and law.unidentified:
+        tiles.append((", ".join(law.unidentified), "unidentified: these runs do not determine it"))
     if law is not None and law.optimum is not None:
         row = next((b for b in law.optimum.budgets if b.flops >= points.flops.max()), law.optimum.budgets[-1])
         tiles.append(
