@@ -79,7 +79,7 @@ def plot(
 
 
 def report(
-    source: Annotated[Path, typer.Argument(help="a sweep directory or a CSV")],
+    source: Annotated[list[Path], typer.Argument(help="sweep directories or CSVs, shown together")],
     out: Annotated[Path, typer.Option(help="the HTML file")] = Path("report.html"),
     law: LawFile = None,
     columns: Columns = None,
@@ -91,12 +91,12 @@ def report(
     title: Annotated[str | None, typer.Option(help="of the page")] = None,
     as_json: Json = False,
 ) -> None:
-    """Write one self-contained HTML page that tells the whole sweep."""
+    """Write a self-contained HTML page about one sweep or several."""
     from scaling.laws import parse_columns
     from scaling.plots.report import write_report
     from scaling.plots.sources import law_of
 
     named = parse_columns(columns) if columns else None
-    beside = law_of(source, law)
+    beside = law_of(source[0], law)
     write_report(source, beside, out, params, flops, title, family, named, where_of(where), force)
     wrote(out, as_json)

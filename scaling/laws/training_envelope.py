@@ -71,10 +71,10 @@ class TrainingEnvelope:
     caveat: str = CAVEAT
 
 
-def smoothed(loss: Floats) -> Floats:
-    """(T,) running geometric mean over 2% of the steps, which a log axis shows without bias."""
-    width = max(1, len(loss) // 50)
-    if width == 1:
+def smoothed(loss: Floats, width: int | None = None) -> Floats:
+    """(T,) running geometric mean, which a log axis shows without bias: of `width` logged steps, or of 2%."""
+    width = min(len(loss), max(1, len(loss) // 50) if width is None else width)
+    if width <= 1:
         return loss
     kernel = np.ones(width)
     return np.exp(np.convolve(np.log(loss), kernel, "same") / np.convolve(np.ones_like(loss), kernel, "same"))

@@ -9,13 +9,15 @@ from matplotlib.figure import Figure
 from scaling.config.errors import BadInputError
 from scaling.laws.approaches import Approach, compare_approaches
 from scaling.laws.points import Points
-from scaling.plots.figures import counting_note, dress, footnote, log_axis, panels
+from scaling.plots.figures import counting_note, dress, footnote, panels
+from scaling.plots.scales import log_axis
 from scaling.plots.sources import Options, Sources
 from scaling.plots.style import INK, MUTED
 
 # Okabe and Ito (2008): blue, vermillion, green, purple.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#aa4499")
 MARKERS = "os^D"
+LINES = ("-", "-", (0, (5, 2)), (2, (2, 2)))
 NOTES = 3  # of what an approach says of itself, the figure repeats so much
 PAPERS = {  # what papers print for a in N_opt = k C^a
     "Kaplan et al. 2020: 0.73": (0.73,),  # arXiv:2001.08361, section 1.2
@@ -47,12 +49,14 @@ def allocation_figure(sources: Sources, options: Options) -> Figure:
     points, found = sources.points, approaches_of(sources, options)
     figure = Figure(figsize=(9.0, 7.4), layout="constrained")
     figure.suptitle("Compute-optimal parameters and tokens", x=0.015, ha="left")
-    axes = figure.subplot_mosaic([["params", "tokens"], ["a", "a"]], height_ratios=[1.5, 1])
-    for one in axes.values():
+    upper, lower = figure.subfigures(2, 1, height_ratios=[1.5, 1], squeeze=False)[:, 0]  # own margins
+    left, right = upper.subplots(1, 2)
+    axes = lower.subplots()
+    for one in (left, right, axes):
         dress(one)
-    _powers(axes["params"], found, "params", "$N_{opt}$ (parameters)")
-    _powers(axes["tokens"], found, "tokens", "$D_{opt}$ (tokens)")
-    _exponents(axes["a"], found)
+    _powers(left, found, "params", "$N_{opt}$ (parameters)")
+    _powers(right, found, "tokens", "$D_{opt}$ (tokens)")
+    _exponents(axes, found)
     footnote(
         figure, counting_note(points), "Bands and bars: 95% bootstrap intervals.", *remarks(found, points)
     )
@@ -60,10 +64,10 @@ def allocation_figure(sources: Sources, options: Options) -> Figure:
 
 
 def exponents_figure(sources: Sources, options: Options) -> Figure:
-    """The exponents a of N_opt in compute with their intervals, beside those that papers print."""
+    """The exponents a of N_opt in compute with their intervals, next to published ones."""
     points, found = sources.points, approaches_of(sources, options)
     figure, (axes,) = panels(
-        "Exponent a of the compute-optimal size, $N_{opt} \\propto C^a$", 1, 1, (8.0, 4.0)
+        "Exponent a of the compute-optimal size, $N_{opt} \\propto C^a$", 1, 1, (8.4, 3.6)
     )
     _exponents(axes, found)
     footnote(figure, counting_note(points), "Bars: 95% bootstrap intervals.", *remarks(found, points))
@@ -72,11 +76,21 @@ def exponents_figure(sources: Sources, options: Options) -> Figure:
 
 def _powers(axes: Axes, found: Sequence[Approach], field: str, label: str) -> None:
     """The optima of each approach, and its power law with the band."""
-    for one, colour, marker in zip(found, COLOURS, MARKERS, strict=True):
+    for one, colour, marker, style in zip(found, COLOURS, MARKERS, LINES, strict=True):
         if one.a is None:
             continue
         flops = np.array([at.flops for at in one.line])
-        axes.plot(flops, [getattr(at, field) for at in one.line], color=colour, lw=1.7, zorder=4)
+        # Optima read off curves before their cooldown, or without an interval, are no measurements: faint.
+        faint = one.a_interval is None
+        # Approaches that agree lie on each other: the dashes of the later ones let the first be seen.
+        axes.plot(
+            flops,
+            [getattr(at, field) for at in one.line],
+            color=colour,
+            lw=1.0 if faint else 1.7,
+            ls=style,
+            zorder=4,
+        )
         ends = [getattr(at, f"{field}_interval") for at in one.line]
         if all(end is not None for end in ends):
             low, high = np.array(ends).T
@@ -84,38 +98,37 @@ def _powers(axes: Axes, found: Sequence[Approach], field: str, label: str) -> No
         if [at.flops for at in one.optima] != flops.tolist():  # not read off the line itself
             x, y = [at.flops for at in one.optima], [getattr(at, field) for at in one.optima]
             axes.scatter(
-                x, y, s=16, marker=marker, color=colour, edgecolor="white", lw=0.4, zorder=3, alpha=0.8
+                x,
+                y,
+                s=16,
+                marker=marker,
+                color=colour,
+                edgecolor="white",
+                lw=0.4,
+                zorder=3,
+                alpha=0.3 if faint or one.name.startswith("envelope") else 0.8,
             )
-    log_axis(axes.xaxis, "Training compute C (FLOPs)", "flops", ticks=6)
+    log_axis(axes.xaxis, "Training compute C (FLOPs)", "flops", ticks=5)
     log_axis(axes.yaxis, label, "count", ticks=6)
 
 
 def _exponents(axes: Axes, found: Sequence[Approach]) -> None:
-    """A row an approach, the value and its interval in figures at the right."""
+    """One row per approach, with the value and its interval in figures at the right."""
     rows = [(one, colour, marker) for one, colour, marker in zip(found, COLOURS, MARKERS, strict=True)]
     for y, (one, colour, marker) in enumerate(rows):
-        if one.a is None:
-            axes.text(
-                0.01,
-                y,
-                "not possible with these runs",
-                ha="left",
-                va="center",
-                color=MUTED,
-                fontsize=9,
-                transform=axes.get_yaxis_transform(),
-            )
-            continue
-        if one.a_interval is not None:
-            axes.plot(one.a_interval, [y, y], color=colour, lw=2, zorder=4, solid_capstyle="round")
-        axes.scatter(one.a, y, s=52, marker=marker, color=colour, edgecolor="white", lw=0.6, zorder=5)
-        ends = "no interval" if one.a_interval is None else "[{:.3f}, {:.3f}]".format(*one.a_interval)
+        said = "not possible (see below)"
+        if one.a is not None:
+            if one.a_interval is not None:
+                axes.plot(one.a_interval, [y, y], color=colour, lw=2, zorder=4, solid_capstyle="round")
+            axes.scatter(one.a, y, s=52, marker=marker, color=colour, edgecolor="white", lw=0.6, zorder=5)
+            said = exponent_text(one.a, one.a_interval)
         axes.text(
-            1.01, y, f"{one.a:.3f}  {ends}", transform=axes.get_yaxis_transform(), va="center", fontsize=9
-        )
+            1.01, y, said, transform=axes.get_yaxis_transform(), va="center", fontsize=9,
+            color=MUTED if one.a is None else INK,
+        )  # fmt: skip
     for (name, values), style in zip(PAPERS.items(), ((0, (4, 2)), (0, (1, 1.2))), strict=True):
         for value in values:
-            axes.axvline(value, color=INK, lw=0.8, ls=style, zorder=1)
+            axes.axvline(value, color=MUTED, lw=0.8, ls=style, zorder=1)
         axes.annotate(
             name, (max(values), 1.0), xycoords=axes.get_xaxis_transform(), xytext=(0, 4),
             textcoords="offset points", ha="right" if len(values) > 1 else "center", va="bottom", fontsize=8,
@@ -131,9 +144,16 @@ def _exponents(axes: Axes, found: Sequence[Approach]) -> None:
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.grid(axis="y", visible=False)
     axes.tick_params(axis="y", length=0)
-    axes.set_xlabel(
-        "a, the exponent of compute in $N_{opt}$ (0.5: parameters and tokens in equal proportion)"
-    )
+    axes.set_xlabel("Exponent a of $N_{opt}$ in compute (0.5: equal growth of parameters and tokens)")
+
+
+def exponent_text(value: float, interval: tuple[float, float] | None) -> str:
+    """An exponent in as many digits as its interval determines, and the interval."""
+    if interval is None:
+        return f"{value:.2f}, no interval"
+    width = interval[1] - interval[0]
+    digits = 2 if width >= 0.02 else 3
+    return f"{value:.{digits}f} [{interval[0]:.{digits}f}, {interval[1]:.{digits}f}]"
 
 
 def remarks(found: Sequence[Approach], points: Points) -> tuple[str, ...]:

@@ -1,7 +1,8 @@
 """Contours of L(N, D): the runs on the fitted surface, lines of equal compute, the compute-optimal path."""
 
+from collections.abc import Iterable
+
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
@@ -14,17 +15,20 @@ from scaling.plots.figures import (
     footnote,
     legend_beside,
     line_handle,
-    log_axis,
     marker_handle,
 )
+from scaling.plots.scales import log_axis
 from scaling.plots.sources import Options, Sources
-from scaling.plots.style import ENVELOPE, INK, LAW, MUTED, scientific
+from scaling.plots.style import ENVELOPE, INK, LAW, MUTED, scientific, spots
+from scaling.plots.words import greek
 
 Floats = NDArray[np.float64]
 
 GRID = 120
-LEVELS = 14
+LEVELS = 9
 ROOM = 2.5  # the surface is drawn so many times beyond the runs
+INSET = 0.06  # of the axes, between its edge and a label
+CLEAR = 0.05  # of the axes, around a run: no label there
 
 
 def contours_figure(sources: Sources, options: Options) -> Figure:
@@ -35,31 +39,51 @@ def contours_figure(sources: Sources, options: Options) -> Figure:
     """
     points, law = sources.points, sources.need_law("contours")
     check_surface(law)
-    figure, axes = canvas(f"Loss over parameters and tokens, by the law {law.law}")
+    figure, axes = canvas(f"Loss by the {law.law} law")
     tokens, params, loss = surface(law, points)
     levels = surface_levels(loss)
-    axes.contourf(tokens, params, loss, levels=levels, cmap="Greys_r", alpha=0.35, zorder=0)
-    lines = axes.contour(tokens, params, loss, levels=levels, colors=MUTED, linewidths=0.8, zorder=1)
     axes.set_xscale("log")
     axes.set_yscale("log")
+    axes.contourf(tokens, params, loss, levels=levels, cmap="Greys_r", alpha=0.35, zorder=0, extend="both")
+    lines = axes.contour(tokens, params, loss, levels=levels, colors=MUTED, linewidths=0.8, zorder=1)
+    compute = 6 * params[:, None] * tokens[None, :]
+    powers = 10.0 ** _decades(np.log10(compute[0, 0]), np.log10(compute[-1, -1]))
+    budgets = axes.contour(
+        tokens, params, compute, levels=powers, colors=INK, linewidths=0.9, linestyles="dotted", zorder=2
+    )
+    axes.scatter(points.tokens, points.params, color=ENVELOPE, zorder=5, **spots(len(points), 34))
+    handles = [
+        marker_handle(ENVELOPE, "runs"),
+        line_handle(MUTED, f"equal loss ({points.loss_unit})", lw=0.8),
+    ]
+    handles.append(line_handle(INK, "equal compute 6ND (FLOPs)", lw=0.9, ls=(0, (1, 2))))
+    frontier = law.frontier()
+    taken = _in_axes(tokens, params, points.tokens, points.params)
+    if frontier is not None:
+        corners = compute[0, 0], compute[-1, -1]
+        flops = np.geomspace(corners[0] / 100, corners[1] * 100, 400)
+        x, y = frontier.tokens(flops), frontier.params(flops)
+        axes.plot(x, y, color=LAW, lw=2.2, zorder=4)
+        taken = np.concatenate([taken, _in_axes(tokens, params, x, y)])
+        handles.append(line_handle(LAW, "compute-optimal path", lw=2.2))
     axes.set_xlim(tokens[0], tokens[-1])
     axes.set_ylim(params[0], params[-1])
-    axes.clabel(lines, levels=levels[::2], fontsize=8, fmt="%.3g", colors=INK)
-    axes.scatter(points.tokens, points.params, s=34, color=ENVELOPE, edgecolor="white", lw=0.7, zorder=5)
-    handles = [marker_handle(ENVELOPE, "runs"), line_handle(MUTED, "equal loss, nats per token", lw=0.8)]
-    _equal_compute(axes, points)
-    handles.append(line_handle(INK, "equal compute 6ND", lw=0.9, ls=(0, (1, 2))))
-    frontier = law.frontier()
-    if frontier is not None:
-        corners = 6 * params[[0, -1]] * tokens[[0, -1]]
-        flops = np.geomspace(corners[0] / 100, corners[1] * 100, 400)
-        axes.plot(frontier.tokens(flops), frontier.params(flops), color=LAW, lw=2.2, zorder=4)
-        handles.append(line_handle(LAW, "compute-optimal path", lw=2.2))
     log_axis(axes.xaxis, "Training tokens D (tokens)", "count")
     log_axis(axes.yaxis, "Model size N (parameters)", "count")
+    # Every line of equal loss crosses the lower and right edges once, and every line of equal compute the
+    # left and upper ones: there the labels of the two cannot meet.
+    ahead, up = np.linspace(INSET, 1 - INSET, GRID), np.full(GRID, INSET)
+    lower_right = np.concatenate([np.stack([ahead, up], 1), np.stack([1 - up, ahead], 1)])
+    upper_left = np.concatenate([np.stack([up, ahead], 1), np.stack([ahead, 1 - up], 1)])
+    for drawn, path, words in ((lines, lower_right, _level_text), (budgets, upper_left, scientific)):
+        x, y = _in_data(tokens, path[:, 0]), _in_data(params, path[:, 1])
+        values = law.predict(params=y, tokens=x) if drawn is lines else 6 * x * y
+        places = _label_places(drawn.levels, values, path, taken)
+        at = zip(_in_data(tokens, places[:, 0]), _in_data(params, places[:, 1]), strict=True)
+        axes.clabel(drawn, manual=list(at), fontsize=8, fmt=words, colors=INK)
     axes.grid(visible=False)
     legend_beside(figure, handles)
-    footnote(figure, counting_note(points), law.equation)
+    footnote(figure, counting_note(points), greek(law.equation) + ".")
     return figure
 
 
@@ -84,27 +108,44 @@ def surface(law: LawFit, points: Points) -> tuple[Floats, Floats, Floats]:
 
 
 def surface_levels(loss: Floats) -> Floats:
-    """Levels evenly spaced in log loss, as fine at the low end as at the high."""
-    return np.geomspace(loss.min(), loss.max(), LEVELS)
+    """About `LEVELS` round levels, each with as much of the surface between it and the next as any other."""
+    wanted = np.quantile(loss, np.linspace(0.02, 0.98, LEVELS))
+    for digits in range(2, 6):
+        scale = 10.0 ** (digits - 1 - np.floor(np.log10(wanted)))
+        levels = np.unique(np.round(wanted * scale) / scale)
+        if len(levels) >= LEVELS - 1:
+            return levels
+    return np.unique(wanted)
 
 
-def _equal_compute(axes: Axes, points: Points) -> None:
-    """Diagonals of 6ND at whole powers of ten, labelled at the upper or right edge."""
-    (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
-    low, high = np.log10(6 * left * bottom), np.log10(6 * right * top)
-    step = max(1, int(np.ceil((high - low) / 6)))
-    for power in range(int(np.ceil(low)), int(high) + 1, step):
-        d = np.array([left, right])
-        axes.plot(
-            d, 10.0**power / (6 * d), color=INK, lw=0.9, ls=(0, (1, 2)), zorder=2, scalex=False, scaley=False
-        )
-        at = 10.0**power / (6 * top)
-        # Beside the upper end of the line, or beside its left end where it leaves the axes there.
-        place, offset = (
-            ((at, top), (5, -12)) if left < at < 0.8 * right else ((left, 10.0**power / (6 * left)), (5, 3))
-        )
-        if bottom < place[1] <= top:
-            axes.annotate(
-                scientific(10.0**power), place, xytext=offset, textcoords="offset points", fontsize=8,
-                color=INK, bbox={"boxstyle": "square,pad=0.1", "fc": "white", "ec": "none", "alpha": 0.7},
-            )  # fmt: skip
+def _level_text(level: float) -> str:
+    return f"{level:.4g}"
+
+
+def _decades(low: float, high: float) -> Floats:
+    """Whole powers of ten between two, at most seven."""
+    step = max(1, int(np.ceil((high - low) / 7)))
+    return np.arange(int(np.ceil(low)), int(np.floor(high)) + 1, step, dtype=float)
+
+
+def _in_data(grid: Floats, share: Floats) -> Floats:
+    """Values at shares from 0 to 1 of an axis that spans the grid."""
+    return grid[0] * (grid[-1] / grid[0]) ** share
+
+
+def _in_axes(tokens: Floats, params: Floats, x: Floats, y: Floats) -> Floats:
+    """(n, 2) places from 0 to 1 along both axes."""
+    across = np.log(x / tokens[0]) / np.log(tokens[-1] / tokens[0])
+    return np.stack([across, np.log(y / params[0]) / np.log(params[-1] / params[0])], axis=1)
+
+
+def _label_places(levels: Iterable[float], values: Floats, path: Floats, taken: Floats) -> Floats:
+    """(k, 2) places on a path (P, 2) in the axes where `values` (P,) cross levels, clear of `taken`."""
+    places = np.zeros((0, 2))
+    for level in levels:
+        place = path[np.abs(np.log(values / level)).argmin()]
+        others = np.concatenate([taken, 0.5 * (places + place)])  # from another label twice as far
+        inside = values.min() < level < values.max()
+        if inside and np.hypot(*(others - place).T).min(initial=1.0) > CLEAR:
+            places = np.concatenate([places, place[None]])
+    return places

@@ -13,6 +13,8 @@ from scaling.config.record import read_record
 from scaling.laws.training_envelope import smoothed
 
 Floats = NDArray[np.float64]
+START = 0.1
+SHORTEST = 7  # logged steps in a mean
 
 
 @dataclass(frozen=True)
@@ -26,9 +28,15 @@ class Curve:
     flops: Floats  # in the counting asked for
     loss: Floats  # training, nats per token
 
+    def after_start(self) -> NDArray[np.bool_]:
+        """(T,) which steps come after the first tenth of a trunk, in which the loss leaves that of chance."""
+        if self.branch is not None:
+            return np.ones(len(self.tokens), bool)
+        return self.tokens >= START * self.tokens.max()
+
     def smoothed(self) -> Floats:
-        """Loss as a running geometric mean over 2% of the steps, which a log axis shows without bias."""
-        return smoothed(self.loss)
+        """(T,) loss as a running geometric mean over a tenth of the steps: on a log axis without bias."""
+        return smoothed(self.loss, max(SHORTEST, len(self.loss) // 10))
 
 
 def read_curves(

@@ -1,29 +1,39 @@
-"""What every figure stands on: the page, its axes and their words, and the file it becomes."""
+"""What all figures share: size and style, titles, legends and notes, and the file that is written."""
 
 import io
 import textwrap
+import unicodedata
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.font_manager import get_font_names
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
 from scaling.config.errors import BadInputError
 from scaling.config.files import write_atomically
 from scaling.laws.points import Points
-from scaling.plots.style import GRID, INK, MUTED, scientific, short
+from scaling.plots.style import GRID, INK, MUTED, short
 
 SUFFIXES = (".png", ".svg", ".pdf")
-SIZE = (8.0, 5.0)  # inches; at 160 dots each 1,280 pixels, twice a README's column
+SIZE = (8.4, 5.0)  # inches; at 160 dots per inch about twice the width of a README's column
+# Fonts for characters that DejaVu Sans lacks, of which a machine may have some.
+_FALLBACK = (
+    "Noto Sans CJK JP",
+    "Noto Sans CJK SC",
+    "PingFang SC",
+    "Hiragino Sans",
+    "Microsoft YaHei",
+    "Malgun Gothic",
+)
 STYLE: Any = {  # the keys are matplotlib's own, which its types list one by one
-    "font.family": "DejaVu Sans",
+    "font.family": ["DejaVu Sans", *(name for name in _FALLBACK if name in get_font_names())],
     "font.size": 10.5,
     "axes.edgecolor": MUTED,
     "axes.labelcolor": INK,
@@ -43,8 +53,8 @@ STYLE: Any = {  # the keys are matplotlib's own, which its types list one by one
 }
 MAX_LEGEND_SIZES = 10
 NOTE_SIZE = 8.5
-_LINE = NOTE_SIZE * 1.35 / 72  # inches a line of the footnote takes
-_CHARACTERS = 14.2  # of the footnote in an inch
+_LINE = NOTE_SIZE * 1.35 / 72  # inches per line of the footnote
+_CHARACTERS = 14.2  # of the footnote per inch
 
 
 def check_path(path: Path) -> None:
@@ -65,7 +75,7 @@ def check_path(path: Path) -> None:
 
 
 def save_figure(figure: Figure, path: Path) -> None:
-    """Write a figure as PNG, SVG or PDF, by the suffix, whole or not at all.
+    """Write a figure as PNG, SVG or PDF, by the suffix; a failed write leaves no file.
 
     Raises:
         BadInputError: another suffix, a missing directory, or a path that cannot be written.
@@ -75,7 +85,9 @@ def save_figure(figure: Figure, path: Path) -> None:
     suffix = path.suffix.lower()
     buffer = io.BytesIO()
     metadata = {".png": {"Software": None}, ".svg": {"Date": None}, ".pdf": {"CreationDate": None}}[suffix]
-    with rc_context(STYLE):
+    with rc_context(STYLE), warnings.catch_warnings():
+        # A character that no installed font has is drawn as a box.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         figure.savefig(buffer, format=suffix[1:], dpi=160, metadata=metadata)
     write_atomically(path, buffer.getvalue())
 
@@ -116,20 +128,29 @@ def dress(axes: Axes) -> None:
 
 
 def footnote(figure: Figure, *parts: str) -> None:
-    """Conventions and remarks in a strip of their own under the axes, a paragraph each."""
+    """Conventions and remarks below the axes, one paragraph each; the figure grows by their height."""
     width, height = figure.get_size_inches()
-    lines = [line for part in parts if part for line in textwrap.wrap(part, int((width - 0.3) * _CHARACTERS))]
-    strip = (len(lines) * _LINE + 0.1) / height
-    _layout(figure).set(rect=(0, strip, 1, 1 - strip))
+    lines = [line for part in parts if part for line in _wrapped(part, (width - 0.3) * _CHARACTERS)]
+    strip = len(lines) * _LINE + 0.1
+    figure.set_size_inches(width, height + strip)
+    share = strip / (height + strip)
+    _layout(figure).set(rect=(0, share, 1, 1 - share))
     figure.text(
         0.15 / width,
-        0.05 / height,
+        0.05 / (height + strip),
         "\n".join(lines),
         fontsize=NOTE_SIZE,
         color=MUTED,
         va="bottom",
         linespacing=1.35,
+        parse_math=False,
     )
+
+
+def _wrapped(text: str, characters: float) -> list[str]:
+    """Lines of at most so many characters; East Asian characters are twice as wide as others."""
+    wide = sum(unicodedata.east_asian_width(c) in "WF" for c in text)
+    return textwrap.wrap(text, int(characters * len(text) / (len(text) + wide)))
 
 
 def counting_note(points: Points) -> str:
@@ -137,38 +158,10 @@ def counting_note(points: Points) -> str:
     return f"N: {points.counting['params']}. C: {points.counting['flops']}."
 
 
-def log_axis(axis: Axis, label: str, unit: Literal["count", "flops", "plain"], ticks: int = 9) -> None:
-    """A logarithmic axis with its label; ticks as people say them: 3M, 10¹⁸, 0.25."""
-    axes = axis.axes
-    if axis is axes.xaxis:
-        axes.set_xscale("log")
-        low, high = sorted(axes.get_xlim())
-    else:
-        axes.set_yscale("log")
-        low, high = sorted(axes.get_ylim())
-    decades = np.log10(high / low) if low > 0 else 3.0
-    if decades > 1.8 or (unit == "flops" and decades > 1):
-        axis.set_major_locator(LogLocator(numticks=ticks))
-        axis.set_minor_locator(LogLocator(subs=tuple(range(2, 10)), numticks=40))
-    elif decades > 0.7:
-        axis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=40))
-        axis.set_minor_locator(LogLocator(subs=tuple(range(2, 10)), numticks=40))
-    else:
-        axis.set_major_locator(MaxNLocator(nbins=5, steps=[1, 2, 2.5, 5, 10]))
-        axis.set_minor_locator(NullLocator())
-    axis.set_minor_formatter(NullFormatter())
-    words = {"count": short, "flops": scientific, "plain": _plain}[unit]
-    axis.set_major_formatter(FuncFormatter(lambda v, _: words(v)))
-    axis.set_label_text(label)
-
-
-def _plain(value: float) -> str:
-    return f"{value:.3g}" if 1e-4 <= value < 1e3 else scientific(value)
-
-
 def compute_label(points: Points) -> str:
-    """The axis of training compute, with its counting."""
-    return f"Training compute C (FLOPs: {points.counting['flops']})"
+    """The label of an axis of training compute, with its counting where that is short."""
+    counted = points.counting["flops"]
+    return f"Training compute C (FLOPs: {counted})" if len(counted) < 12 else "Training compute C (FLOPs)"
 
 
 def marker_handle(colour: str, label: str, hollow: bool = False, marker: str = "o") -> Line2D:

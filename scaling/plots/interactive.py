@@ -1,18 +1,31 @@
-"""The report's two interactive figures, as plain Plotly documents."""
+"""The report's figures of losses, as plain Plotly documents."""
 
 import html
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from scaling.laws.envelope import lower_envelope
 from scaling.laws.law import LawFit
 from scaling.laws.points import Points
 from scaling.plots.curves import Curve
-from scaling.plots.losses import frontier_loss, has_frontier, held_out
+from scaling.plots.figures import compute_label
+from scaling.plots.losses import (
+    ROOM,
+    compute_limits,
+    frontier_loss,
+    has_frontier,
+    held_out,
+    loss_limits,
+    sizes_in_tokens,
+)
+from scaling.plots.scales import DistinctFormatter, Unit
 from scaling.plots.style import ENVELOPE, GRID, INK, LAW, MUTED, scientific, short, size_colours
+from scaling.plots.theme import PAPER
+from scaling.plots.words import label_of
 
 MAX_CURVE_POINTS = 160  # a line on a screen shows no more, and the page stays small
 Trace = dict[str, Any]
@@ -27,7 +40,10 @@ def interactive_loss_vs_compute(
     order = order[np.argsort(points.flops[order])]
     traces.append(
         line_trace(
-            points.flops[order], points.loss[order], "lower envelope", {"color": ENVELOPE, "dash": "dash"}
+            points.flops[order],
+            points.loss[order],
+            "lower envelope of the runs",
+            {"color": ENVELOPE, "dash": "dash"},
         )
     )
     if law is not None and has_frontier(law):
@@ -36,19 +52,17 @@ def interactive_loss_vs_compute(
         if band is not None:
             around = np.concatenate([grid, grid[::-1]]), np.concatenate([band[1], band[0][::-1]])
             traces.append(
-                line_trace(*around, "bootstrap band", {"width": 0})
+                line_trace(*around, "95% bootstrap interval", {"width": 0})
                 | {"fill": "toself", "fillcolor": "rgba(213,94,0,0.15)", "hoverinfo": "skip"}
             )
-        name = "compute-optimal loss" if law.frontier() is not None else "fitted law"
+        name = "law fitted to all runs" + (", at optimal N and D" if law.frontier() is not None else "")
         traces.append(line_trace(grid, mean, name, {"color": LAW, "width": 2.5}))
     traces += _measured(points, law, "flops")
     if law is not None:
         traces += _predicted(law, "flops")
     return {
         "data": traces,
-        "layout": _layout(
-            f"Training compute C (FLOPs: {points.counting['flops']})", points, points.flops, 10.0
-        ),
+        "layout": _layout(compute_label(points), points, law, compute_limits(points, law)),
     }
 
 
@@ -58,9 +72,9 @@ def interactive_loss_vs_tokens(
     """Loss against tokens, one colour a size, with the law at each size; hover shows a run."""
     traces = _curves(points, curves, "tokens")
     if law is not None and law.form.variables == ("params", "tokens") and law.form.target == "loss":
-        for size, colour in size_colours(points.params.tolist()).items():
-            seen = points.tokens[points.params == size]
-            grid = np.geomspace(seen.min() / 1.6, seen.max() * 1.6, 50)
+        colours = size_colours(points.params.tolist())
+        for size, colour, (low, high) in sizes_in_tokens(points.params, points.tokens, colours):
+            grid = np.geomspace(low, high, 50)
             line = line_trace(
                 grid, law.predict(params=size, tokens=grid), "law", {"color": colour, "width": 1.6}
             )
@@ -68,7 +82,9 @@ def interactive_loss_vs_tokens(
     traces += _measured(points, law, "tokens")
     if law is not None:
         traces += _predicted(law, "tokens")
-    return {"data": traces, "layout": _layout("Training tokens D (tokens)", points, points.tokens, 2.0)}
+    label, _ = label_of("tokens", points)
+    ends = points.tokens.min() / ROOM, points.tokens.max() * ROOM
+    return {"data": traces, "layout": _layout(label, points, law, ends)}
 
 
 def _measured(points: Points, law: LawFit | None, x: str) -> list[Trace]:
@@ -108,12 +124,13 @@ def point_trace(
                 f"{points.tokens[i]:,.0f}",
                 scientific(points.flops[i]),
                 f"{points.loss[i]:.4f}",
-                "<br>held out of the tested fit" if empty and held_out else "",
+                "<br>held out" if empty and held_out else "",
             ]
             for i, empty in zip(index, out, strict=True)
         ],
         "hovertemplate": "<b>%{text}</b><br>N %{customdata[0]}<br>D %{customdata[1]} tokens"
-        "<br>C %{customdata[2]} FLOPs<br>loss %{customdata[3]} nats per token%{customdata[4]}<extra></extra>",
+        f"<br>C %{{customdata[2]}} FLOPs<br>loss %{{customdata[3]}} {points.loss_unit}"
+        "%{customdata[4]}<extra></extra>",
         "marker": {
             "size": 9,
             "color": ["#ffffff" if empty else colour for empty in out],
@@ -131,7 +148,8 @@ def _curves(points: Points, curves: Sequence[Curve], x: str) -> list[Trace]:
     for curve in curves:
         if not len(curve.loss):
             continue
-        pick = np.unique(np.linspace(0, len(curve.loss) - 1, MAX_CURVE_POINTS).astype(int))
+        kept = np.flatnonzero(curve.after_start())
+        pick = kept[np.unique(np.linspace(0, len(kept) - 1, MAX_CURVE_POINTS).astype(int))]
         line = {"color": colours.get(curve.params, MUTED), "width": 1}
         trace = line_trace(getattr(curve, x)[pick], curve.smoothed()[pick], "training loss", line)
         group = f"{curve.params:g}" if curve.params in colours else "curves"
@@ -148,7 +166,7 @@ def _predicted(law: LawFit, x: str) -> list[Trace]:
     trace: Trace = {
         "type": "scatter",
         "mode": "markers",
-        "name": "held out: predicted",
+        "name": "predicted without the held-out runs",
         "x": [getattr(p, x) for p in shown],
         "y": [p.predicted for p in shown],
         "text": [html.escape(p.group) for p in shown],
@@ -185,49 +203,73 @@ def line_trace(x: NDArray[np.float64], y: NDArray[np.float64], name: str, line: 
     }
 
 
-def _layout(x_title: str, points: Points, x: NDArray[np.float64], beyond: float) -> dict[str, Any]:
-    """Axes that open on the points, and `beyond` times further right; the legend beside the data."""
-    # Curves begin at the loss of an untrained model; the view opens on the points and can be moved.
-    low, high = np.log10(points.loss.min()), np.log10(points.loss.max())
-    room = max(0.02, 0.12 * (high - low))
+def _layout(title: str, points: Points, law: LawFit | None, ends: tuple[float, float]) -> dict[str, Any]:
+    """Axes that open on the final losses; curves beyond them can be moved into view."""
+    loss, _ = label_of("loss", points)
+    form = "power" if "FLOPs" in title else "B"
     return base_layout() | {
-        "xaxis": log_axis_layout(html.escape(x_title))
-        | {"range": [float(np.log10(x.min() / 4)), float(np.log10(beyond * x.max()))], "dtick": 1},
-        "yaxis": log_axis_layout("Validation loss (nats per token)")
-        | {
-            "range": [float(low - 2 * room), float(high + 1.5 * room)],
-            "exponentformat": "none",
-            "nticks": 8,
-            "tickformat": ".3~f",
-        },
+        "xaxis": log_axis_layout(html.escape(title), ends, form),
+        "yaxis": log_axis_layout(loss, loss_limits(points, law, beyond=form == "power")),
     }
 
 
-def log_axis_layout(title: str) -> dict[str, Any]:
-    """A logarithmic axis; `title` is markup."""
-    return {
+def log_axis_layout(
+    title: str, ends: tuple[float, float] | None = None, form: str = "none"
+) -> dict[str, Any]:
+    """A logarithmic axis.
+
+    Args:
+        title: markup.
+        ends: the limits; Plotly chooses without them.
+        form: of the ticks: "power" for powers of ten, "B" for 3M and 2B, "none" for numbers.
+    """
+    axis: dict[str, Any] = {
         "type": "log",
         "gridcolor": GRID,
         "linecolor": MUTED,
         "zeroline": False,
         "ticks": "outside",
-        "exponentformat": "power",
+        "exponentformat": form,
         "title": {"font": {"size": 13}, "standoff": 10, "text": title},
+        "nticks": 8,
+        "automargin": True,
     }
+    if ends is None:
+        return axis
+    low, high = (float(np.log10(end)) for end in ends)
+    axis["range"] = [low, high]
+    if high - low > 1.2:  # one tick per decade, or fewer; Plotly's own choice shows 2 and 5 as bare digits
+        axis["dtick"] = max(1, int(np.ceil((high - low) / 8)))
+    else:
+        ticks = np.unique(np.round(nice_ticks(10**low, 10**high), 12))
+        axis |= {"tickmode": "array", "tickvals": ticks.tolist(), "ticktext": _tick_texts(ticks, form)}
+    return axis
+
+
+def nice_ticks(low: float, high: float) -> NDArray[np.float64]:
+    """Round values between two ends that are within about a decade."""
+    ticks = np.array(MaxNLocator(nbins=6, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high))
+    return ticks[(ticks >= low) & (ticks <= high)]
+
+
+def _tick_texts(ticks: NDArray[np.float64], form: str) -> list[str]:
+    units: dict[str, Unit] = {"power": "flops", "B": "count"}
+    return DistinctFormatter(units.get(form, "plain")).format_ticks(ticks.tolist())
 
 
 def base_layout() -> dict[str, Any]:
-    """What all figures of the page have in common."""
+    """What all figures of the page have in common. The top margin holds the toolbar, clear of all labels."""
     return {
         "font": {
             "family": "system-ui, -apple-system, Segoe UI, Roboto, sans-serif",
             "size": 12,
             "color": INK,
         },
-        "paper_bgcolor": "#ffffff",
-        "plot_bgcolor": "#ffffff",
-        "margin": {"l": 60, "r": 12, "t": 34, "b": 56},
-        "hoverlabel": {"bgcolor": "#ffffff", "bordercolor": MUTED, "font": {"color": INK}, "align": "left"},
+        "paper_bgcolor": PAPER,
+        "plot_bgcolor": PAPER,
+        "margin": {"l": 60, "r": 12, "t": 48, "b": 56},
+        "modebar": {"bgcolor": "rgba(0,0,0,0)", "color": MUTED, "activecolor": INK},
+        "hoverlabel": {"bgcolor": PAPER, "bordercolor": MUTED, "font": {"color": INK}, "align": "left"},
         "legend": {"x": 1.01, "xanchor": "left", "y": 1},
         "hovermode": "closest",
     }

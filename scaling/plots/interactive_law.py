@@ -1,4 +1,4 @@
-"""The report's figures of the law, for Plotly: isoFLOP valleys, exponents, residuals, contours, profiles."""
+"""The report's figures of the law, for Plotly: isoFLOP minima, exponents, residuals, contours, profiles."""
 
 import html
 from collections.abc import Sequence
@@ -13,14 +13,18 @@ from scaling.laws.law import LawFit
 from scaling.laws.points import Points
 from scaling.plots.allocation import COLOURS, PAPERS
 from scaling.plots.contours import surface
+from scaling.plots.figures import compute_label
 from scaling.plots.interactive import base_layout, line_trace, log_axis_layout, point_trace
 from scaling.plots.isoflops import budget_colours, interval_of, valley
-from scaling.plots.profiles import WIDE, Profile
+from scaling.plots.profiles import Profile, estimate_of, is_wide, shown_range
 from scaling.plots.residuals import log_residuals
 from scaling.plots.style import ENVELOPE, GRID, INK, LAW, MUTED, scientific, short, size_colours
+from scaling.plots.theme import PAPER
+from scaling.plots.words import label_of, markup, quantity
 
 Floats = NDArray[np.float64]
 Document = dict[str, Any]
+SHADE = "rgba(213,94,0,0.15)"
 SURFACE = 3  # every third row and column of the surface is enough on a screen
 
 
@@ -64,11 +68,9 @@ def interactive_isoflop(points: Points, found: IsoFlopMinima, tolerance: float) 
             }  # fmt: skip
         traces.append(star)
     layout = base_layout()
-    layout["xaxis"] = log_axis_layout("Model size N (parameters)")
-    layout["yaxis"] = log_axis_layout("Validation loss (nats per token)") | {
-        "nticks": 8,
-        "tickformat": ".3~f",
-    }
+    shown = np.concatenate([m for f, m in groups if len(np.unique(points.params[m])) > 1])
+    layout["xaxis"] = log_axis_layout("Model size N (parameters)", _ends(points.params[shown]), "B")
+    layout["yaxis"] = log_axis_layout(label_of("loss", points)[0], _ends(points.loss[shown]))
     return {"data": traces, "layout": layout}
 
 
@@ -99,20 +101,21 @@ def interactive_exponents(found: Sequence[Approach]) -> Document:
             }  # fmt: skip
         traces.append(trace)
     layout = base_layout()
-    layout["xaxis"] = _linear("a in N<sub>opt</sub> = k C<sup>a</sup>")
+    layout["xaxis"] = _linear("Exponent a in N<sub>opt</sub> = k C<sup>a</sup>")
     layout["yaxis"] = {"type": "category", "automargin": True, "autorange": "reversed", "showgrid": False}
     dashes = ("dash", "dot")
     layout["shapes"] = [
         {
             "type": "line", "x0": value, "x1": value, "y0": 0, "y1": 1, "yref": "paper",
-            "line": {"color": INK, "width": 1, "dash": dash}, "layer": "below",
+            "line": {"color": INK, "width": 1, "dash": dash}, "layer": "between",
         }
         for values, dash in zip(PAPERS.values(), dashes, strict=True)
         for value in values
     ]  # fmt: skip
     layout["annotations"] = [
         {
-            "x": max(values), "y": 1, "yref": "paper", "yanchor": "bottom", "showarrow": False, "text": name,
+            "x": max(values), "y": 1, "yref": "paper", "yanchor": "bottom", "showarrow": False,
+            "text": name.split(" et al.")[0],
             "xanchor": "right" if len(values) > 1 else "center", "font": {"size": 11, "color": MUTED},
         }
         for name, values in PAPERS.items()
@@ -130,9 +133,7 @@ def interactive_residuals(law: LawFit, points: Points) -> Document:
             point_trace(points, index, "flops", 100 * residual[index], f"N = {short(size)}", colour)
         )
     layout = base_layout()
-    layout["xaxis"] = log_axis_layout(f"Training compute C (FLOPs: {points.counting['flops']})") | {
-        "dtick": 1
-    }
+    layout["xaxis"] = log_axis_layout(html.escape(compute_label(points)), _ends(points.flops), "power")
     layout["yaxis"] = _linear("Log of measured over predicted loss") | {
         "zeroline": True,
         "zerolinecolor": INK,
@@ -150,7 +151,7 @@ def interactive_contours(law: LawFit, points: Points) -> Document:
             "x": _short(tokens[::SURFACE]),
             "y": _short(params[::SURFACE]),
             "z": [_short(row) for row in loss[::SURFACE, ::SURFACE]],
-            "colorscale": [[0, "#9aa3af"], [1, "#ffffff"]],
+            "colorscale": [[0, "#9aa3af"], [1, PAPER]],
             "ncontours": 16,
             "contours": {"showlabels": True, "labelfont": {"size": 10, "color": INK}},
             "line": {"width": 0.8, "color": MUTED},
@@ -168,57 +169,44 @@ def interactive_contours(law: LawFit, points: Points) -> Document:
     every = np.arange(len(points))
     traces.append(point_trace(points, every, "tokens", points.params, "runs", ENVELOPE))
     layout = base_layout()
-    layout["xaxis"] = log_axis_layout("Training tokens D (tokens)")
-    layout["yaxis"] = log_axis_layout("Model size N (parameters)")
+    layout["xaxis"] = log_axis_layout("Training tokens D (tokens)", (tokens[0], tokens[-1]), "B")
+    layout["yaxis"] = log_axis_layout("Model size N (parameters)", (params[0], params[-1]), "B")
     return {"data": traces, "layout": layout}
 
 
-def interactive_profiles(law: LawFit, profiles: Sequence[Profile]) -> Document:
-    """A panel a parameter: the objective over its least as the parameter is held at other values."""
+def interactive_profile(law: LawFit, profile: Profile) -> Document:
+    """The objective above its minimum as one quantity is held at other values."""
     layout = base_layout() | {"showlegend": False, "annotations": [], "shapes": []}
-    traces = []
-    share = 1 / len(profiles)
-    for i, profile in enumerate(profiles):
-        number = "" if i == 0 else str(i + 1)
-        place = [i * share + 0.02 * (i > 0), (i + 1) * share - 0.02]
-        over = profile.objective - min(float(profile.objective.min()), law.objective.value)
-        trace = line_trace(profile.grid, over, "profile", {"color": ENVELOPE, "width": 2})
-        traces.append(
-            trace
-            | {
-                "xaxis": f"x{number}",
-                "yaxis": f"y{number}",
-                "hovertemplate": "%{x:.4g}: %{y:.3g}<extra></extra>",
-            }
-        )
-        wide = profile.grid[0] > 0 and profile.grid[-1] > WIDE * profile.grid[0]
-        layout[f"xaxis{number}"] = (log_axis_layout if wide else _linear)(html.escape(profile.name)) | {
-            "domain": place,
-            "nticks": 4,
-            "anchor": f"y{number}",
-        }
-        title = "Objective over its least" if i == 0 else ""
-        layout[f"yaxis{number}"] = _linear(title) | {
-            "anchor": f"x{number}",
-            "nticks": 4,
-            "tickfont": {"size": 10},
-        }
-        low = float(profile.grid[0]) if profile.low is None else profile.low
-        high = float(profile.grid[-1]) if profile.high is None else profile.high
-        layout["shapes"].append(
-            {
-                "type": "rect", "xref": f"x{number}", "yref": f"y{number} domain", "x0": low, "x1": high,
-                "y0": 0, "y1": 1, "fillcolor": "rgba(213,94,0,0.15)", "line": {"width": 0}, "layer": "below",
-            }
-        )  # fmt: skip
-        if not profile.identified:
-            layout["annotations"].append(
-                {
-                    "x": sum(place) / 2, "y": 1, "xref": "paper", "yref": "paper", "yanchor": "bottom",
-                    "text": "not identified", "showarrow": False, "font": {"size": 11, "color": MUTED},
-                }
-            )  # fmt: skip
-    return {"data": traces, "layout": layout}
+    layout["margin"] = {"l": 50, "r": 12, "t": 30, "b": 44}
+    left, right = shown_range(profile)
+    inside = (profile.grid >= left) & (profile.grid <= right)
+    over = profile.objective - min(float(profile.objective.min()), law.objective.value)
+    trace = line_trace(profile.grid[inside], over[inside], "profile", {"color": ENVELOPE, "width": 2})
+    hover = {"hovertemplate": "%{x:.4g}: %{y:.3g}<extra></extra>"}
+    title = markup(quantity(profile.name, law.parameters))
+    wide = is_wide(profile)
+    layout["xaxis"] = log_axis_layout(title, (left, right)) if wide else _linear(title) | {"nticks": 5}
+    layout["yaxis"] = _linear("") | {"nticks": 5, "rangemode": "tozero"}
+    low = left if profile.low is None else profile.low
+    high = right if profile.high is None else profile.high
+    place: Document = {"xref": "x", "yref": "y domain", "y0": 0, "y1": 1, "layer": "below"}
+    layout["shapes"].append(
+        place | {"type": "rect", "x0": low, "x1": high, "fillcolor": SHADE, "line": {"width": 0}}
+    )
+    if (estimate := estimate_of(profile, law)) is not None and left <= estimate <= right:
+        line = {"color": LAW, "width": 1.5}
+        layout["shapes"].append(place | {"type": "line", "x0": estimate, "x1": estimate, "line": line})
+    if not profile.identified:
+        note: Document = {"x": 0, "y": 1, "xref": "paper", "yref": "paper", "yanchor": "bottom"}
+        font = {"size": 11, "color": MUTED}
+        layout["annotations"].append(note | {"text": "not identified", "showarrow": False, "font": font})
+    return {"data": [trace | hover], "layout": layout}
+
+
+def _ends(values: Floats) -> tuple[float, float]:
+    """The least and the greatest value, with some room."""
+    room = max((values.max() / values.min()) ** 0.06, 1.01)
+    return float(values.min() / room), float(values.max() * room)
 
 
 def _short(values: Floats) -> list[float]:
@@ -228,6 +216,7 @@ def _short(values: Floats) -> list[float]:
 def _linear(title: str) -> Document:
     return {
         "title": {"text": title, "font": {"size": 13}, "standoff": 8},
+        "automargin": True,
         "gridcolor": GRID,
         "linecolor": MUTED,
         "zeroline": False,

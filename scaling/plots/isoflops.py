@@ -1,6 +1,7 @@
 """IsoFLOP valleys: loss against size at each compute budget, their minima, and N_opt(C) through them."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
@@ -15,21 +16,26 @@ from scaling.laws.akima import akima
 from scaling.laws.isoflop import IsoFlopMinima, Refusal, fit_isoflops, isoflop_groups, isoflop_minima
 from scaling.laws.points import Points
 from scaling.laws.resample import percentiles
+from scaling.plots.allocation import exponent_text
 from scaling.plots.figures import (
     counting_note,
     footnote,
+    legend_beside,
     line_handle,
-    log_axis,
     marker_handle,
     panels,
 )
+from scaling.plots.scales import log_axis
 from scaling.plots.sources import Options, Sources
-from scaling.plots.style import INK, LAW, MUTED, scientific
+from scaling.plots.style import INK, LAW, MUTED, scientific, spots
+from scaling.plots.words import label_of
 
 Floats = NDArray[np.float64]
 
 MAX_LEGEND = 9
 MAX_REASONS = 3
+MAX_NAMED = 3  # budgets of one reason
+MANY = 12  # beyond this number of minima, smaller stars
 STAR = 11
 
 
@@ -53,42 +59,37 @@ def isoflop_figure(sources: Sources, options: Options) -> Figure:
             f"isoflop: {points.source} has no compute budget with runs of two sizes; train several sizes at "
             "each budget, or give a wider --tolerance"
         )
-    figure, (valleys, frontier) = panels("IsoFLOP minima", 1, 2, (9.6, 5.2))
+    # Without a minimum there is nothing to show against compute.
+    figure, (valleys, *frontier) = panels("IsoFLOP minima", 1, 2 if found.minima else 1, (9.6, 4.6))
     colours = budget_colours([flops for flops, _ in groups])
     least = {minimum.flops: i for i, minimum in enumerate(found.minima)}
     small = {refusal.flops for refusal in found.refused if refusal.sizes < 2}
+    drawn = sum(len(members) for flops, members in groups if flops not in small)
+    look = spots(drawn, 26)
     for flops, members in groups:
         if flops in small:
             continue
         kept = flops in least
-        face, edge = (colours[flops], "white") if kept else ("white", colours[flops])
-        valleys.scatter(
-            points.params[members],
-            points.loss[members],
-            s=26,
-            facecolor=face,
-            edgecolor=edge,
-            lw=0.6 if kept else 1.1,
-            zorder=4,
-        )
+        hollow = {"facecolor": "white", "edgecolor": colours[flops], "lw": 1.1 if look["lw"] else 0.5}
+        style = look | ({"color": colours[flops]} if kept else hollow)
+        valleys.scatter(points.params[members], points.loss[members], zorder=4, **style)
         if kept:
             x, y = valley(points.subset(members.tolist()), options.method)
             valleys.plot(x, y, color=colours[flops], lw=1.3, zorder=3)
+    star = STAR if len(found.minima) <= MANY else STAR / 2
     for i, minimum in enumerate(found.minima):
         colour = colours[minimum.flops]
         if (ends := interval_of(found, i)) is not None:
             valleys.plot(ends, [minimum.loss] * 2, color=INK, lw=1.1, zorder=5, solid_capstyle="round")
         valleys.scatter(
-            minimum.params, minimum.loss, s=STAR**2, marker="*", color=colour, edgecolor=INK, lw=0.8, zorder=6
+            minimum.params, minimum.loss, s=star**2, marker="*", color=colour, edgecolor=INK, lw=0.8, zorder=6
         )
     log_axis(valleys.xaxis, "Model size N (parameters)", "count")
-    log_axis(valleys.yaxis, "Validation loss (nats per token)", "plain")
-    remarks = _frontier(frontier, points, found, colours, options)
+    log_axis(valleys.yaxis, *label_of("loss", points))
+    remarks = _frontier(frontier[0], points, found, colours, options) if frontier else ()
     shown = [flops for flops, _ in groups if flops not in small]
-    figure.legend(
-        handles=_handles(shown, colours, found, options), loc="outside right upper", labelspacing=0.5
-    )
-    footnote(figure, counting_note(points), *remarks, *_reasons(found.refused))
+    legend_beside(figure, _handles(shown, colours, found, options))
+    footnote(figure, counting_note(points), *remarks, *reasons(found.refused))
     return figure
 
 
@@ -125,11 +126,12 @@ def _frontier(
     axes: Axes, points: Points, found: IsoFlopMinima, colours: dict[float, str], options: Options
 ) -> tuple[str, ...]:
     """N_opt against compute; returns what the note should say of it."""
+    star = STAR if len(found.minima) <= MANY else STAR / 2
     for i, minimum in enumerate(found.minima):
         if (ends := interval_of(found, i)) is not None:
             axes.plot([minimum.flops] * 2, ends, color=INK, lw=1.1, zorder=4, solid_capstyle="round")
         axes.scatter(
-            minimum.flops, minimum.params, s=STAR**2, marker="*", color=colours[minimum.flops], edgecolor=INK,
+            minimum.flops, minimum.params, s=star**2, marker="*", color=colours[minimum.flops], edgecolor=INK,
             lw=0.8, zorder=5,
         )  # fmt: skip
     remarks: tuple[str, ...] = ()
@@ -142,7 +144,7 @@ def _frontier(
             seed=options.seed,
         )
     except BadInputError as error:
-        remarks = (f"No power law: {str(error).removeprefix(f'{points.source}: ')}.",)
+        remarks = (f"No power law of optimal size: {str(error).removeprefix(f'{points.source}: ')}.",)
     else:
         budgets = [minimum.flops for minimum in found.minima]
         grid = np.geomspace(min(budgets) / 1.5, max(budgets) * 1.5, 60)
@@ -150,16 +152,10 @@ def _frontier(
         if (band := fit.params.interval(grid)) is not None:
             axes.fill_between(grid, *band, color=LAW, alpha=0.16, lw=0, zorder=1)
         ends = fit.params.exponent_interval
-        between = "" if ends is None else f" [{ends[0]:.3f}, {ends[1]:.3f}]"
-        axes.set_title(
-            f"$N_{{opt}} \\propto C^a$,  a = {fit.params.exponent:.3f}{between}", fontsize=10, weight="normal"
-        )
-    if not found.minima:
-        axes.set_xlim(points.flops.min() / 2, points.flops.max() * 2)
-        axes.set_ylim(points.params.min(), points.params.max())
-        axes.text(0.5, 0.5, "no budget has a minimum", transform=axes.transAxes, ha="center", color=MUTED)
-    log_axis(axes.xaxis, "Training compute C (FLOPs)", "flops", ticks=6)
-    log_axis(axes.yaxis, "Compute-optimal size $N_{opt}$ (parameters)", "count")
+        exponent = exponent_text(fit.params.exponent, ends)
+        axes.set_title(f"$N_{{opt}} \\propto C^a$,  a = {exponent}", fontsize=10, weight="normal")
+    log_axis(axes.xaxis, "Training compute C (FLOPs)", "flops", ticks=5)
+    log_axis(axes.yaxis, "Optimal size $N_{opt}$ (parameters)", "count")
     return remarks
 
 
@@ -174,21 +170,29 @@ def _handles(
         marker_handle(colours[flops], f"{scientific(flops)} FLOPs", hollow=flops not in kept)
         for flops in shown
     ]
-    star = Line2D([], [], ls="", marker="*", ms=STAR, mfc="white", mec=INK, mew=0.8, label="minimum")
-    handles.append(star)
-    if options.bootstrap and found.minima:
-        handles.append(line_handle(INK, "its 95% interval", lw=1.1))
-    handles.append(line_handle(MUTED, options.method, lw=1.3))
+    if found.minima:
+        handles.append(line_handle(MUTED, f"{options.method} through the runs", lw=1.3))
+        star: Any = {"marker": "*", "ms": STAR, "mfc": "white", "mec": INK, "mew": 0.8}
+        handles.append(Line2D([], [], ls="", label="minimum", **star))
+        if options.bootstrap:
+            handles.append(line_handle(INK, "95% interval of the minimum", lw=1.1))
     return handles
 
 
-def _reasons(refused: Sequence[Refusal]) -> tuple[str, ...]:
-    """Why some budgets have no minimum; those of one size alone are counted together."""
+def reasons(refused: Sequence[Refusal]) -> tuple[str, ...]:
+    """Why some budgets have no minimum, budgets of one reason together."""
     single = sum(refusal.sizes < 2 for refusal in refused)
-    others = [refusal.reason for refusal in refused if refusal.sizes >= 2]
-    out = [f"Hollow, without a minimum: {reason}." for reason in others[:MAX_REASONS]]
-    if len(others) > MAX_REASONS:
-        out.append(f"So are {len(others) - MAX_REASONS} more budgets.")
+    by_reason: dict[str, list[float]] = {}
+    for refusal in refused:
+        if refusal.sizes >= 2:
+            by_reason.setdefault(refusal.reason.split(" FLOPs: ", 1)[-1], []).append(refusal.flops)
+    out = []
+    for reason, budgets in list(by_reason.items())[:MAX_REASONS]:
+        named = ", ".join(scientific(flops) for flops in budgets[:MAX_NAMED])
+        more = f" and {len(budgets) - MAX_NAMED} more" if len(budgets) > MAX_NAMED else ""
+        out.append(f"Hollow, without a minimum ({named}{more} FLOPs): {reason}.")
+    if left := sum(map(len, list(by_reason.values())[MAX_REASONS:])):
+        out.append(f"Also without a minimum, for other reasons: {left} budget{'s' * (left > 1)}.")
     if single:
-        out.append(f"Not drawn: {single} budget(s) with runs of one size only.")
+        out.append(f"Not drawn: {single} budget{'s' * (single > 1)} with runs of one size only.")
     return tuple(out)

@@ -1,47 +1,47 @@
-"""Sections of the report about the law: the law, what to train next, its tests, and how the fit went."""
+"""Sections of the report about the law: parameters, what to train next, its tests, and the fit itself."""
 
 import html
-from collections.abc import Mapping, Sequence
-from typing import Any
+import math
+from collections.abc import Sequence
 
-from scaling.config.reach import reach
 from scaling.laws.approaches import Approach
 from scaling.laws.law import LawFit
 from scaling.laws.points import Points
 from scaling.laws.registry import LAWS
 from scaling.plots.html_table import Cell, html_table, maybe, number_cell, text_cell
-from scaling.plots.style import scientific, short
+from scaling.plots.style import fixed, plain, scientific, short
+from scaling.plots.words import greek, markup
+
+NONE = "\N{EN DASH}"
+SYMBOLS = {"params": "N", "tokens": "D", "flops": "C", "unique_tokens": "U"}
 
 
 def law_section(law: LawFit) -> str:
-    """The equation, the parameters and their intervals."""
+    """The equation, the parameters and their intervals; what the data do not identify is named as such."""
+    free = law.unidentified
     head = ["parameter", "value"]
     if law.intervals:
         head.append(f"{law.bootstrap.level:.0%} interval" if law.bootstrap else "interval")
     rows = []
     for name, value in law.parameters.items():
-        shown = "\N{EN DASH}" if value is None else f"{value:.4g}"
-        row = [text_cell(name + " (unidentified)" * (name in law.unidentified)), number_cell(shown)]
-        if name in law.intervals:
-            row.append(number_cell(_ends(*law.intervals[name])))
+        interval = law.intervals.get(name)
+        row: list[Cell] = [(markup(name), "text")]
+        row.append(number_cell("not identified") if name in free else number_cell(rounded(value, interval)))
+        if law.intervals:
+            row.append(number_cell(between(interval)))
         rows.append(row)
     note = ""
     if law.bootstrap:
-        unit = "whole runs" if law.bootstrap.unit == "run" else "points"
-        note = f'<p class="note">Percentiles of {law.bootstrap.n:,} bootstrap resamples of {unit}.</p>'
+        unit = "runs" if law.bootstrap.unit == "run" else "points"
+        note = f"Percentiles of {law.bootstrap.n:,} bootstrap resamples of {unit}."
+    if free:
+        note += (
+            f" Not identified: {', '.join(markup(name) for name in free)}. Other values fit the data as well."
+        )
     return (
-        f'<section><h2>The law</h2><p class="equation">{html.escape(law.equation)}</p>'
-        f"{html_table(head, rows)}{note}{_limits(law)}</section>"
+        f'<section><h2>The {html.escape(law.law)} law</h2><p class="equation">{markup(law.equation)}</p>'
+        f'{html_table(head, rows)}<p class="note">{note}</p>{_limits(law)}</section>'
     )
-
-
-def _ends(low: float | None, high: float | None) -> str:
-    """An interval, one-sided or none where the points do not hold the parameter."""
-    if low is None and high is None:
-        return "none"
-    if low is None:
-        return f"below {high:.4g}"
-    return f"above {low:.4g}" if high is None else f"{low:.4g} \N{EN DASH} {high:.4g}"
 
 
 def _limits(law: LawFit) -> str:
@@ -56,40 +56,76 @@ def _limits(law: LawFit) -> str:
             if one.adopted
             else f"The points do not exclude {place}: {form}."
         )
-        items.append(f"<li>{html.escape(said)}</li>")
+        items.append(f"<li>{markup(said)}</li>")
     return f"<ul>{''.join(items)}</ul>" if items else ""
+
+
+def rounded(value: float | None, interval: Sequence[float | None] | None) -> str:
+    """A value to two digits of its interval's width; to three digits without an interval of two ends."""
+    if value is None or not math.isfinite(value):
+        return NONE if value is None else "\N{INFINITY}"
+    low, high = interval or (None, None)
+    width = 0.0 if low is None or high is None else abs(high - low)
+    known = width > 0 and math.isfinite(width)
+    return fixed(value, max(width / 10, 1e-6 * abs(value))) if known else plain(value)
+
+
+def between(interval: Sequence[float | None] | None) -> str:
+    """Both ends in as many digits as the interval determines, or the one that it has."""
+    low, high = interval or (None, None)
+    if low is None or high is None:
+        return (
+            NONE
+            if low is high
+            else f"below {rounded(high, None)}"
+            if low is None
+            else f"above {rounded(low, None)}"
+        )
+    return f"{rounded(low, interval)} {NONE} {rounded(high, interval)}"
 
 
 def budgets_section(law: LawFit) -> str:
     """What the law would train at each budget; nothing for a law without an optimum."""
     if law.optimum is None:
         return ""
-    head = ["compute, FLOPs", "parameters N", "tokens D", "tokens per parameter", "expected loss"]
+    head = [
+        "compute, FLOPs",
+        "parameters N",
+        "tokens D",
+        "tokens per parameter",
+        "expected loss",
+        "beyond the data",
+    ]
+    largest = law.ranges["flops"][1]
 
-    def around(text: str, interval: tuple[float, float] | None, form: str) -> Cell:
-        ends = "" if interval is None else f" ({interval[0]:{form}} \N{EN DASH} {interval[1]:{form}})"
-        return number_cell(text + ends)
+    def around(value: float, interval: tuple[float, float] | None) -> Cell:
+        ends = "" if interval is None else f" ({between(interval)})"
+        return number_cell(rounded(value, interval) + ends)
 
     rows = [
         [
             number_cell(scientific(b.flops)),
             number_cell(short(b.params)),
             number_cell(short(b.tokens)),
-            around(f"{b.tokens_per_param:.3g}", b.tokens_per_param_interval, ".3g"),
-            around(f"{b.loss:.3f}", b.loss_interval, ".3f"),
+            around(b.tokens_per_param, b.tokens_per_param_interval),
+            around(b.loss, b.loss_interval),
+            number_cell("" if b.reach is None else f"{plain(b.reach.times.get('flops', 1.0), 2)} times"),
         ]
         for b in law.optimum.budgets
     ]
-    a, b = law.optimum.a, law.optimum.b
-    largest = law.ranges["flops"][1]
-    far = reach({"flops": law.optimum.budgets[-1].flops}, law.ranges, law.rolling)
-    beyond = f" The last row is {html.escape(far.text)}." if far else ""
+    ends = law.optimum.intervals
+    far = next((row for row in law.optimum.budgets if row.reach is not None and row.reach.far), None)
+    warned = (
+        "" if far is None or far.reach is None else f" At {scientific(far.flops)} FLOPs: {far.reach.text}."
+    )
+    warned = html.escape(warned)
+    a, b = rounded(law.optimum.a, ends.get("a")), rounded(law.optimum.b, ends.get("b"))
     return (
         "<section><h2>What to train next</h2>"
-        f"<p>N<sub>opt</sub> grows as C<sup>{a:.3f}</sup> and D<sub>opt</sub> as C<sup>{b:.3f}</sup>.</p>"
+        f"<p>N<sub>opt</sub> grows as C<sup>{a}</sup> and D<sub>opt</sub> as C<sup>{b}</sup>.</p>"
         f"{html_table(head, rows)}"
-        f'<p class="note">With C = 6ND. The largest compute measured is {scientific(largest)} FLOPs.'
-        f"{beyond}</p></section>"
+        f'<p class="note">With C = 6ND. Largest compute in the data: {scientific(largest)} FLOPs.{warned}</p>'
+        "</section>"
     )
 
 
@@ -98,7 +134,7 @@ def holdout_section(law: LawFit) -> str:
     test = law.holdout
     if test is None:
         return ""
-    head = ["run", "N", "D", "FLOPs", "measured", "predicted", "interval of the law", "error"]
+    head = ["run", "N", "D", "FLOPs", "measured", "predicted", "interval", "error"]
     rows = [
         [
             text_cell(p.group),
@@ -114,105 +150,100 @@ def holdout_section(law: LawFit) -> str:
     ]
     return (
         "<section><h2>Held-out test</h2>"
-        f"<p>The law was fitted to {test.n_fitted} points without {html.escape(test.rule)}, and "
-        f"then asked for those. Mean error {test.mean_abs_rel_error:.2%}, "
-        f"largest {test.max_abs_rel_error:.2%}.</p>"
+        f"<p>A law fitted to {test.n_fitted} points, without {html.escape(test.rule)}, predicts those "
+        f"with a mean error of {100 * test.mean_abs_rel_error:.2g}% and at most "
+        f"{100 * test.max_abs_rel_error:.2g}%.</p>"
         f"{html_table(head, rows)}</section>"
     )
 
 
 def diagnostics_section(law: LawFit) -> str:
-    """How far the fit can be trusted as a computation."""
+    """Whether the search found the optimum, and what it warned of."""
     rows = [
         ("objective", f"{law.objective.name}, delta {law.objective.delta:g}"),
         ("value reached", f"{law.objective.value:.6g}"),
         (
             "points",
-            f"{law.n_points}" + (f", {law.n_selected} on the envelope" * (law.n_selected < law.n_points)),
+            f"{law.n_points}"
+            + (f", of which {law.n_selected} on the envelope" * (law.n_selected < law.n_points)),
         ),
         ("starts at the best optimum", f"{law.n_starts_at_best:,} of {law.n_starts:,}"),
         ("gradient norm", f"{law.gradient_norm:.1e}"),
-        ("parameters at a bound", ", ".join(law.boundary_hits) or "none"),
-        ("unidentified parameters", ", ".join(law.unidentified) or "none"),
-        ("warnings", "; ".join(law.warnings) or "none"),
+        ("parameters at a bound", ", ".join(greek(name) for name in law.boundary_hits) or "none"),
+        ("warnings", "; ".join(greek(warning) for warning in law.warnings) or "none"),
     ]
     if law.forced:
-        rows.append(("forced", "the fit was refused and went on by --force"))
+        rows.append(("forced", "these data would be refused; the law was fitted with --force"))
     table = html_table([], [[text_cell(a), text_cell(b)] for a, b in rows])
-    return f"<section><h2>How the fit went</h2>{table}</section>"
+    return f"<section><h2>Fit diagnostics</h2>{table}</section>"
 
 
 def approaches_section(found: Sequence[Approach], points: Points) -> str:
     """The exponents of each approach to the optimum, and why one is missing."""
-    rows = []
+    rows, remarks = [], []
     for one in found:
-        ends = [_between(interval) for interval in (one.a_interval, one.b_interval)]
-        value = [maybe(one.a, ".3f"), ends[0], maybe(one.b, ".3f"), ends[1], str(one.n) if one.n else ""]
-        said = "; ".join(one.notes) if one.refused is None else one.refused
-        note = said.removeprefix(f"{points.source}: ")
-        rows.append([text_cell(one.name), *map(number_cell, value), text_cell(note)])
-    head = ["approach", "a", "95% interval", "b", "95% interval", "optima or points", "remarks"]
+        cells = [rounded(one.a, one.a_interval), between(one.a_interval)]
+        cells += [rounded(one.b, one.b_interval), between(one.b_interval), str(one.n) if one.n else NONE]
+        rows.append([text_cell(one.name), *map(number_cell, cells)])
+        said = "; ".join(one.notes) if one.refused is None else f"not possible: {one.refused}"
+        if said:
+            remarks.append(html.escape(f"{one.name}: {said.replace(f'{points.source}: ', '')}."))
+    said_of = "".join(f'<p class="note">{remark}</p>' for remark in remarks)
+    head = ["approach", "a", "95% interval", "b", "95% interval", "optima or points"]
     return (
-        "<section><h2>How compute should grow, by each approach</h2>"
-        "<p>N<sub>opt</sub> grows as C<sup>a</sup> and D<sub>opt</sub> as C<sup>b</sup>; the approaches are "
-        f"those of Hoffmann et al. 2022, section 3.</p>{html_table(head, rows)}</section>"
+        "<section><h2>Compute-optimal scaling by each approach</h2>"
+        "<p>N<sub>opt</sub> grows as C<sup>a</sup> and D<sub>opt</sub> as C<sup>b</sup>; the approaches "
+        f"follow Hoffmann et al. 2022, section 3.</p>{html_table(head, rows)}{said_of}</section>"
     )
-
-
-def _between(interval: tuple[float, float] | None) -> str:
-    return "\N{EN DASH}" if interval is None else "{:.3f} \N{EN DASH} {:.3f}".format(*interval)
 
 
 def rolling_section(law: LawFit) -> str:
-    """The law asked for each next larger size in turn, where law.json has it."""
-    return _listed(
-        law, "rolling", "Rolling held-out test", "Each time the law was fitted to what is smaller."
-    )
+    """Predictions of each next larger range of compute, where law.json has them."""
+    if not law.rolling:
+        return ""
+    head = ["fitted up to, FLOPs", "predicted up to", "points fitted", "points predicted", "mean error"]
+    head += ["largest error", "inside the 95% interval"]
+    rows = [
+        [
+            number_cell(scientific(cut.flops)),
+            number_cell(f"{plain(cut.extrapolation, 2)} times"),
+            number_cell(str(cut.n_fitted)),
+            number_cell(str(cut.n)),
+            number_cell(f"{100 * cut.mean_abs_rel_error:.2g}%"),
+            number_cell(f"{100 * cut.max_abs_rel_error:.2g}%"),
+            number_cell(maybe(cut.inside, ".0%")),
+        ]
+        for cut in law.rolling
+    ]
+    note = "Each row is a law fitted to the runs up to a compute, and its errors on the runs beyond."
+    return f"<section><h2>Rolling held-out test</h2><p>{note}</p>{html_table(head, rows)}</section>"
 
 
 def sensitivity_section(law: LawFit) -> str:
     """The law fitted in other ways, where law.json has it."""
-    return _listed(
-        law, "sensitivity", "Sensitivity", "The same law, fitted with one choice changed at a time."
-    )
-
-
-def _listed(law: LawFit, field: str, title: str, note: str) -> str:
-    """A list of records in law.json as a table, a column a key; nothing where there is none."""
-    given = getattr(law, field, None) or ()
-    records = [one if isinstance(one, Mapping) else one.model_dump() for one in given]
-    if not records:
+    if not law.sensitivity:
         return ""
-    flat = [_flat(record) for record in records]
-    heads = [key for key in dict.fromkeys(key for record in flat for key in record)]
-    rows = []
-    for record in flat:
-        cells = [record.get(key) for key in heads]
-        rows.append([number_cell(_figures(v)) if _is_number(v) else text_cell(_figures(v)) for v in cells])
-    heads = [key.replace("_", " ") for key in heads]
-    return f"<section><h2>{title}</h2><p>{note}</p>{html_table(heads, rows)}</section>"
-
-
-def _flat(record: Mapping[str, Any]) -> dict[str, Any]:
-    """A record's own values and those of a dictionary in it; lists of points are for law.json alone."""
-    out: dict[str, Any] = {}
-    for key, value in record.items():
-        if isinstance(value, Mapping):
-            out |= {f"{inner}": v for inner, v in value.items() if not isinstance(v, Mapping | list)}
-        elif isinstance(value, list | tuple) and not all(_is_number(v) or v is None for v in value):
-            continue
+    names = list(law.parameters)
+    where = next((row.at for row in law.sensitivity if row.at), {})
+    at = ", ".join(f"{SYMBOLS.get(name, name)} = {short(value)}" for name, value in where.items())
+    rows: list[list[Cell]] = []
+    for row in law.sensitivity:
+        cells = [text_cell(row.change), number_cell(str(row.n))]
+        if row.refused is None:
+            cells += [number_cell(rounded(row.parameters.get(name), None)) for name in names]
+            cells += [
+                number_cell(maybe(row.a, ".3f")),
+                number_cell(maybe(row.prediction, ".4g")),
+                text_cell(""),
+            ]
         else:
-            out[key] = value
-    return out
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _figures(value: Any) -> str:
-    if value is None:
-        return "\N{EN DASH}"
-    if isinstance(value, list | tuple):
-        return " \N{EN DASH} ".join(_figures(v) for v in value)
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+            cells += [number_cell(NONE)] * (len(names) + 2) + [text_cell(f"not possible: {row.refused}")]
+        rows.append(cells)
+    target = law.form.target.replace("_", " ")
+    head = ["change", "points", *map(greek, names), "exponent a", f"predicted {target}", "remarks"]
+    if all(row.refused is None for row in law.sensitivity):
+        head, rows = head[:-1], [row[:-1] for row in rows]
+    return (
+        "<section><h2>Sensitivity</h2><p>The same law fitted again with one choice changed at a time"
+        f"{f'; predictions at {html.escape(at)}' if at else ''}.</p>{html_table(head, rows)}</section>"
+    )

@@ -1,12 +1,13 @@
 """Losses of runs against compute and tokens, with the envelope, the law and its held-out test."""
 
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 from numpy.typing import NDArray
 
 from scaling.config.errors import BadInputError
@@ -20,14 +21,23 @@ from scaling.plots.figures import (
     counting_note,
     footnote,
     legend_beside,
-    log_axis,
+    legend_sizes,
+    line_handle,
     marker_handle,
     size_handles,
 )
+from scaling.plots.scales import log_axis, percent_axis
 from scaling.plots.sources import Options, Sources
-from scaling.plots.style import ENVELOPE, INK, LAW, MUTED, size_colours
+from scaling.plots.style import ENVELOPE, INK, LAW, MUTED, size_colours, spots
+from scaling.plots.words import WORDS, label_of
 
 Floats = NDArray[np.float64]
+
+BEYOND = 10.0  # the law is drawn to so many times the largest compute
+ROOM = 1.6  # a law at one size is drawn so many times beyond its runs
+MANY_HELD = 40  # beyond this number, held-out runs are drawn without their intervals
+LEGEND_WIDTH = 33  # characters per line
+DOTTED = (0, (1, 1.2))
 
 
 def loss_vs_compute(sources: Sources, options: Options) -> Figure:
@@ -35,30 +45,35 @@ def loss_vs_compute(sources: Sources, options: Options) -> Figure:
     points, law, curves = sources.points, _law_of_loss("loss-vs-compute", sources.law), sources.curves
     figure, axes = canvas("Loss against training compute")
     colours = size_colours(points.params.tolist())
-    _trunks(axes, curves, colours, "flops")
     held = held_out(points, law)
     low, high = points.flops.min(), points.flops.max()
     handles = _scatter(axes, points, points.flops, colours, held)
 
     order = np.flatnonzero(lower_envelope(np.log(points.flops), np.log(points.loss)))
-    order = order[np.argsort(points.flops[order])]
-    axes.plot(points.flops[order], points.loss[order], color=ENVELOPE, lw=1.3, ls=(0, (4, 2)), zorder=3)
-    handles.append(Line2D([], [], color=ENVELOPE, lw=1.3, ls=(0, (4, 2)), label="lower envelope"))
+    if len(order) > 1:
+        order = order[np.argsort(points.flops[order])]
+        style: Any = {"color": ENVELOPE, "lw": 1.3, "ls": (0, (4, 2))}
+        axes.plot(points.flops[order], points.loss[order], zorder=3, **style)
+        handles.append(Line2D([], [], label="lower envelope of the runs", **style))
 
     if law is not None and has_frontier(law):
-        grid = np.geomspace(low, 10 * high, 160)
-        inside = grid <= high
+        grid = np.append(np.geomspace(low, high, 120), np.geomspace(high, BEYOND * high, 40)[1:])
         mean, band = frontier_loss(law, grid)
+        inside = grid <= high
         axes.plot(grid[inside], mean[inside], color=LAW, lw=2, zorder=4)
-        axes.plot(grid[~inside], mean[~inside], color=LAW, lw=2, ls=(0, (1, 1.2)), zorder=4)
-        what = "compute-optimal loss" if law.frontier() is not None else "law"
-        handles.append(Line2D([], [], color=LAW, lw=2, label=f"{law.law}: {what}"))
+        axes.plot(grid[~inside], mean[~inside], color=LAW, lw=2, ls=DOTTED, zorder=4)
+        at = ", at compute-optimal N and D" if law.frontier() is not None else ""
+        fitted = f"{law.law} law, fitted to all runs{at}"
+        handles.append(Line2D([], [], color=LAW, lw=2, label=textwrap.fill(fitted, LEGEND_WIDTH)))
+        handles.append(Line2D([], [], color=LAW, lw=2, ls=DOTTED, label="the same, extrapolated"))
         if band is not None:
             axes.fill_between(grid, *band, color=LAW, alpha=0.16, lw=0, zorder=1)
-        handles += _predictions(axes, law, "flops")
-    handles += _curve_handle(curves)
-    _loss_axis(axes, points, law)
-    axes.set_xlim(low / 4, 12 * high)
+            handles.append(line_handle(LAW, f"{_level(law)} bootstrap interval", lw=7, alpha=0.16))
+    handles += _predictions(axes, law, "flops")
+    handles += _trunks(axes, curves, colours, "flops")
+    axes.set_ylim(loss_limits(points, law, beyond=True))
+    log_axis(axes.yaxis, *label_of("loss", points))
+    axes.set_xlim(compute_limits(points, law))
     log_axis(axes.xaxis, compute_label(points), "flops")
     legend_beside(figure, handles)
     footnote(figure, counting_note(points))
@@ -66,60 +81,82 @@ def loss_vs_compute(sources: Sources, options: Options) -> Figure:
 
 
 def loss_vs_tokens(sources: Sources, options: Options) -> Figure:
-    """Final losses against training tokens, one colour a model size, with the law at each size."""
+    """Final losses against training tokens, one colour per model size, with the law at each size."""
     points, law, curves = sources.points, _law_of_loss("loss-vs-tokens", sources.law), sources.curves
     figure, axes = canvas("Loss against training tokens")
     colours = size_colours(points.params.tolist())
-    _trunks(axes, curves, colours, "tokens")
     held = held_out(points, law)
     handles = _scatter(axes, points, points.tokens, colours, held)
     if law is not None and law.form.variables == ("params", "tokens") and law.form.target == "loss":
-        for size, colour in colours.items():
-            of_size = points.tokens[points.params == size]
-            grid = np.geomspace(of_size.min() / 1.6, of_size.max() * 1.6, 80)
+        for size, colour, (low, high) in sizes_in_tokens(points.params, points.tokens, colours):
+            grid = np.geomspace(low, high, 80)
             axes.plot(grid, law.predict(params=size, tokens=grid), color=colour, lw=1.4, alpha=0.9, zorder=2)
-        handles.append(Line2D([], [], color=MUTED, lw=1.4, label=f"{law.law}, at each N"))
-        handles += _predictions(axes, law, "tokens")
-    handles += _curve_handle(curves)
-    _loss_axis(axes, points, law)
-    axes.set_xlim(points.tokens.min() / 4, points.tokens.max() * 2)
+        label = textwrap.fill(f"{law.law} law, fitted to all runs, at each N", LEGEND_WIDTH)
+        handles.append(Line2D([], [], color=MUTED, lw=1.4, label=label))
+    handles += _predictions(axes, law, "tokens")
+    handles += _trunks(axes, curves, colours, "tokens")
+    axes.set_ylim(loss_limits(points, law))
+    log_axis(axes.yaxis, *label_of("loss", points))
+    low, high = points.tokens.min(), points.tokens.max()
+    reach = ROOM * (high / low) ** 0.02
+    axes.set_xlim(low / reach, high * reach)
     log_axis(axes.xaxis, "Training tokens D (tokens)", "count")
     legend_beside(figure, handles)
     footnote(figure, f"N: {points.counting['params']}.")
     return figure
 
 
+def sizes_in_tokens(
+    params: Floats, x: Floats, colours: dict[float, str]
+) -> Iterator[tuple[float, str, tuple[float, float]]]:
+    """The sizes at which a law is drawn, with their colours and the ranges of x (tokens, for instance).
+
+    All sizes, or, of very many, those that the legend names: each with the range of the runs nearest to it.
+    """
+    shown = legend_sizes(colours)
+    sizes = np.log([size for size, _ in shown])
+    nearest = np.abs(np.log(params)[:, None] - sizes).argmin(axis=1)
+    for i, (size, colour) in enumerate(shown):
+        own = x[nearest == i]
+        yield size, colour, (own.min() / ROOM, own.max() * ROOM)
+
+
 def predicted_vs_measured(sources: Sources, options: Options) -> Figure:
     """Predicted over measured loss against compute; held-out points by the law fitted without them."""
     points, law = sources.points, sources.need_law("predicted-vs-measured")
-    figure, axes = canvas("Prediction error of the law")
+    figure, axes = canvas(f"Prediction errors of the {law.law} law")
     colours = size_colours(points.params.tolist())
     variables = {name: points.column(name) for name in law.form.variables}
     error = 100 * (law.predict(**variables) / points.column(law.form.target) - 1)
     held = law.holdout.predictions if law.holdout else ()
     fitted = ~held_out(points, law)
     axes.axhline(0, color=INK, lw=0.8)
+    look = spots(len(points), 34)
     for size, colour in colours.items():
         mask = fitted & (points.params == size)
-        axes.scatter(points.flops[mask], error[mask], s=34, color=colour, edgecolor="white", lw=0.6, zorder=5)
+        axes.scatter(points.flops[mask], error[mask], color=colour, zorder=5, **look)
     handles = size_handles(colours)
+    bars = len(held) <= MANY_HELD
     for p in held:
         colour = colours.get(p.params, LAW)
         off = 100 * p.rel_error
-        if p.interval:
+        if p.interval and bars:
             ends = [100 * (end / p.measured - 1) for end in p.interval]
             axes.plot([p.flops] * 2, ends, color=colour, lw=1.4, zorder=4, solid_capstyle="round")
-        axes.scatter(p.flops, off, s=46, facecolor="white", edgecolor=colour, lw=1.6, zorder=6)
+        hollow: Any = {"facecolor": "white", "edgecolor": colour, "lw": 1.6 if bars else 0.8}
+        axes.scatter(p.flops, off, s=1.35 * look["s"], zorder=6, **hollow)
     if law.holdout:
-        handles.append(marker_handle(MUTED, "held out, predicted", hollow=True))
-        if law.holdout.predictions[0].interval:
+        label = textwrap.fill("held out, predicted by the law fitted without them", LEGEND_WIDTH)
+        handles.append(marker_handle(MUTED, label, hollow=True))
+        if law.holdout.predictions[0].interval and bars:
             handles.append(Line2D([], [], color=MUTED, lw=1.4, label=f"{_level(law)} interval of the law"))
-    axes.yaxis.set_major_formatter(FuncFormatter(percent))
+    percent_axis(axes.yaxis)
+    target = WORDS[law.form.target][0].split(" (")[0].lower()
+    axes.set_ylabel(textwrap.fill(f"Predicted over measured {target} \N{MINUS SIGN} 1 (%)", 48))
     axes.set_xscale("log")
     log_axis(axes.xaxis, compute_label(points), "flops")
     legend_beside(figure, handles)
     footnote(figure, counting_note(points))
-    axes.set_ylabel("Predicted over measured loss \N{MINUS SIGN} 1")
     return figure
 
 
@@ -138,25 +175,20 @@ def frontier_loss(law: LawFit, flops: Floats) -> tuple[Floats, tuple[Floats, Flo
     return law.predict(**sizes), law.interval(**sizes)
 
 
-def percent(value: float, _: object = None) -> str:
-    """A tick of an axis of relative errors in percent."""
-    return f"{value:+g}%" if value else "0"
-
-
 def _law_of_loss(kind: str, law: LawFit | None) -> LawFit | None:
     if law is not None and law.form.target != "loss":
         raise BadInputError(f"{kind} shows losses; {law.law} predicts {law.form.target}: give a law of loss")
     return law
 
 
-def _curve_handle(curves: Sequence[Curve]) -> list[Line2D]:
-    return [Line2D([], [], color=MUTED, lw=0.8, alpha=0.6, label="training loss")] if curves else []
-
-
-def _trunks(axes: Axes, curves: Sequence[Curve], colours: dict[float, str], x: str) -> None:
+def _trunks(axes: Axes, curves: Sequence[Curve], colours: dict[float, str], x: str) -> list[Line2D]:
+    """Smoothed training losses, faint and behind the runs, without their first steps; their legend entry."""
     for curve in curves:
         colour = colours.get(curve.params, MUTED)
-        axes.plot(getattr(curve, x), curve.smoothed(), color=colour, lw=0.8, alpha=0.35, zorder=1)
+        kept = curve.after_start()
+        axes.plot(getattr(curve, x)[kept], curve.smoothed()[kept], color=colour, lw=0.8, alpha=0.3, zorder=1)
+    style: Any = {"color": MUTED, "lw": 0.8, "alpha": 0.6}
+    return [Line2D([], [], label="training loss, smoothed", **style)] if curves else []
 
 
 def held_out(points: Points, law: LawFit | None) -> NDArray[np.bool_]:
@@ -172,29 +204,33 @@ def _scatter(
     axes: Axes, points: Points, x: Floats, colours: dict[float, str], out: NDArray[np.bool_]
 ) -> list[Line2D]:
     """The measured points, hollow where held `out`; returns the legend's entries."""
+    look = spots(len(points), 40)
+    thick = 1.8 if look["lw"] else 0.7
     for size, colour in colours.items():
         of_size = points.params == size
-        for mask, face, edge, width in (
-            (of_size & ~out, colour, "white", 0.6),
-            (of_size & out, "white", colour, 1.8),
-        ):
-            axes.scatter(x[mask], points.loss[mask], s=40, facecolor=face, edgecolor=edge, lw=width, zorder=5)
+        axes.scatter(x[of_size & ~out], points.loss[of_size & ~out], color=colour, zorder=5, **look)
+        hollow = look | {"facecolor": "white", "edgecolor": colour, "lw": thick}
+        axes.scatter(x[of_size & out], points.loss[of_size & out], zorder=5, **hollow)
     handles = size_handles(colours)
     if out.any():
         handles.append(marker_handle(MUTED, "held out, measured", hollow=True))
     return handles
 
 
-def _predictions(axes: Axes, law: LawFit, x: str) -> list[Line2D]:
-    """What the law fitted without the held-out runs says of them: a bar across its interval."""
-    if law.holdout is None:
+def _predictions(axes: Axes, law: LawFit | None, x: str) -> list[Line2D]:
+    """What the law fitted without the held-out runs predicts for them, with its interval."""
+    if law is None or law.holdout is None:
         return []
+    few = law.holdout.n <= MANY_HELD
     for p in law.holdout.predictions:
         at = getattr(p, x)
-        if p.interval:
+        if p.interval and few:
             axes.plot([at, at], p.interval, color=INK, lw=1.2, zorder=6, solid_capstyle="round")
-        axes.scatter(at, p.predicted, s=110, color=INK, marker="_", lw=1.6, zorder=7)
-    label = f"predicted, {law.holdout.mean_abs_rel_error:.2%} off on average"
+        axes.scatter(
+            at, p.predicted, s=110 if few else 8, color=INK, marker="_", lw=1.6 if few else 0.5, zorder=7
+        )
+    off = f"{100 * law.holdout.mean_abs_rel_error:.2g}%"
+    label = textwrap.fill(f"predicted by the law fitted without them: mean error {off}", LEGEND_WIDTH)
     return [Line2D([], [], ls="", marker="_", ms=10, color=INK, mew=1.6, label=label)]
 
 
@@ -202,21 +238,29 @@ def _level(law: LawFit) -> str:
     return f"{law.bootstrap.level:.0%}" if law.bootstrap else ""
 
 
-def _loss_axis(axes: Axes, points: Points, law: LawFit | None) -> None:
-    axes.set_yscale("log")
-    # Curves begin at the loss of an untrained model, far above what the figure is about.
+def loss_limits(points: Points, law: LawFit | None, beyond: bool = False) -> tuple[float, float]:
+    """The least and greatest loss on an axis: of final losses and predictions, not of training curves.
+
+    With `beyond` there is room for a law that is drawn to more compute than the runs have.
+
+    A curve begins at the loss of an untrained model, far above what is compared.
+    """
     low, high = float(points.loss.min()), float(points.loss.max())
     if law is not None and law.holdout is not None:
         low = min(low, *(p.predicted for p in law.holdout.predictions))
+    high = max(high, low * 1.02)
     room = (high / low) ** 0.12
     bottom = low / room
-    if law is not None and has_frontier(law):
-        beyond, _ = frontier_loss(law, np.array([3 * points.flops.max()]))
+    if beyond and law is not None and has_frontier(law):
+        farther, _ = frontier_loss(law, np.array([3 * points.flops.max()]))
         # A law extrapolated may fall far below every run: the runs keep most of the height.
-        bottom = min(bottom, max(float(beyond[0]), low / (high / low) ** 0.5))
-    axes.set_ylim(bottom, high * room**1.5)
-    axes.yaxis.set_major_locator(MaxNLocator(nbins=7, steps=[1, 2, 2.5, 5, 10]))
-    axes.yaxis.set_minor_locator(MaxNLocator(nbins=1))
-    axes.yaxis.set_minor_formatter(NullFormatter())
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:.3g}"))
-    axes.set_ylabel("Validation loss (nats per token)")
+        bottom = min(bottom, max(float(farther[0]), low / (high / low) ** 0.5))
+    return bottom, high * room**1.5
+
+
+def compute_limits(points: Points, law: LawFit | None) -> tuple[float, float]:
+    """The least and greatest compute on an axis: of the runs, and as far as a law is drawn beyond them."""
+    low, high = float(points.flops.min()), float(points.flops.max())
+    beyond = BEYOND if law is not None and has_frontier(law) else 1.0
+    room = (high / low) ** 0.06 * 1.02
+    return low / room, beyond * high * room

@@ -15,26 +15,17 @@ from scaling.plots.figures import (
     footnote,
     legend_beside,
     line_handle,
-    log_axis,
     marker_handle,
     size_handles,
 )
+from scaling.plots.losses import sizes_in_tokens
+from scaling.plots.scales import log_axis
 from scaling.plots.sources import Options, Sources
-from scaling.plots.style import ENVELOPE, LAW, MUTED, size_colours
+from scaling.plots.style import ENVELOPE, LAW, MUTED, size_colours, spots
+from scaling.plots.words import greek, label_of
 
 Floats = NDArray[np.float64]
 
-WORDS = {  # what stands on an axis, and how its ticks are written
-    "params": ("Model size N (parameters)", "count"),
-    "tokens": ("Training tokens D (tokens)", "count"),
-    "flops": ("Training compute C (FLOPs)", "flops"),
-    "loss": ("Validation loss (nats per token)", "plain"),
-    "error": ("Average error of tasks (share of answers)", "plain"),
-    "learning_rate": ("Learning rate", "plain"),
-    "batch_tokens": ("Batch size (tokens)", "count"),
-    "min_steps": ("Least steps $S_{min}$ (steps)", "count"),
-    "unique_tokens": ("Unique tokens (tokens)", "count"),
-}
 ROOM = 1.6  # the curve goes so many times beyond the runs of a count
 
 
@@ -48,10 +39,10 @@ def law_figure(sources: Sources, options: Options) -> Figure:
     names = law.form.variables
     if len(names) > 2 or (len(names) == 2 and names[0] != "params"):
         raise BadInputError(
-            f"law: {law.law} reads {', '.join(names)}, which no one curve shows; "
+            f"law: {law.law} reads {', '.join(names)}, which a single curve cannot show; "
             "use predicted-vs-measured or residuals"
         )
-    figure, axes = canvas(f"The law {law.law}")
+    figure, axes = canvas(f"The {law.law} law")
     columns = {name: points.column(name) for name in names}
     y = points.column(law.form.target)
     chosen = law.form.select(np.stack([np.log(v) for v in columns.values()], axis=1), np.log(points.loss))
@@ -60,25 +51,27 @@ def law_figure(sources: Sources, options: Options) -> Figure:
     else:
         handles = _by_size(axes, law, points.params, columns[names[1]], y, chosen)
     if not chosen.all():
-        handles.append(marker_handle(MUTED, "not fitted: another run is lower", hollow=True))
-    words, unit = WORDS[names[-1]]
+        handles.append(marker_handle(MUTED, "not fitted: not on the envelope", hollow=True))
+    words, unit = label_of(names[-1], points)
     linear = names == ("loss",)
     if linear:  # a loss spans less than a decade, and errors fall exponentially in it
         axes.xaxis.set_major_locator(MaxNLocator(nbins=7))
         axes.set_xlabel(words)
     else:
         axes.set_xscale("log")
-        log_axis(axes.xaxis, words, unit)  # type: ignore[arg-type]
-    words, unit = WORDS[law.form.target]
+        log_axis(axes.xaxis, words, unit)
+    words, unit = label_of(law.form.target, points)
     if law.form.target == "error":
         axes.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:.3g}"))
         axes.set_ylabel(words)
     else:
         axes.set_yscale("log")
-        log_axis(axes.yaxis, words, unit)  # type: ignore[arg-type]
+        log_axis(axes.yaxis, words, unit)
     legend_beside(figure, handles)
-    held = "" if law.holdout is None else f" Held out, {law.holdout.mean_abs_rel_error:.2%} off on average."
-    footnote(figure, law.equation + "." + held, counting_note(points))
+    held = ""
+    if law.holdout is not None:
+        held = f" Mean error on held-out runs: {100 * law.holdout.mean_abs_rel_error:.2g}%."
+    footnote(figure, greek(law.equation) + "." + held, counting_note(points))
     return figure
 
 
@@ -91,13 +84,15 @@ def curve_grid(values: Floats, name: str) -> Floats:
 def _one(axes: Axes, law: LawFit, x: Floats, y: Floats, chosen: NDArray[np.bool_]) -> list[Line2D]:
     name = law.form.variables[0]
     grid = curve_grid(x[chosen], name)
-    axes.scatter(x[~chosen], y[~chosen], s=26, facecolor="white", edgecolor=MUTED, lw=0.9, zorder=3)
-    axes.scatter(x[chosen], y[chosen], s=38, color=ENVELOPE, edgecolor="white", lw=0.6, zorder=5)
+    look = spots(len(x), 38)
+    hollow = look | {"facecolor": "white", "edgecolor": MUTED, "lw": 0.9 if look["lw"] else 0.5}
+    axes.scatter(x[~chosen], y[~chosen], zorder=3, **hollow)
+    axes.scatter(x[chosen], y[chosen], color=ENVELOPE, zorder=5, **look)
     axes.plot(grid, law.predict(**{name: grid}), color=LAW, lw=2, zorder=4)
-    handles = [marker_handle(ENVELOPE, "runs"), line_handle(LAW, law.law, lw=2)]
+    handles = [marker_handle(ENVELOPE, "runs"), line_handle(LAW, "fitted law", lw=2)]
     if (band := law.interval(**{name: grid})) is not None and law.bootstrap is not None:
         axes.fill_between(grid, *band, color=LAW, alpha=0.16, lw=0, zorder=1)
-        handles.append(line_handle(LAW, f"{law.bootstrap.level:.0%} band", lw=7, alpha=0.16))
+        handles.append(line_handle(LAW, f"{law.bootstrap.level:.0%} bootstrap interval", lw=7, alpha=0.16))
     return handles
 
 
@@ -106,11 +101,14 @@ def _by_size(
 ) -> list[Line2D]:
     name = law.form.variables[1]
     colours = size_colours(params.tolist())
+    look = spots(len(x), 34)
     for size, colour in colours.items():
         of_size = params == size
-        grid = curve_grid(x[of_size], name)
+        hollow = look | {"facecolor": "white", "edgecolor": colour, "lw": 0.7}
+        axes.scatter(x[of_size & chosen], y[of_size & chosen], color=colour, zorder=5, **look)
+        axes.scatter(x[of_size & ~chosen], y[of_size & ~chosen], zorder=5, **hollow)
+    for size, colour, (low, high) in sizes_in_tokens(params, x, colours):
+        grid = np.geomspace(low, high, 160)
         given = {"params": np.full_like(grid, size), name: grid}
-        for mask, face, edge in ((of_size & chosen, colour, "white"), (of_size & ~chosen, "white", colour)):
-            axes.scatter(x[mask], y[mask], s=34, facecolor=face, edgecolor=edge, lw=0.7, zorder=5)
         axes.plot(grid, law.predict(**given), color=colour, lw=1.5, zorder=4)
-    return [*size_handles(colours), line_handle(MUTED, f"{law.law}, at each N")]
+    return [*size_handles(colours), line_handle(MUTED, "fitted law, at each N")]

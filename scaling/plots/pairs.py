@@ -10,11 +10,14 @@ from numpy.typing import NDArray
 from scaling.config.errors import BadInputError
 from scaling.laws.law import LawFit
 from scaling.plots.figures import footnote, panels
+from scaling.plots.scales import DistinctFormatter
 from scaling.plots.sources import Options, Sources
 from scaling.plots.style import ENVELOPE, LAW
+from scaling.plots.words import greek, mathtext
 
 Floats = NDArray[np.float64]
 WIDE = 10.0  # a parameter that spans more than this factor is shown by its log
+LOG = "log\N{SUBSCRIPT ONE}\N{SUBSCRIPT ZERO} "
 INNER = (0.005, 0.995)  # of the resamples, on the axes
 
 
@@ -36,7 +39,7 @@ def pair_samples(law: LawFit) -> dict[str, Floats]:
         if len(drawn) and np.ptp(drawn) == 0:
             continue
         wide = drawn.min() > 0 and np.quantile(drawn, 0.975) > WIDE * np.quantile(drawn, 0.025)
-        out[f"log10 {name}" if wide else name] = np.log10(drawn) if wide else drawn
+        out[f"{LOG}{name}" if wide else name] = np.log10(drawn) if wide else drawn
     return out
 
 
@@ -51,7 +54,7 @@ def bootstrap_figure(sources: Sources, options: Options) -> Figure:
     names = list(samples)
     n = len(names)
     side = max(5.0, 1.75 * n)
-    figure, axes = panels(f"Bootstrap of the law {law.law}", n, n, (side, side * 0.92 + 0.4), pad=0.02)
+    figure, axes = panels(f"Bootstrap of the {law.law} law", n, n, (side, side * 0.92 + 0.4), pad=0.02)
     limits = {name: _limits(values) for name, values in samples.items()}
     for i, row in enumerate(names):
         for j, column in enumerate(names):
@@ -64,21 +67,24 @@ def bootstrap_figure(sources: Sources, options: Options) -> Figure:
                 one.hist(samples[column], bins=30, range=limits[column], color=ENVELOPE, alpha=0.75)
                 one.yaxis.set_major_locator(NullLocator())
             else:
-                style: Any = {"s": 3, "color": ENVELOPE, "alpha": 0.25, "lw": 0, "rasterized": True}
+                size = float(np.clip(900 / len(samples[column]), 2, 9))
+                style: Any = {"s": size, "color": ENVELOPE, "alpha": 0.35, "lw": 0, "rasterized": True}
                 one.scatter(samples[column], samples[row], **style)
                 one.axhline(_estimate(law, row), color=LAW, lw=0.9, zorder=3)
                 one.set_ylim(limits[row])
-                one.yaxis.set_major_locator(MaxNLocator(nbins=3))
+                one.yaxis.set_major_locator(MaxNLocator(nbins=3, prune="both"))
             one.set_xlim(limits[column])
-            one.xaxis.set_major_locator(MaxNLocator(nbins=3))
+            one.xaxis.set_major_locator(MaxNLocator(nbins=3, prune="both"))
             one.tick_params(labelsize=8, labelbottom=i == n - 1, labelleft=j == 0 and i > 0)
-            one.set_xlabel(column if i == n - 1 else "")
-            one.set_ylabel(row if j == 0 and i > 0 else "")
-    unit = "whole runs" if law.bootstrap is not None and law.bootstrap.unit == "run" else "points"
+            one.xaxis.set_major_formatter(DistinctFormatter("plain"))
+            one.yaxis.set_major_formatter(DistinctFormatter("plain"))
+            one.set_xlabel(_symbol(column) if i == n - 1 else "")
+            one.set_ylabel(_symbol(row) if j == 0 and i > 0 else "")
+    unit = "runs" if law.bootstrap is not None and law.bootstrap.unit == "run" else "points"
     footnote(
         figure,
-        f"{len(next(iter(samples.values()))):,} resamples of {unit}; lines: the estimate from all of them. "
-        f"{law.equation}. N: {law.counting.get('params', '')}.",
+        f"{len(next(iter(samples.values()))):,} resamples of {unit}; lines: the estimate from all data. "
+        f"{greek(law.equation)}. N: {law.counting.get('params', '')}.",
     )
     return figure
 
@@ -89,7 +95,12 @@ def _limits(values: Floats) -> tuple[float, float]:
     return float(low - room), float(high + room)
 
 
+def _symbol(label: str) -> str:
+    name = label.removeprefix(LOG)
+    return label.removesuffix(name) + mathtext(name)
+
+
 def _estimate(law: LawFit, label: str) -> float:
-    name = label.removeprefix("log10 ")
+    name = label.removeprefix(LOG)
     value = law.values()[name]
     return float(np.log10(value)) if name != label else value

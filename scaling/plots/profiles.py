@@ -8,17 +8,21 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from scaling.config.errors import BadInputError
 from scaling.laws.law import LawFit
-from scaling.plots.figures import footnote, legend_beside, line_handle, log_axis, panels
+from scaling.laws.quantities import RATIO
+from scaling.plots.figures import footnote, legend_beside, line_handle, panels
+from scaling.plots.scales import DistinctFormatter, log_axis
 from scaling.plots.sources import Options, Sources
 from scaling.plots.style import ENVELOPE, INK, LAW, MUTED
+from scaling.plots.words import greek, mathtext, quantity
 
 Floats = NDArray[np.float64]
 WIDE = 30.0  # a grid over more than this factor is drawn on a log axis
+FLAT = 1e3  # by which factor a side that does not rise is drawn
 
 
 @dataclass(frozen=True)
@@ -66,48 +70,81 @@ def profiles_figure(sources: Sources, options: Options) -> Figure:
             f"profiles: the law {law.law} was fitted without; fit it with them: scaling fit SOURCE "
             f"--law {law.law} --profile"
         )
-    columns = min(3, len(profiles))
+    columns = min(4 if len(profiles) > 6 else 3, len(profiles))
     rows = -(-len(profiles) // columns)
     figure, axes = panels(
-        f"Profiles of the law {law.law}", rows, columns, (3.1 * columns + 1.4, 2.7 * rows + 1.1)
+        f"Profiles of the {law.law} law", rows, columns, (2.7 * columns + 2.2, 2.5 * rows + 0.8)
     )
     for one in axes[len(profiles) :]:
         one.remove()
-    for i, (profile, one) in enumerate(zip(profiles, axes, strict=False)):
+    for profile, one in zip(profiles, axes, strict=False):
         _panel(one, profile, law)
-        if i % columns == 0:
-            one.set_ylabel("Objective over its least")
+    figure.supylabel("Objective above its minimum", fontsize=10.5, color=INK)
     handles = [
         line_handle(ENVELOPE, "profile"),
         line_handle(LAW, "estimate", lw=1.2),
-        line_handle(LAW, "interval", lw=7, alpha=0.16),
+        line_handle(LAW, "95% interval", lw=7, alpha=0.16),
     ]
     legend_beside(figure, handles)
     footnote(
         figure,
-        f"{law.equation}; {law.objective.name}, delta {law.objective.delta:g}; all other parameters are "
-        f"fitted anew at each value. N: {law.counting.get('params', '')}.",
+        f"{greek(law.equation)}. Objective: {law.objective.name}, delta {law.objective.delta:g}. All other "
+        "parameters are fitted again at each value.",
+        f"N: {law.counting.get('params', '')}.",
     )
     return figure
+
+
+def estimate_of(profile: Profile, law: LawFit) -> float | None:
+    """The law's own value of what a profile is of."""
+    if profile.name in law.parameters:
+        return law.parameters[profile.name]
+    frontier = law.frontier()
+    if frontier is None:
+        return None
+    if profile.name == RATIO:
+        flops = law.ranges["flops"][1]
+        return float(frontier.tokens(flops) / frontier.params(flops))
+    return frontier.a
 
 
 def _panel(axes: Axes, profile: Profile, law: LawFit) -> None:
     least = min(float(profile.objective.min()), law.objective.value)
     axes.plot(profile.grid, profile.objective - least, color=ENVELOPE, lw=1.6, zorder=4)
-    estimate = law.parameters.get(profile.name)
-    low = profile.grid[0] if profile.low is None else profile.low
-    high = profile.grid[-1] if profile.high is None else profile.high
+    estimate = estimate_of(profile, law)
+    left, right = shown_range(profile)
+    low = left if profile.low is None else profile.low
+    high = right if profile.high is None else profile.high
     axes.axvspan(low, high, color=LAW, alpha=0.16, lw=0, zorder=1)
-    if estimate is not None and profile.grid[0] <= estimate <= profile.grid[-1]:
+    if estimate is not None and left <= estimate <= right:
         axes.axvline(estimate, color=LAW, lw=1.2, zorder=3)
-    if profile.grid[0] > 0 and profile.grid[-1] / profile.grid[0] > WIDE:
-        log_axis(axes.xaxis, profile.name, "plain", ticks=5)
+    label = mathtext(quantity(profile.name, law.parameters))
+    axes.set_xlim(left, right)
+    if is_wide(profile):
+        log_axis(axes.xaxis, label, "plain", ticks=4)
     else:
-        axes.xaxis.set_major_locator(MaxNLocator(nbins=4))
-        axes.set_xlabel(profile.name)
-    axes.set_xlim(profile.grid[0], profile.grid[-1])
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=3))
+        axes.xaxis.set_major_formatter(DistinctFormatter("plain"))
+        axes.set_xlabel(label)
     axes.yaxis.set_major_locator(MaxNLocator(nbins=4))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:.2g}"))
+    axes.yaxis.set_major_formatter(DistinctFormatter("plain"))
     if not profile.identified:
         axes.set_title("not identified", fontsize=9, weight="normal", color=MUTED, pad=4)
     axes.axhline(0, color=INK, lw=0.6, zorder=2)
+
+
+def is_wide(profile: Profile) -> bool:
+    """Whether a profile is drawn on a log axis."""
+    return bool(profile.grid[0] > 0 and profile.grid[-1] > WIDE * profile.grid[0])
+
+
+def shown_range(profile: Profile) -> tuple[float, float]:
+    """The part of the grid that is drawn: of a side that stays flat, a few decades."""
+    left, right = float(profile.grid[0]), float(profile.grid[-1])
+    if not is_wide(profile):
+        return left, right
+    if profile.low is None and profile.high is not None:
+        left = max(left, profile.high / FLAT)
+    if profile.high is None and profile.low is not None:
+        right = min(right, profile.low * FLAT)
+    return left, right

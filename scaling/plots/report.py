@@ -1,4 +1,4 @@
-"""`scaling report`: one HTML page that tells a sweep, opens from disk, and asks the network for nothing."""
+"""`scaling report`: one HTML page about sweeps that opens from disk and requests nothing from a network."""
 
 import html
 import json
@@ -9,7 +9,6 @@ from plotly.offline import get_plotlyjs
 
 from scaling.config.errors import BadInputError
 from scaling.config.files import write_atomically
-from scaling.config.record import RunRecord
 from scaling.laws.approaches import compare_approaches
 from scaling.laws.comparable import comparable
 from scaling.laws.law import LawFit
@@ -26,12 +25,14 @@ from scaling.plots.law_sections import (
 )
 from scaling.plots.page import PAGE
 from scaling.plots.report_figures import RESAMPLES, figures_of
-from scaling.plots.run_sections import conventions_section, points_section, runs_section, summary
+from scaling.plots.run_sections import conventions_section, points_section, summary
+from scaling.plots.run_table import Run, runs_of, runs_section
 from scaling.plots.sources import Sources
+from scaling.plots.theme import dark_colours
 
 
 def write_report(
-    source: Path | Points,
+    source: Path | Sequence[Path] | Points,
     law: LawFit | None,
     out: Path,
     params: str = "non_embedding_with_head",
@@ -42,16 +43,16 @@ def write_report(
     where: Where | None = None,
     force: bool = False,
 ) -> Path:
-    """Write the page for a sweep directory, a table, or points read before (without records or curves).
+    """Write the page for sweep directories and tables, or for points read before.
 
     Args:
-        source: a sweep or run directory, a CSV, or points.
+        source: a sweep or run directory, a CSV, several of them, or points (without records or curves).
         law: the fitted law; None leaves its sections out.
         out: the HTML file.
         params: for a directory, which count of parameters is N.
         flops: for a directory, "6nd" or "counted".
         family: whose runs are meant, where the directory has several families.
-        title: of the page; the directory's name where absent.
+        title: of the page; the name of the first source where absent.
         columns: for a CSV, which column holds a field.
         where: the values of columns that rows are selected by.
         force: show losses that cannot be compared, and say so.
@@ -60,21 +61,20 @@ def write_report(
         BadInputError: there is no finished run, losses cannot be compared, the law is not of loss, or `out`
             cannot be written.
     """
+    paths = (source,) if isinstance(source, Path) else () if isinstance(source, Points) else tuple(source)
     if isinstance(source, Points):
         sources = Sources.of(comparable(source, force)[0], law)
     else:
-        sources = Sources((source,), None, columns, params, flops, family, where, force)
+        sources = Sources(paths, None, columns, params, flops, family, where, force)
         vars(sources).update(law=law)  # the cache of the property, as if it had been read
-    records: Sequence[RunRecord] = ()
-    if sources.paths and sources.paths[0].is_dir():
-        records = [record for record in sources.records if family in (None, record.family)]
     points = sources.points
+    runs = runs_of([path for path in paths if path.is_dir()], family, where)
     if law is not None and law.form.target != "loss":
         raise BadInputError(
             f"a report shows losses; {law.law} predicts {law.form.target}: give a law of loss"
         )
-    name = title or Path(points.source).resolve().name
-    page = render(name, points, law, records, sources.curves, params)
+    name = title or (paths[0] if paths else Path(points.source)).resolve().name
+    page = render(name, points, law, runs, sources.curves, params)
     write_atomically(out, page.encode())
     return out
 
@@ -83,13 +83,15 @@ def render(
     title: str,
     points: Points,
     law: LawFit | None,
-    records: Sequence[RunRecord],
+    runs: Sequence[Run],
     curves: Sequence[Curve],
     params: str = "non_embedding_with_head",
 ) -> str:
     """The page as text."""
+    records = [run.record for run in runs]
     found = compare_approaches(points, curves, law, bootstrap=RESAMPLES)
     pieces = figures_of(points, law, curves, found)
+    documents = {name: figure for piece in pieces for name, figure in piece.figures.items()}
     drawn = {piece.name: piece.section() for piece in pieces}
     of_law: list[str] = []
     if law is not None:
@@ -109,16 +111,17 @@ def render(
         *drawn.values(),
         approaches_section(found, points),
         *of_law,
-        runs_section(records, params) if records else points_section(points),
+        runs_section(runs, params) if runs else points_section(points),
         conventions_section(points, law, records),
     ]
     values = {
         "{{title}}": html.escape(title),
         "{{body}}": "\n".join(filter(None, sections)),
-        "{{figures}}": embed({piece.name: piece.figure for piece in pieces}),
+        "{{figures}}": embed(documents),
+        "{{dark}}": embed(dark_colours(documents)),
         "{{plotly}}": get_plotlyjs(),
     }
-    # In one pass over the template's own marks, so that a run named "{{plotly}}" stays a name.
+    # In one pass over the template's own placeholders, so that a run named "{{plotly}}" stays a name.
     parts = PAGE
     out = []
     while parts:

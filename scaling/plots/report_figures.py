@@ -9,15 +9,17 @@ from scaling.laws.approaches import Approach
 from scaling.laws.isoflop import isoflop_minima
 from scaling.laws.law import LawFit
 from scaling.laws.points import Points
+from scaling.plots.allocation import PAPERS
 from scaling.plots.curves import Curve
 from scaling.plots.interactive import interactive_loss_vs_compute, interactive_loss_vs_tokens
 from scaling.plots.interactive_law import (
     interactive_contours,
     interactive_exponents,
     interactive_isoflop,
-    interactive_profiles,
+    interactive_profile,
     interactive_residuals,
 )
+from scaling.plots.isoflops import reasons
 from scaling.plots.profiles import profiles_of
 
 RESAMPLES = 500  # of the approaches and minima, which the report makes itself
@@ -26,21 +28,22 @@ TOLERANCE = 0.05
 
 @dataclass(frozen=True)
 class Piece:
-    """One figure of the page: `title` and `note` are text, `figure` is a Plotly document."""
+    """A section of figures: `title` and `note` are text, `figures` Plotly documents by id."""
 
     name: str
     title: str
     note: str
-    figure: dict[str, Any]
+    figures: dict[str, dict[str, Any]]
     height: str = ""  # a class of the page's style
 
     def section(self) -> str:
-        """The markup that holds its place."""
+        """The markup that holds its places."""
         title = html.escape(self.title)
-        return (
-            f'<section><h2>{title}</h2><div class="figure {self.height}" id="{self.name}" role="img" '
-            f'aria-label="{title}"></div><p class="note">{html.escape(self.note)}</p></section>'
-        )
+        kind = f'class="figure {self.height}" role="img" aria-label="{title}"'
+        places = "".join(f'<div id="{name}" {kind}></div>' for name in self.figures)
+        if len(self.figures) > 1:
+            places = f'<div class="grid">{places}</div>'
+        return f'<section><h2>{title}</h2>{places}<p class="note">{html.escape(self.note)}</p></section>'
 
 
 def figures_of(
@@ -48,45 +51,50 @@ def figures_of(
 ) -> list[Piece]:
     """The figures in the order of the page."""
     counting = f"N: {points.counting['params']}. C: {points.counting['flops']}."
+    pieces: list[Piece] = []
+
+    def add(name: str, title: str, note: str, figure: dict[str, Any], height: str = "") -> None:
+        pieces.append(Piece(name, title, note, {name: figure}, height))
+
     compute = interactive_loss_vs_compute(points, law, curves)
     tokens = interactive_loss_vs_tokens(points, law, curves)
-    pieces = [
-        Piece("compute", "Loss against training compute", _compute_note(law), compute),
-        Piece("tokens", "Loss against training tokens", f"Colour is model size. {counting}", tokens),
-    ]
+    add("compute", "Loss against training compute", _compute_note(law), compute)
+    add("tokens", "Loss against training tokens", f"Colour is model size. {counting}", tokens)
     minima = isoflop_minima(points, tolerance=TOLERANCE, bootstrap=RESAMPLES)
     if minima.minima:
-        refused = [refusal.reason for refusal in minima.refused if refusal.sizes > 1]
-        note = f"Stars are minima of parabolas in log N, with their 95% bootstrap intervals. {counting}"
-        note += f" Hollow, without a minimum: {'; '.join(refused)}." if refused else ""
-        valleys = interactive_isoflop(points, minima, TOLERANCE)
-        pieces.append(Piece("isoflop", "IsoFLOP minima", note, valleys))
+        refused = " ".join(reasons(minima.refused))
+        note = "Stars are minima of parabolas in log N, with their 95% bootstrap intervals."
+        add(
+            "isoflop",
+            "IsoFLOP minima",
+            f"{note} {counting} {refused}",
+            interactive_isoflop(points, minima, TOLERANCE),
+        )
     if any(one.a is not None for one in found):
-        note = "Bars are 95% bootstrap intervals; lines are exponents that papers print."
-        exponents = interactive_exponents(found)
-        pieces.append(Piece("exponents", "The exponent of the compute-optimal size", note, exponents, "low"))
+        note = f"Bars are 95% bootstrap intervals. Lines are published exponents: {'; '.join(PAPERS)}."
+        add("exponents", "Exponent of the compute-optimal size", note, interactive_exponents(found), "low")
     if law is None:
         return pieces
     if law.form.variables == ("params", "tokens"):
-        note = f"Grey lines join equal loss by the fitted law, in nats per token. {counting}"
-        contours = interactive_contours(law, points)
-        pieces.append(Piece("contours", "Loss over parameters and tokens", note, contours))
+        note = f"Grey lines join equal loss by the fitted law, in {points.loss_unit}. {counting}"
+        add("contours", "Loss over parameters and tokens", note, interactive_contours(law, points))
     if profiles := profiles_of(law):
-        note = "All other parameters are fitted anew at each value; shaded is the interval that this gives."
-        panels = interactive_profiles(law, profiles)
-        pieces.append(Piece("profiles", "Profiles of the parameters", note, panels, "low"))
-    note = f"Of the fit to all points; a percent is 0.01 of log. {counting}"
-    pieces.append(
-        Piece("residuals", "What the law leaves over", note, interactive_residuals(law, points), "low")
-    )
+        note = (
+            "How far the objective rises above its minimum when one quantity is held at other values and all "
+            "other parameters are fitted again. Shaded: the 95% interval; vertical line: the estimate."
+        )
+        panels = {f"profile-{i}": interactive_profile(law, one) for i, one in enumerate(profiles)}
+        pieces.append(Piece("profiles", "Profiles of the parameters", note, panels))
+    note = f"Of the fit to all points. 1% is 0.01 in the natural logarithm. {counting}"
+    add("residuals", "Residuals of the law", note, interactive_residuals(law, points), "low")
     return pieces
 
 
 def _compute_note(law: LawFit | None) -> str:
-    note = "Filled: measured and fitted. The dashed line is the lower envelope of the measured points."
+    note = "Filled points: measured and fitted. Dashed line: lower envelope of the measured points."
     if law is not None:
-        note += " The orange line is the fitted law, drawn to ten times the largest compute"
-        note += f"; the band is its {law.bootstrap.level:.0%} bootstrap interval." if law.bootstrap else "."
+        note += " Orange line: the law fitted to all runs, drawn to ten times the largest compute"
+        note += f", with its {law.bootstrap.level:.0%} bootstrap interval." if law.bootstrap else "."
         if law.holdout:
-            note += " Hollow points were held out; the black bars are what the fit without them predicted."
+            note += " Hollow points: held out. Bars: predictions of a law fitted without them."
     return note

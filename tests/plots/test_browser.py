@@ -8,9 +8,10 @@ import time
 
 import pytest
 
-from scaling.laws import fit_points, read_points
+from scaling.laws import read_points
 from scaling.plots.report import write_report
-from tests.laws.known import few_starts
+from scaling.plots.theme import DARK_PAPER
+from tests.plots.drawn_law import law_of
 from tests.plots.sweep_of import write_sweep
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -27,9 +28,11 @@ pytestmark = pytest.mark.skipif(
 def page(tmp_path_factory):
     home = tmp_path_factory.mktemp("browser")
     sweep = write_sweep(home / "sweep", names={5: EVIL})
-    with few_starts():
-        law = fit_points(read_points(sweep), bootstrap=20, holdout=1)
-    return write_report(sweep, law, home / "report.html")
+    law = law_of(read_points(sweep), held_sizes=1, full=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("scaling.plots.report.RESAMPLES", 20)
+        patch.setattr("scaling.plots.report_figures.RESAMPLES", 20)
+        return write_report(sweep, law, home / "report.html")
 
 
 @pytest.fixture(scope="module")
@@ -79,13 +82,13 @@ def test_every_figure_is_drawn_with_a_size(browser):
     )
     assert {name for name, *_ in sizes} >= {"compute", "tokens", "exponents", "contours", "residuals"}
     for name, paths, width, height in sizes:
-        assert paths > 10 and width > 300 and height > 200, name
+        assert paths > 10 and width > 200 and height > 150, name
 
 
 def test_hover_shows_the_run_and_its_name_stays_text(browser):
     from selenium.webdriver.common.action_chains import ActionChains
 
-    # The last trace of markers is the largest size, whose runs have the hostile name.
+    # The last traces of three markers are the largest size, with the hostile name, and the predictions.
     marker = browser.execute_script(
         "const f = document.getElementById('compute'); f.scrollIntoView({block: 'center'});"
         "return [...f.querySelectorAll('.trace')].filter(t => t.querySelectorAll('.point').length == 3)"
@@ -115,3 +118,57 @@ def test_it_prints_as_pages_with_its_figures(browser):
     assert pdf.startswith(b"%PDF")
     pages = pdf.count(b"/Type /Page\n") or pdf.count(b"/Type /Page") - pdf.count(b"/Type /Pages")
     assert 3 <= pages <= 20
+
+
+@pytest.mark.parametrize("width", [400, 1280])
+def test_the_page_scrolls_down_only(browser, page, width):
+    show(browser, page, width, "light")
+    wide = browser.execute_script(
+        "return [document.documentElement.scrollWidth, ...[...document.querySelectorAll('section, .figure, "
+        ".scroll, .main-svg')].map(e => Math.round(e.getBoundingClientRect().right))]"
+    )
+    assert max(wide) <= width
+
+
+@pytest.mark.parametrize("width", [400, 1280])
+def test_no_label_of_a_figure_is_under_another_or_under_the_toolbar(browser, page, width):
+    show(browser, page, width, "light")
+    assert browser.execute_script(OVERLAPS) == []
+
+
+def test_a_dark_page_has_dark_figures(browser, page):
+    show(browser, page, 1280, "dark")
+    colours = browser.execute_script(
+        "return [getComputedStyle(document.body).backgroundColor, ...[...document.querySelectorAll("
+        "'.figure .main-svg:first-child')].map(e => e.style.background || e.style.backgroundColor)]"
+    )
+    rgb = ", ".join(str(int(DARK_PAPER[i : i + 2], 16)) for i in (1, 3, 5))
+    assert len(colours) > 5 and set(colours) == {f"rgb({rgb})"}
+
+
+# Texts of a figure that overlap by more than two pixels in both directions; not the labels on contours.
+OVERLAPS = """
+const found = [];
+for (const figure of document.querySelectorAll('.figure')) {
+  const kinds = '.xtick text, .ytick text, .g-xtitle text, .g-ytitle text, .legendtext, .annotation-text, ' +
+    '.modebar-group';
+  const boxes = [...figure.querySelectorAll(kinds)].map(e => [e.textContent || 'toolbar',
+    e.getBoundingClientRect()]).filter(([, b]) => b.width > 0);
+  boxes.forEach(([text, a], i) => boxes.slice(i + 1).forEach(([other, b]) => {
+    const x = Math.min(a.right, b.right) - Math.max(a.left, b.left);
+    const y = Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top);
+    if (x > 2 && y > 2) found.push([figure.id, text, other]);
+  }));
+}
+return found;
+"""
+
+
+def show(browser, page, width, scheme):
+    """Open the page anew at a width and in a colour scheme."""
+    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
+    browser.get(page.as_uri())
+    wait(lambda: browser.execute_script(f"return {DRAWN}"))

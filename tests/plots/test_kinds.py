@@ -222,7 +222,7 @@ def test_pairs_show_the_resamples(sources, law):
     names = list(law.bootstrap.samples)
     assert len(figure.axes) == len(names) * (len(names) + 1) // 2
     column = np.asarray(law.bootstrap.samples["beta"])
-    last_row = next(axes for axes in figure.axes if axes.get_ylabel() == "beta")
+    last_row = next(axes for axes in figure.axes if axes.get_ylabel() == "$\\beta$")
     np.testing.assert_allclose(spots(last_row)[:, 1], column)
 
 

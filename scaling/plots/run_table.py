@@ -1,0 +1,120 @@
+"""The report's table of runs: size, budget, loss, settings and cost of each."""
+
+import html
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from scaling.config.record import RunRecord, read_record
+from scaling.laws.points import Where, read_records
+from scaling.laws.run_files import facts_of
+from scaling.plots.html_table import Cell, html_table, maybe, number_cell, text_cell
+from scaling.plots.style import scientific, short
+
+NONE = "\N{EN DASH}"
+LAYERS = ("model.n_layers", "model.n_decoder_layers")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run as the table shows it: its record, its sweep, and the values of its config by dotted path."""
+
+    record: RunRecord
+    sweep: str = ""
+    settings: Mapping[str, str] = field(default_factory=dict)
+
+    def number(self, name: str) -> float | None:
+        """A setting that is a number; None where there is none."""
+        try:
+            return float(self.settings[name])
+        except (KeyError, ValueError):
+            return None
+
+    def shape(self) -> str:
+        """Layers and width, as 12 x 768; the decoder's layers follow the encoder's where they differ."""
+        layers = [self.settings[name] for name in LAYERS if name in self.settings]
+        width = self.settings.get("model.d_model")
+        if not layers:
+            return NONE
+        depth = "+".join(layers)
+        return depth if width is None else f"{depth} \N{MULTIPLICATION SIGN} {width}"
+
+
+def runs_of(directories: Sequence[Path], family: str | None = None, where: Where | None = None) -> list[Run]:
+    """The selected runs of a family, or of all, in sweep (or run) directories."""
+    found = []
+    for directory in directories:
+        selected = {record.id for record in read_records(directory, where)}
+        for home in [directory, *sorted(path.parent for path in directory.glob("*/record.json"))]:
+            record = read_record(home)
+            if record is not None and record.id in selected and family in (None, record.family):
+                found.append(Run(record, directory.resolve().name, facts_of(record, home)))
+    return found
+
+
+def runs_section(runs: Sequence[Run], params: str) -> str:
+    """Every run by size and tokens, one line per finished budget; `params` says which count N is."""
+
+    def size(run: Run) -> float:
+        return float(getattr(run.record.params, params))
+
+    runs = sorted(runs, key=lambda run: (size(run), run.record.tokens, run.sweep, run.record.name))
+    sweeps = {run.sweep for run in runs}
+    devices = {_device(run.record) for run in runs}
+    head = ["run", *(["sweep"] if len(sweeps) > 1 else []), "N", "depth \N{MULTIPLICATION SIGN} width"]
+    head += ["tokens", "FLOPs", "loss", "bits per byte", "learning rate", "batch, tokens", "device seconds"]
+    head += ["tokens per second", *(["device"] if len(devices) > 1 else []), "status"]
+    rows: list[list[Cell]] = []
+    for one in runs:
+        run, cost, speed = one.record, device_seconds(one.record), one.record.tokens_per_second
+        first: list[Cell] = [text_cell(run.name)]
+        first += [text_cell(one.sweep)] * (len(sweeps) > 1)
+        first += [number_cell(short(size(one))), number_cell(one.shape())]
+        rate, batch = one.number("train.learning_rate"), one.number("train.batch_tokens")
+        last = [number_cell(maybe(rate, ".3g")), number_cell(maybe(batch, ",.0f"))]
+        last += [number_cell(maybe(cost, ",.0f" if (cost or 0) >= 10 else ".1f"))]
+        last += [number_cell(NONE if speed is None else f"{float(f'{speed:.3g}'):,.0f}")]
+        last += [text_cell(_device(run))] * (len(devices) > 1)
+        last += [text_cell(run.status if run.error is None else f"{run.status}: {run.error}")]
+        done = [
+            (p.tokens, p.flops, p.loss, p.bits_per_byte) for p in sorted(run.points, key=lambda p: p.tokens)
+        ]
+        for i, measured in enumerate(
+            done or [(run.tokens, run.flops, run.validation_loss, run.bits_per_byte)]
+        ):
+            blank = [("", kind) for _, kind in first], [("", kind) for _, kind in last]
+            before, after = (first, last) if i == 0 else blank
+            rows.append([*before, *_measured(*measured), *after])
+    records = [run.record for run in runs]
+    compute = sum(max([run.flops, *(p.flops for p in run.points)]) for run in records)
+    seconds = sum(device_seconds(run) or 0.0 for run in records)
+    total = [("", kind) for _, kind in rows[0]]
+    total[0] = text_cell("all runs")
+    total[head.index("FLOPs")] = number_cell(scientific(compute) if compute else NONE)
+    total[head.index("device seconds")] = number_cell(f"{seconds:,.0f}")
+    where = f" All runs: {next(iter(devices))}." if len(devices) == 1 and devices != {NONE} else ""
+    return (
+        f"<section><h2>Runs and their cost</h2>{html_table(head, rows, total)}"
+        '<p class="note">One line per finished token budget, by size and tokens. FLOPs are counted matmul by '
+        "matmul with causal attention. Device seconds are wall-clock seconds times devices, for all budgets "
+        "of a run together; the total counts a trunk that several cooldown branches share once."
+        f"{html.escape(where)}</p></section>"
+    )
+
+
+def _measured(tokens: float, flops: float, loss: float | None, bits: float | None) -> list[Cell]:
+    cells = [short(tokens), scientific(flops), maybe(loss, ".4f"), maybe(bits, ".4f")]
+    return [number_cell(text) for text in cells]
+
+
+def _device(run: RunRecord) -> str:
+    kind, count = run.device.get("kind"), run.device.get("count")
+    if kind is None:
+        return NONE
+    return f"{kind}" if count in (None, 1) else f"{kind} \N{MULTIPLICATION SIGN} {count}"
+
+
+def device_seconds(run: RunRecord) -> float | None:
+    """Wall-clock seconds times devices; None where the record has no total."""
+    total, count = run.seconds.get("total"), run.device.get("count")
+    return None if total is None else total * (count if isinstance(count, int | float) else 1)
