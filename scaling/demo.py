@@ -66,5 +66,6 @@ def run_demo(directory: Path, reporter: Reporter) -> Demo:
         save_figure(draw(kind, both, Options(bootstrap=BOOTSTRAP)), path)
         figures.append(path)
     report = directory / "report.html"
-    write_report(directory, law, report, title="The demo: a ladder of decoders on Python's standard library")
+    title = "The demo: a ladder and isoFLOP runs of decoders on Python's standard library"
+    write_report((directory, isoflop), law, report, title=title)
     return Demo(law, tuple(figures), report)
