@@ -73,14 +73,10 @@ def rounded(value: float | None, interval: Sequence[float | None] | None) -> str
 def between(interval: Sequence[float | None] | None) -> str:
     """Both ends in as many digits as the interval determines, or the one that it has."""
     low, high = interval or (None, None)
-    if low is None or high is None:
-        return (
-            NONE
-            if low is high
-            else f"below {rounded(high, None)}"
-            if low is None
-            else f"above {rounded(low, None)}"
-        )
+    if low is None:
+        return NONE if high is None else f"below {rounded(high, None)}"
+    if high is None:
+        return f"above {rounded(low, None)}"
     return f"{rounded(low, interval)} {NONE} {rounded(high, interval)}"
 
 

@@ -38,9 +38,8 @@ def summary(points: Points, law: LawFit | None, records: Sequence[RunRecord]) ->
         said += "" if ends is None else f" ({between(ends)})"
         tiles.append((rounded(row.tokens_per_param, ends), said))
     if law is not None and law.unidentified:
-        tiles.append(
-            (", ".join(map(greek, law.unidentified)), f"of the {law.law} law: not identified by these runs")
-        )
+        free = ", ".join(map(greek, law.unidentified))
+        tiles.append((free, f"of the {law.law} law: not identified by these runs"))
     cells = "".join(f"<div><b>{html.escape(a)}</b><span>{html.escape(b)}</span></div>" for a, b in tiles)
     return f'<section class="tiles">{cells}</section>'
 
