@@ -49,7 +49,7 @@ def law_of(
         law=name,
         equation=form.equation,
         parameters=parameters,
-        intervals=intervals_of(form.parameter_names, draws) if resampled else {},
+        intervals=intervals_of(form, draws, {}, float(np.exp(y.mean()))) if resampled else {},
         objective=Objective(name="Huber loss of log residuals", delta=1e-3, value=0.00123456),
         n_points=len(points),
         n_selected=int(chosen.sum()),
