@@ -1,15 +1,19 @@
 """Running a sweep: finished runs are skipped, interrupted ones resume, failed ones stop only themselves."""
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import jax
 
 from scaling.config.errors import BadInputError
 from scaling.config.record import RunRecord, read_record
+from scaling.config.run import RunConfig
 from scaling.config.sweep import SweepConfig
 from scaling.parallel.processes import SharedError, from_first, is_first, several
 from scaling.sweep.design import expand
 from scaling.sweep.directory import prepare
+from scaling.sweep.forecast import forecast
+from scaling.sweep.workers import Outcome, check_workers, train_at_once
 from scaling.train.loop import train
 from scaling.train.progress import Reporter, Silent
 from scaling.train.run_files import own_data
@@ -18,50 +22,72 @@ from scaling.train.stopping import InterruptedRunError
 __all__ = ["prepare", "run_sweep"]
 
 
-def run_sweep(sweep: SweepConfig, directory: Path, reporter: Reporter) -> tuple[list[RunRecord], list[str]]:
+def run_sweep(
+    sweep: SweepConfig, directory: Path, reporter: Reporter, workers: int = 1
+) -> tuple[list[RunRecord], list[str]]:
     """Train every run of a sweep in `directory`: the records, and a line for each run that failed.
 
+    With several `workers` that many runs train at once, each on its share of this machine's CPU cores.
+
     Raises:
-        InterruptedRunError: asked to stop; the run under way was saved.
+        BadInputError: `workers` cannot work side by side here.
+        InterruptedRunError: asked to stop; what was under way was saved.
     """
     runs = expand(sweep)
+    check_workers(workers)
     from_first(lambda: prepare(sweep, directory))
     if not is_first():
         reporter = Silent()
-    records, failures = [], []
-    for number, run in enumerate(runs, 1):
+    numbers = {run.name: f"[{number}/{len(runs)}] {run.name}" for number, run in enumerate(runs, 1)}
+    records: dict[str, RunRecord] = {}
+    failures = []
+    todo = []
+    for run in runs:
         path = directory / run.name
         earlier = _finished(path)  # nobody writes a finished record again: all processes see the same
         if earlier is not None and earlier.id == run.id():
             try:
                 own_data(path, run.data)
             except BadInputError as error:
-                reporter.message(f"[{number}/{len(runs)}] {run.name}: failed: {error}")
+                reporter.message(f"{numbers[run.name]}: failed: {error}")
                 failures.append(f"{run.name}: {error}")
                 continue
-            reporter.message(f"[{number}/{len(runs)}] {run.name}: finished before, skipped")
-            records.append(earlier)
+            reporter.message(f"{numbers[run.name]}: finished before, skipped")
+            records[run.name] = earlier
+        else:
+            todo.append((run, path))
+    if workers > 1:
+        outcomes = train_at_once(todo, workers, reporter, lambda run: forecast(run, 1.0).seconds)
+    else:
+        outcomes = _in_turn(todo, reporter)
+    for outcome in outcomes:
+        name, record = outcome.run.name, outcome.record
+        if record is None:
+            reporter.message(f"{numbers[name]}: failed: {outcome.error}")
+            failures.append(f"{name}: {outcome.error}")
             continue
+        points = ", ".join(f"{p.loss:.4f} at {p.tokens:,}" for p in record.points)
+        reporter.message(
+            f"{numbers[name]}: {record.params.total:,} parameters, "
+            f"loss {points} tokens, {record.seconds['total']:.0f} s"
+        )
+        records[name] = record
+    return [records[run.name] for run in runs if run.name in records], failures
+
+
+def _in_turn(todo: Sequence[tuple[RunConfig, Path]], reporter: Reporter) -> Iterator[Outcome]:
+    """Train one run after the other in this process."""
+    for run, path in todo:
         try:
-            record = train(run, path, reporter)
+            yield Outcome(run, train(run, path, reporter))
         except InterruptedRunError:
             raise
         except Exception as error:  # whatever stopped this run must not stop the others
             if several() and not isinstance(error, SharedError | BadInputError):
                 raise  # but the others of this run's processes did not see it
-            line = (str(error).splitlines() or [type(error).__name__])[0]
-            reporter.message(f"[{number}/{len(runs)}] {run.name}: failed: {line}")
-            failures.append(f"{run.name}: {line}")
-        else:
-            points = ", ".join(f"{p.loss:.4f} at {p.tokens:,}" for p in record.points)
-            reporter.message(
-                f"[{number}/{len(runs)}] {run.name}: {record.params.total:,} parameters, "
-                f"loss {points} tokens, {record.seconds['total']:.0f} s"
-            )
-            records.append(record)
+            yield Outcome(run, None, (str(error).splitlines() or [type(error).__name__])[0])
         finally:
             jax.clear_caches()  # the next size compiles its own programs
-    return records, failures
 
 
 def _finished(path: Path) -> RunRecord | None:

@@ -41,6 +41,10 @@ class Reporter(AbstractContextManager["Reporter"], Protocol):
     def finish(self) -> None:
         """The run that started has ended."""
 
+    def another(self) -> "Reporter":
+        """A reporter for a run that trains at the same time, shown in the same place."""
+        return self
+
 
 class Silent(Reporter):
     """Says nothing: tests and benchmarks."""
@@ -115,10 +119,16 @@ class Terminal(Reporter):
         self.console.print(text, soft_wrap=True, markup=False)
 
     def finish(self) -> None:
-        """Freeze the bar of the run that ended."""
+        """Remove the bar of the run that ended."""
         if self._bar is not None and self._task is not None:
-            self._bar.stop_task(self._task)
+            self._bar.remove_task(self._task)
             self._task = None
+
+    def another(self) -> "Terminal":
+        """A bar below this one."""
+        terminal = Terminal(self.console, self.interval)
+        terminal._bar = self._bar
+        return terminal
 
 
 class Counter(AbstractContextManager["Counter"]):

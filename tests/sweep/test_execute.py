@@ -1,15 +1,21 @@
 """A sweep skips what is finished, resumes what was interrupted, records a failure and goes on."""
 
 import json
+import os
+import signal
 from pathlib import Path
 
 import pytest
 
+from scaling.config.errors import BadInputError
 from scaling.config.load import validate
+from scaling.config.run import RunConfig
 from scaling.config.sweep import SweepConfig
+from scaling.sweep import workers
 from scaling.sweep.execute import run_sweep
 from scaling.sweep.ledger import read_ledger
-from scaling.train.progress import Silent
+from scaling.train.progress import Silent, Status
+from scaling.train.stopping import InterruptedRunError
 
 
 class Listener(Silent):
@@ -77,3 +83,53 @@ def test_planned_runs_are_pending(sweep: SweepConfig, tmp_path: Path) -> None:
 
     prepare(sweep, tmp_path / "out")
     assert [entry.status for entry in read_ledger(tmp_path / "out")] == ["pending"] * 3
+
+
+def test_workers_train_the_same_runs(sweep: SweepConfig, tmp_path: Path) -> None:
+    alone, _ = run_sweep(sweep, tmp_path / "alone", Silent())
+    listener = Listener()
+    together, failures = run_sweep(sweep, tmp_path / "together", listener, workers=2)
+    assert [r.name for r in together] == [r.name for r in alone]
+    for one, other in zip(alone, together, strict=True):
+        assert one.id == other.id
+        assert other.points[-1].loss == pytest.approx(one.points[-1].loss, rel=1e-5)
+    assert len(failures) == 1 and "learning_rate=1e+30" in failures[0] and "at step" in failures[0]
+
+    # Again: finished runs are skipped, and the failed one fails again without harm.
+    run_sweep(sweep, tmp_path / "together", listener, workers=2)
+    assert sum("finished before, skipped" in line for line in listener.said) == 2
+
+
+def test_a_worker_that_dies_costs_only_its_run(
+    sweep: SweepConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin = workers._Worker.begin
+
+    def killed(self: workers._Worker, run: RunConfig, path: Path) -> None:
+        begin(self, run, path)
+        if run.name == "learning_rate=0.01":
+            assert self.process.pid is not None
+            os.kill(self.process.pid, signal.SIGKILL)
+
+    monkeypatch.setattr(workers._Worker, "begin", killed)
+    records, failures = run_sweep(sweep, tmp_path / "out", Silent(), workers=2)
+    assert [r.name for r in records] == ["learning_rate=0.02"]
+    assert any("learning_rate=0.01: its process ended with code -9" in line for line in failures)
+
+
+def test_workers_stop_when_asked(sweep: SweepConfig, tmp_path: Path) -> None:
+    class Impatient(Silent):
+        def advance(self, units: int, status: Status) -> None:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    train = {**sweep.base["train"], "steps": 100_000, "log_every": 1}
+    long = sweep.model_copy(update={"base": {**sweep.base, "train": train}, "axes": {"train.seed": (1, 2)}})
+    with pytest.raises(InterruptedRunError):
+        run_sweep(long, tmp_path / "out", Impatient(), workers=2)
+    assert "interrupted" in {entry.status for entry in read_ledger(tmp_path / "out")}
+
+
+def test_workers_are_counted(sweep: SweepConfig, tmp_path: Path) -> None:
+    with pytest.raises(BadInputError, match="workers=0"):
+        run_sweep(sweep, tmp_path / "out", Silent(), workers=0)
+    assert not (tmp_path / "out").exists()
