@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import jax
+
 from scaling.config.load import load_sweep
 from scaling.laws import LawFit, fit_points, read_points
 from scaling.plots.figures import save_figure
@@ -11,12 +13,18 @@ from scaling.plots.kinds import draw
 from scaling.plots.report import write_report
 from scaling.plots.sources import Options, Sources
 from scaling.sweep.execute import run_sweep
+from scaling.sweep.workers import available_cores
 from scaling.train.progress import Reporter
 from scaling.train.stopping import RunFailedError
 
-FIGURES = ("loss-vs-compute", "loss-vs-tokens", "predicted-vs-measured")
-# Of the ladder and the isoFLOP runs together: the approaches to the compute optimum, side by side.
-OPTIMUM_FIGURES = {"isoflop": "isoflop", "approaches": "allocation", "exponents": "exponents"}
+FIGURES = {
+    "loss-vs-compute": "loss-vs-compute",
+    "loss-vs-tokens": "loss-vs-tokens",
+    "predicted-vs-measured": "predicted-vs-measured",
+    "isoflop": "isoflop",
+    "approaches": "allocation",  # the approaches to the compute optimum, next to each other
+    "exponents": "exponents",
+}
 BOOTSTRAP = 500
 
 
@@ -37,33 +45,33 @@ class Demo:
         }
 
 
-def run_demo(directory: Path, reporter: Reporter) -> Demo:
+def run_demo(directory: Path, reporter: Reporter, seed: int = 0) -> Demo:
     """Train the ladder of `configs/sweeps/demo.yaml`, fit the law without its largest size, predict that one.
 
-    The sweep `demo-isoflop`, in a directory of its own, adds what a ladder has not: sizes at equal compute.
+    The hold-out is fixed by this rule before anything is trained. As many runs train at once as there are cores.
+
+    Args:
+        directory: of the sweep, the law, the figures and the report.
+        reporter: of progress.
+        seed: of initialisation and of the order of the data.
 
     Raises:
-        RunFailedError: a run of a sweep failed.
+        RunFailedError: a run of the sweep failed.
     """
-    isoflop = directory / "isoflop"
-    for name, home in (("demo", directory), ("demo-isoflop", isoflop)):
-        _, failures = run_sweep(load_sweep(name), home, reporter)
-        if failures:
-            raise RunFailedError(f"the demo is incomplete: {failures[0]}")
+    sweep = load_sweep("demo", [f"base.train.seed={seed}", f"base.data.seed={seed}"])
+    workers = min(len(available_cores()), len(sweep.variants)) if jax.default_backend() == "cpu" else 1
+    _, failures = run_sweep(sweep, directory, reporter, workers)
+    if failures:
+        raise RunFailedError(f"the demo is incomplete: {failures[0]}")
     reporter.message("fitting the law")
     points = read_points(directory)
-    law = fit_points(points, "chinchilla", bootstrap=BOOTSTRAP, holdout=1)
+    law = fit_points(points, "chinchilla", bootstrap=BOOTSTRAP, holdout=1, profile=True)
     law.write(directory / "law.json")
-    sources = Sources((directory,))
+    sources, options = Sources((directory,)), Options(bootstrap=BOOTSTRAP)
     figures = []
-    for kind in FIGURES:
-        path = directory / f"{kind}.png"
-        save_figure(draw(kind, sources), path)
-        figures.append(path)
-    both = Sources((directory, isoflop))
-    for name, kind in OPTIMUM_FIGURES.items():
+    for name, kind in FIGURES.items():
         path = directory / f"{name}.png"
-        save_figure(draw(kind, both, Options(bootstrap=BOOTSTRAP)), path)
+        save_figure(draw(kind, sources, options), path)
         figures.append(path)
     report = directory / "report.html"
     title = "The demo: a ladder and isoFLOP runs of decoders on Python's standard library"

@@ -241,7 +241,8 @@ def generate(
 
 
 def demo(
-    out: Annotated[Path, typer.Option(help="where runs, figures and report go")] = Path("demo"),
+    out: Annotated[Path, typer.Option(help="directory of the runs, figures and report")] = Path("demo"),
+    seed: Annotated[int, typer.Option(help="seed of the weights and of the order of the data")] = 0,
     as_json: Json = False,
 ) -> None:
     """The main job, here and now: train a ladder, fit its law, predict the largest size, write the report."""
@@ -250,7 +251,7 @@ def demo(
     from scaling.train.progress import Terminal
 
     with Terminal() as reporter:
-        result = run_demo(out, reporter)
+        result = run_demo(out, reporter, seed)
     if as_json:
         print_json(result.as_dict())
         return

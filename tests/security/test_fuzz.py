@@ -69,7 +69,7 @@ def tree_of(kind: str, name: str) -> dict[str, Any]:
 
 
 RUN = json.loads(json.dumps(yaml.safe_load(dump_yaml(load_run("cpu")))))
-SWEEPS = {name: tree_of("sweeps", name) for name in ("demo", "demo-isoflop", "mup-lr", "gpt1-to-gpt3")}
+SWEEPS = {name: tree_of("sweeps", name) for name in ("demo", "mup-lr", "gpt1-to-gpt3")}
 
 
 def paths_in(tree: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:

@@ -238,9 +238,9 @@ def test_named_bases_are_changed_not_replaced(tmp_path: Any) -> None:
 
 def test_overrides_reach_every_variant() -> None:
     """Also fields that the variants give themselves."""
-    runs = expand(load_sweep("demo-isoflop", ["seeds=[3]", "base.train.seed=null", "base.train.log_every=7"]))
+    runs = expand(load_sweep("demo", ["seeds=[3]", "base.train.seed=null", "base.train.log_every=7"]))
     assert {(run.train.seed, run.train.log_every) for run in runs} == {(3, 7)}
-    (only,) = {run.model.d_model for run in expand(load_sweep("demo-isoflop", ["widths=[48]", "seeds=[0]"]))}
+    (only,) = {run.model.d_model for run in expand(load_sweep("demo", ["widths=[48]", "seeds=[0]"]))}
     assert only == 48
 
 
