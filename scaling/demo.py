@@ -48,7 +48,8 @@ class Demo:
 def run_demo(directory: Path, reporter: Reporter, seed: int = 0) -> Demo:
     """Train the ladder of `configs/sweeps/demo.yaml`, fit the law without its largest size, predict that one.
 
-    The hold-out is fixed by this rule before anything is trained. As many runs train at once as there are cores.
+    The hold-out is fixed by this rule before anything is trained. As many runs train at once as there are
+    cores.
 
     Args:
         directory: of the sweep, the law, the figures and the report.

@@ -103,6 +103,7 @@ def sweep(
     sweep: Annotated[str, typer.Argument(help="a sweep in configs/sweeps, or a YAML file")],
     overrides: Overrides = None,
     out: Annotated[Path | None, typer.Option(help="sweep directory; runs/NAME where not given")] = None,
+    workers: Annotated[int, typer.Option(help="runs to train at once on this machine's CPU cores")] = 1,
     dry_run: DryRun = False,
     coordinator: Coordinator = None,
     processes: Processes = None,
@@ -117,18 +118,23 @@ def sweep(
     directory = out or Path("runs") / config.name
     runs = expand(config)
     if dry_run:
-        _sweep(config, directory, runs, True, as_json)
+        _sweep(config, directory, runs, True, as_json, workers)
         return
     from scaling.parallel.processes import joined
 
     with joined(coordinator, processes, process_id):
-        failures = _sweep(config, directory, runs, False, as_json)
+        failures = _sweep(config, directory, runs, False, as_json, workers)
     if failures:
         raise typer.Exit(1)
 
 
 def _sweep(
-    config: "SweepConfig", directory: Path, runs: "list[RunConfig]", dry_run: bool, as_json: bool
+    config: "SweepConfig",
+    directory: Path,
+    runs: "list[RunConfig]",
+    dry_run: bool,
+    as_json: bool,
+    workers: int,
 ) -> list[str]:
     """Print the plan of a sweep, then train it; the runs that failed."""
     from scaling.laws.points import read_records
@@ -149,7 +155,7 @@ def _sweep(
     from scaling.train.progress import Terminal
 
     with Terminal() as reporter:
-        records, failures = run_sweep(config, directory, reporter)
+        records, failures = run_sweep(config, directory, reporter, workers)
     if not is_first():
         return failures
     if as_json:

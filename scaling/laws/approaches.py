@@ -33,7 +33,7 @@ class OptimalPoint(Frozen):
 
 
 class LinePoint(Frozen):
-    """N_opt and D_opt of an approach's power laws at one compute; intervals are bootstrap percentiles."""
+    """N_opt and D_opt of an approach's power laws at one compute, with 95% intervals."""
 
     flops: float
     params: float
@@ -80,7 +80,7 @@ def compare_approaches(
         seed: of the resamples.
     """
     builders: dict[str, Callable[[], Approach]] = {
-        "envelope of training curves": lambda: _envelope(curves, bootstrap, seed),
+        "envelope of training curves": lambda: _envelope(curves, float(points.flops.min()), bootstrap, seed),
         f"isoFLOP minima ({method})": lambda: _isoflop(points, method, bootstrap, seed),
         "variable projection": lambda: _projected(points, bootstrap, seed),
         "fitted law": lambda: _law(points, law),
@@ -98,8 +98,13 @@ def _powers(
     params: PowerLaw, tokens: PowerLaw, bootstrap: int, optima: Floats, notes: tuple[str, ...]
 ) -> Approach:
     """`optima` is (K, 3): FLOPs, N and D."""
-    if bootstrap and params.exponent_interval is None:
+    if bootstrap and params.interval_method is None:
         notes = (*notes, "fewer than half of the resamples determine the exponent: no interval; add runs")
+    elif params.interval_method == "jackknife":
+        notes = (
+            *notes,
+            "interval by leaving out each run in turn: fewer than half of the resamples determine it",
+        )
     return Approach(
         a=params.exponent,
         b=tokens.exponent,
@@ -141,8 +146,8 @@ def _optima(rows: Floats) -> tuple[OptimalPoint, ...]:
     return tuple(OptimalPoint(flops=float(c), params=float(n), tokens=float(d)) for c, n, d in rows)
 
 
-def _envelope(curves: Sequence[TrainingCurve], bootstrap: int, seed: int) -> Approach:
-    fit = fit_training_envelope(curves, bootstrap, seed)
+def _envelope(curves: Sequence[TrainingCurve], from_flops: float, bootstrap: int, seed: int) -> Approach:
+    fit = fit_training_envelope(curves, bootstrap, seed, from_flops=from_flops)
     shown = np.unique(np.linspace(0, len(fit.flops_K) - 1, SHOWN).astype(int))
     optima = np.stack([fit.flops_K, fit.params_K, fit.tokens_K], axis=1)[shown]
     return _powers(fit.params, fit.tokens, bootstrap, optima, (fit.caveat,))

@@ -19,7 +19,7 @@ from scaling.laws.akima import akima_minimum
 from scaling.laws.frontier import MIN_OPTIMA, PowerLaw, fit_power_law
 from scaling.laws.order import canonical
 from scaling.laws.points import Points
-from scaling.laws.resample import run_counts
+from scaling.laws.resample import leave_one_out, run_counts
 
 Floats = NDArray[np.float64]
 Method = Literal["parabola", "akima"]
@@ -74,7 +74,8 @@ class Refusal:
 class IsoFlopMinima:
     """The minima by compute, the refused budgets, and log N_opt and log D_opt of each resample.
 
-    `log_params_SG` and `log_tokens_SG` are (resamples, minima), NaN where a resample has no minimum.
+    `log_params_SG` and `log_tokens_SG` are (resamples, minima), NaN where a resample has no minimum;
+    `log_params_RG` and `log_tokens_RG` the same without each run in turn, empty for "akima".
     """
 
     method: Method
@@ -82,6 +83,8 @@ class IsoFlopMinima:
     refused: tuple[Refusal, ...]
     log_params_SG: Floats
     log_tokens_SG: Floats
+    log_params_RG: Floats
+    log_tokens_RG: Floats
     unused: int  # points near no budget
 
 
@@ -251,9 +254,10 @@ def isoflop_minima(
     points = canonical(points)
     random = np.random.default_rng([seed, 2])
     groups = isoflop_groups(points, budgets, tolerance)
-    counts_Sn = np.ones((0, len(points)))
+    counts_Qn = np.ones((0, len(points)))  # the resamples, then without each run in turn
     if bootstrap and method == "parabola":
-        counts_Sn = run_counts(points.group_index(), bootstrap, random)
+        run = points.group_index()
+        counts_Qn = np.concatenate([run_counts(run, bootstrap, random), leave_one_out(run)])
     minima: list[Minimum] = []
     refused: list[Refusal] = []
     samples: list[tuple[Floats, Floats]] = []
@@ -263,7 +267,7 @@ def isoflop_minima(
         sizes = _sizes(group)
         reason = _too_few(sizes, flops, method)
         if not reason and method == "parabola":
-            log_n, loss, drawn = _parabolas(group, counts_Sn[:, kept])
+            log_n, loss, drawn = _parabolas(group, counts_Qn[:, kept])
             measured = _least(sizes, _size_means(group, sizes, np.log(group.loss)))
             reason = _at_end(measured, sizes, flops) or _beyond(log_n, sizes, flops)
         elif not reason:
@@ -280,7 +284,7 @@ def isoflop_minima(
         drawn_tokens = _log_tokens(group, drawn)
         if method == "akima" and bootstrap:
             log_n = float(np.nanmedian(drawn))
-        found = np.isfinite(drawn)
+        found = np.isfinite(drawn[:bootstrap])
         minima.append(
             Minimum(
                 flops=flops,
@@ -289,18 +293,20 @@ def isoflop_minima(
                 loss=loss,
                 sizes=len(sizes),
                 spacing=float(np.ptp(sizes)) / (len(sizes) - 1),
-                log_std=float(drawn[found].std()) if found.any() else float("nan"),
+                log_std=float(drawn[:bootstrap][found].std()) if found.any() else float("nan"),
                 share=max(float(found.mean()), 1 / bootstrap) if bootstrap else 1.0,
             )
         )
         samples.append((drawn, drawn_tokens))
-    stacked = np.array(samples).reshape(len(minima), 2, bootstrap)
+    stacked = np.array(samples).reshape(len(minima), 2, -1 if minima else 0)
     return IsoFlopMinima(
         method=method,
         minima=tuple(minima),
         refused=tuple(refused),
-        log_params_SG=stacked[:, 0].T,
-        log_tokens_SG=stacked[:, 1].T,
+        log_params_SG=stacked[:, 0, :bootstrap].T,
+        log_tokens_SG=stacked[:, 1, :bootstrap].T,
+        log_params_RG=stacked[:, 0, bootstrap:].T,
+        log_tokens_RG=stacked[:, 1, bootstrap:].T,
         unused=len(points) - sum(len(members) for _, members in groups),
     )
 
@@ -336,12 +342,10 @@ def fit_isoflops(
     weight = np.array([m.log_uncertainty**-2 for m in found.minima]) if weighted else None
     params = np.array([m.params for m in found.minima])
     tokens = np.array([m.tokens for m in found.minima])
-    samples_N = found.log_params_SG if bootstrap else None
-    samples_D = found.log_tokens_SG if bootstrap else None
     return IsoFlopFit(
         minima=found,
-        params=fit_power_law(flops, params, weight, samples_N),
-        tokens=fit_power_law(flops, tokens, weight, samples_D),
+        params=fit_power_law(flops, params, weight, found.log_params_SG, found.log_params_RG),
+        tokens=fit_power_law(flops, tokens, weight, found.log_tokens_SG, found.log_tokens_RG),
         weighted=weighted,
     )
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from scaling.config.errors import BadInputError
 from scaling.laws.frontier import PowerLaw, fit_power_law
-from scaling.laws.resample import run_counts
+from scaling.laws.resample import leave_one_out, run_counts
 
 Floats = NDArray[np.float64]
 
@@ -81,7 +81,11 @@ def smoothed(loss: Floats, width: int | None = None) -> Floats:
 
 
 def fit_training_envelope(
-    curves: Sequence[TrainingCurve], bootstrap: int = 0, seed: int = 0, budgets: int = BUDGETS
+    curves: Sequence[TrainingCurve],
+    bootstrap: int = 0,
+    seed: int = 0,
+    budgets: int = BUDGETS,
+    from_flops: float = 0.0,
 ) -> TrainingEnvelope:
     """The envelope of the smoothed curves and its power laws.
 
@@ -90,6 +94,8 @@ def fit_training_envelope(
         bootstrap: resamples of whole runs; 0 for none.
         seed: of the resamples.
         budgets: number of log-spaced FLOPs from the least to the most that any curve has.
+        from_flops: least budget. Give the least compute of a finished run: before it, losses are those of the
+            first steps, and the least of them says nothing about sizes.
 
     Raises:
         BadInputError: a curve is not increasing positive numbers, or fewer than three sizes are best
@@ -104,9 +110,8 @@ def fit_training_envelope(
     for curve in curves:
         _check(curve)
     curves = sorted(curves, key=lambda c: (c.params, c.tokens[-1], c.flops[-1], c.loss[-1], c.name))
-    log_c = np.linspace(
-        min(np.log(c.flops[0]) for c in curves), max(np.log(c.flops[-1]) for c in curves), budgets
-    )
+    least, most = min(float(c.flops[0]) for c in curves), max(float(c.flops[-1]) for c in curves)
+    log_c = np.linspace(np.log(min(max(least, from_flops), most)), np.log(most), budgets)
     # (K, R) over budgets and curves; outside a curve its loss is infinite.
     loss = np.stack([_at(log_c, c, np.log(smoothed(c.loss)), np.inf) for c in curves], axis=1)
     log_d = np.stack([_at(log_c, c, np.log(c.tokens), np.nan) for c in curves], axis=1)
@@ -123,17 +128,18 @@ def fit_training_envelope(
             f"envelope needs {MIN_SIZES}: train sizes nearer to each other, or each of them longer"
         )
     rows = np.arange(budgets)
-    samples_N = samples_D = None
+    samples_N = samples_D = deleted_N = deleted_D = None
     if bootstrap:
-        drawn = run_counts(run, bootstrap, np.random.default_rng([seed, 4])) > 0
+        counts = run_counts(run, bootstrap, np.random.default_rng([seed, 4]))
+        drawn = np.concatenate([counts, leave_one_out(run)]) > 0
         pieces = []
-        for part in np.array_split(drawn, -(-bootstrap * loss.size // CELLS)):
+        for part in np.array_split(drawn, -(-len(drawn) * loss.size // CELLS)):
             winner, inside = _winners(loss, log_n, part)
             pieces.append(np.where(inside, np.stack([log_n[winner], log_d[rows, winner]]), np.nan))
         # Budgets the full sweep does not hold are left out of its resamples too.
         samples = np.concatenate(pieces, axis=1)[:, :, kept]
         samples[:, _different(samples[0]) < MIN_SIZES] = np.nan
-        samples_N, samples_D = samples
+        (samples_N, samples_D), (deleted_N, deleted_D) = samples[:, :bootstrap], samples[:, bootstrap:]
     flops, params = np.exp(log_c[kept]), np.exp(log_n[best[kept]])
     tokens = np.exp(log_d[rows, best][kept])
     return TrainingEnvelope(
@@ -141,8 +147,8 @@ def fit_training_envelope(
         params_K=params,
         tokens_K=tokens,
         loss_K=np.exp(loss[rows, best][kept]),
-        params=fit_power_law(flops, params, None, samples_N),
-        tokens=fit_power_law(flops, tokens, None, samples_D),
+        params=fit_power_law(flops, params, None, samples_N, deleted_N),
+        tokens=fit_power_law(flops, tokens, None, samples_D, deleted_D),
         sizes=sizes,
         dropped=int((~kept).sum()),
     )

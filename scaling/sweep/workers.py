@@ -1,8 +1,8 @@
 """Training several small runs at once: worker processes, each with its own share of the CPU cores.
 
-A small model cannot keep many cores busy, so two runs on one core each finish sooner than one after the other on
-both. A worker trains one run after another; the parent gives out the runs, the most expensive first, and shows
-what the workers report.
+A small model cannot keep many cores busy, so two runs on one core each finish sooner than one after the other
+on both. A worker trains one run after another; the parent gives out the runs, the most expensive first, and
+shows what the workers report.
 """
 
 import ctypes
@@ -62,7 +62,10 @@ def check_workers(workers: int) -> None:
 
 
 def train_at_once(
-    runs: Sequence[tuple[RunConfig, Path]], workers: int, reporter: Reporter, cost: Callable[[RunConfig], float]
+    runs: Sequence[tuple[RunConfig, Path]],
+    workers: int,
+    reporter: Reporter,
+    cost: Callable[[RunConfig], float],
 ) -> Iterator[Outcome]:
     """Train each run in its directory, up to `workers` at a time; yields outcomes as runs end.
 
@@ -181,7 +184,9 @@ class _Relay(Reporter):
 
 def _work(connection: Connection, cores: list[int], parent: int) -> None:
     """A worker process: train what is handed over until the parent closes the connection."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to both; the parent passes on a SIGTERM
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # a terminal sends it to both; the parent passes on a SIGTERM
     _end_with(parent)
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, cores)  # before JAX sizes its thread pool

@@ -92,3 +92,11 @@ def test_smoothing_is_a_geometric_mean():
 def test_refused_curves(runs, words):
     with pytest.raises(BadInputError, match=words):
         fit_training_envelope(runs)
+
+
+def test_budgets_before_the_first_finished_run_can_be_left_out():
+    runs = curves(sizes=8)
+    middle = float(np.sqrt(runs[0].flops[-1] * runs[-1].flops[-1]))
+    fit = fit_training_envelope(runs, from_flops=middle)
+    assert fit.flops_K.min() >= middle * (1 - 1e-9)
+    assert fit_training_envelope(runs).flops_K.min() < middle
