@@ -4,6 +4,7 @@ import pytest
 
 from scaling.laws import fit_points
 from scaling.laws.approaches import compare_approaches
+from scaling.laws.training_envelope import fit_training_envelope
 from scaling.plots.curves import read_curves
 from tests.laws.known import few_starts, ladder
 from tests.laws.test_training_envelope import curves
@@ -45,10 +46,11 @@ def test_what_is_not_possible_says_why():
 
 
 def test_trunks_and_cooldowns_of_a_sweep_directory_make_an_envelope(tmp_path):
-    """Six sizes to 20 tokens a parameter barely overlap: an exponent, and no interval to believe it by."""
-    found = compare_approaches(ladder(), read_curves(write_sweep(tmp_path)), bootstrap=50)[0]
-    assert found.refused is None
-    assert 0.3 < found.a < 0.7
-    assert found.a_interval is None
-    assert any("no interval" in note for note in found.notes)
-    assert {round(o.params) for o in found.optima} < {int(n) for n in SIZES}
+    """Six sizes to 20 tokens per parameter overlap only before the smallest has ended: no envelope after it."""
+    curves = read_curves(write_sweep(tmp_path))
+    found = compare_approaches(ladder(), curves, bootstrap=50)[0]
+    assert found.refused is not None and "each of them longer" in found.refused
+    fit = fit_training_envelope(curves, bootstrap=50)
+    assert 0.3 < fit.params.exponent < 0.7
+    assert fit.params.exponent_interval is None
+    assert {round(n) for n in fit.params_K} < {int(n) for n in SIZES}
