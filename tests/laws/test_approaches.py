@@ -46,7 +46,7 @@ def test_what_is_not_possible_says_why():
 
 
 def test_trunks_and_cooldowns_of_a_sweep_directory_make_an_envelope(tmp_path):
-    """Six sizes to 20 tokens per parameter overlap only before the smallest has ended: no envelope after it."""
+    """Six sizes to 20 tokens per parameter overlap only before the smallest has ended, not after it."""
     curves = read_curves(write_sweep(tmp_path))
     found = compare_approaches(ladder(), curves, bootstrap=50)[0]
     assert found.refused is not None and "each of them longer" in found.refused

@@ -16,6 +16,7 @@ from scaling.sweep.design import expand, short
 from scaling.sweep.directory import read_sweep
 from scaling.sweep.forecast import forecast
 from scaling.sweep.ledger import read_ledger
+from scaling.train import segments
 
 BASE = {"model": {"vocab_size": 257, "max_length": 64}, "data": {"sequence_length": 64}}
 RECIPE = {"width_per_layer": 16, "d_head": 8, "batch_tokens": 1024, "learning_rate_exponent": -0.25}
@@ -109,10 +110,17 @@ def test_a_grid_is_every_combination_and_every_seed() -> None:
 
 
 def test_the_demo_spans_what_it_promises() -> None:
+    """Budgets of one 6ND at four sizes or more, each with at least 4 tokens per parameter."""
     runs = expand(load_sweep("demo"))
-    params = [count_parameters(run.model).total for run in runs]
-    assert len(runs) >= 6 and params[-1] / params[0] >= 30
-    assert all(len(run.train.branches) >= 2 for run in runs)
+    sizes = [count_parameters(run.model).non_embedding_with_head for run in runs]
+    assert len(runs) >= 6 and sizes[-1] / sizes[0] >= 10
+    budgets = [(n, d) for run, n in zip(runs, sizes, strict=True) for d, _ in segments.budgets(run.train)]
+    assert all(d >= 4 * n for n, d in budgets)
+    groups = [
+        sum(abs(6 * n * d / flops - 1) < 0.01 for n, d in budgets) for flops in (6e10, 1.2e11, 2.4e11, 4.8e11)
+    ]
+    assert min(groups) >= 4
+    assert all(sum(n == size for n, _ in budgets) >= 2 for size in sizes)
 
 
 def test_two_runs_of_one_name_are_refused() -> None:
