@@ -75,6 +75,6 @@ def run_demo(directory: Path, reporter: Reporter, seed: int = 0) -> Demo:
         save_figure(draw(kind, sources, options), path)
         figures.append(path)
     report = directory / "report.html"
-    title = "The demo: a ladder and isoFLOP runs of decoders on Python's standard library"
-    write_report((directory, isoflop), law, report, title=title)
+    title = "The demo: decoders of seven sizes on Python's standard library"
+    write_report(directory, law, report, title=title)
     return Demo(law, tuple(figures), report)
