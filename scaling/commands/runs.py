@@ -104,6 +104,7 @@ def sweep(
     overrides: Overrides = None,
     out: Annotated[Path | None, typer.Option(help="sweep directory; runs/NAME where not given")] = None,
     workers: Annotated[int, typer.Option(help="runs to train at once on this machine's CPU cores")] = 1,
+    seed_offset: Annotated[int, typer.Option(help="added to every seed: other runs of the same design")] = 0,
     dry_run: DryRun = False,
     coordinator: Coordinator = None,
     processes: Processes = None,
@@ -114,7 +115,7 @@ def sweep(
     from scaling.config.load import load_sweep
     from scaling.sweep.design import expand
 
-    config = load_sweep(sweep, overrides or ())
+    config = load_sweep(sweep, overrides or ()).with_seed_offset(seed_offset)
     directory = out or Path("runs") / config.name
     runs = expand(config)
     if dry_run:
@@ -162,10 +163,25 @@ def _sweep(
         runs_json = [record.model_dump(mode="json") for record in records]
         print_json({"sweep": config.name, "runs": runs_json, "failures": failures})
     else:
-        typer.echo(
-            f"{len(records)} of {len(runs)} runs finished in {directory}; next: scaling fit {directory}"
-        )
+        done = f"{len(records)} of {len(runs)} runs finished in {directory}"
+        typer.echo(f"{done}; next: scaling fit {directory}" if config.evaluation is None else done)
+    if config.evaluation is not None and records:
+        _verdicts(directory, config.evaluation.against, as_json)
     return failures
+
+
+def _verdicts(directory: Path, against: str, as_json: bool) -> None:
+    """Write what the scores of a sweep say as emergence.json, and print a line per task."""
+    from scaling.commands.emergence_text import summary
+    from scaling.laws.emergence import emergence, read_scores
+
+    document = emergence(read_scores(directory), against).document
+    document.write(directory / "emergence.json")
+    if as_json:
+        return
+    for line in summary(document):
+        typer.echo(line)
+    typer.echo(f"Written to {directory / 'emergence.json'}; scaling emergence {directory} --full shows more")
 
 
 def status(

@@ -5,6 +5,7 @@ from typing import Any, Literal
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from scaling.config.base import Frozen
+from scaling.config.errors import BadInputError
 
 
 class Recipe(Frozen):
@@ -26,7 +27,7 @@ class Recipe(Frozen):
     warmup_fraction: float = Field(default=0.05, ge=0, lt=1)  # of the smallest budget
 
 
-_ALWAYS = frozenset({"name", "design", "base", "seeds", "variants"})
+_ALWAYS = frozenset({"name", "design", "base", "seeds", "variants", "evaluation"})
 _SIZES = frozenset({"recipe", "widths", "depths", "params", "branches"})
 READS: dict[str, frozenset[str]] = {
     "ladder": _ALWAYS | _SIZES | {"tokens_per_param", "tokens"},
@@ -41,6 +42,20 @@ _INSTEAD = {
     "grid": "give what varies as axes, for example {model.d_model: [64, 128]}",
     "rungs": "give each run as one of rungs",
 }
+
+
+class SweepEvaluation(Frozen):
+    """What the runs of a sweep are scored on as soon as they are trained; see `scaling evaluate`."""
+
+    suite: str
+    tasks: tuple[str, ...] = ()
+    """Tasks of the suite; none is all of them."""
+    shots: tuple[NonNegativeInt, ...] = Field(default=(0,), min_length=1)
+    """Numbers of examples in the prompt."""
+    items: PositiveInt = 500
+    """Items of a task at most."""
+    against: Literal["flops", "params", "loss"] = "params"
+    """The scale of the verdicts that the sweep ends with; see `scaling emergence`."""
 
 
 class SweepConfig(Frozen):
@@ -74,6 +89,25 @@ class SweepConfig(Frozen):
     rungs: tuple[dict[str, Any], ...] = ()
     variants: dict[str, "SweepConfig"] = Field(default_factory=dict)
     seeds: tuple[NonNegativeInt, ...] | None = Field(default=None, min_length=1)
+    evaluation: SweepEvaluation | None = None  # of every run as soon as it is trained
+
+    def with_seed_offset(self, offset: int) -> "SweepConfig":
+        """The same design with every seed moved by `offset`: other runs of the same distribution.
+
+        Raises:
+            BadInputError: a part of the design has no seeds.
+        """
+        if offset == 0:
+            return self
+        if self.variants:
+            moved = {key: variant.with_seed_offset(offset) for key, variant in self.variants.items()}
+            return self.model_copy(update={"variants": moved})
+        if self.seeds is None:
+            raise BadInputError(f"seed offset {offset}: sweep {self.name} has no seeds; give seeds=[0]")
+        seeds = tuple(seed + offset for seed in self.seeds)
+        if min(seeds) < 0:
+            raise BadInputError(f"seed offset {offset}: a seed of sweep {self.name} would be negative")
+        return self.model_copy(update={"seeds": seeds})
 
     @model_validator(mode="after")
     def _check(self) -> "SweepConfig":

@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 
 from scaling.config.errors import BadInputError
 from scaling.laws.emergence.answer import Answer
+from scaling.laws.emergence.breakthrough import wilson
 from scaling.laws.emergence.document import SharpAndSmooth
-from scaling.laws.emergence.scores import Scores, is_smooth
+from scaling.laws.emergence.metric_names import metric_named
+from scaling.laws.emergence.scores import Scores
 from scaling.laws.emergence.verdict import Judged
 from scaling.plots.figures import STYLE
 from scaling.plots.style import GRID, INK, MUTED, scientific, short, size_colours
@@ -34,6 +36,7 @@ AXIS = {
     "step": ("Training step", short),
 }
 Z = 1.96
+CHANCE: Any = (0, (5, 1.5, 1, 1.5))  # the line of a probability
 
 
 @dataclass(frozen=True)
@@ -48,29 +51,32 @@ class Spread:
     zero: bool  # nothing was right: `high` bounds what could have been
 
 
-def wilson(share: float, n: float) -> tuple[float, float]:
-    """The 95% interval of a share of n items (Wilson 1927)."""
-    centre = (share + Z**2 / (2 * n)) / (1 + Z**2 / n)
-    half = Z / (1 + Z**2 / n) * np.sqrt(share * (1 - share) / n + Z**2 / (4 * n**2))
-    return max(0.0, float(centre - half)), min(1.0, float(centre + half))
+def _smooth(name: str) -> bool:
+    return metric_named(name).smooth
 
 
 def spreads(rows: Scores, against: str) -> list[Spread]:
-    """By scale: seeds together; the interval as given for one row, of items else."""
-    scale, found = rows.scale(against), []
+    """By scale: the mean over seeds with its interval over seeds, and never narrower than its items allow.
+
+    One row keeps the interval that it was given. Intervals stay within the range of the metric.
+    """
+    scale, found, known = rows.scale(against), [], metric_named(rows.metric[0])
     for at in np.unique(scale):
         here = rows.subset(scale == at)
         mean, items = float(here.score.mean()), here.n.sum()
-        low, high = np.nan, np.nan
+        low, high = np.inf, -np.inf
         if len(here) == 1 and np.isfinite(here.low[0]) and np.isfinite(here.high[0]):
             low, high = float(here.low[0]), float(here.high[0])
         elif np.isfinite(items) and items > 0 and 0 <= mean <= 1:
-            low, high = wilson(mean, float(items))
-        elif len(here) > 1:
+            low, high = wilson(mean * float(items), float(items))
+        if len(here) > 1:
             half = Z * here.score.std(ddof=1) / np.sqrt(len(here))
-            low, high = mean - half, mean + half
-        zero = mean == 0 and bool(np.isfinite(items)) and not is_smooth(rows.metric[0])
-        found.append(Spread(float(at), mean, low, high, here.score, zero))
+            low, high = min(low, mean - half), max(high, mean + half)
+        low = max(low, -np.inf if known.low is None else known.low)
+        high = min(high, np.inf if known.high is None else known.high)
+        zero = mean == 0 and bool(np.isfinite(items)) and not known.smooth
+        ends = (low, high) if low <= high else (np.nan, np.nan)
+        found.append(Spread(float(at), mean, *ends, here.score, zero))
     return found
 
 
@@ -101,13 +107,13 @@ def sharp_and_smooth_figure(answer: Answer, log_score: bool = False) -> Figure:
         task, metric, _ = judged.series.key
         if metric not in metrics.setdefault(task, []):
             metrics[task].append(metric)
-    both = {t: m for t, m in metrics.items() if any(map(is_smooth, m)) and not all(map(is_smooth, m))}
+    both = {t: m for t, m in metrics.items() if len({_smooth(one) for one in m}) == 2}
     if not both:
         raise BadInputError(
             f"{answer.scores.source} has no task with a sharp and a smooth metric; they are, for example, "
             "exact_match and token_accuracy or answer_log_prob"
         )
-    rows = [[(task, m) for m in sorted(both[task], key=is_smooth)] for task in both]
+    rows = [[(task, m) for m in sorted(both[task], key=_smooth)] for task in both]
     predicted = {(p.task, p.shots): p for p in answer.document.metric_or_model if p.predicted is not None}
     return _grid(answer, rows, max(map(len, rows)), log_score, predicted)
 
@@ -138,20 +144,34 @@ def _grid(
                     every[r, c].set_visible(False)
         against = answer.document.against
         figure.supxlabel(AXIS[against][0], fontsize=10.5, color=INK)
-        handles = _explained(log_score, bool(predicted))
+        handles = _explained(
+            log_score, bool(predicted), any(j.verdict.word == "bimodal" for j in answer.judged)
+        )
         lines = -(-len(handles) // max(2, int(figure.get_figwidth() / 1.9)))
         figure.legend(handles=handles, loc="outside upper center", ncols=-(-len(handles) // lines))
     return figure
 
 
-def _explained(log_score: bool, predicted: bool) -> list[Line2D]:
+def _explained(log_score: bool, predicted: bool, bimodal: bool) -> list[Line2D]:
     lines = [
         Line2D([], [], color=MUTED, lw=1.6, label="smooth fit"),
         Line2D([], [], color=MUTED, lw=1.6, ls=(0, (4, 1.5)), label="fit with a break"),
-        Line2D([], [], color=MUTED, marker="|", ms=8, lw=2.4, label="half rise, 95%"),
+        Line2D(
+            [],
+            [],
+            color=MUTED,
+            marker="|",
+            ms=8,
+            lw=2.4,
+            label="half rise, or half of the seeds, 95%" if bimodal else "half rise, 95%",
+        ),
         Line2D([], [], color=MUTED, marker="X", mec="white", ms=7, lw=2.4, label="break, 95%"),
         Line2D([], [], color=INK, lw=0.9, ls=(0, (1, 1.5)), label="chance"),
     ]
+    if bimodal:
+        lines.append(
+            Line2D([], [], color=MUTED, lw=1.6, ls=CHANCE, label="probability that a run has it, 95%")
+        )
     if log_score:
         lines.append(
             Line2D([], [], color=MUTED, ls="", marker=r"$\downarrow$", ms=9, label="none right: upper bound")
@@ -280,6 +300,13 @@ def _points(axes: Axes, all_spreads: Sequence[Spread], colour: str, marker: str,
 def _curve(axes: Axes, judged: Judged, colour: str) -> None:
     if judged.chosen is None:
         return
+    seeds = judged.verdict.breakthrough
+    if seeds is not None and seeds.bimodal:  # a curve through the mean would pass where no run scores
+        at = [point.scale for point in seeds.curve]
+        axes.plot(at, [point.value for point in seeds.curve], color=colour, lw=1.5, ls=CHANCE, zorder=2)
+        low, high = zip(*(point.interval for point in seeds.curve), strict=True)
+        axes.fill_between(at, low, high, color=colour, alpha=0.12, lw=0, zorder=1)
+        return
     x = np.linspace(-1.03, 1.03, 240)
     y = judged.series.score_of(judged.fit.curve(judged.fit.best(judged.chosen), x))
     broken = judged.fit.shapes[judged.chosen].family == "broken"
@@ -291,7 +318,13 @@ def _threshold(axes: Axes, judged: Judged, colour: str, i: int) -> None:
     """A mark with its interval in a strip above the panel; an end that is open runs to the panel's edge."""
     v = judged.verdict
     place = v.changepoint if v.word == "broken" else v.half_rise
-    if place is None or place.value is None or v.word not in ("smooth", "broken", "undecided", "inverse"):
+    if v.word == "bimodal" and v.breakthrough is not None:
+        place = v.breakthrough.even_odds
+    if (
+        place is None
+        or place.value is None
+        or v.word not in ("smooth", "unforeseen", "broken", "bimodal", "undecided", "inverse")
+    ):
         return
     ends = judged.series.scale_of(np.array([-1.12, 1.12]))
     left, right = float(ends.min()), float(ends.max())

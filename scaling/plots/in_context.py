@@ -8,7 +8,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from scaling.config.errors import BadInputError
-from scaling.laws.emergence.scores import Scores, is_share
+from scaling.laws.emergence.metric_names import metric_named
+from scaling.laws.emergence.scores import Scores
 from scaling.plots.emergence import MAX_PANELS, PANEL, spreads
 from scaling.plots.figures import STYLE
 from scaling.plots.style import GRID, INK, MUTED, short, size_colours
@@ -66,7 +67,7 @@ def in_context_figure(scores: Scores) -> Figure:
             axes.xaxis.set_minor_locator(NullLocator())
             axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
             axes.yaxis.set_major_locator(MaxNLocator(nbins=5))
-            if is_share(metric):
+            if metric_named(metric).fraction:
                 axes.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{100 * v:g}%"))
         figure.supxlabel("Examples in the prompt", fontsize=10.5, color=INK)
         handles = [

@@ -13,12 +13,14 @@ from scaling.config.errors import BadInputError
 from scaling.config.evaluation import Evaluation, TaskScores, read_evaluation
 from scaling.config.files import write_atomically
 from scaling.config.record import RunRecord, read_record
+from scaling.config.sweep import SweepEvaluation
 from scaling.evals.ask import Asker, How, Outcome, chosen_items
 from scaling.evals.encoding import Encoder
 from scaling.evals.engine import Engine
 from scaling.evals.items import Source
 from scaling.evals.results import task_scores
-from scaling.evals.suites import Suite
+from scaling.evals.suites import Suite, load_suite
+from scaling.evals.templates import template_named
 from scaling.train.checkpoints import kept_steps
 from scaling.train.device import versions
 from scaling.train.lock import is_locked
@@ -136,6 +138,24 @@ def left_to_do(job: Job, asks: Asks) -> tuple[list[tuple[Source, How]], list[Tas
             by_key.pop(key, None)
             left.append((source, how))
     return left, list(by_key.values())
+
+
+def evaluate_run(path: Path, evaluation: SweepEvaluation, say: Say) -> Evaluation:
+    """Score the last checkpoint of a run as its sweep says; what was scored before is not asked again.
+
+    Raises:
+        BadInputError: the suite is unknown, or the run cannot be evaluated.
+    """
+
+    def hows(source: Source) -> tuple[How, ...]:
+        template = template_named(source.template)
+        return tuple(
+            How(template, shots, evaluation.items, 0, None, (), 0, 0.8) for shots in sorted(evaluation.shots)
+        )
+
+    asks = Asks(load_suite(evaluation.suite, evaluation.tasks or None), hows)
+    (job,) = jobs_of(path, "last", say)
+    return evaluate(job, asks, None, say, lambda _: None)
 
 
 def evaluate(job: Job, asks: Asks, mesh: Mesh | None, say: Say, advance: Callable[[str], None]) -> Evaluation:

@@ -9,9 +9,11 @@ from scaling.config.errors import BadInputError
 from scaling.config.record import RunRecord, read_record
 from scaling.config.run import RunConfig
 from scaling.config.sweep import SweepConfig
+from scaling.parallel.compiled import keep_compiled
 from scaling.parallel.processes import SharedError, from_first, is_first, several
 from scaling.sweep.design import expand
 from scaling.sweep.directory import prepare
+from scaling.sweep.evaluations import evaluate_run
 from scaling.sweep.forecast import forecast
 from scaling.sweep.workers import Outcome, check_workers, train_at_once
 from scaling.train.loop import train
@@ -27,7 +29,8 @@ def run_sweep(
 ) -> tuple[list[RunRecord], list[str]]:
     """Train every run of a sweep in `directory`: the records, and a line for each run that failed.
 
-    With several `workers` that many runs train at once, each on its share of this machine's CPU cores.
+    With several `workers` that many runs train at once, each on its share of this machine's CPU cores. Where
+    the sweep names an evaluation, every run is then scored.
 
     Raises:
         BadInputError: `workers` cannot work side by side here.
@@ -72,6 +75,14 @@ def run_sweep(
             f"loss {points} tokens, {record.seconds['total']:.0f} s"
         )
         records[name] = record
+    if sweep.evaluation is not None and is_first():
+        keep_compiled()  # seeds of one size share their programs
+        for name in records:
+            reporter.message(f"{numbers[name]}: scoring")
+            try:
+                evaluate_run(directory / name, sweep.evaluation, reporter.message)
+            except BadInputError as error:
+                failures.append(f"{name}: {error}")
     return [records[run.name] for run in runs if run.name in records], failures
 
 

@@ -27,7 +27,7 @@ HEADER = "task,metric,shots,score,params,n"
         ("task,params\nt,1", "line 1: no column score"),
         ("task,score\nt,1", "line 1: no column flops, params, loss or step"),
         ("task,score,params\n", "a header and no rows"),
-        (f"{HEADER}\nt,exact_match,0,76.9,1e6,100", "76.9 is not accepted for exact_match; give a share"),
+        (f"{HEADER}\nt,exact_match,0,176.9,1e6,100", "176.9 is not accepted for exact_match; give a share"),
         (f"{HEADER}\nt,exact_match,0,x,1e6,100", "column score: 'x' is not accepted"),
         (f"{HEADER}\nt,exact_match,0,nan,1e6,100", "column score: 'nan' is not accepted"),
         (f"{HEADER}\nt,exact_match,-1,0.5,1e6,100", "column shots: '-1' is not accepted"),
@@ -35,8 +35,8 @@ HEADER = "task,metric,shots,score,params,n"
         (f"{HEADER}\nt,exact_match,0,0.5,1e6,0", "column n: '0' is not accepted"),
         (f"{HEADER}\n,exact_match,0,0.5,1e6,9", "column task: '' is not accepted"),
         (f"{HEADER}\nt,exact_match,0,0.5", "line 2: 4 cells; the header has 6 columns"),
-        ("task,task,score,params\nt,t,1,1", "column 'task' stands twice"),
-        ("task,score,params,chance\nt,1,1,1.5", "column chance: '1.5' is not accepted"),
+        ("task,task,score,params\nt,t,1,1", "column 'task' is twice"),
+        ("task,score,params,chance\nt,1,1,1.5", "column chance: 1.5 is not accepted"),
     ],
 )
 def test_a_bad_csv_is_refused_in_one_line(text, message, tmp_path):
@@ -127,7 +127,7 @@ def test_evaluations_of_a_sweep(tmp_path):
     assert np.isnan(scores.of(("copy", "answer_log_prob", 2)).chance).all()
     assert exact.last_steps().step.tolist() == [10, 20]
     assert read_scores(tmp_path, "total").params[0] == 20
-    with pytest.raises(BadInputError, match="params='active' is no way to count"):
+    with pytest.raises(BadInputError, match="params='active' is not a counting convention"):
         read_scores(tmp_path, "active")
 
 

@@ -13,6 +13,7 @@ from scaling.laws.emergence import emergence, read_scores
 from scaling.laws.emergence.fits import fit_masks
 from scaling.laws.emergence.scores import as_scores
 from scaling.laws.emergence.series import series_of
+from scaling.laws.emergence.threshold import half_rises
 from tests.laws.emergent import drawn, logistic
 
 FAMILIES = ("flat", "smooth", "broken")
@@ -85,10 +86,70 @@ def test_scatter_between_runs_is_found_and_does_not_make_a_break():
 def test_chance_is_a_floor_of_choices():
     curve = {"t": lambda x: 0.25 + 0.75 * logistic(3 * (x - 2.6))}
     (verdict,) = emergence(drawn(curve, chance=0.25, metric="choice_accuracy")).document.verdicts
-    assert verdict.word == "smooth"
+    assert verdict.form == "smooth"
     assert "over" in verdict.best_smooth
     low, high = verdict.half_rise.interval
     assert low < 1e18 * 10**2.6 < high
+
+
+# Exact match of one run per size, 500 items: nothing, and then all of it between two neighbouring sizes.
+SIZES = (1524, 3816, 6876, 10704, 20664, 33696, 68976, 176400)
+STEEP = (0.0, 0.0, 0.004, 0.996, 1.0, 1.0, 1.0, 1.0)
+
+
+def _one_run_per_size(score, metric="exact_match"):
+    rows = {
+        "task": ["t"] * len(SIZES),
+        "metric": [metric] * len(SIZES),
+        "group": [str(size) for size in SIZES],
+        "score": list(score),
+        "params": list(SIZES),
+        "n": [500] * len(SIZES),
+    }
+    (verdict,) = emergence(as_scores(rows, "drawn")).document.verdicts
+    return verdict
+
+
+def test_a_steep_sigmoid_that_its_lower_end_does_not_predict_is_unforeseen():
+    verdict = _one_run_per_size(STEEP)
+    assert verdict.form != "broken"
+    assert verdict.word == "unforeseen"
+    assert verdict.foresight.threshold == pytest.approx(10704)
+    first = verdict.foresight.forecasts[0]
+    assert first.measured == 0.996
+    assert first.predicted < 0.2
+
+
+def test_what_jumps_with_too_few_sizes_before_it_is_not_called_smooth():
+    verdict = _one_run_per_size((0.0, 0.0, 0.99, 1.0, 1.0, 1.0, 1.0, 1.0))
+    assert verdict.foresight.foreseen is None
+    assert verdict.word not in ("smooth", "flat", "saturated")
+
+
+def test_breaks_say_which_way():
+    assert verdicts()["broken"].direction == "faster"
+    assert verdicts()["smooth"].direction is None
+
+
+def test_a_half_rise_is_averaged_over_shapes():
+    """The interval is about as wide as the best shape's or wider, and holds the truth."""
+    scores = drawn({"t": lambda x: np.exp(-np.log(2) * 10 ** (-0.5 * (x - 2.5)))}, sizes=8, items=200, seed=4)
+    (verdict,) = emergence(scores).document.verdicts
+    assert sum(verdict.half_rise_weights.values()) == pytest.approx(1)
+    assert len(verdict.half_rise_weights) > 1
+    (series,) = series_of(scores, "flops")
+    (fit,) = fit_masks([(series, np.ones(len(series), bool))])
+    index = [shape.name for shape in fit.shapes].index(verdict.best_smooth)
+    (alone,) = half_rises([fit], [index])
+    low, high = verdict.half_rise.interval
+    assert (high or np.inf) / (low or 0.1) >= 0.9 * alone.interval[1] / alone.interval[0]
+    assert low < 1e18 * 10**2.5 < high
+
+
+def test_log_probabilities_stay_at_or_below_0():
+    verdict = _one_run_per_size((-6.0, -4.0, -2.5, -1.2, -0.5, -0.1, 0.0, 0.0), "answer_log_prob")
+    for forecast in (*verdict.forecasts, *verdict.foresight.forecasts):
+        assert forecast.interval[0] <= forecast.predicted <= forecast.interval[1] <= 0
 
 
 def test_log_probabilities_have_gaussian_noise_and_power_laws():

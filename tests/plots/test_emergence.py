@@ -1,8 +1,11 @@
+import numpy as np
 import pytest
 
 from scaling.config.errors import BadInputError
 from scaling.laws.emergence import emergence, read_scores
-from scaling.plots.emergence import emergence_figure, sharp_and_smooth_figure, spreads, wilson
+from scaling.laws.emergence.breakthrough import Z, wilson
+from scaling.laws.emergence.scores import as_scores
+from scaling.plots.emergence import emergence_figure, sharp_and_smooth_figure, spreads
 from scaling.plots.figures import save_figure
 from scaling.plots.in_context import in_context_figure
 from tests.laws.emergent import drawn, logistic
@@ -42,7 +45,7 @@ def test_seeds_are_joined_with_an_interval():
     assert all(len(s.seeds) == 3 and s.low < s.mean < s.high for s in found)
     low, high = wilson(0.0, 100)
     assert low == 0
-    assert high == pytest.approx(1.96**2 / (100 + 1.96**2))
+    assert high == pytest.approx(Z**2 / (100 + Z**2))
 
 
 @pytest.mark.parametrize("suffix", ["png", "svg", "pdf"])
@@ -73,3 +76,30 @@ def test_too_many_panels_are_refused():
     answer = emergence(drawn({f"t{i}": lambda x: 0.5 for i in range(49)}, sizes=2))
     with pytest.raises(BadInputError, match="49 panels do not fit one figure"):
         emergence_figure(answer)
+
+
+def test_seeds_that_have_it_or_lack_it_are_drawn_as_a_probability():
+    def by_chance(x, random):
+        return 0.99 if random.random() < logistic(4 * (x - 2)) else 0.01
+
+    random = np.random.default_rng(0)
+    rows = {name: [] for name in ("task", "metric", "group", "score", "params", "n", "seed")}
+    for x in np.linspace(0, 4, 6):
+        for seed in range(6):
+            score = random.binomial(100, by_chance(x, random)) / 100
+            row = ("t", "exact_match", f"{x}-{seed}", score, 1e6 * 10**x, 100, seed)
+            for column, cell in zip(rows.values(), row, strict=True):
+                column.append(cell)
+    answer = emergence(as_scores(rows, "drawn"))
+    figure = emergence_figure(answer)
+    assert answer.document.verdicts[0].word == "bimodal"
+    assert any("probability" in text.get_text() for text in figure.legends[0].get_texts())
+    band = figure.axes[0].collections[0].get_paths()[0].vertices[:, 1]
+    assert 0 <= band.min() < band.max() <= 1
+
+
+def test_intervals_of_seeds_stay_within_the_metric():
+    rows = {"task": ["t"] * 3, "metric": ["answer_log_prob"] * 3, "group": list("abc"), "params": [1e6] * 3,
+            "score": [-0.01, -0.2, -0.9]}  # fmt: skip
+    (found,) = spreads(as_scores(rows, "drawn"), "params")
+    assert found.high <= 0

@@ -88,13 +88,18 @@ class Fit:
         if not self.eligible(index):
             return float("inf")
         k = self.shapes[index].n_parameters + 1
-        penalty = 2 * k + 2 * k * (k + 1) / (self.n - k - 1)
-        return float(-2 * self.log_likelihood[self.best(index)] + penalty)
+        return self.aic(index) + 2 * k * (k + 1) / (self.n - k - 1)
+
+    def aic(self, index: int) -> float:
+        """Akaike's criterion (1974); noise counts one."""
+        k = self.shapes[index].n_parameters + 1
+        return float(-2 * self.log_likelihood[self.best(index)] + 2 * k)
 
     def curve(self, node: int, x: Floats) -> Floats:
-        """(n,) y of a node at x."""
+        """(n,) y of a node at x, within the range of the metric."""
         one = [node]
-        return predict(self.theta[one], x, self.place[one], self.origin[one], self.link[one])[0]
+        y = predict(self.theta[one], x, self.place[one], self.origin[one], self.link[one])[0]
+        return np.clip(y, self.series.least, self.series.most)
 
     def draws(
         self, index: int, x: float | Floats, count: int, random: np.random.Generator
@@ -121,6 +126,7 @@ class Fit:
             theta[:, LOW:] = np.clip(theta[:, LOW:], 0.0, 1.0)
         at = np.broadcast_to(np.asarray(x, float), (count,))[:, None]
         y = predict(theta, at, self.place[chosen], self.origin[chosen], self.link[chosen])[:, 0]
+        y = np.clip(y, self.series.least, self.series.most)
         if not self.binomial:
             return y, np.maximum(scale, FINEST)
         trials = np.full(count, self.series.trials[self.mask].mean())
@@ -141,13 +147,22 @@ class Fit:
         weight = np.exp(log - log.max())
         return nodes, weight / weight.sum()
 
-    def weights(self, families: Sequence[Family]) -> dict[int, float]:
-        """Akaike's weights of the shapes of some families; those that matter, and empty where none can be."""
-        chosen = [i for i, s in enumerate(self.shapes) if s.family in families and self.eligible(i)]
+    def weights(self, families: Sequence[Family], few: bool = False) -> dict[int, float]:
+        """Akaike's weights of the shapes of some families; those that matter, and empty where none can be.
+
+        With `few` points the small-sample correction is left out, which would choose a constant whatever the
+        points show; shapes then need a point to spare, and one more where the noise is estimated.
+        """
+        spare = self.n - (0 if self.binomial else 1)
+        chosen = [
+            i
+            for i, s in enumerate(self.shapes)
+            if s.family in families and (s.n_parameters < spare if few else self.eligible(i))
+        ]
         if not chosen:
             return {}
-        aicc = np.array([self.aicc(i) for i in chosen])
-        weight = np.exp(-0.5 * (aicc - aicc.min()))
+        criterion = np.array([self.aic(i) if few else self.aicc(i) for i in chosen])
+        weight = np.exp(-0.5 * (criterion - criterion.min()))
         weight /= weight.sum()
         return {i: float(w) for i, w in zip(chosen, weight, strict=True) if w > 1e-3}
 
@@ -298,6 +313,8 @@ def bounds(series: Series, shape: Shape, start: Floats) -> tuple[Floats, Floats]
         lower[LOW:], upper[LOW:] = (0.0, 0.05), (0.95, 1.0)
     else:
         lower[LOW:], upper[LOW:] = (-3.0, -1.0), (1.0, 20.0 if shape.link == "decay" else 3.0)
+        lower[LOW] = max(lower[LOW], series.least)
+        upper[HIGH] = min(upper[HIGH], series.most)
         if shape.link == "decay":
             lower[SLOPE] = 0.0
     fixed = np.array([entry not in shape.free for entry in range(7)])

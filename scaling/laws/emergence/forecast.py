@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from scaling.laws.emergence.document import Forecast
 from scaling.laws.emergence.fits import Fit, fit_masks
-from scaling.laws.emergence.scores import Scores, is_smooth
+from scaling.laws.emergence.metric_names import metric_named
+from scaling.laws.emergence.scores import Scores
 from scaling.laws.emergence.series import Series, one_series, over_metric
 from scaling.laws.emergence.shapes import Family
 
@@ -32,18 +33,25 @@ def forecast(small: Fit) -> tuple[Forecast, ...]:
     """The largest scale's score from a fit without it; empty where there are too few points."""
     if small.n < LEAST:
         return ()
+    found = forecast_of(small, np.flatnonzero(forecast_mask(small.series)))
+    return () if found is None else (found,)
+
+
+def forecast_of(small: Fit, held: NDArray[np.int64], few: bool = False) -> Forecast | None:
+    """The mean score of points of one scale from a fit without them; `few` as in `Fit.weights`."""
     series = small.series
-    held = np.flatnonzero(forecast_mask(series))
-    drawn = draw(small, float(series.x[held[0]]), np.random.default_rng(0))
+    drawn = draw(small, float(series.x[held[0]]), np.random.default_rng(0), few)
     if drawn is None:
-        return ()
+        return None
     y = noisy(series, drawn[0], drawn[1], float(series.trials[held].mean()), len(held))
-    return (_forecast(series, series.key[1], held, series.score_of(y), series.score_of(drawn[0])),)
+    return _forecast(series, series.key[1], held, series.score_of(y), series.score_of(drawn[0]))
 
 
-def draw(fit: Fit, x: float | Floats, random: np.random.Generator) -> tuple[Floats, Floats] | None:
+def draw(
+    fit: Fit, x: float | Floats, random: np.random.Generator, few: bool = False
+) -> tuple[Floats, Floats] | None:
     """(DRAWS,) y and dispersion of the mixture of shapes at x."""
-    weights = fit.weights(FAMILIES)
+    weights = fit.weights(FAMILIES, few)
     if not weights:
         return None
     share = np.array(list(weights.values()))
@@ -63,7 +71,7 @@ def noisy(series: Series, y: Floats, phi: Floats, trials: float, rows: int) -> F
     random = np.random.default_rng(1)
     if trials <= 0:
         out = y + np.sqrt(phi / rows) * random.standard_normal(len(y))
-        return np.clip(out, 0.0, 1.0) if series.bounded else out
+        return np.clip(out, series.least, series.most)
     # Counts out of as many items as the dispersion leaves: a normal has no good tail near 0 and 1.
     effective = np.maximum(np.round(rows * trials / phi), 1).astype(np.int64)
     shares: Floats = random.binomial(effective, np.clip(y, 0.0, 1.0)) / effective
@@ -114,7 +122,7 @@ def smooth_ways(rows: Scores, sharp: Series, every: Scores) -> tuple[Forecast, .
     task, metric, shots = sharp.key
     found: list[Forecast | None] = []
     for key in every.combinations():
-        if key[0] == task and key[2] == shots and key[1] != metric and is_smooth(key[1]):
+        if key[0] == task and key[2] == shots and key[1] != metric and metric_named(key[1]).smooth:
             smooth_rows = every.of(key)
             found.append(through(rows, sharp, smooth_rows, key[1]))
             if key[1] == "token_accuracy" and metric == "exact_match":

@@ -7,11 +7,12 @@ from numpy.typing import NDArray
 
 from scaling.laws.emergence.document import Conclusion, SharpAndSmooth, Verdict
 from scaling.laws.emergence.forecast import paired
-from scaling.laws.emergence.scores import Scores, is_smooth
+from scaling.laws.emergence.metric_names import metric_named
+from scaling.laws.emergence.scores import Scores
 
 Floats = NDArray[np.float64]
 
-SUDDEN = ("broken", "undecided")  # words of a sharp metric that leave the question open
+SUDDEN = ("broken", "unforeseen", "bimodal", "undecided")  # words that leave the question open
 
 
 def exact_match_from_tokens(token_accuracy: Floats, answer_tokens: float) -> Floats:
@@ -37,11 +38,11 @@ def sharp_and_smooth(scores: Scores, verdicts: Sequence[Verdict], against: str) 
     by_key = {(v.task, v.metric, v.shots): v for v in verdicts if v.size is None}
     found = []
     for task, sharp, shots in scores.combinations():
-        if is_smooth(sharp) or (task, sharp, shots) not in by_key:
+        if metric_named(sharp).smooth or (task, sharp, shots) not in by_key:
             continue
         rows = scores.of((task, sharp, shots))
         for other in scores.combinations():
-            if other[0] == task and other[2] == shots and is_smooth(other[1]) and other in by_key:
+            if other[0] == task and other[2] == shots and metric_named(other[1]).smooth and other in by_key:
                 smooth_rows = paired(rows, scores.of(other))
                 if smooth_rows is not None:
                     found.append(
@@ -75,14 +76,16 @@ def _beside(rows: Scores, smooth: Scores, sharp: Verdict, other: Verdict, agains
 
 
 def _conclusion(sharp: Verdict, smooth: Verdict) -> tuple[Conclusion, str]:
-    """metric: the smooth metric of the same answers needs no break. model: it breaks too."""
+    """metric: the smooth metric of the same answers was foreseen. model: that one jumps too."""
     if smooth.word == "broken":
         return "model", f"{smooth.metric} breaks too"
+    if smooth.word == "unforeseen" and sharp.word in SUDDEN:
+        return "model", f"{smooth.metric} of the same answers was not foreseen either"
     if smooth.word in ("smooth", "inverse") and smooth.form == "smooth":
         if sharp.word in SUDDEN:
             return "metric", f"{smooth.metric} of the same answers rises smoothly"
         if sharp.word == "smooth":
-            return "metric", f"{sharp.metric} and {smooth.metric} are both smooth in log scale: nothing jumps"
+            return "metric", f"{sharp.metric} and {smooth.metric} are both smooth and were foreseen"
         if sharp.word == "flat":
             return "metric", f"{smooth.metric} rises smoothly while {sharp.metric} cannot show it yet"
     return "undecided", f"{sharp.metric} is {sharp.word}, {smooth.metric} is {smooth.word}"

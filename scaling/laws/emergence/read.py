@@ -1,6 +1,8 @@
-"""Scores from where they lie: evaluations of a sweep, a CSV, or the table that a paper printed."""
+"""Scores from evaluations of a sweep, from a CSV, or from a published table."""
 
+import difflib
 import math
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,13 +10,18 @@ from scaling.config.errors import BadInputError
 from scaling.config.evaluation import read_evaluations
 from scaling.laws.emergence.experiments import evaluations_of_one_experiment, rows_of_one_experiment
 from scaling.laws.emergence.gpt3 import gpt3_scores
-from scaling.laws.emergence.scores import SCALES, Scores, as_scores, is_share, scores_from_evaluations
+from scaling.laws.emergence.scores import SCALES, Scores, as_scores, scores_from_evaluations, with_chance
+from scaling.laws.emergence.shares import fill_chance, items_from_errors, read_percents
 from scaling.laws.points import Where
 from scaling.laws.sheet import csv_rows
 
-NUMBERS = ("score", "params", "flops", "loss", "step", "n", "chance", "answer_tokens", "low", "high")
+NUMBERS = (
+    "score", "params", "flops", "loss", "step", "n", "chance", "choices", "answer_tokens", "stderr", "low",
+    "high",
+)  # fmt: skip
 COUNTS = ("shots", "seed")
 NAMES = ("task", "metric", "group")
+FIELDS = (*NAMES, *NUMBERS, *COUNTS)
 PUBLISHED = {"gpt3": gpt3_scores}
 _POSITIVE = ("params", "flops", "loss", "n", "answer_tokens")
 
@@ -22,6 +29,9 @@ _POSITIVE = ("params", "flops", "loss", "n", "answer_tokens")
 def read_scores(
     source: str | Path,
     params: str = "non_embedding_with_head",
+    columns: Mapping[str, str] | None = None,
+    percent: Collection[str] = (),
+    chance: Mapping[str, float] | None = None,
     *,
     where: Where | None = None,
     force: bool = False,
@@ -31,6 +41,9 @@ def read_scores(
     Args:
         source: a directory with `evals/*.json` or `*/evals/*.json`, a CSV, or a name in `PUBLISHED`.
         params: for a directory, which count of parameters is N.
+        columns: for a CSV, the column of a field where it has another name.
+        percent: for a CSV, metrics to read as percent whatever their values.
+        chance: what guessing reaches, by task, where the source does not say or is wrong.
         where: the values of columns, or of facts of runs, that rows are selected by.
         force: take scores of several experiments as one.
 
@@ -38,23 +51,77 @@ def read_scores(
         BadInputError: the source is not usable; the message says where.
     """
     path = Path(source)
+    is_csv = not path.is_dir() and path.exists()
+    if not is_csv and (columns or percent):
+        option = "--columns" if columns else "--percent"
+        raise BadInputError(f"{option}: {source} is not a CSV file; leave it out")
+    if is_csv:
+        return read_score_csv(path, columns or {}, percent, chance or {}, only=where, force=force)
     if path.is_dir():
         evaluations = evaluations_of_one_experiment(path, read_evaluations(path), where, force)
-        return scores_from_evaluations(evaluations, str(path), params)
-    if not path.exists():
-        if str(source) in PUBLISHED:
-            return PUBLISHED[str(source)]()
+        scores = scores_from_evaluations(evaluations, str(path), params)
+    elif str(source) in PUBLISHED:
+        scores = PUBLISHED[str(source)]()
+    else:
         raise BadInputError(
             f"{source} does not exist; give a run or sweep directory, a CSV file, or {' or '.join(PUBLISHED)}"
         )
-    return read_score_csv(path, only=where, force=force)
+    return with_chance(scores, chance or {})
 
 
-def read_score_csv(path: Path, *, only: Where | None = None, force: bool = False) -> Scores:
+def parse_score_columns(text: str) -> dict[str, str]:
+    """`score=acc_norm,params=N` as {"score": "acc_norm", "params": "N"}.
+
+    Raises:
+        BadInputError: a part is not FIELD=COLUMN, or a field is unknown or named twice.
+    """
+    mapping: dict[str, str] = {}
+    for part in filter(None, (p.strip() for p in text.split(","))):
+        field, equals, column = (p.strip() for p in part.partition("="))
+        if not (equals and field and column):
+            raise BadInputError(f"--columns {part!r}: give FIELD=COLUMN, for example score=acc_norm,params=N")
+        if field not in FIELDS:
+            near = difflib.get_close_matches(field, FIELDS, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"use {', '.join(FIELDS)}"
+            raise BadInputError(f"--columns {part!r}: {field!r} is not a field; {hint}")
+        if field in mapping:
+            raise BadInputError(f"--columns: {field} is given twice ({mapping[field]!r} and {column!r})")
+        mapping[field] = column
+    return mapping
+
+
+def parse_chance(text: str) -> dict[str, float]:
+    """`piqa=0.5,arc=25%` as {"piqa": 0.5, "arc": 0.25}.
+
+    Raises:
+        BadInputError: a part is not TASK=SHARE.
+    """
+    found: dict[str, float] = {}
+    for part in filter(None, (p.strip() for p in text.split(","))):
+        task, equals, value = (p.strip() for p in part.rpartition("="))
+        try:
+            share = float(value.removesuffix("%")) / (100 if value.endswith("%") else 1)
+        except ValueError:
+            share = math.nan
+        if not (task and equals and 0 <= share < 1):
+            raise BadInputError(f"--chance {part!r}: give TASK=SHARE with a share below 1, as piqa=0.5")
+        found[task] = share
+    return found
+
+
+def read_score_csv(
+    path: Path,
+    mapping: Mapping[str, str] | None = None,
+    percent: Collection[str] = (),
+    chance: Mapping[str, float] | None = None,
+    *,
+    only: Where | None = None,
+    force: bool = False,
+) -> Scores:
     """A CSV with a header: `task`, `score` and at least one of params, flops, loss, step.
 
-    Also read: shots (0), metric (`score`), n, seed (0), group (each row its own), chance, answer_tokens, low,
-    high. Columns that are not named here are ignored; an empty cell is a value that is not known.
+    Also read: shots (0), metric (the score column's own name), n, stderr, seed (0), group (each row its own),
+    chance, choices, answer_tokens, low, high. Other columns are ignored; an empty cell is an unknown value.
 
     Raises:
         BadInputError: naming file, line, column, value, and what would be accepted.
@@ -64,22 +131,12 @@ def read_score_csv(path: Path, *, only: Where | None = None, force: bool = False
         raise BadInputError(f"{path} is empty; the first line must be a header with task, score, and a scale")
     rows = rows_of_one_experiment(path, rows, only, force)
     line, header = rows[0][0], [cell.strip() for cell in rows[0][1]]
-    for name in header:
-        if name and header.count(name) > 1:
-            raise BadInputError(
-                f"{path}, line {line}: column {name!r} stands twice in the header; name it once"
-            )
-    missing = [name for name in ("task", "score") if name not in header]
-    if missing or not any(scale in header for scale in SCALES):
-        lacking = missing[0] if missing else f"{', '.join(SCALES[:-1])} or {SCALES[-1]}"
-        raise BadInputError(
-            f"{path}, line {line}: no column {lacking} in the header, which has "
-            f"{', '.join(repr(name[:40]) for name in header[:12])}; add it"
-        )
+    place = _places(path, line, header, mapping or {})
     if len(rows) == 1:
         raise BadInputError(f"{path}, line {line}: a header and no rows; give at least one row of numbers")
-    place = {name: header.index(name) for name in (*NAMES, *NUMBERS, *COUNTS) if name in header}
-    columns: dict[str, list[Any]] = {name: [] for name in (*NAMES, *NUMBERS, *COUNTS)}
+    own_name = header[place["score"]]
+    columns: dict[str, list[Any]] = {name: [] for name in FIELDS}
+    lines = []
     for line, cells in rows[1:]:
         if len(cells) != len(header):
             raise BadInputError(
@@ -89,28 +146,66 @@ def read_score_csv(path: Path, *, only: Where | None = None, force: bool = False
         where = f"{path}, line {line}"
         if not cell["task"]:
             raise BadInputError(f"{where}, column task: '' is not accepted; name the task")
+        lines.append(line)
         columns["task"].append(cell["task"])
-        columns["metric"].append(cell.get("metric") or "score")
+        columns["metric"].append(cell.get("metric") or own_name)
         columns["group"].append(cell.get("group") or f"line {line}")
         for name in COUNTS:
             columns[name].append(_count(where, name, cell.get(name) or "0"))
         for name in NUMBERS:
             columns[name].append(_number(where, name, cell.get(name, "")))
-        _check_share(where, columns)
-    return as_scores(columns, str(path))
+    notes = read_percents(str(path), lines, columns, percent)
+    items_from_errors(str(path), lines, columns)
+    notes += fill_chance(str(path), columns, chance or {})
+    return as_scores(columns, str(path), tuple(notes))
+
+
+def _places(path: Path, line: int, header: list[str], mapping: Mapping[str, str]) -> dict[str, int]:
+    """Where each field is in the header; upper and lower case make no difference."""
+    lower = [name.lower() for name in header]
+    place = {}
+    for field in FIELDS:
+        column = mapping.get(field, field)
+        found = [i for i, name in enumerate(header) if name == column]
+        found = found or [i for i, name in enumerate(lower) if name == column.lower()]
+        if len(found) > 1:
+            raise BadInputError(
+                f"{path}, line {line}: column {column!r} is twice in the header; name it once"
+            )
+        if found:
+            place[field] = found[0]
+        elif field in mapping:
+            raise BadInputError(
+                f"--columns {field}={column}: {path}, line {line} has no column {column!r}; it has "
+                f"{', '.join(repr(name[:40]) for name in header[:12])}"
+            )
+    missing = [name for name in ("task", "score") if name not in place]
+    if missing or not any(scale in place for scale in SCALES):
+        lacking = missing[0] if missing else f"{', '.join(SCALES[:-1])} or {SCALES[-1]}"
+        field = missing[0] if missing else "params"
+        raise BadInputError(
+            f"{path}, line {line}: no column {lacking} in the header, which has "
+            f"{', '.join(repr(name[:40]) for name in header[:12])}; add it, or give --columns {field}=COLUMN"
+        )
+    return place
 
 
 def _number(where: str, name: str, text: str) -> float | None:
     if not text and name != "score":
         return None
+    percent = text.endswith("%") and name in ("score", "chance", "stderr", "low", "high")
     try:
-        value = float(text)
+        value = float(text.removesuffix("%") if percent else text) / (100 if percent else 1)
     except ValueError:
         value = math.nan
-    if not math.isfinite(value) or (name in _POSITIVE and value <= 0) or (name == "step" and value < 0):
+    if not math.isfinite(value) or (name in _POSITIVE and value <= 0):
         wanted = "a positive finite number" if name in _POSITIVE else "a finite number"
         raise BadInputError(f"{where}, column {name}: {text[:40]!r} is not accepted; give {wanted}")
-    if name == "chance" and not 0 <= value < 1:
+    if name in ("step", "stderr") and value < 0:
+        raise BadInputError(f"{where}, column {name}: {text[:40]!r} is not accepted; give a number from 0 on")
+    if name == "choices" and value < 2:
+        raise BadInputError(f"{where}, column choices: {text[:40]!r} is not accepted; give 2 or more")
+    if name == "chance" and value < 0:
         raise BadInputError(f"{where}, column chance: {text[:40]!r} is not accepted; give a share below 1")
     return value
 
@@ -125,14 +220,3 @@ def _count(where: str, name: str, text: str) -> int:
             f"{where}, column {name}: {text[:40]!r} is not accepted; give a whole number from 0"
         )
     return value
-
-
-def _check_share(where: str, columns: dict[str, list[Any]]) -> None:
-    """A share lies between 0 and 1; percent are refused and not guessed at."""
-    metric, score, n = columns["metric"][-1], columns["score"][-1], columns["n"][-1]
-    share = is_share(metric) and (metric != "score" or n is not None)
-    if share and not 0 <= score <= 1:
-        raise BadInputError(
-            f"{where}, column score: {score:g} is not accepted for {metric}; give a share between 0 and 1, "
-            "not percent"
-        )

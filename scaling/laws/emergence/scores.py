@@ -1,8 +1,8 @@
 """The table between where scores come from and what is asked of them: a row is one metric of one model."""
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -15,48 +15,8 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Key = tuple[str, str, int]  # task, metric, shots
 
-SCALES = ("flops", "params", "loss", "step")  # what a score may be held against, best first
-
-_SHARES = ("exact_match", "token_accuracy", "accuracy", "acc", "score", "squad_exact", "likeliest_match")
-_SHARES_OF = ("choice_accuracy", "pass_at_")  # and what follows them: by which sum, of how many samples
-_PARTS = ("edit_similarity", "squad_f1")  # between 0 and 1 too, of an item: their noise is not binomial
-_SMOOTH = (
-    "token_accuracy",
-    "answer_log_prob",
-    "choice_log_prob",
-    "log_prob",
-    *_PARTS,
-    "brier",
-    "loss",
-    "perplexity",
-    "ppl",
-)
-_LESS_IS_BETTER = ("brier", "loss", "perplexity", "ppl", "edit_distance", "bits_per_byte")
-
-
-def is_share(metric: str) -> bool:
-    """Whether a metric is a share of items: its noise is binomial where their number is known."""
-    return metric in _SHARES or metric.startswith(_SHARES_OF)
-
-
-def is_bounded(metric: str) -> bool:
-    """Whether a metric lies between 0 and 1, as a share does."""
-    return is_share(metric) or metric in _PARTS
-
-
-def is_smooth(metric: str) -> bool:
-    """Whether a metric gives credit for part of an answer, or for probability."""
-    return metric in _SMOOTH
-
-
-def less_is_better(metric: str) -> bool:
-    """Whether the metric falls as models improve."""
-    return metric in _LESS_IS_BETTER
-
-
-def is_logged(metric: str) -> bool:
-    """Whether the metric is read as its logarithm: a perplexity is a loss in disguise."""
-    return metric in ("perplexity", "ppl")
+SCALES = ("flops", "params", "loss", "step")  # what a score may be plotted against, best first
+_ABOUT = ("source", "notes")  # of the whole table, not of its rows
 
 
 @dataclass(frozen=True)
@@ -64,9 +24,9 @@ class Scores:
     """R rows; every array is (R,). NaN is what a source did not give.
 
     `score` is a share between 0 and 1, or nats, or whatever the metric is. `flops` is training compute,
-    `loss` the pre-training loss in nats a token. `n` items were scored. `low` and `high` bound the score
-    (95%).
-    `group` names the run: rows of one run are checkpoints of one training.
+    `loss` the pre-training loss in nats per token. `n` items were scored. `low` and `high` bound the score
+    (95%). `group` names the run: rows of one run are checkpoints of one training. `notes` say how the source
+    was read where that was not plain.
     """
 
     task: tuple[str, ...]
@@ -85,6 +45,7 @@ class Scores:
     low: Floats
     high: Floats
     source: str
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.score)
@@ -97,7 +58,7 @@ class Scores:
             value = getattr(self, field.name)
             if isinstance(value, np.ndarray):
                 changed[field.name] = value[index]
-            elif isinstance(value, tuple):
+            elif isinstance(value, tuple) and field.name != "notes":
                 changed[field.name] = tuple(value[i] for i in index)
             else:
                 changed[field.name] = value
@@ -113,6 +74,16 @@ class Scores:
 
     def _key(self, i: int) -> Key:
         return self.task[i], self.metric[i], int(self.shots[i])
+
+    def in_order(self) -> "Scores":
+        """The same rows by size, checkpoint and seed within each task, metric and shots.
+
+        Sums then come out the same to the last bit whatever the order of a source's rows.
+        """
+        place = {key: i for i, key in enumerate(self.combinations())}
+        columns = (self.score, self.seed, self.step, self.loss, self.flops, self.params)
+        keys = [place[self._key(i)] for i in range(len(self))]
+        return self.subset(np.lexsort(np.array([*columns, keys], float)).tolist())
 
     def scale(self, against: str) -> Floats:
         """(R,) params, flops, loss or step.
@@ -182,6 +153,20 @@ class Scores:
         return chosen
 
 
+def with_chance(scores: Scores, given: Mapping[str, float]) -> Scores:
+    """The same scores with the chance levels of some tasks replaced.
+
+    Raises:
+        BadInputError: a task is not in the table.
+    """
+    for task in given:
+        if task not in scores.task:
+            known = ", ".join(dict.fromkeys(scores.task))
+            raise BadInputError(f"--chance {task}: {scores.source} has no such task; it has {known}")
+    chance = [given.get(task, old) for task, old in zip(scores.task, scores.chance, strict=True)]
+    return replace(scores, chance=np.array(chance, np.float64))
+
+
 def _or_zero(value: float) -> float:
     return float(value) if math.isfinite(value) else 0.0
 
@@ -200,12 +185,11 @@ def scores_from_evaluations(
     if not evaluations:
         raise BadInputError(f"{source} has no evals/*.json; run scaling evaluate first")
     several = len({e.family for e in evaluations}) > 1
-    rows: dict[str, list[Any]] = {field.name: [] for field in fields(Scores) if field.name != "source"}
+    rows: dict[str, list[Any]] = {field.name: [] for field in fields(Scores) if field.name not in _ABOUT}
     for evaluation, task, metric, score in _scores(evaluations):
         if params not in evaluation.params:
-            raise BadInputError(
-                f"params={params!r} is no way to count in {source}; use {' | '.join(evaluation.params)}"
-            )
+            known = " | ".join(evaluation.params)
+            raise BadInputError(f"params={params!r} is not a counting convention of {source}; use {known}")
         name = task.task if task.template == "plain" else f"{task.task} ({task.template})"
         low, high = score.interval or (math.nan, math.nan)
         for field, value in (
@@ -243,17 +227,17 @@ def _scores(evaluations: Sequence[Evaluation]) -> Iterator[tuple[Evaluation, Any
                     yield evaluation, task, metric, score
 
 
-def as_scores(rows: dict[str, list[Any]], source: str) -> Scores:
-    """Columns of equal length as a table; None becomes NaN, and columns that are missing do too."""
+def as_scores(rows: dict[str, list[Any]], source: str, notes: tuple[str, ...] = ()) -> Scores:
+    """Columns of equal length as a table; None becomes NaN, and missing columns are NaN throughout."""
     count = len(rows["score"])
-    columns: dict[str, Any] = {"source": source}
+    columns: dict[str, Any] = {"source": source, "notes": notes}
     for field in fields(Scores):
         name = field.name
         if name in ("task", "metric", "group"):
             columns[name] = tuple(rows[name])
         elif name in ("shots", "seed"):
             columns[name] = np.array(rows.get(name) or [0] * count, np.int64)
-        elif name != "source":
+        elif name not in _ABOUT:
             values = rows.get(name) or [None] * count
             columns[name] = np.array([math.nan if v is None else v for v in values], np.float64)
     return Scores(**columns)

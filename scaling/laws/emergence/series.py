@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scaling.config.errors import BadInputError
-from scaling.laws.emergence.scores import Key, Scores, is_bounded, is_logged, is_share, less_is_better
+from scaling.laws.emergence.metric_names import SHARE, metric_named
+from scaling.laws.emergence.scores import Key, Scores
 
 Floats = NDArray[np.float64]
 NOTHING = 1e-9  # a range of log scale below this is no range
@@ -30,6 +31,8 @@ class Series:
             better.
         trials: items where noise is binomial, else 0.
         bounded: whether the score lies between 0 and 1 and means a share of the whole.
+        least, most: y at the limits of the metric's range, infinite where it has none (a log-probability is
+            at most 0).
     """
 
     key: Key
@@ -45,6 +48,8 @@ class Series:
     y: Floats
     trials: Floats
     bounded: bool
+    least: float
+    most: float
     _log: tuple[float, float]  # middle and half width of the log of scale
     _score: tuple[float, float, bool]  # middle, half width (negative where less is better), logged
 
@@ -93,6 +98,13 @@ class Series:
         value: Floats = middle + half * np.asarray(y, float)
         return np.exp(np.clip(value, -700, 700)) if logged else value
 
+    def y_of(self, score: Floats) -> Floats:
+        """The inverse of `score_of`."""
+        middle, half, logged = self._score
+        value = np.log(np.maximum(score, 1e-300)) if logged else np.asarray(score, float)
+        result: Floats = (value - middle) / half
+        return result
+
 
 def log_scale(scale: Floats, against: str) -> Floats:
     """Log of scale, increasing with better models; steps count from 1, so that step 0 has a place."""
@@ -132,21 +144,23 @@ def one_series(rows: Scores, key: Key, against: str, size: float | None = None) 
             "emergence needs scores at several"
         )
     items = rows.n
-    share = is_share(metric) and (metric != "score" or bool(np.isfinite(items).all()))
-    bounded = (share if metric == "score" else is_bounded(metric)) and bool(
-        ((score >= 0) & (score <= 1)).all()
-    )
-    binomial = share and bounded and bool(np.isfinite(items).all())
+    counted = bool(np.isfinite(items).all())
+    # A column that is only called `score` is a share when it counts items.
+    known = SHARE if metric == "score" and counted else metric_named(metric)
+    bounded = known.fraction
+    binomial = known.share and counted
     trials = items.copy() if binomial else np.zeros(len(score))
     tokens = float(np.nanmean(rows.answer_tokens)) if np.isfinite(rows.answer_tokens).any() else np.nan
-    if binomial and metric == "token_accuracy" and np.isfinite(tokens):
+    if binomial and known.smooth and np.isfinite(tokens):
         trials = trials * max(tokens, 1.0)
-    logged = is_logged(metric) and bool((score > 0).all())
+    logged = known.logged and bool((score > 0).all())
     value = np.log(score) if logged else score
     centre, width = 0.0, 1.0
     if not bounded:
         centre = (value.max() + value.min()) / 2
-        width = max((value.max() - value.min()) / 2, 1e-12) * (-1.0 if less_is_better(metric) else 1.0)
+        width = max((value.max() - value.min()) / 2, 1e-12) * (-1.0 if known.less else 1.0)
+    limits = _limit(known.low, logged, -1), _limit(known.high, logged, 1)
+    ends = sorted((limit - centre) / width for limit in limits)
     chance = float(np.nanmax(rows.chance)) if np.isfinite(rows.chance).any() else 0.0
     return Series(
         key=key,
@@ -162,9 +176,17 @@ def one_series(rows: Scores, key: Key, against: str, size: float | None = None) 
         y=(value - centre) / width,
         trials=trials,
         bounded=bounded,
+        least=float(ends[0]),
+        most=float(ends[1]),
         _log=(float(middle), float(half)),
         _score=(float(centre), float(width), logged),
     )
+
+
+def _limit(end: float | None, logged: bool, sign: int) -> float:
+    if end is None:
+        return sign * np.inf
+    return float(np.log(end)) if logged else end
 
 
 def over_metric(sharp: Series, smooth: Series) -> Series | None:

@@ -1,5 +1,6 @@
 """Where on the scale it happens: half of the rise, and the place of a break, by profile likelihood."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -12,7 +13,7 @@ from scaling.laws.emergence.scatter import fit_scattered
 from scaling.laws.emergence.series import Series
 from scaling.laws.emergence.shapes import HALF, LEVEL, LINKS, SLOPE
 from scaling.laws.emergence.solve import Problems
-from scaling.laws.emergence.student import student_quantile
+from scaling.laws.emergence.student import student_cdf, student_quantile
 
 Floats = NDArray[np.float64]
 
@@ -53,6 +54,14 @@ def half_rises(fits: Sequence[Fit], shapes: Sequence[int | None]) -> list[Thresh
         if shape is not None and fit.shapes[shape].link in HALF
     ]
     found: list[Threshold | None] = [None] * len(fits)
+    for (i, fit, shape), profile in zip(fitted, _profiles(fitted), strict=True):
+        n_parameters = fit.shapes[shape].n_parameters
+        found[i] = _threshold(fit.series, "half rise", _half(fit, shape), profile, fit.n, n_parameters)
+    return found
+
+
+def _profiles(fitted: Sequence[tuple[int, Fit, int]]) -> list[Profile]:
+    """The likelihood of each shape's half rise, finer where it crosses the edge of its interval."""
     centres = [_half(fit, shape) for _, fit, shape in fitted]
     grids = [np.unique(np.append(COARSE, np.clip(c, -REACH, REACH))) for c in centres]
     values = _profile(fitted, grids)
@@ -61,13 +70,57 @@ def half_rises(fits: Sequence[Fit], shapes: Sequence[int | None]) -> list[Thresh
         for grid, lost, (_, fit, shape) in zip(grids, values, fitted, strict=True)
     ]
     more = _profile(fitted, closer)
-    for (i, fit, shape), centre, grid, lost, grid2, lost2 in zip(
-        fitted, centres, grids, values, closer, more, strict=True
-    ):
+    found = []
+    for grid, lost, grid2, lost2 in zip(grids, values, closer, more, strict=True):
         place, order = np.unique(np.concatenate([grid, grid2]), return_index=True)
-        profile = Profile(place, np.concatenate([lost, lost2])[order])
-        found[i] = _threshold(fit.series, "half rise", centre, profile, fit.n, fit.shapes[shape].n_parameters)
+        found.append(Profile(place, np.concatenate([lost, lost2])[order]))
     return found
+
+
+def averaged_half_rises(fits: Sequence[Fit]) -> list[tuple[Threshold | None, dict[str, float]]]:
+    """For each fit the half rise averaged over its smooth shapes, with their Akaike weights by name.
+
+    Each end of the interval is where the weighted mean of the shapes' one-sided tail areas is 2.5% (Turek
+    and Fletcher 2012, doi:10.1016/j.csda.2012.03.002), with signed roots of the profile likelihood as
+    Student's t: a shape that fits nearly as well counts nearly as much.
+    """
+    wanted: list[tuple[int, Fit, int, float]] = []
+    for i, fit in enumerate(fits):
+        chosen = {s: w for s, w in fit.weights(("smooth",)).items() if fit.shapes[s].link in HALF}
+        wanted += [(i, fit, shape, weight / sum(chosen.values())) for shape, weight in chosen.items()]
+    profiles = _profiles([(i, fit, shape) for i, fit, shape, _ in wanted])
+    found: list[tuple[Threshold | None, dict[str, float]]] = []
+    for i, fit in enumerate(fits):
+        own = [(p, s, w) for p, (j, _, s, w) in zip(profiles, wanted, strict=True) if j == i]
+        names = {fit.shapes[shape].name: weight for _, shape, weight in own}
+        found.append((_averaged(fit, own) if own else None, names))
+    return found
+
+
+def _averaged(fit: Fit, own: Sequence[tuple[Profile, int, float]]) -> Threshold:
+    places = np.unique(np.concatenate([profile.place for profile, _, _ in own]))
+    below = np.zeros(len(places))
+    for profile, shape, weight in own:
+        degrees = max(fit.n - fit.shapes[shape].n_parameters, 1)
+        root = np.sqrt(degrees * np.expm1(np.minimum(profile.lost / fit.n, 50.0)))
+        centre = _half(fit, shape)
+        signed = np.where(profile.place >= centre, root, -root)
+        area = np.array([student_cdf(t, degrees) for t in signed])
+        below += weight * np.interp(places, profile.place, np.maximum.accumulate(area))
+    centre = float(np.interp(0.5, below, places)) if below[0] < 0.5 < below[-1] else math.inf
+    tail = (1 - LEVEL_OF_INTERVAL) / 2
+    ends = [
+        float(fit.series.scale_of(np.interp(at, below, places))) if below[0] < at < below[-1] else None
+        for at in (tail, 1 - tail)
+    ]
+    if fit.series.against == "loss":
+        ends.reverse()
+    return Threshold(
+        kind="half rise",
+        value=float(fit.series.scale_of(centre)) if abs(centre) <= REACH else None,
+        interval=(ends[0], ends[1]),
+        beyond=not -1 <= centre <= 1,
+    )
 
 
 def changepoint(fit: Fit, shape: int) -> Threshold | None:

@@ -12,12 +12,25 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from scaling.laws.emergence.document import Candidate, Course, Form, Threshold, Verdict, Word
+from scaling.laws.emergence.breakthrough import breakthrough
+from scaling.laws.emergence.document import (
+    Breakthrough,
+    Candidate,
+    Course,
+    Direction,
+    Foresight,
+    Form,
+    Threshold,
+    Verdict,
+    Word,
+)
 from scaling.laws.emergence.fits import Fit, fit_masks
 from scaling.laws.emergence.forecast import forecast, forecast_mask
+from scaling.laws.emergence.foresight import below_threshold, enough, foresight
+from scaling.laws.emergence.metric_names import metric_named
 from scaling.laws.emergence.series import Series
-from scaling.laws.emergence.shapes import BEND, HALF, SLOPE, TURN, Family, rise_width
-from scaling.laws.emergence.threshold import changepoint, half_rises
+from scaling.laws.emergence.shapes import BEND, HALF, JUMP, SLOPE, TURN, Family, rise_width
+from scaling.laws.emergence.threshold import averaged_half_rises, changepoint
 
 Floats = NDArray[np.float64]
 
@@ -42,24 +55,36 @@ class Judged:
     small: Fit | None  # without the largest scale
 
 
-def judge(every: Sequence[Series]) -> tuple[Judged, ...]:
-    """A verdict for each series, all fitted together."""
+def judge(every: Sequence[Series], above: float | None = None) -> tuple[Judged, ...]:
+    """A verdict for each series, all fitted together; `above` as in `breakthrough`."""
     wanted: list[tuple[Series, NDArray[np.bool_]]] = []
     for series in every:
         wanted.append((series, np.ones(len(series), bool)))
         wanted += [(series, ~left_out) for left_out in _folds(series)]
         wanted.append((series, ~forecast_mask(series)))
+        below = below_threshold(series)
+        if enough(series, below):
+            wanted.append((series, below))
     fits = iter(fit_masks(wanted))
     grouped = []
     for series in every:
         whole = next(fits)
         folds = [next(fits) for _ in _folds(series)]
-        grouped.append((whole, folds, next(fits)))
-    smooth = [_best(whole, "smooth") for whole, _, _ in grouped]
-    halves = half_rises([whole for whole, _, _ in grouped], smooth)
+        small, below = next(fits), below_threshold(series)
+        seen = foresight(series, below, next(fits) if enough(series, below) else None)
+        grouped.append((whole, folds, small, seen))
+    halves = averaged_half_rises([whole for whole, *_ in grouped])
     return tuple(
-        _judged(*parts, best, half) for parts, best, half in zip(grouped, smooth, halves, strict=True)
+        _judged(*parts, *half, _seeds(parts[0].series, above))
+        for parts, half in zip(grouped, halves, strict=True)
     )
+
+
+def _seeds(series: Series, above: float | None) -> Breakthrough | None:
+    """The distribution over seeds of a sharp metric; checkpoints of one run are no seeds."""
+    if series.against == "step" or metric_named(series.key[1]).smooth:
+        return None
+    return breakthrough(series, above)
 
 
 def _folds(series: Series) -> list[NDArray[np.bool_]]:
@@ -110,9 +135,17 @@ def _cross_validate(
     return float(np.sum(gains)), float(np.sqrt(len(gains)) * np.std(gains, ddof=1))
 
 
-def _judged(whole: Fit, folds: list[Fit], small: Fit, smooth: int | None, half: Threshold | None) -> Judged:
+def _judged(
+    whole: Fit,
+    folds: list[Fit],
+    small: Fit,
+    seen: Foresight,
+    half: Threshold | None,
+    weights: dict[str, float],
+    seeds: Breakthrough | None,
+) -> Judged:
     series = whole.series
-    flat, broken = _best(whole, "flat"), _best(whole, "broken")
+    smooth, flat, broken = (_best(whole, family) for family in ("smooth", "flat", "broken"))
     turning = [i for i in range(len(whole.shapes)) if whole.eligible(i) and _turns(whole, i)]
     turned = min(turning, key=whole.aicc) if turning else None
     steady = [i for i in range(len(whole.shapes)) if whole.eligible(i) and i not in turning]
@@ -133,6 +166,9 @@ def _judged(whole: Fit, folds: list[Fit], small: Fit, smooth: int | None, half: 
         gain = whole.aicc(flat) - whole.aicc(best_steady)
         if gain < DECISIVE:
             word, why = "undecided", f"flat or {course}: {gain:.1f} AICc between them"
+    word, why = _foreseen(word, why, course, seen)
+    if seeds is not None and seeds.bimodal:
+        word, why = "bimodal", f"seeds of one size score high or low, not between ({why})"
     place = None if broken is None else changepoint(whole, broken)
     verdict = Verdict(
         task=series.key[0],
@@ -141,10 +177,12 @@ def _judged(whole: Fit, folds: list[Fit], small: Fit, smooth: int | None, half: 
         size=series.size,
         n_points=len(series),
         n_levels=len(series.levels),
+        mean_score=float(series.score.mean()),
         noise="binomial" if whole.binomial else "gaussian",
         word=word,
         form=form,
         course=course,
+        direction=None if broken is None or form != "broken" else _direction(whole, broken, course),
         why=why,
         delta_aicc=delta,
         delta_aicc_binomial=_binomial_delta(whole) if whole.binomial else None,
@@ -154,8 +192,11 @@ def _judged(whole: Fit, folds: list[Fit], small: Fit, smooth: int | None, half: 
         best_smooth=None if smooth is None else whole.shapes[smooth].name,
         best_broken=None if broken is None else whole.shapes[broken].name,
         half_rise=None if course in ("flat", "saturated") else half,
+        half_rise_weights={} if course in ("flat", "saturated") else weights,
         changepoint=None if course in ("flat", "saturated") else place,
         rise_decades=None if course in ("flat", "saturated") else _rise(whole, smooth),
+        foresight=seen,
+        breakthrough=seeds,
         forecasts=forecast(small),
         candidates=tuple(
             Candidate(
@@ -219,6 +260,27 @@ def _course(
     shape = steady if shape is None else shape
     ends = whole.curve(whole.best(shape), np.array([-1.0, 1.0]))
     return ("rising" if ends[1] >= ends[0] else "falling"), shape
+
+
+def _foreseen(word: Word, why: str, course: Course, seen: Foresight) -> tuple[Word, str]:
+    """A rise that is smooth in form has also to have been foreseen from below its threshold."""
+    if course != "rising" or word not in ("smooth", "undecided"):
+        return word, why
+    if seen.foreseen is False:
+        form = "smooth in form" if word == "smooth" else "form undecided"
+        return "unforeseen", f"{seen.why} ({form}: {why})"
+    if seen.foreseen is None and word == "smooth" and seen.threshold is not None:
+        return "undecided", f"smooth in form, but whether it was foreseen is open: {seen.why}"
+    return word, why
+
+
+def _direction(fit: Fit, broken: int, course: Course) -> Direction:
+    """Whether the score changes faster or slower past the break, in the direction of its course."""
+    theta, shape = fit.theta[fit.best(broken)], fit.shapes[broken]
+    if JUMP in shape.free or SLOPE not in shape.free:
+        return "faster"  # flat up to the break
+    before, after = abs(theta[SLOPE]), abs(theta[SLOPE] + theta[TURN])
+    return "faster" if after > before else "slower"
 
 
 def _word(course: Course, form: Form) -> Word:
