@@ -123,7 +123,8 @@ def _panel(axes: Axes, profile: Profile, law: LawFit) -> None:
     if is_wide(profile):
         log_axis(axes.xaxis, label, "plain", ticks=4)
     else:
-        axes.xaxis.set_major_locator(MaxNLocator(nbins=3))
+        # Powers of ten are wide.
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=3 if abs(right) < 1e5 else 2, min_n_ticks=1))
         axes.xaxis.set_major_formatter(DistinctFormatter("plain"))
         axes.set_xlabel(label)
     axes.yaxis.set_major_locator(MaxNLocator(nbins=4))
