@@ -32,14 +32,16 @@ os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 
 _ClickError: Any = typer.BadParameter.__mro__[2]  # click's ClickException, from wherever typer keeps click
 
+_HELP_OPTIONS = {"help_option_names": ["-h", "--help"]}  # commands inherit them
+
 app = typer.Typer(
     help="A laboratory for scaling language models: what it costs, how it trains, which law it obeys.",
-    no_args_is_help=True,
-    add_completion=False,
+    invoke_without_command=True,
+    context_settings=_HELP_OPTIONS,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-data_app = typer.Typer(help="Data: what a corpus holds, and tokenizers for it.", no_args_is_help=True)
+data_app = typer.Typer(help="Data: what a corpus holds, and tokenizers for it.", invoke_without_command=True)
 
 _COMMANDS: tuple[Callable[..., None], ...] = (
     cost.models,
@@ -78,13 +80,23 @@ def _version(asked: bool) -> None:
         raise typer.Exit
 
 
+def _help_without_command(context: typer.Context) -> None:
+    """Print the help of a group that was given no command."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+data_app.callback()(_help_without_command)
+
+
 @app.callback()
 def _main(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="print the version")
     ] = False,
 ) -> None:
-    pass
+    _help_without_command(context)
 
 
 def start() -> None:
@@ -106,7 +118,7 @@ def main(first: Callable[[], None] = lambda: None) -> None:
         say(f"scaling: {error}")
         code = 1
     except _ClickError as error:
-        say(f"scaling: {' '.join(error.format_message().split())} (scaling --help tells more)")
+        say(f"scaling: {' '.join(error.format_message().split())} (see {_help_command(error)})")
         code = 2
     except (KeyboardInterrupt, typer.Abort):
         say("scaling: interrupted")
@@ -117,6 +129,15 @@ def main(first: Callable[[], None] = lambda: None) -> None:
     except Exception as error:
         code = _ended(error)
     sys.exit(code)
+
+
+def _help_command(error: Any) -> str:
+    """The command whose help says how the one that failed is used."""
+    context, words = getattr(error, "ctx", None), ["--help"]
+    while context is not None and context.parent is not None:
+        words.insert(0, context.info_name)
+        context = context.parent
+    return " ".join(["scaling", *words])
 
 
 def _ended(error: Exception) -> int:

@@ -19,6 +19,7 @@ from scaling.config.load import (
 from scaling.config.mesh import MeshConfig
 from scaling.config.model import ModelConfig
 from scaling.config.run import RunConfig
+from scaling.config.suggest import hint
 
 LEAST_WIDTH = 128  # of a shard: the TPU compiler gathers narrower ones by adding up arrays of zeros
 MOST_TENSOR = 8  # ways that the default mesh splits heads: one host's devices
@@ -89,8 +90,9 @@ def parse_mesh(text: str) -> dict[str, int]:
     for part in text.split(","):
         axis, equals, size = (piece.strip() for piece in part.partition("="))
         if axis not in MeshConfig.model_fields:
-            known = ", ".join(MeshConfig.model_fields)
-            raise BadInputError(f"--mesh {text}: {axis!r} is no axis of a mesh; known: {known}")
+            raise BadInputError(
+                f"--mesh {text}: {axis!r} is not a mesh axis; {hint(axis, MeshConfig.model_fields)}"
+            )
         if axis in sizes:
             raise BadInputError(f"--mesh {text}: {axis} is given twice")
         if not equals or not size.removeprefix("-").isdecimal() or (int(size) < 1 and int(size) != -1):

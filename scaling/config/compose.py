@@ -1,6 +1,5 @@
 """Configs as trees: found by name or path, laid over one another, changed by `key=value` overrides."""
 
-import difflib
 import re
 from collections.abc import Iterable, Sequence
 from functools import cache
@@ -8,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from scaling.config.errors import BadInputError
+from scaling.config.suggest import hint, near
 from scaling.config.yaml_files import parse_yaml, read_yaml
 
 Tree = dict[str, Any]
@@ -38,16 +38,29 @@ def model_names() -> list[str]:
 
 
 def names(kind: str) -> list[str]:
-    """Names of the configs of a kind: `runs`, `sweeps` or `recipes`."""
+    """Names of the configs of a kind: `runs`, `sweeps`, `recipes` or `hardware`."""
     return sorted(path.stem for path in (config_root() / kind).glob("*.yaml"))
 
 
 def unknown_name(kind: str, name: str, known: Sequence[str]) -> BadInputError:
     """An error about a name that is not one of the known ones; it suggests those that are near."""
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known[:12])}"
-    more = ", ..." if not near and len(known) > 12 else ""
-    return BadInputError(f"{kind} {name!r}: neither a named config nor a YAML file; {hint}{more}")
+    said = f"{kind} {name!r}: neither a named config nor a YAML file"
+    if other := _of_another_kind(name, near(name, known)):
+        return BadInputError(f"{said}; {other}")
+    return BadInputError(f"{said}; {hint(name, known, 12)}")
+
+
+def _of_another_kind(name: str, own: Sequence[str]) -> str:
+    """What a name is among the other kinds of configs, and its use; empty where `own` names are nearer."""
+    others = {
+        "model": (model_names(), "scaling train RUN model={}"),
+        "run": (names("runs"), "scaling train {}"),
+        "sweep": (names("sweeps"), "scaling sweep {}"),
+    }
+    for kind, (known, usage) in others.items():
+        if (found := near(name, known)) and (not own or name == found[0]):
+            return f"{found[0]} is a {kind}: {usage.format(found[0])}"
+    return ""
 
 
 def one_of_kind(kind: str) -> str:

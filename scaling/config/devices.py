@@ -7,7 +7,8 @@ from scaling.config.base import Frozen
 from scaling.config.cache import cache_root
 from scaling.config.errors import BadInputError
 from scaling.config.hardware import Hardware
-from scaling.config.load import find_config, read_yaml, validate
+from scaling.config.load import find_config, names, read_yaml, validate
+from scaling.config.suggest import did_you_mean, near
 
 _SHAPE = re.compile(r"^([1-9][0-9]{0,5})((?:x[1-9][0-9]{0,3}){0,2})(?:\*([1-9][0-9]{0,3}))?$")
 
@@ -70,6 +71,19 @@ def _topology_of(hardware: Hardware, chips: int, text: str) -> tuple[int, ...]:
     return min(fitting, key=lambda shape: max(shape) / min(shape))
 
 
+def _unknown(text: str, kind: str, shape: str) -> BadInputError:
+    """An error about a kind of device that does not exist; `v5e-256` suggests tpu-v5e:256."""
+    known = names("hardware")
+    word, _, number = kind.rpartition("-")
+    if not shape and word and _SHAPE.match(number):
+        kind, shape = word, number
+    if not (found := near(kind, known)):
+        return BadInputError(f"--on {text}: hardware {kind!r} is not known; known: {', '.join(known)}")
+    offered = [f"{one}:{shape or 'COUNT'}" for one in found]
+    chips = " (a count is of chips)" if any(one.startswith("tpu") for one in found) else ""
+    return BadInputError(f"--on {text}: hardware {kind!r} is not known; {did_you_mean(offered)}{chips}")
+
+
 def parse_devices(text: str) -> Devices:
     """`h100-sxm:64`, `tpu-v5p:8x8x8`, `tpu-v5e:16x16*4` (four slices), `cpu:1`.
 
@@ -77,6 +91,8 @@ def parse_devices(text: str) -> Devices:
         BadInputError: an unknown kind, or a count or shape that the kind does not have.
     """
     kind, colon, shape = text.partition(":")
+    if not kind.endswith((".yaml", ".yml")) and kind not in names("hardware"):
+        raise _unknown(text, kind, shape)
     hardware = load_hardware(kind)
     match = _SHAPE.match(shape)
     if not colon or match is None:

@@ -1,7 +1,6 @@
 """From a name or a path and overrides to a validated configuration; every mistake becomes one line."""
 
-import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -23,6 +22,7 @@ from scaling.config.errors import BadInputError
 from scaling.config.model import ModelConfig
 from scaling.config.objective import OBJECTIVES, objective_name
 from scaling.config.run import RunConfig
+from scaling.config.suggest import did_you_mean, hint, near
 from scaling.config.sweep import SweepConfig
 from scaling.config.sweep_tree import sweep_tree
 from scaling.config.yaml_files import dump_yaml, parse_yaml, read_yaml
@@ -57,6 +57,33 @@ def _model_in(annotation: Any) -> Any:
     return found[0] if len(found) == 1 else annotation
 
 
+def _field_hint(key: str, known: list[str], schema: Any) -> str:
+    """A field that an unknown key may have meant: one in its place, or one elsewhere in the config."""
+    if not near(key, known):
+        elsewhere = [path for path in _paths(schema) if near(key, [path.rpartition(".")[2]])]
+        if best := near(key, [path.rpartition(".")[2] for path in elsewhere], most=1):
+            return did_you_mean([path for path in elsewhere if path.rpartition(".")[2] == best[0]][:3])
+    return hint(key, known)
+
+
+def _paths(schema: Any, inside: str = "") -> Iterator[str]:
+    """Dotted paths of the fields of a config and of the configs in it; each once."""
+    seen = set()
+    for one in _models_in(schema):
+        for name, field in one.model_fields.items():
+            for path in (name, *_paths(field.annotation, f"{name}.")):
+                if path not in seen:
+                    seen.add(path)
+                    yield inside + path
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    """The models that an annotation names."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for one in get_args(annotation) for model in _models_in(one)]
+
+
 def _one_line(error: ValidationError, schema: Any, where: str) -> str:
     first = error.errors()[0]
     location = first["loc"]
@@ -69,9 +96,7 @@ def _one_line(error: ValidationError, schema: Any, where: str) -> str:
         return f"{where}{field + '.' if field else ''}family: known: {', '.join(_FAMILY_OF_TAG)}"
     if first["type"] == "extra_forbidden":
         known = _fields_at(schema, location[:-1])
-        near = difflib.get_close_matches(str(location[-1]), known, n=1, cutoff=0.5)
-        hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
-        return f"{where}{field}: unknown field; {hint}"
+        return f"{where}{field}: unknown field; {_field_hint(str(location[-1]), known, schema)}"
     if first["type"] == "missing":
         return f"{where}{field}: missing, and it has no default"
     if first["type"] == "value_error":

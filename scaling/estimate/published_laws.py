@@ -8,6 +8,7 @@ from pathlib import Path
 
 from scaling.config.errors import BadInputError
 from scaling.config.record import TokenizerInfo
+from scaling.config.suggest import hint, near
 from scaling.estimate.loss_law import LossLaw, read_loss_law
 
 _Z95 = 1.96  # standard errors to the ends of a 95% interval
@@ -80,4 +81,8 @@ def find_law(name: str) -> LossLaw:
     path = Path(name)
     if path.suffix == ".json" or path.exists():
         return read_loss_law(path)
-    raise BadInputError(f"--law {name}: give {', '.join(PUBLISHED)}, or the path of a law.json")
+    raise BadInputError(
+        f"--law {name}: {hint(name, PUBLISHED)}"
+        if near(name, PUBLISHED)
+        else f"--law {name}: give {', '.join(PUBLISHED)}, or the path of a law.json"
+    )

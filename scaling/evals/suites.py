@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from scaling.config.errors import BadInputError
+from scaling.config.suggest import hint
 from scaling.evals.adapters import ADAPTERS
 from scaling.evals.items import Source
 from scaling.evals.synthetic import TaskSource
@@ -43,12 +44,12 @@ def load_suite(name: str, tasks: Sequence[str] | None = None) -> Suite:
     elif name in SUITES:
         sources = tuple(TaskSource(TASKS[task]) for task in SUITES[name])
     else:
-        known = ", ".join([*SUITES, *(f"{kind}:PATH" for kind in ADAPTERS)])
-        raise BadInputError(f"--suite {name}: unknown; known: {known}")
+        known = [*SUITES, *(f"{kind}:PATH" for kind in ADAPTERS)]
+        raise BadInputError(f"--suite {name}: unknown; {hint(name, known)}")
     if tasks is None:
         return Suite(name, sources)
     by_name = {source.name: source for source in sources}
     for task in tasks:
         if task not in by_name:
-            raise BadInputError(f"--tasks {task}: not in the suite {name}, which has {', '.join(by_name)}")
+            raise BadInputError(f"--tasks {task}: not in the suite {name}; {hint(task, by_name)}")
     return Suite(name, tuple(by_name[task] for task in dict.fromkeys(tasks)))

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from scaling.config.errors import BadInputError
+from scaling.config.suggest import hint
 from scaling.evals.items import Item, Shown
 from scaling.tasks import template as of_tasks
 
@@ -115,7 +116,7 @@ def template_named(name: str) -> Template:
         BadInputError: there is none; the message lists those there are.
     """
     if name not in TEMPLATES:
-        raise BadInputError(f"--template {name}: unknown; known: {', '.join(TEMPLATES)}")
+        raise BadInputError(f"--template {name}: unknown; {hint(name, TEMPLATES)}")
     return TEMPLATES[name]
 
 

@@ -8,6 +8,7 @@ from scaling.config.errors import BadInputError
 from scaling.config.files import write_atomically
 from scaling.config.load import dump_yaml
 from scaling.config.record import read_record
+from scaling.config.suggest import hint
 from scaling.config.sweep import SweepConfig
 from scaling.launch.engine import Engine
 from scaling.launch.gke import Gke
@@ -47,7 +48,7 @@ def engine_named(name: str) -> Engine:
         BadInputError: there is none of that name.
     """
     if name not in ENGINES:
-        raise BadInputError(f"--on {name}: unknown engine; give one of {', '.join(ENGINES)}")
+        raise BadInputError(f"--on {name}: unknown engine; {hint(name, ENGINES)}")
     return ENGINES[name]
 
 

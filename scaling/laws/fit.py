@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scaling.config.errors import BadInputError
+from scaling.config.suggest import hint
 from scaling.laws.allocation import optimum_of
 from scaling.laws.averaged import fit_averaged, fit_then
 from scaling.laws.bootstrap import LEVEL, document
@@ -78,7 +79,7 @@ def fit_points(
         BadInputError: an argument is out of range, or the points cannot determine the law.
     """
     if law not in LAWS:
-        raise BadInputError(f"law={law!r} is not known; known: {', '.join(LAWS)}")
+        raise BadInputError(f"law={law!r} is not known; {hint(law, LAWS)}")
     if not (np.isfinite(delta) and delta > 0):
         raise BadInputError(f"delta={delta:g} is not accepted; give a positive number, 1e-3 for the paper's")
     if residual not in get_args(Residual):

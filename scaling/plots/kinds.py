@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from scaling.config.errors import BadInputError
+from scaling.config.suggest import hint
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -39,10 +40,10 @@ def check_kind(kind: str) -> None:
     """Nothing, of a kind that is known.
 
     Raises:
-        BadInputError: it is not; the message lists those that are.
+        BadInputError: it is not; the message suggests a near one or lists all.
     """
     if kind not in KINDS:
-        raise BadInputError(f"figure {kind!r} is not known; known: {', '.join(KINDS)}")
+        raise BadInputError(f"figure {kind!r} is not known; {hint(kind, KINDS)}")
 
 
 def draw(kind: str, sources: "Sources", options: "Options | None" = None) -> "Figure":

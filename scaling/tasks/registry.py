@@ -1,8 +1,7 @@
 """Every task and suite by name."""
 
-import difflib
-
 from scaling.config.errors import BadInputError
+from scaling.config.suggest import hint
 from scaling.tasks import arithmetic, chains, in_context, language, modular, sequences, words
 from scaling.tasks.example import Task
 
@@ -62,7 +61,5 @@ def task(name: str) -> Task:
         BadInputError: there is none; the message gives near ones.
     """
     if name not in TASKS:
-        near = difflib.get_close_matches(name, TASKS, n=3, cutoff=0.5)
-        hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(TASKS)}"
-        raise BadInputError(f"task {name!r}: unknown; {hint}")
+        raise BadInputError(f"task {name!r}: unknown; {hint(name, TASKS)}")
     return TASKS[name]

@@ -54,7 +54,7 @@ def test_both_lengths_of_an_encoder_decoder(run_cli: RunCli) -> None:
     ("line", "says"),
     [
         ("estimate gpt5", "did you mean gpt1"),
-        ("estimate gpt1 --on b2000:8", "hardware 'b2000'"),
+        ("estimate gpt1 --on b2000:8", "did you mean b200:8?"),
         ("estimate gpt1 --on h100-sxm", "KIND:COUNT"),
         ("estimate gpt1 --on h100-sxm:0", "KIND:COUNT"),
         ("estimate gpt1 --on h100-sxm:-8", "KIND:COUNT"),
@@ -63,7 +63,7 @@ def test_both_lengths_of_an_encoder_decoder(run_cli: RunCli) -> None:
         ("estimate gpt1 --on tpu-v5e:64x64", "largest tpu-v5e slice has 256"),
         ("estimate gpt1 --on tpu-v4:7", "no slice of 7 chips"),
         ("estimate gpt1 --on h100-sxm:8 --mesh fsdp=3", "8"),
-        ("estimate gpt1 --on h100-sxm:8 --mesh depth=8", "no axis of a mesh"),
+        ("estimate gpt1 --on h100-sxm:8 --mesh depth=8", "not a mesh axis"),
         ("estimate gpt1 --mesh fsdp=8", "name the devices"),
         ("estimate gpt1 --tokens -5", "positive"),
         ("estimate gpt1 --tokens nan", "positive"),

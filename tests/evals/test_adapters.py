@@ -182,7 +182,7 @@ def test_a_damaged_file_is_named_by_line_and_field(
         ("hellaswag:", None, "give the path of its files, as hellaswag:PATH"),
         ("hellaswag:none.jsonl", None, "none.jsonl: no such file"),
         ("mmlu:none", None, "none: no such file or directory"),
-        ("emergence", ["add9"], "--tasks add9: not in the suite emergence, which has lookup2"),
+        ("emergence", ["add9"], "--tasks add9: not in the suite emergence; known: lookup2"),
     ],
 )
 def test_unknown_suites_and_tasks_are_refused(suite: str, tasks: list[str] | None, said: str) -> None:

@@ -215,7 +215,7 @@ def test_same_seed_same_document():
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"law": "kaplan"}, "known: chinchilla"),
+        ({"law": "kaplan"}, "did you mean kaplan-tokens or kaplan-steps"),
         ({"delta": 0.0}, "positive"),
         ({"delta": float("nan")}, "positive"),
         ({"bootstrap": -3}, "at least 2"),

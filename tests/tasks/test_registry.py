@@ -30,7 +30,7 @@ def test_suites_are_of_tasks_that_are_there():
 
 def test_a_name_that_is_none():
     with pytest.raises(
-        BadInputError, match=r"^task 'add6r': unknown; did you mean add\dr or add\dr or add\dr\?$"
+        BadInputError, match=r"^task 'add6r': unknown; did you mean add\dr, add\dr, add\dr or add\dr\?$"
     ):
         task("add6r")
     with pytest.raises(BadInputError, match=r"^task '???': unknown; known: add2, add3".replace("?", r"\?")):
