@@ -288,7 +288,7 @@ def points_from_records(
             groups.append(run.name)
             labels.append(f"{run.name} at {point.tokens:,} tokens")
             dataset.append(run.dataset or "")
-            tokenizers.append(tokenizer_of(run, point))
+            tokenizers.append(tokenizer_of(run, point, home))
             columns.append(facts)
     if not rows:
         found = f"{len(records)} run(s), none with a finished point" if records else "no */record.json"

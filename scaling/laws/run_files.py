@@ -72,16 +72,28 @@ def _leaves(config: dict[str, Any], prefix: str) -> Iterator[tuple[str, str]]:
             yield f"{prefix}{key}", value if isinstance(value, str) else json.dumps(value)
 
 
-def tokenizer_of(run: RunRecord, point: Point) -> TokenizerInfo | None:
-    """What a token of a run's losses is; bytes per token follow from its loss in both units."""
+def tokenizer_of(run: RunRecord, point: Point, home: Path | None) -> TokenizerInfo | None:
+    """What a token of a run's losses is; bytes per token follow from its loss in both units.
+
+    `home` is the run's directory, whose `files.json` identifies the tokenizer by its content.
+    """
     if run.tokenizer is None:
         return None
     bits = point.bits_per_byte
     return TokenizerInfo(
         name=run.tokenizer,
+        hash=None if home is None else _tokenizer_identity(home),
         vocab_size=run.vocab_size,
         bytes_per_token=point.loss / math.log(2) / bits if bits else None,
     )
+
+
+def _tokenizer_identity(home: Path) -> str | None:
+    try:
+        identity = json.loads((home / "files.json").read_bytes())["tokenizer"]["identity"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None  # a run of an earlier version, or one without a tokenizer file
+    return identity if isinstance(identity, str) else None
 
 
 def bytes_per_token(run: RunRecord) -> float | None:

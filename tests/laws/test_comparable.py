@@ -1,5 +1,6 @@
 """Losses that cannot be compared are refused in one line, and what the line offers works."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -214,3 +215,20 @@ def test_the_experiments_of_one_file_are_told_apart():
     columns = {"params": "size", "loss": "min_loss", "tokens_per_param": "chinchilla*20"}
     with pytest.raises(BadInputError, match="optimizer: adamw in 18 rows"):
         comparable(read_points(DATA / "optimizers_best.csv", columns))
+
+
+def test_a_tokenizer_file_that_was_replaced_is_another_tokenizer(tmp_path):
+    """Two runs name one path; what it held is told apart by the identity that each run keeps."""
+    directory = write_sweep(tmp_path)
+    homes = sorted(path.parent for path in directory.glob("*/record.json"))
+    for number, home in enumerate(homes):
+        record = json.loads((home / "record.json").read_text())
+        points = [{**point, "bits_per_byte": None} for point in record["points"]]
+        named = {"tokenizer": "sentencepiece:tok.model", "bits_per_byte": None, "points": points}
+        (home / "record.json").write_text(json.dumps(record | named))
+        kept = {"tokenizer": {"file": "tokenizer.model", "identity": "first" if number else "second"}}
+        (home / "files.json").write_text(json.dumps(kept))
+    points = read_points(directory)
+    assert {one.hash for one in points.tokenizers or ()} == {"first", "second"}
+    with pytest.raises(BadInputError, match="cannot be compared"):
+        comparable(points)
