@@ -34,9 +34,9 @@ def on_dark(colour: str) -> str:
         solid = on_dark(to_hex((red / 255, green / 255, blue / 255)))
         channels = ",".join(str(round(255 * c)) for c in to_rgb(solid))
         return f"rgba({channels},{min(1.0, 1.5 * alpha):g})"
-    rgb = np.array(to_rgb(colour))
-    for white in np.linspace(0.0, 1.0, 41):
-        mixed = to_hex(rgb + white * (1 - rgb))
+    red, green, blue = to_rgb(colour)
+    for white in np.linspace(0.0, 1.0, 41).tolist():
+        mixed = to_hex((red + white * (1 - red), green + white * (1 - green), blue + white * (1 - blue)))
         if contrast(mixed, DARK_PAPER) >= READABLE:
             break
     return mixed
