@@ -54,17 +54,23 @@ def models(
     if as_json:
         print_json(rows)
         return
-    width = max(len(name) for name in names)
-    typer.echo(
-        f"{'model':{width}}  {'parameters':>16}  {'non-embedding':>16}  layers  width  heads  FLOPs/token"
-    )
-    for row in rows:
-        typer.echo(
-            f"{row['model']:{width}}  {row['params']['total']:>16,}  {row['params']['non_embedding']:>16,}  "
-            f"{row['n_layers']:>6}  {row['d_model']:>5}  {row['n_heads'] or '-':>5}  "
-            f"{row['train_flops_per_token']:>11.3e}"
+    from scaling.tables import show, show_text, table
+
+    cells = [
+        (
+            row["model"],
+            f"{row['params']['total']:,}",
+            f"{row['params']['non_embedding']:,}",
+            str(row["n_layers"]),
+            str(row["d_model"]),
+            str(row["n_heads"] or "-"),
+            f"{row['train_flops_per_token']:.2e}",
         )
-    typer.echo("Training FLOPs per token at the model's full length, matmul by matmul, causal attention.")
+        for row in rows
+    ]
+    columns = ("model", "parameters", "without embeddings", "layers", "width", "heads", "FLOPs/token")
+    show(table("", columns, cells))
+    show_text("Training FLOPs per token at the model's full length, matmul by matmul, causal attention.")
 
 
 def estimate(

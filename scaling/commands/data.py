@@ -23,6 +23,7 @@ def describe(
     from scaling.config.data import DataConfig
     from scaling.config.load import validate
     from scaling.data.corpus import describe as describe_corpus
+    from scaling.tables import show_text
 
     config = validate(DataConfig, {"source": source, "tokenizer": tokenizer, "field": field}, "data")
     summary = dataclasses.asdict(describe_corpus(config))
@@ -30,7 +31,10 @@ def describe(
         print_json(summary)
         return
     for name, value in summary.items():
-        typer.echo(f"{name:22} {value:,}" if isinstance(value, int) else f"{name:22} {value}")
+        shown = (
+            f"{value:,}" if isinstance(value, int) else f"{value:.4g}" if isinstance(value, float) else value
+        )
+        show_text(f"{name.replace('_', ' '):22}{shown}", " " * 22)
 
 
 def tokenizer(

@@ -112,11 +112,11 @@ def _document(run: "RunConfig", devices: "Devices", compiled: "Compiled") -> dic
 
 def _print(run: "RunConfig", devices: "Devices", compiled: "Compiled") -> None:
     from scaling.estimate.estimate import on_devices
-    from scaling.tables import show, table
+    from scaling.tables import show, show_text, table
 
     ours = on_devices(run, devices, None).memory
 
-    typer.echo(
+    show_text(
         f"{run.model.name} on {devices}, {devices.count} devices as {run.mesh}; "
         f"{run.train.batch_tokens:,} tokens a step, {compiled.flops_per_device:.3e} FLOPs a device and step"
     )
@@ -138,11 +138,11 @@ def _print(run: "RunConfig", devices: "Devices", compiled: "Compiled") -> None:
     show(table("", ("memory of a device, GiB", "compiler", "estimate", "difference"), shown))
     spare = compiled.capacity_bytes - compiled.peak_bytes
     if compiled.fits:
-        typer.echo(f"Fits, with {spare / _GIB:.2f} GiB to spare.")
+        show_text(f"Fits, with {spare / _GIB:.2f} GiB to spare.")
     else:
-        typer.echo(f"Does not fit: {max(0, -spare) / _GIB:.2f} GiB too much. What would help:")
+        show_text(f"Does not fit: {max(0, -spare) / _GIB:.2f} GiB too much. What would help:")
         for line in would_help(run, compiled):
-            typer.echo(f"  {line}")
+            show_text(f"  {line}")
     if compiled.collectives is not None:
         moved = [
             (kind.replace("_", "-"), f"{traffic['count']:,}", f"{traffic['bytes'] / _GIB:.2f}")
@@ -152,6 +152,6 @@ def _print(run: "RunConfig", devices: "Devices", compiled: "Compiled") -> None:
         if moved:
             show(table("", ("collective", "a step", "GiB"), moved))
     for note in compiled.notes:
-        typer.echo(f"Note: {note}.")
+        show_text(f"Note: {note}.")
     versions = ", ".join(f"{name} {version}" for name, version in compiled.versions.items())
-    typer.echo(f"Compiled in {compiled.compile_seconds:.0f} s ({compiled.effort} effort) by {versions}.")
+    show_text(f"Compiled in {compiled.compile_seconds:.0f} s ({compiled.effort} effort) by {versions}.")

@@ -74,8 +74,10 @@ def emergence(
     for line in summary(document):
         typer.echo(line)
     if full:
+        from scaling.tables import show_text
+
         for line in full_table(document):
-            typer.echo(line)
+            show_text(line)
     if out is not None:
         typer.echo(f"Written to {out}")
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from scaling.laws.emergence.document import Breakthrough, Emergence, Estimate, Forecast, Threshold, Verdict
 from scaling.laws.emergence.metric_names import metric_named
+from scaling.tables import table, terminal_width
 
 WIDTH = 80
 UNIT = {"flops": "FLOPs", "params": "parameters", "loss": "nats per token", "step": "steps"}
@@ -128,15 +129,11 @@ def full_table(document: Emergence) -> list[str]:
         "task", "metric", "shots", "verdict", "form", "half rise [95%]", "break [95%]", "dAICc", "dCV",
         "foreseen", "largest",
     )  # fmt: skip
-    rows = [header, *(_row(v) for v in document.verdicts)]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(header))]
+    rows = [_row(v) for v in document.verdicts]
     lines = [
         "",
         "dAICc and dCV (nats) are positive where a break explains more; largest: predicted less measured",
-        *(
-            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-            for row in rows
-        ),
+        *table("", header, rows, left=len(header), keys=3).lines(terminal_width()),
     ]
     lines += _seed_lines(document.verdicts)
     for pair in document.metric_or_model:

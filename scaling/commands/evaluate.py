@@ -106,7 +106,7 @@ def _numbers(option: str, text: str, least: int) -> tuple[int, ...]:
 
 
 def _show(done: list[Evaluation], *, alone: bool) -> None:
-    from scaling.tables import show, table
+    from scaling.tables import show, show_text, table
 
     rows = []
     for document in done:
@@ -132,11 +132,11 @@ def _show(done: list[Evaluation], *, alone: bool) -> None:
                 )
     columns = ("task", "template", "metric", "shots", "value", "95% interval", "chance", "n", "skipped")
     title = f"{done[0].suite}: {done[0].run} at step {done[0].step:,}" if alone else done[0].suite
-    show(table(title, columns if alone else ("run", "step", *columns), rows, left=3 if alone else 5))
+    show(table(title, columns if alone else ("run", "step", *columns), rows, left=3 if alone else 5, keys=3))
     counts = sorted({scores.n for document in done for scores in document.results if scores.n})
     if counts:
         least = counts[0] if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-        typer.echo(f"Shares of {least} items: steps of {1 / counts[0]:.4g}; intervals are over items.")
+        show_text(f"Shares of {least} items: steps of {1 / counts[0]:.4g}; intervals are over items.")
 
 
 def _interval(score: Score, n: int) -> str:

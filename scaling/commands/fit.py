@@ -116,10 +116,12 @@ def fit(
         if as_json:
             print_json(grouped)
             return
+        from scaling.tables import show_text
+
         print_exponents(by, grouped["table"])
         for value, one in laws.items():
             for note in (*one.notes, *one.warnings):
-                typer.echo(f"{by}={value}: {note}")
+                show_text(f"{by}={value}: {note}")
         typer.echo(f"Written to {path}")
         return
     fitted = fit_one(points, others)

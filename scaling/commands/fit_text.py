@@ -1,13 +1,10 @@
 """A fitted law for a person: its intervals side by side, its tests, and what it owes to choices."""
 
 from collections.abc import Sequence
-from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
-import typer
-
 from scaling.commands.estimate_text import decimals
-from scaling.tables import show, table
+from scaling.tables import show, show_text, table
 
 if TYPE_CHECKING:
     from scaling.laws import LawFit
@@ -24,26 +21,26 @@ _REPLICATES = {
 
 def print_law(law: "LawFit") -> None:
     """Everything of a law that fits on a screen."""
-    typer.echo(f"{law.law}: {law.equation}" + ("   [forced]" if law.forced else ""))
+    show_text(f"{law.law}: {law.equation}" + ("   [forced]" if law.forced else ""))
     show(_parameters(law))
-    typer.echo(
+    show_text(
         f"{law.n_points} points, {law.n_starts_at_best} of {law.n_starts} starts at the best, "
         f"objective {law.objective.value:.6g}, gradient norm {law.gradient_norm:.1e}"
     )
-    typer.echo(f"unidentified: {', '.join(law.unidentified) or 'none'}; N is {law.counting['params']}")
+    show_text(f"unidentified: {', '.join(law.unidentified) or 'none'}; N is {law.counting['params']}")
     for one in law.limits:
         place = f"{one.parameter} {'infinite' if one.limit is None else f'= {one.limit:g}'}"
         verdict = "fits as well and is reported" if one.adopted else "is not excluded"
-        typer.echo(f"limit {place} {verdict}: {one.equation}")
+        show_text(f"limit {place} {verdict}: {one.equation}")
     if law.hessian is not None:
-        typer.echo(f"condition {_number(law.hessian.condition, '.2g')}, least held: {law.hessian.flattest}")
+        show_text(f"condition {_number(law.hessian.condition, '.2g')}, least held: {law.hessian.flattest}")
         if law.hessian.reason:
-            typer.echo(f"no Hessian intervals: {law.hessian.reason}")
+            show_text(f"no Hessian intervals: {law.hessian.reason}")
     if law.averaging is not None:
-        _wrapped(_forms(law.averaging))
+        show_text(_forms(law.averaging))
     _noise(law)
     if law.holdout is not None:
-        typer.echo(
+        show_text(
             f"held out: {law.holdout.n} points, mean error {law.holdout.mean_abs_rel_error:.2%}, "
             f"worst {law.holdout.max_abs_rel_error:.2%}"
         )
@@ -52,18 +49,18 @@ def print_law(law: "LawFit") -> None:
     if law.sensitivity:
         show(_sensitivity(law))
     if law.then is not None:
-        typer.echo(f"\nthen {law.then.law}: {law.then.equation}")
+        show_text(f"\nthen {law.then.law}: {law.then.equation}")
         show(_parameters(law.then))
         if law.then.averaging is not None:
-            _wrapped(_forms(law.then.averaging))
+            show_text(_forms(law.then.averaging))
         if law.then.rolling:
             show(_rolling(law.then))
     if law.loss_unit != "nats per token":
-        typer.echo(f"losses are in {law.loss_unit}")
+        show_text(f"losses are in {law.loss_unit}")
     for note in law.notes:
-        typer.echo(f"read: {note}")
+        show_text(f"read: {note}")
     for warning in law.warnings:
-        typer.echo(f"note: {warning}")
+        show_text(f"note: {warning}")
 
 
 def _number(value: float | None, form: str = ".4g") -> str:
@@ -141,7 +138,7 @@ def _noise(law: "LawFit") -> None:
         kind = "averaged over the forms" if law.averaging else "robust standard deviation"
         words = f"residuals {residual:.3g} ({kind})"
     if law.averaging is not None:
-        typer.echo(words)
+        show_text(words)
         return
     noise = law.seed_noise
     seeds = (
@@ -149,7 +146,7 @@ def _noise(law: "LawFit") -> None:
         if noise
         else "seed noise unknown: no runs differ only in their seed"
     )
-    typer.echo(f"{words}; {seeds}")
+    show_text(f"{words}; {seeds}")
 
 
 def _rolling(law: "LawFit") -> Any:
@@ -196,7 +193,7 @@ def print_prediction(one: "Predicted") -> None:
     """A prediction, rounded to what its interval says is known, and how far it is beyond the data."""
     place = ", ".join(f"{name} {value:.3g}" for name, value in one.at.items())
     digits = decimals(one.interval, one.value)
-    typer.echo(f"Prediction at {place}")
+    show_text(f"Prediction at {place}")
     rows = []
     if one.loss:
         rows.append(
@@ -215,18 +212,14 @@ def print_prediction(one: "Predicted") -> None:
         rows.append(("accuracy", _with_ends(one.accuracy.value, one.accuracy.interval, digits)))
     width = max(len(name) for name, _ in rows)
     for name, text in rows:
-        typer.echo(f"  {name:{width}}  {text}")
+        show_text(f"  {name:{width}}  {text}")
     if one.reach:
-        _wrapped(("warning: " if one.reach.far else "note: ") + one.reach.text)
+        show_text(("warning: " if one.reach.far else "note: ") + one.reach.text)
 
 
 def _with_ends(value: float, ends: Sequence[float] | None, digits: int) -> str:
     text = f"{value:.{digits}f}"
     return text if ends is None else f"{text} [{ends[0]:.{digits}f}, {ends[1]:.{digits}f}]"
-
-
-def _wrapped(text: str) -> None:
-    typer.echo(fill(text, 80, subsequent_indent="  ", break_long_words=False))
 
 
 def print_allocations(rows: Sequence["Allocation"]) -> None:
@@ -252,7 +245,7 @@ def print_allocations(rows: Sequence["Allocation"]) -> None:
     )
     for row in rows:
         if row.reach is not None and row.reach.far:
-            _wrapped(f"warning: {row.flops:.3g} FLOPs is {row.reach.text}")
+            show_text(f"warning: {row.flops:.3g} FLOPs is {row.reach.text}")
 
 
 def print_approaches(found: Sequence["Approach"]) -> None:
@@ -271,7 +264,7 @@ def print_approaches(found: Sequence["Approach"]) -> None:
     show(table("Approaches to N_opt = k C^a", ("", "a", "95%", "b", "95%", "n"), rows))
     for one in found:
         for note in (f"refused: {one.refused}",) if one.refused else one.notes:
-            typer.echo(f"{one.name}: {note}")
+            show_text(f"{one.name}: {note}")
 
 
 def print_exponents(column: str, rows: Sequence[dict[str, Any]]) -> None:
@@ -293,4 +286,4 @@ def print_exponents(column: str, rows: Sequence[dict[str, Any]]) -> None:
     show(table(f"One law for each {column}", heads, cells))
     for row in rows:
         if row["refused"]:
-            typer.echo(f"{row['value'] or '(empty)'}: no law: {row['refused']}")
+            show_text(f"{row['value'] or '(empty)'}: no law: {row['refused']}")

@@ -11,6 +11,7 @@ from scaling.commands.options import DryRun, Json, Overrides, print_json, say
 from scaling.config.errors import BadInputError
 
 if TYPE_CHECKING:
+    from scaling.config.run import RunConfig
     from scaling.launch.engine import Engine
     from scaling.launch.job import Job, Site
     from scaling.launch.submit import Decision
@@ -168,15 +169,19 @@ def _print(
     document: dict[str, Any],
     decisions: "list[Decision]",
     dry_run: bool,
-    show_text: bool,
+    scripts: bool,
 ) -> None:
-    from scaling.tables import show, table
+    from scaling.tables import count_in_words, show, show_text, table
 
-    def dollars(value: float | None) -> str:
-        return "-" if value is None else f"{value:,.0f}" if value >= 100 else f"{value:,.2f}"
+    def rounded(value: float | None) -> str:
+        """Three digits: hours and prices are estimates."""
+        if value is None:
+            return "-"
+        return f"{float(f'{value:.3g}'):,.0f}" if value >= 100 else f"{value:.3g}"
 
-    def hours(value: float) -> str:
-        return f"{value:,.1f}" if value >= 1 else f"{value:.2g}"
+    def mesh(run: "RunConfig") -> str:
+        sizes = [f"{axis}={size}" for axis, size in run.mesh.sizes().items() if size > 1]
+        return ", ".join(sizes) or "-"
 
     rows = []
     for row, one in zip(document["runs"], decisions, strict=True):
@@ -184,23 +189,23 @@ def _print(
             (
                 row["run"],
                 row["slice"],
-                str(one.job.placement.run.mesh),
-                f"{row['params']:,}",
+                mesh(one.job.placement.run),
+                count_in_words(row["params"]),
                 str(row["hosts"]),
-                hours(row["hours"]),
-                dollars(row["usd"]),
+                rounded(row["hours"]),
+                rounded(row["usd"]),
                 "submit" if row["submit"] and row["reason"] == "new" else row["reason"],
             )
         )
     rows.append(
         (
             f"{len(rows)} runs",
-            f"{document['device_hours']:,.0f} device-hours",
             "",
             "",
             "",
-            hours(max(row["hours"] for row in document["runs"])),
-            dollars(document["usd"]),
+            "",
+            rounded(max(row["hours"] for row in document["runs"])),
+            rounded(document["usd"]),
             "",
         )
     )
@@ -208,25 +213,23 @@ def _print(
     title = (
         f"Sweep {site.sweep} on {engine.name}: each run on the smallest {kind} within {site.within:g} hours"
     )
-    columns = ("run", "slice", "mesh", "parameters", "machines", "hours", "USD", "")
-    show(table(title, columns, rows, left=3))
+    columns = ("run", "slice", "mesh", "params", "hosts", "hours", "USD", "action")
+    show(table(title, columns, rows, left=3, words_last=True))
     price = document["price"]
     if price["usd_per_device_hour"] is not None:
         note = f"; {price['note']}" if price["note"] else ""
         by = "" if price["kind"] == "given" else f" of {price['source'].partition(':')[0]}"
         dated = f" ({price['date']})" if price["date"] else ""
-        typer.echo(
-            f"{price['usd_per_device_hour']:g} USD a device and hour, {price['kind']}{by}{dated}{note}."
-        )
-    turns = "the runs take turns" if engine.name == "local" else "the runs are submitted side by side"
-    typer.echo(
-        f"The last line: device-hours and USD are sums, hours those of the longest run; {turns}. Hours and "
-        "USD have intervals in --json."
+        show_text(f"{price['usd_per_device_hour']:g} USD per device-hour, {price['kind']}{by}{dated}{note}.")
+    turns = "runs take turns" if engine.name == "local" else "runs are submitted together"
+    show_text(
+        f"Last line: hours of the longest run ({turns}), USD of all, for {rounded(document['device_hours'])} "
+        "device-hours. Intervals are in --json."
     )
-    for group in document["submissions"] if show_text else ():
+    for group in document["submissions"] if scripts else ():
         typer.echo(f"\n--- {', '.join(group['runs'])}\n{group['text'].rstrip()}")
     count = sum(row["submit"] for row in document["runs"])
     typer.echo(
         f"{count} of {len(decisions)} runs {what}"
-        + (" (--show prints the scripts)" if dry_run and not show_text else "")
+        + (" (--show prints the scripts)" if dry_run and not scripts else "")
     )

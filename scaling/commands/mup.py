@@ -57,7 +57,7 @@ def _widths(text: str | None) -> tuple[int, ...]:
 
 def _tell(check: "CoordinateCheck") -> None:
     from scaling.config.model import Parametrization
-    from scaling.tables import show, table
+    from scaling.tables import show, show_text, table
 
     rows = []
     for kind in get_args(Parametrization):
@@ -71,8 +71,8 @@ def _tell(check: "CoordinateCheck") -> None:
     heads = ("parametrization", "activation", "at start", *(f"step {i}" for i in range(1, last + 1)))
     widths = ", ".join(map(str, check.measured[0].widths))
     title = f"Slope of log size against log width, over widths {widths} (base {check.base_width})"
-    show(table(title, (*heads, "change"), rows, left=2))
+    show(table(title, (*heads, "change"), rows, left=2, keys=2))
     for kind in get_args(Parametrization):
         moving = check.not_flat(kind)
         what = f"not flat: {', '.join(moving)}" if moving else "flat"
-        typer.echo(f"{kind}: {what} (|slope of the change|, mean over steps, {check.tolerance:g} at most)")
+        show_text(f"{kind}: {what} (|slope of the change|, mean over steps, {check.tolerance:g} at most)")

@@ -51,26 +51,28 @@ def train(
     if as_json:
         print_json(record.model_dump(mode="json"))
         return
+    from scaling.tables import show_text
+
     for point in record.points:
         bits = f", {point.bits_per_byte:.4f} bits per byte" if point.bits_per_byte else ""
-        typer.echo(f"{record.name}: loss {point.loss:.4f} nats per token{bits} after {point.tokens:,} tokens")
+        show_text(f"{record.name}: loss {point.loss:.4f} nats per token{bits} after {point.tokens:,} tokens")
     share = record.seconds["input_wait"] / max(record.seconds["total"], 1e-9)
     mfu = f", {record.mfu:.1%} of the matmul peak" if record.mfu else ""
-    typer.echo(f"{record.seconds['total']:.0f} s{mfu}, {share:.1%} of it waiting for input; {directory}")
+    show_text(f"{record.seconds['total']:.0f} s{mfu}, {share:.1%} of it waiting for input; {directory}")
 
 
 def _train_dry_run(config: "RunConfig", as_json: bool) -> None:
     import jax
 
+    from scaling.commands.ahead import data_of, data_text, forecasts
     from scaling.parallel.mesh import abstract_mesh
     from scaling.parallel.rules import sharding_table
-    from scaling.sweep.forecast import forecast
-    from scaling.tables import forecast_table, show, table
-    from scaling.train.device import matmul_peak
+    from scaling.tables import forecast_table, show, show_text, table
     from scaling.train.step import abstract_state
 
+    (data,) = data_of([config])
     mesh = abstract_mesh(config.mesh, len(jax.devices()))
-    plan = forecast(config, matmul_peak(config.model.compute_dtype) * mesh.size)
+    plans = forecasts([config])
     counted = config.model.family == "ngram"  # counts lie nowhere before they are counted
     rows = [] if counted else sharding_table(abstract_state(config).model, mesh)
     if as_json:
@@ -79,24 +81,34 @@ def _train_dry_run(config: "RunConfig", as_json: bool) -> None:
             {
                 "id": config.id(),
                 "config": config.model_dump(mode="json"),
-                "plan": plan.as_dict(),
+                "plan": plans[0].as_dict(),
+                "data": data,
                 "mesh": dict(mesh.shape),
                 "sharding": [dict(zip(keys, row, strict=True)) for row in rows],
             }
         )
         return
-    show(forecast_table(f"Run {config.name} ({config.id()})", [plan]))
+    show(forecast_table(f"Run {config.name} ({config.id()})", plans))
+    show_text(data_text(data))
     if mesh.size > len(jax.devices()):
-        typer.echo(
+        show_text(
             f"The time is that of {mesh.size} devices like this machine's {len(jax.devices())}: for others, "
             f"scaling estimate RUN --on KIND:COUNT"
         )
-    typer.echo(f"Objective {config.objective.name}: a token of loss is {config.objective.token_of_loss}.")
+    show_text(f"Objective {config.objective.name}: a token of loss is {config.objective.token_of_loss}.")
     if counted:
         return
     typer.echo("")
-    title = f"Sharding on {', '.join(f'{axis}={size}' for axis, size in mesh.shape.items())}"
-    show(table(title, ("parameter", "shape", "axes", "partition"), rows, left=4))
+    sizes = [f"{axis}={size}" for axis, size in mesh.shape.items() if size > 1]
+    if sizes:
+        show(
+            table(
+                f"Sharding on {', '.join(sizes)}", ("parameter", "shape", "axes", "partition"), rows, left=4
+            )
+        )
+    else:
+        columns = ("parameter", "shape", "axes")
+        show(table("Parameters, all on one device", columns, [row[:3] for row in rows], left=3))
 
 
 def sweep(
@@ -105,6 +117,7 @@ def sweep(
     out: Annotated[Path | None, typer.Option(help="sweep directory; runs/NAME where not given")] = None,
     workers: Annotated[int, typer.Option(help="runs to train at once on this machine's CPU cores")] = 1,
     seed_offset: Annotated[int, typer.Option(help="added to every seed: other runs of the same design")] = 0,
+    yes: Annotated[bool, typer.Option("--yes", help="start without asking, however long it takes")] = False,
     dry_run: DryRun = False,
     coordinator: Coordinator = None,
     processes: Processes = None,
@@ -119,12 +132,12 @@ def sweep(
     directory = out or Path("runs") / config.name
     runs = expand(config)
     if dry_run:
-        _sweep(config, directory, runs, True, as_json, workers)
+        _sweep(config, directory, runs, True, as_json, workers, yes)
         return
     from scaling.parallel.processes import joined
 
     with joined(coordinator, processes, process_id):
-        failures = _sweep(config, directory, runs, False, as_json, workers)
+        failures = _sweep(config, directory, runs, False, as_json, workers, yes)
     if failures:
         raise typer.Exit(1)
 
@@ -136,22 +149,38 @@ def _sweep(
     dry_run: bool,
     as_json: bool,
     workers: int,
+    yes: bool,
 ) -> list[str]:
     """Print the plan of a sweep, then train it; the runs that failed."""
+    from scaling.commands.ahead import confirm_long, data_of, data_text, forecasts, seconds_left
     from scaling.laws.points import read_records
-    from scaling.parallel.processes import is_first
-    from scaling.sweep.forecast import achieved_flops, forecast
-    from scaling.tables import forecast_table, show
-    from scaling.train.device import matmul_peak
+    from scaling.parallel.processes import is_first, several
+    from scaling.sweep.forecast import achieved_flops, seconds_at_once
+    from scaling.sweep.workers import check_workers
+    from scaling.tables import forecast_table, seconds_in_words, show, show_text
 
+    check_workers(workers)
     achieved = achieved_flops(read_records(directory)) if directory.is_dir() else None
-    plans = [forecast(run, matmul_peak(run.model.compute_dtype), achieved) for run in runs]
+    plans = forecasts(runs, achieved, workers)
+    total = seconds_at_once([plan.seconds for plan in plans], workers)
+    left = seconds_left(runs, plans, directory, workers)
+    data = data_of(runs) if dry_run else []
     if not as_json and is_first():
-        show(forecast_table(f"Sweep {config.name}", plans))
+        show(forecast_table(f"Sweep {config.name}", plans, total))
+        if workers > 1:
+            show_text(f"Times are those of {workers} runs at once, each on its share of the CPU cores.")
+        if left < total:
+            show_text(f"Some runs are finished in {directory}: about {seconds_in_words(left)} are left.")
+        for one in data:
+            show_text(data_text(one))
     if dry_run:
         if as_json:
-            print_json({"sweep": config.name, "runs": [plan.as_dict() for plan in plans]})
+            document = {"sweep": config.name, "runs": [plan.as_dict() for plan in plans]}
+            print_json({**document, "seconds": total, "seconds_left": left, "data": data})
         return []
+    if not several() and not confirm_long(config.name, left, yes):
+        say("scaling: nothing was started")
+        raise typer.Exit(1)
     from scaling.sweep.execute import run_sweep
     from scaling.train.progress import Terminal
 
@@ -164,7 +193,7 @@ def _sweep(
         print_json({"sweep": config.name, "runs": runs_json, "failures": failures})
     else:
         done = f"{len(records)} of {len(runs)} runs finished in {directory}"
-        typer.echo(f"{done}; next: scaling fit {directory}" if config.evaluation is None else done)
+        show_text(f"{done}; next: scaling fit {directory}" if config.evaluation is None else done)
     if config.evaluation is not None and records:
         _verdicts(directory, config.evaluation.against, as_json)
     return failures
@@ -174,6 +203,7 @@ def _verdicts(directory: Path, against: str, as_json: bool) -> None:
     """Write what the scores of a sweep say as emergence.json, and print a line per task."""
     from scaling.commands.emergence_text import summary
     from scaling.laws.emergence import emergence, read_scores
+    from scaling.tables import show_text
 
     document = emergence(read_scores(directory), against).document
     document.write(directory / "emergence.json")
@@ -181,7 +211,7 @@ def _verdicts(directory: Path, against: str, as_json: bool) -> None:
         return
     for line in summary(document):
         typer.echo(line)
-    typer.echo(f"Written to {directory / 'emergence.json'}; scaling emergence {directory} --full shows more")
+    show_text(f"Written to {directory / 'emergence.json'}; scaling emergence {directory} --full shows more")
 
 
 def status(
@@ -212,11 +242,11 @@ def status(
             ]
         )
         return
-    from scaling.tables import goodput_text, ledger_table, show
+    from scaling.tables import goodput_text, ledger_table, show, show_text
 
     show(ledger_table(directory, entries))
     if (text := goodput_text(entries)) is not None:
-        typer.echo(text)
+        show_text(text)
 
 
 def generate(

@@ -57,10 +57,13 @@ def _model_in(annotation: Any) -> Any:
     return found[0] if len(found) == 1 else annotation
 
 
-def _field_hint(key: str, known: list[str], schema: Any) -> str:
-    """A field that an unknown key may have meant: one in its place, or one elsewhere in the config."""
-    if not near(key, known):
-        elsewhere = [path for path in _paths(schema) if near(key, [path.rpartition(".")[2]])]
+def _field_hint(field: str, known: list[str], schema: Any) -> str:
+    """A field that an unknown one may have meant: one in its place, or one elsewhere in the config."""
+    key = field.rpartition(".")[2]
+    if not near(key, known):  # another family of models may have a field of this path
+        elsewhere = [
+            path for path in _paths(schema) if path != field and near(key, [path.rpartition(".")[2]])
+        ]
         if best := near(key, [path.rpartition(".")[2] for path in elsewhere], most=1):
             return did_you_mean([path for path in elsewhere if path.rpartition(".")[2] == best[0]][:3])
     return hint(key, known)
@@ -96,7 +99,7 @@ def _one_line(error: ValidationError, schema: Any, where: str) -> str:
         return f"{where}{field + '.' if field else ''}family: known: {', '.join(_FAMILY_OF_TAG)}"
     if first["type"] == "extra_forbidden":
         known = _fields_at(schema, location[:-1])
-        return f"{where}{field}: unknown field; {_field_hint(str(location[-1]), known, schema)}"
+        return f"{where}{field}: unknown field; {_field_hint(field, known, schema)}"
     if first["type"] == "missing":
         return f"{where}{field}: missing, and it has no default"
     if first["type"] == "value_error":

@@ -7,7 +7,7 @@ import gzip
 import shutil
 import tempfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -35,6 +35,32 @@ def open_plain(path: Path) -> Iterator[BinaryIO]:
         BadInputError: it is damaged or cut short, or the package for zstandard is not installed.
         OSError: it cannot be read.
     """
+    with _open(path) as (stream, _):
+        yield stream
+
+
+def estimated_sizes(paths: Sequence[Path], most: int = 8, sample: int = 1 << 22) -> list[int]:
+    """Bytes of the content of files, (paths,): exact of plain files.
+
+    Those of compressed files are estimated from the first `sample` bytes of at most `most` of them. Raises as
+    `open_plain`.
+    """
+    sizes = [path.stat().st_size for path in paths]
+    packed = [i for i, path in enumerate(paths) if is_compressed(path)]
+    plain, read = 0, 0
+    for i in packed[:: max(1, len(packed) // most)][:most]:
+        with _open(paths[i]) as (stream, raw):
+            content = len(stream.read(sample))
+            plain += content
+            read += sizes[i] if content < sample else raw.tell()
+    for i in packed:
+        sizes[i] = round(sizes[i] * plain / max(1, read))
+    return sizes
+
+
+@contextmanager
+def _open(path: Path) -> Iterator[tuple[Any, BinaryIO]]:
+    """A file's content as a stream, and the file that it comes from."""
     errors: tuple[type[Exception], ...] = (EOFError, zlib.error, gzip.BadGzipFile)
     with path.open("rb") as raw:
         first = raw.read(4)
@@ -47,7 +73,7 @@ def open_plain(path: Path) -> Iterator[BinaryIO]:
             errors = (*errors, zstandard.ZstdError)
             stream = _WholeFrames(raw, zstandard, path)
         try:
-            yield stream
+            yield stream, raw
         except errors as error:
             raise BadInputError(f"{path}: a damaged or incomplete compressed file ({error})") from None
 

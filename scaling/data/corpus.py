@@ -150,6 +150,22 @@ class Corpus:
         )
 
 
+def vocabulary(
+    config: DataConfig, objective: Objective | None = None, vocab_size: int | None = None
+) -> tuple[Tokenizer, Specials]:
+    """The tokenizer of a config, and where the tokens that an objective adds are in a vocabulary.
+
+    Raises:
+      BadInputError: the tokenizer cannot be used, or the vocabulary has no room for its tokens and these.
+    """
+    objective = objective or CausalObjective()
+    tokenizer = load_tokenizer(config.tokenizer)
+    needed = tokenizer.vocab_size + specials_needed(objective, config.sequence_length)
+    specials = Specials(vocab_size or needed, tokenizer.vocab_size, tokenizer.end_of_text)
+    specials.check(objective, config)
+    return tokenizer, specials
+
+
 def open_corpus(
     config: DataConfig,
     objective: Objective | None = None,
@@ -170,10 +186,7 @@ def open_corpus(
         tokens of the tokenizer and the objective, or a side is shorter than one row.
     """
     objective = objective or CausalObjective()
-    tokenizer = load_tokenizer(config.tokenizer)
-    needed = tokenizer.vocab_size + specials_needed(objective, config.sequence_length)
-    specials = Specials(vocab_size or needed, tokenizer.vocab_size, tokenizer.end_of_text)
-    specials.check(objective, config)
+    tokenizer, specials = vocabulary(config, objective, vocab_size)
     store = open_store(
         open_source(config),
         tokenizer,

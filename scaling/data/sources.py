@@ -5,7 +5,7 @@ import hashlib
 import json
 import os
 import sysconfig
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -64,6 +64,16 @@ def open_source(config: DataConfig) -> Documents:
     raise BadInputError(f"data.source: unknown source {config.source!r}; give {SOURCES}")
 
 
+def files_of(config: DataConfig) -> list[Path]:
+    """The files of a source that is made of files.
+
+    Raises:
+        BadInputError: no file matches.
+    """
+    kind, _, rest = config.source.partition(":")
+    return _stdlib_files()[1] if kind == "python-stdlib" else _matching_files(config.source, rest)
+
+
 def split_rule(config: DataConfig) -> str:
     """How the corpus of a config is split into training and validation, in words.
 
@@ -79,8 +89,14 @@ def split_rule(config: DataConfig) -> str:
 
 def stdlib_source() -> "TextFiles":
     """The source text of the running Python's standard library: real text on every machine, about 11 MB."""
+    root, paths = _stdlib_files()
+    return TextFiles(paths, root=root, skip_undecodable=True)
+
+
+def _stdlib_files() -> tuple[Path, list[Path]]:
+    """The directory of the library, and its files in order."""
     root = Path(sysconfig.get_path("stdlib"))
-    paths = []
+    paths: list[Path] = []
     for folder, subfolders, names in os.walk(root):
         subfolders[:] = [name for name in subfolders if name not in _NOT_STDLIB]
         paths += [Path(folder, name) for name in names if name.endswith(".py")]
@@ -90,7 +106,7 @@ def stdlib_source() -> "TextFiles":
             "use text:GLOB or jsonl:GLOB"
         )
     paths.sort(key=lambda path: path.relative_to(root).as_posix())
-    return TextFiles(paths, root=root, skip_undecodable=True)
+    return root, paths
 
 
 class TextFiles:
@@ -245,13 +261,20 @@ class JsonLines:
         except OSError as error:
             raise BadInputError(f"data.source: cannot read {path}: {error.strerror}") from None
 
+        first_of_file = int(np.searchsorted(files, files[index]))
+        return self.text_of(line, self._field, f"{path}:{index - first_of_file + 1}")
+
+    @staticmethod
+    def text_of(line: bytes, field: str, where: str) -> str:
+        """The text of one line, which is `where`; empty of a blank line.
+
+        Raises:
+            BadInputError: it is not a JSON object with text in its field.
+        """
+
         def refuse(reason: str) -> BadInputError:
-            first_of_file = int(np.searchsorted(files, files[index]))
-            return BadInputError(f"data.source: {path}:{index - first_of_file + 1}: {reason}")
+            return BadInputError(f"data.source: {where}: {reason}")
 
-        return self._text_of(line, refuse)
-
-    def _text_of(self, line: bytes, refuse: Callable[[str], BadInputError]) -> str:
         if not line.strip():
             return ""
         try:
@@ -262,16 +285,16 @@ class JsonLines:
             raise refuse(f"not JSON: {error}") from None
         if not isinstance(record, dict):
             raise refuse(f"a JSON object is wanted on each line, found {type(record).__name__}")
-        if self._field not in record:
+        if field not in record:
             fields = ", ".join(sorted(map(str, record))) or "none"
-            raise refuse(f"no field {self._field!r} (data.field); the fields there are: {fields}")
-        text = record[self._field]
+            raise refuse(f"no field {field!r} (data.field); the fields there are: {fields}")
+        text = record[field]
         if not isinstance(text, str):
-            raise refuse(f"field {self._field!r} holds {type(text).__name__}, a string is wanted")
+            raise refuse(f"field {field!r} holds {type(text).__name__}, a string is wanted")
         try:
             text.encode("utf-8")
         except UnicodeEncodeError:
-            raise refuse(f"field {self._field!r} holds half of a surrogate pair, which is no text") from None
+            raise refuse(f"field {field!r} holds half of a surrogate pair, which is no text") from None
         return text
 
 

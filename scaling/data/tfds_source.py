@@ -102,6 +102,19 @@ def _parse(spec: str) -> tuple[str, str | None, str]:
     return match["dataset"], match["version"], match["split"] or "train"
 
 
+def is_prepared(spec: str, data_dir: str | None) -> bool:
+    """Whether a dataset is on disk already, so that opening it downloads nothing.
+
+    Raises:
+      BadInputError: no such dataset, or not a specification of one.
+    """
+    name, version, _ = _parse(spec)
+    data_dir = os.path.expanduser(data_dir) if data_dir else None
+    builder = _builder(f"{name}:{version}" if version else name, data_dir)
+    with _quiet():
+        return bool(builder.is_prepared())
+
+
 def open_examples(spec: str, split: str) -> Sequence[dict[str, Any]]:
     """All features of NAME[/CONFIG][:VERSION][:SPLIT], example by example; `split` where none is named.
 
@@ -122,12 +135,12 @@ def open_examples(spec: str, split: str) -> Sequence[dict[str, Any]]:
     return examples
 
 
-def _prepared_builder(name: str, data_dir: str | None) -> Any:
+def _builder(name: str, data_dir: str | None) -> Any:
     with _quiet():
         import tensorflow_datasets as tfds
 
         try:
-            builder = tfds.builder(name, data_dir=data_dir, file_format="array_record")
+            return tfds.builder(name, data_dir=data_dir, file_format="array_record")
         except tfds.core.DatasetNotFoundError:
             where = data_dir or os.environ.get("TFDS_DATA_DIR") or tfds.core.constants.DATA_DIR
             raise BadInputError(
@@ -136,6 +149,11 @@ def _prepared_builder(name: str, data_dir: str | None) -> Any:
             ) from None
         except Exception as error:
             raise BadInputError(f"data.source=tfds:{name}: {_one_line(error)}") from None
+
+
+def _prepared_builder(name: str, data_dir: str | None) -> Any:
+    builder = _builder(name, data_dir)
+    with _quiet():
         try:
             if not builder.is_prepared():
                 builder.download_and_prepare()

@@ -50,7 +50,9 @@ def prepare(sweep: SweepConfig, directory: Path) -> None:
         if path.is_file():
             held = read_sweep(directory)
             if held.name != sweep.name:
-                raise BadInputError(f"{directory}: holds the sweep {held.name!r}; choose another --out")
+                raise BadInputError(
+                    f"{directory}: holds the sweep {held.name!r}: give this one another directory with --out"
+                )
         directory.mkdir(parents=True, exist_ok=True)
         write_atomically(path, dump_yaml(sweep).encode())
     except OSError as error:

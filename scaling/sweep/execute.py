@@ -47,8 +47,8 @@ def run_sweep(
     todo = []
     for run in runs:
         path = directory / run.name
-        earlier = _finished(path)  # nobody writes a finished record again: all processes see the same
-        if earlier is not None and earlier.id == run.id():
+        earlier = is_finished(path, run)  # nobody writes a finished record again: all processes see the same
+        if earlier is not None:
             try:
                 own_data(path, run.data)
             except BadInputError as error:
@@ -101,9 +101,11 @@ def _in_turn(todo: Sequence[tuple[RunConfig, Path]], reporter: Reporter) -> Iter
             jax.clear_caches()  # the next size compiles its own programs
 
 
-def _finished(path: Path) -> RunRecord | None:
+def is_finished(path: Path, run: RunConfig) -> RunRecord | None:
+    """The record of a run that is finished in its directory; otherwise None."""
     try:
         record = read_record(path)
     except BadInputError:
         return None
-    return record if record is not None and record.status == "finished" else None
+    finished = record is not None and record.status == "finished" and record.id == run.id()
+    return record if finished else None

@@ -49,6 +49,15 @@ def achieved_flops(records: Sequence[RunRecord]) -> float | None:
     return median(rates) if rates else None
 
 
+def seconds_at_once(seconds: Sequence[float], workers: int) -> float:
+    """How long runs take that `workers` train at a time, the longest first."""
+    busy = [0.0] * workers
+    for one in sorted(seconds, reverse=True):
+        least = busy.index(min(busy))
+        busy[least] += one
+    return max(busy)
+
+
 def forecast(run: RunConfig, peak_flops: float, achieved: float | None = None) -> Forecast:
     """A run's cost on a device of `peak_flops` FLOP/s, or at the rate that runs beside it `achieved`."""
     tokens = computed_tokens(run.train)

@@ -65,8 +65,9 @@ class RunDirectory:
             held = load_run(read_yaml(config)).id()
             if held != self.run.id():
                 raise BadInputError(
-                    f"{self.path}: holds run {held}, not this one ({self.run.id()}): choose another "
-                    f"directory or remove it"
+                    f"{self.path}: holds a run with another config ({held}, this one is {self.run.id()}): "
+                    f"give this one a directory of its own, as --out {self.path}-{self.run.id()[:4]}, or "
+                    f"remove {self.path}"
                 )
         write_atomically(config, dump_yaml(self.run).encode())
         keep_files(self.path, self.run.data)

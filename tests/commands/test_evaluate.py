@@ -95,7 +95,7 @@ REFUSED = [
     ("sweep/w16 --suite emergence --pass-at 4 --samples 2", "--samples 2: --pass-at 4 needs at least 4"),
     ("sweep/w16 --suite emergence --step 3", "--step 3: sweep/w16 keeps the steps 2, 4"),
     ("sweep/w16 --suite emergence --step first", "--step first: give last, all, or the step"),
-    ("sweep/w16 --suite emergence --mesh rows=2", "--mesh rows=2: 'rows' is no axis of a mesh"),
+    ("sweep/w16 --suite emergence --mesh rows=2", "--mesh rows=2: 'rows' is not a mesh axis"),
     ("sweep/w16 --suite emergence --mesh data=64", "needs 64 devices; there are 8"),
     ("sweep/encoder --suite emergence", "family=encoder is not evaluated on suites"),
     ("sweep/waiting --suite emergence", "sweep/waiting: interrupted, at step 4 of 4"),

@@ -127,7 +127,7 @@ def test_a_sweep_that_was_harmed(data: st.DataObject, name: str, folder: Path) -
         path.write_text(yaml.safe_dump(data.draw(trees(SWEEPS[name]))))
     with one_line():
         sweep = load_sweep(str(path))
-        if max((*sweep.widths, *sweep.depths, *sweep.params, len(sweep.seeds)), default=0) < 10**6:
+        if max((*sweep.widths, *sweep.depths, *sweep.params, len(sweep.seeds or ())), default=0) < 10**6:
             expand(sweep)
 
 
