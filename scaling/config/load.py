@@ -69,12 +69,17 @@ def _field_hint(field: str, known: list[str], schema: Any) -> str:
     return hint(key, known)
 
 
-def _paths(schema: Any, inside: str = "") -> Iterator[str]:
-    """Dotted paths of the fields of a config and of the configs in it; each once."""
+def _paths(schema: Any, inside: str = "", above: frozenset[type] = frozenset()) -> Iterator[str]:
+    """Dotted paths of the fields of a config and of the configs in it; each once.
+
+    A config that contains itself (`above`), as a sweep its variants, is entered once.
+    """
     seen = set()
     for one in _models_in(schema):
+        if one in above:
+            continue
         for name, field in one.model_fields.items():
-            for path in (name, *_paths(field.annotation, f"{name}.")):
+            for path in (name, *_paths(field.annotation, f"{name}.", above | {one})):
                 if path not in seen:
                     seen.add(path)
                     yield inside + path

@@ -1,5 +1,7 @@
 """Names that people type for what they mean, and names that resemble nothing."""
 
+from pathlib import Path
+
 import pytest
 
 from scaling.config.errors import BadInputError
@@ -69,6 +71,15 @@ def test_words_of_a_hint() -> None:
 def test_fields(override: str, says: str) -> None:
     with pytest.raises(BadInputError, match=says):
         load_run("cpu", [override])
+
+
+def test_a_field_of_a_sweep(tmp_path: Path) -> None:
+    """A sweep contains sweeps, its variants."""
+    for field, says in (("width: [64]", "did you mean widths"), ("zebra: 1", "known: name, design, base")):
+        path = tmp_path / "sweep.yaml"
+        path.write_text(f"design: ladder\nbase: {{}}\n{field}\n")
+        with pytest.raises(BadInputError, match=says):
+            load_sweep(path)
 
 
 def test_a_name_of_another_kind() -> None:
