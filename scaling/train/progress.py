@@ -11,6 +11,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 
+_UNITS = ((1e9, "B"), (1e6, "M"), (1e3, "k"))
+
+
 @dataclass(frozen=True)
 class Status:
     """The state of a run at one of its steps; `loss` in nats per token."""
@@ -24,6 +27,25 @@ class Status:
         rate = f"{self.tokens_per_second:,.0f} tok/s" if self.tokens_per_second else "compiling"
         mfu = f" {self.mfu:5.1%} MFU" if self.mfu else ""
         return f"loss {self.loss:.4f}  {rate}{mfu}"
+
+    def short(self) -> str:
+        """The state in at most 29 columns."""
+        rate = self.tokens_per_second
+        if not rate:
+            return f"loss {self.loss:.3f} compiling"
+        unit, letter = next((one for one in _UNITS if rate >= one[0]), (1.0, ""))
+        mfu = f" {self.mfu:.0%} MFU" if self.mfu else ""
+        return f"loss {self.loss:.3f} {rate / unit:.3g}{letter} tok/s{mfu}"
+
+
+def _ending(text: str, width: int) -> str:
+    """A text cut to its end: names of runs begin alike."""
+    return text if len(text) <= width else f"…{text[1 - width :]}"
+
+
+def _bar_width(console: Console) -> int:
+    """Columns of a bar, so that a line of progress fits a terminal of 80."""
+    return max(4, min(24, console.width - 76))
 
 
 class Reporter(AbstractContextManager["Reporter"], Protocol):
@@ -84,8 +106,8 @@ class Terminal(Reporter):
         if self.console.is_terminal:
             self._bar = Progress(
                 TextColumn("{task.description}", style="bold"),
-                BarColumn(bar_width=24),
-                TextColumn("step {task.completed:,.0f}/{task.total:,.0f}"),
+                BarColumn(_bar_width(self.console)),
+                TextColumn("{task.completed:,.0f}/{task.total:,.0f}"),
                 TextColumn("{task.fields[status]}"),
                 TimeRemainingColumn(),
                 console=self.console,
@@ -103,13 +125,14 @@ class Terminal(Reporter):
         """Begin a bar."""
         self._name, self._total, self._done, self._said = name, total, done, time.monotonic()
         if self._bar is not None:
-            self._task = self._bar.add_task(name, total=total, completed=done, status="compiling")
+            shown = _ending(name, max(12, self.console.width - _bar_width(self.console) - 58))
+            self._task = self._bar.add_task(shown, total=total, completed=done, status="compiling")
 
     def advance(self, units: int, status: Status) -> None:
         """Move the bar on."""
         self._done += units
         if self._bar is not None and self._task is not None:
-            self._bar.update(self._task, advance=units, status=str(status))
+            self._bar.update(self._task, advance=units, status=status.short())
         elif time.monotonic() - self._said > self.interval:
             self._said = time.monotonic()
             self.console.print(f"{self._name}  step {self._done:,}/{self._total:,}  {status}", soft_wrap=True)
@@ -140,7 +163,7 @@ class Counter(AbstractContextManager["Counter"]):
         self._name, self._said = "", time.monotonic()
         self._bar = Progress(
             TextColumn("{task.description}", style="bold"),
-            BarColumn(bar_width=24),
+            BarColumn(_bar_width(self.console)),
             TextColumn("{task.completed:,.0f}/{task.total:,.0f}"),
             TextColumn("{task.fields[what]}"),
             TimeRemainingColumn(),
@@ -158,15 +181,19 @@ class Counter(AbstractContextManager["Counter"]):
     ) -> None:
         self._bar.stop()
 
+    def _text_width(self) -> int:
+        """Columns of each of the two texts beside the bar."""
+        return max(12, (self.console.width - _bar_width(self.console) - 28) // 2)
+
     def name(self, text: str) -> None:
         """What the things that come next belong to."""
         self._name = text
-        self._bar.update(self._task, description=text)
+        self._bar.update(self._task, description=_ending(text, self._text_width()))
 
     def advance(self, what: str) -> None:
         """One more begins, which is called `what`."""
         self.done += 1
-        self._bar.update(self._task, completed=self.done - 1, what=what)
+        self._bar.update(self._task, completed=self.done - 1, what=what[: self._text_width()])
         if not self.console.is_terminal and time.monotonic() - self._said > self.interval:
             self._said = time.monotonic()
             self.console.print(f"{self._name}  {self.done:,}/{self.total:,}  {what}", soft_wrap=True)

@@ -98,6 +98,6 @@ def test_what_cannot_be_had_is_said(name: str, kind: str, within: float, words: 
 def test_counted_models_need_no_slice() -> None:
     model = {"family": "ngram", "vocab_size": 257, "max_length": 128, "order": 3}
     train = {"tokens": 4096, "batch_tokens": 1024, "learning_rate": 1e-3}
-    run = load_run({"name": "counted", "model": model, "train": train})
+    run = load_run({"name": "counted", "model": model, "train": train, "data": {"sequence_length": 128}})
     with pytest.raises(BadInputError, match="n-gram"):
         smallest_slice(run, "h100-sxm", within=1)
