@@ -181,7 +181,7 @@ def _print(
 
     def mesh(run: "RunConfig") -> str:
         sizes = [f"{axis}={size}" for axis, size in run.mesh.sizes().items() if size > 1]
-        return ", ".join(sizes) or "-"
+        return ",".join(sizes) or "-"
 
     rows = []
     for row, one in zip(document["runs"], decisions, strict=True):

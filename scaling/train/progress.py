@@ -10,7 +10,6 @@ from typing import Protocol
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-
 _UNITS = ((1e9, "B"), (1e6, "M"), (1e3, "k"))
 
 
