@@ -138,7 +138,7 @@ class Terminal(Reporter):
 
     def message(self, text: str) -> None:
         """Print above the bar."""
-        self.console.print(text, soft_wrap=True, markup=False)
+        self.console.print(text, soft_wrap=not self.console.is_terminal, markup=False)
 
     def finish(self) -> None:
         """Remove the bar of the run that ended."""
@@ -204,4 +204,4 @@ class Counter(AbstractContextManager["Counter"]):
 
     def message(self, text: str) -> None:
         """Print above the bar."""
-        self.console.print(text, soft_wrap=True, markup=False)
+        self.console.print(text, soft_wrap=not self.console.is_terminal, markup=False)

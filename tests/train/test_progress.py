@@ -56,3 +56,13 @@ def test_a_counter() -> None:
 )
 def test_a_short_status(rate: float | None, mfu: float | None, shown: str) -> None:
     assert Status(1, 2.5, rate, mfu).short() == shown
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_messages_wrap_at_words_on_a_terminal_alone(terminal: bool) -> None:
+    page = Console(file=io.StringIO(), width=80, force_terminal=terminal, color_system=None)
+    text = "[3/3] learning_rate=0.002: 224,704 parameters, loss 2.8434 at 397,312 tokens, 260 s"
+    Terminal(page).message(text)
+    lines = page.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert len(lines) == (2 if terminal else 1)
+    assert " ".join(line.strip() for line in lines) == text
