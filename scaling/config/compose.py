@@ -183,14 +183,23 @@ def parse_overrides(overrides: Iterable[str]) -> list[tuple[list[str], Any]]:
 def apply_override(tree: Tree, parts: Sequence[str], value: Any) -> Tree:
     """`tree` with the value of one dotted key changed; a mapping is laid over the one that is there.
 
-    A whole `model` may be given by name; widths follow heads. An element of a list is named by its number,
-    as in `rungs.0.train.seed`.
+    A whole `model` may be given by name; one of another family replaces the one that is there, whose fields
+    it does not have. Widths follow heads. An element of a list is named by its number, as in
+    `rungs.0.train.seed`.
 
     Raises:
         BadInputError: the path leads through something that has no fields.
     """
     changed: Tree = _changed(tree, list(parts), value, ".".join(parts))
     return changed
+
+
+def _other_family(old: Any, new: Tree) -> bool:
+    """Whether a model given as a mapping names another family than the model that is there."""
+    if old is None or "family" not in new:
+        return False
+    family: Any = model_tree(old).get("family", "decoder")
+    return bool(family != new["family"])
 
 
 def _changed(tree: Any, parts: list[str], value: Any, path: str) -> Any:
@@ -210,6 +219,8 @@ def _changed(tree: Any, parts: list[str], value: Any, path: str) -> Any:
     if not rest:
         if head == "model" and isinstance(value, str):
             value = model_tree(value)
+            tree = {key: one for key, one in tree.items() if key != "model"}
+        elif head == "model" and isinstance(value, dict) and _other_family(tree.get("model"), value):
             tree = {key: one for key, one in tree.items() if key != "model"}
         return merge_runs(tree, {head: value})
     child = tree.get(head)
