@@ -187,7 +187,7 @@ def test_a_run_with_branches_resumes_exactly(step: int, make_run: MakeRun, tmp_p
 
 def test_a_directory_holds_one_run_and_one_process(make_run: MakeRun, tmp_path: Path) -> None:
     train(make_run(steps=3), tmp_path / "run")
-    with pytest.raises(BadInputError, match="holds run"):
+    with pytest.raises(BadInputError, match=r"holds a run with another config.*--out"):
         train(make_run(steps=4), tmp_path / "run")
     import fcntl
 
