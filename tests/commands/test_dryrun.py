@@ -123,7 +123,7 @@ CASES = [
     ("gpt3-125m --on tpu-v5e:2x2 --mesh fsdp", "fsdp=8,tensor=2"),
     ("gpt3-125m --on tpu-v5e:2x2 --mesh fsdp=-1,data=-1", "only one"),
     ("gpt3-125m --on tpu-v5e:2x2 --mesh fsdp=2,fsdp=2", "given twice"),
-    ("gpt3-125m --on tpu-v5e:2x2 --mesh depth=4", "known: data, stage, fsdp"),
+    ("gpt3-125m --on tpu-v5e:2x2 --mesh depth=4", "'depth' is not a mesh axis; known: data, fsdp"),
     ("gpt3-125m --on tpu-v5e:2x2 --batch-tokens -2048", "train.batch_tokens"),
     ("gpt3-125m --on tpu-v5e:2x2 --batch-tokens many", "train.batch_tokens"),
     ("gpt3-125m --on tpu-v5e:2x2 --batch-tokens 2048", "does not divide"),
