@@ -48,7 +48,7 @@ def check_fields(mapping: Mapping[str, str]) -> None:
 
 @dataclass(frozen=True)
 class Columns:
-    """Where each field is, the factor of its unit, and what was read in another unit or by another name."""
+    """The column of each field, the factor of its unit, and notes on what was converted or renamed."""
 
     place: dict[str, int]
     factors: dict[str, float]
@@ -76,7 +76,7 @@ def columns_of(
                 f"{where}: columns: {field}={column}: there is no column {name!r}; "
                 f"the header has {_list(header)}"
             )
-        # Beside losses, bits per byte say how many bytes a token has.
+        # A loss in nats per token and in bits per byte together give the bytes per token.
         instead = field in LOSSES and "loss" not in mapping
         given["loss" if instead else field] = header.index(name)
         if factor is not None:

@@ -57,9 +57,7 @@ def allocation_figure(sources: Sources, options: Options) -> Figure:
     _powers(left, found, "params", "$N_{opt}$ (parameters)")
     _powers(right, found, "tokens", "$D_{opt}$ (tokens)")
     _exponents(axes, found)
-    footnote(
-        figure, counting_note(points), "Bands and bars: 95% bootstrap intervals.", *remarks(found, points)
-    )
+    footnote(figure, counting_note(points), "Bands and bars: 95% intervals.", *remarks(found, points))
     return figure
 
 

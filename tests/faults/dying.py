@@ -37,7 +37,7 @@ class At:
     signal: str = "SIGKILL"
 
     def program(self) -> list[str]:
-        """What stands in for `python -m scaling.cli`."""
+        """The command that replaces `python -m scaling.cli`."""
         words = (self.phase, self.number, self.delay, self.signal)
         return [sys.executable, "-m", "tests.faults.dying", *map(str, words)]
 

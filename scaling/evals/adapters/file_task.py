@@ -33,8 +33,8 @@ Question = Asking | Unusable
 class FileTask:
     """Questions, and where examples come from: `pool`, or the other questions where that is empty.
 
-    Every item gets the same examples in the same order, drawn under the seed; where one of them is the item
-    itself, the next of the draw stands in for it. Unusable entries keep their numbers and are never shown.
+    Every item gets the same examples in the same order, drawn under the seed; an example that is the item
+    itself is replaced by the next one drawn. Unusable entries keep their numbers and are never shown.
     """
 
     name: str
