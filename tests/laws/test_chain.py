@@ -91,7 +91,8 @@ def test_refused(law: str, change, words: str) -> None:
     assert words in str(error.value)
 
 
-def test_the_command(run_cli: RunCli, tmp_path: Path) -> None:  # noqa: F811
+def test_the_command(run_cli: RunCli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+    monkeypatch.setenv("COLUMNS", "80")
     points = runs(3)
     rows = [f"{n:.6g},{d:.6g},{loss:.6f},{e:.4f}" for n, d, loss, e in zip(
         points.params, points.tokens, points.loss, points.error, strict=True)]  # fmt: skip
