@@ -26,6 +26,8 @@ from scaling.laws.student import t_quantile
 
 Floats = NDArray[np.float64]
 
+# Residuals of log loss that are the rounding of a table, or of the solver: a loss in float32 is off by 6e-8.
+EXACT = 1e-9
 STEP = 1e-4  # of central differences, on entries of order one
 LARGEST_CONDITION = 1e12  # beyond, a direction of theta has no digits
 TEXT = (
@@ -80,7 +82,7 @@ def residual_scale(off: Floats, weight: Floats, delta: float, parameters: int) -
     kept = np.sort(np.abs(off))[parameters:]  # those that the fit did not make zero
     spread = 1.4826 * float(np.median(kept))
     noise = spread if spread > 0 else float(np.sqrt((off**2).mean()))
-    if squared <= 1e-30 or noise <= 1e-14:
+    if squared <= EXACT**2 or noise <= EXACT:
         return None
     width = 0.9 * noise * n**-0.2  # Silverman 1986, equation 3.31
     around = np.concatenate([kept, -kept])  # symmetric: the loss is

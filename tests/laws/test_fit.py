@@ -53,6 +53,15 @@ def test_noiseless_points_give_back_the_law():
     assert fit.boundary_hits == ()
 
 
+@pytest.mark.parametrize("digits", [11, 14])
+def test_the_rounding_of_a_table_is_not_noise(digits):
+    points = ladder()
+    points.loss[:] = [float(f"{loss:.{digits}g}") for loss in points.loss]
+    fit = fit_points(points, holdout=None, profile=True)
+    assert fit.unidentified == () and fit.warnings == () and fit.profile == {}
+    assert fit.hessian.reason == "no residual is left to measure the noise with: every point is fitted exactly"
+
+
 @pytest.mark.parametrize(
     ("noise", "delta", "seed"),
     [
