@@ -59,7 +59,9 @@ def test_the_rounding_of_a_table_is_not_noise(digits):
     points.loss[:] = [float(f"{loss:.{digits}g}") for loss in points.loss]
     fit = fit_points(points, holdout=None, profile=True)
     assert fit.unidentified == () and fit.warnings == () and fit.profile == {}
-    assert fit.hessian.reason == "no residual is left to measure the noise with: every point is fitted exactly"
+    assert (
+        fit.hessian.reason == "no residual is left to measure the noise with: every point is fitted exactly"
+    )
 
 
 @pytest.mark.parametrize(
