@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.transforms import ScaledTranslation
 from numpy.typing import NDArray
 
 from scaling.config.errors import BadInputError
@@ -29,6 +30,8 @@ COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 MARKERS = "osD^vP"
 PANEL = (3.1, 2.55)  # inches
 MAX_PANELS = 48
+# Points above a panel: thresholds are drawn in strips over the name of the metric, the title over them.
+STRIPS_FROM, STRIP = 14.0, 6.0
 AXIS = {
     "flops": ("Training compute C (FLOPs)", scientific),
     "params": ("Parameters N", short),
@@ -144,30 +147,29 @@ def _grid(
                     every[r, c].set_visible(False)
         against = answer.document.against
         figure.supxlabel(AXIS[against][0], fontsize=10.5, color=INK)
-        handles = _explained(
-            log_score, bool(predicted), any(j.verdict.word == "bimodal" for j in answer.judged)
-        )
+        handles = _explained(answer.judged, log_score, bool(predicted))
         lines = -(-len(handles) // max(2, int(figure.get_figwidth() / 1.9)))
         figure.legend(handles=handles, loc="outside upper center", ncols=-(-len(handles) // lines))
     return figure
 
 
-def _explained(log_score: bool, predicted: bool, bimodal: bool) -> list[Line2D]:
-    lines = [
-        Line2D([], [], color=MUTED, lw=1.6, label="smooth fit"),
-        Line2D([], [], color=MUTED, lw=1.6, ls=(0, (4, 1.5)), label="fit with a break"),
-        Line2D(
-            [],
-            [],
-            color=MUTED,
-            marker="|",
-            ms=8,
-            lw=2.4,
-            label="half rise, or half of the seeds, 95%" if bimodal else "half rise, 95%",
-        ),
-        Line2D([], [], color=MUTED, marker="X", mec="white", ms=7, lw=2.4, label="break, 95%"),
-        Line2D([], [], color=INK, lw=0.9, ls=(0, (1, 1.5)), label="chance"),
-    ]
+def _explained(judged: Sequence[Judged], log_score: bool, predicted: bool) -> list[Line2D]:
+    """What the marks mean, of those that are drawn."""
+    words = {one.verdict.word for one in judged}
+    bimodal = "bimodal" in words
+    families = {one.fit.shapes[one.chosen].family for one in judged if one.chosen is not None}
+    lines = []
+    if families - {"broken"}:
+        lines.append(Line2D([], [], color=MUTED, lw=1.6, label="smooth fit"))
+    if "broken" in families:
+        lines.append(Line2D([], [], color=MUTED, lw=1.6, ls=(0, (4, 1.5)), label="fit with a break"))
+    if words - {"broken"}:
+        text = "half rise, or half of the seeds, 95%" if bimodal else "half rise, 95%"
+        lines.append(Line2D([], [], color=MUTED, marker="|", ms=8, lw=2.4, label=text))
+    if "broken" in words:
+        lines.append(Line2D([], [], color=MUTED, marker="X", mec="white", ms=7, lw=2.4, label="break, 95%"))
+    if any(one.series.bounded and one.series.chance > 0 for one in judged):
+        lines.append(Line2D([], [], color=INK, lw=0.9, ls=(0, (1, 1.5)), label="chance"))
     if bimodal:
         lines.append(
             Line2D([], [], color=MUTED, lw=1.6, ls=CHANCE, label="probability that a run has it, 95%")
@@ -205,13 +207,13 @@ def _panel(
     own = [j for j in answer.judged if j.series.key[:2] == what]
     logged = log_score and own[0].series.bounded
     dress(axes, answer.document.against, label)
-    handles = []
+    handles, strips = [], 0
     for i, judged in enumerate(own):
         colour, marker = _look(i, own)
         rows = _rows(answer.scores, judged)
         _points(axes, spreads(rows, answer.document.against), colour, marker, logged)
         _curve(axes, judged, colour)
-        _threshold(axes, judged, colour, i)
+        strips += _threshold(axes, judged, colour, strips)
         handles.append(
             Line2D([], [], color=colour, marker=marker, ms=5, mec="white", lw=1.6, label=_said(judged))
         )
@@ -231,7 +233,7 @@ def _panel(
         axes.annotate("1/n", (1, floor), xycoords=("axes fraction", "data"), fontsize=7, color=MUTED,
                       xytext=(2, 0), textcoords="offset points", va="center")  # fmt: skip
     _score_axis(axes, own, logged)
-    axes.set_title(f"{task}\n", fontsize=10, pad=2 + 5 * len(own))
+    axes.set_title(task, fontsize=10, pad=STRIPS_FROM + STRIP * strips)
     axes.text(0, 1.0, metric.replace("_", " "), transform=axes.transAxes, fontsize=8, color=MUTED,
               va="bottom", ha="left")  # fmt: skip
     axes.legend(handles=handles, fontsize=7, loc="best", handlelength=1.4, labelspacing=0.3, borderpad=0.2)
@@ -314,8 +316,11 @@ def _curve(axes: Axes, judged: Judged, colour: str) -> None:
               ls=(0, (4, 1.5)) if broken else "-")  # fmt: skip
 
 
-def _threshold(axes: Axes, judged: Judged, colour: str, i: int) -> None:
-    """A mark with its interval in a strip above the panel; an end that is open runs to the panel's edge."""
+def _threshold(axes: Axes, judged: Judged, colour: str, strip: int) -> bool:
+    """Draw a mark with its interval in a strip above the panel, if the verdict has a place to mark.
+
+    An open end runs to the edge of the panel.
+    """
     v = judged.verdict
     place = v.changepoint if v.word == "broken" else v.half_rise
     if v.word == "bimodal" and v.breakthrough is not None:
@@ -325,20 +330,24 @@ def _threshold(axes: Axes, judged: Judged, colour: str, i: int) -> None:
         or place.value is None
         or v.word not in ("smooth", "unforeseen", "broken", "bimodal", "undecided", "inverse")
     ):
-        return
+        return False
     ends = judged.series.scale_of(np.array([-1.12, 1.12]))
     left, right = float(ends.min()), float(ends.max())
     low, high = (left if place.interval[0] is None else place.interval[0],
                  right if place.interval[1] is None else place.interval[1])  # fmt: skip
     if not left <= place.value <= right:
-        return
-    at = 1.075 + 0.05 * i
-    style: Any = {"color": colour, "transform": axes.get_xaxis_transform(), "clip_on": False}
+        return False
+    at = 1.0
+    above = ScaledTranslation(
+        0, (STRIPS_FROM + STRIP * strip) / 72, axes.get_figure(root=True).dpi_scale_trans
+    )
+    style: Any = {"color": colour, "transform": axes.get_xaxis_transform() + above, "clip_on": False}
     axes.plot([max(low, left), min(high, right)], [at, at], lw=2.4, alpha=0.7, solid_capstyle="butt", **style)
     if v.word == "broken":
         axes.plot(place.value, at, marker="X", mec="white", ms=6, **style)
     else:
         axes.plot(place.value, at, marker="|", ms=7, mew=1.6, **style)
+    return True
 
 
 def _score_axis(axes: Axes, own: Sequence[Judged], logged: bool) -> None:

@@ -16,6 +16,11 @@ def gpt3():
     return emergence(read_scores("gpt3"), tasks=["4D+", "WiC"])
 
 
+@pytest.fixture(scope="module")
+def lambada():
+    return emergence(read_scores("gpt3"), tasks=["LAMBADA"])
+
+
 def test_a_panel_a_task_with_units_verdicts_and_chance(gpt3):
     figure = emergence_figure(gpt3)
     assert figure.get_supxlabel() == "Training compute C (FLOPs)"
@@ -24,6 +29,20 @@ def test_a_panel_a_task_with_units_verdicts_and_chance(gpt3):
     words = [text.get_text() for text in shown[0].get_legend().get_texts()]
     assert [w.split(": ")[0] for w in words] == ["0 shots", "1 shot", "50 shots"]
     assert any(list(line.get_ydata()) == [0.5, 0.5] for line in shown[1].lines)
+
+
+@pytest.mark.parametrize("height", [3.0, 9.0])
+def test_thresholds_are_drawn_between_the_panel_and_its_title(lambada, height):
+    figure = sharp_and_smooth_figure(lambada)
+    figure.set_figheight(height)
+    figure.draw_without_rendering()
+    strips = 0
+    for axes in figure.axes:
+        drawn = [line.get_window_extent() for line in axes.lines if not line.get_clip_on()]
+        title, (metric, *_) = axes._left_title.get_window_extent(), axes.texts
+        assert all(metric.get_window_extent().y1 <= box.y0 <= box.y1 <= title.y0 for box in drawn)
+        strips += len(drawn) // 2
+    assert strips >= 2
 
 
 def test_zeros_on_a_log_axis_are_upper_bounds_over_one_item(gpt3):
