@@ -338,9 +338,9 @@ def _threshold(axes: Axes, judged: Judged, colour: str, strip: int) -> bool:
     if not left <= place.value <= right:
         return False
     at = 1.0
-    above = ScaledTranslation(
-        0, (STRIPS_FROM + STRIP * strip) / 72, axes.get_figure(root=True).dpi_scale_trans
-    )
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    above = ScaledTranslation(0, (STRIPS_FROM + STRIP * strip) / 72, figure.dpi_scale_trans)
     style: Any = {"color": colour, "transform": axes.get_xaxis_transform() + above, "clip_on": False}
     axes.plot([max(low, left), min(high, right)], [at, at], lw=2.4, alpha=0.7, solid_capstyle="butt", **style)
     if v.word == "broken":
