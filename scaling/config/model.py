@@ -262,6 +262,13 @@ class EncoderDecoderConfig(TransformerConfig):
         """Layers of the decoder."""
         return self.n_decoder_layers or self.n_layers
 
+    @property
+    def score_scale(self) -> float | None:
+        """As of `TransformerConfig`; with `scale_attention: false` 1, and under muP 1 at the base."""
+        if self.scale_attention:
+            return super().score_scale
+        return (self.base_d_head or self.d_head) / self.d_head
+
     @model_validator(mode="after")
     def _check(self) -> "EncoderDecoderConfig":
         if self.mixture is not None and self.decoder_layers % self.mixture.every:

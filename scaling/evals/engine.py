@@ -246,7 +246,7 @@ class Engine:
             self._put(_column([index for index, _, _ in turns], height)),
             self._put(_column([k for _, _, k in turns], height)),
         )
-        if not _in_order(rows) or cache.keys_NBMKE.shape[1] != height:
+        if not _in_order(rows) or cache.layers.keys.shape[1] != height:
             cache = self._programs.of_rows(cache, self._put(_column(rows, height)))
         token_B, position_B = _column(last, height), _column(at, height)
         texts: list[list[int]] = [[] for _ in turns]

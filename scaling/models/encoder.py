@@ -1,19 +1,18 @@
 """The encoder: BERT (Devlin et al. 2018), RoBERTa (Liu et al. 2019), ALBERT (Lan et al. 2020)."""
 
 import math
-from functools import partial
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
 from scaling.config.model import EncoderConfig
-from scaling.models.attention import attention
 from scaling.models.axes import constrain, param
+from scaling.models.initializers import normal, times
 from scaling.models.language_model import Batch, Terms
-from scaling.models.layers import Linear, Norm, dropout, normal, times
+from scaling.models.layers import Bands, Layer, LayerInputs, LayerState, Linear, Norm, dropout
 from scaling.models.pointwise import ACTIVATIONS
-from scaling.models.stack import Around, Layer, run_layers, stacked_layers
+from scaling.models.stack import run_layers, stacked_layers
 from scaling.models.taps import tap
 
 
@@ -36,9 +35,9 @@ class Encoder(nnx.Module):
         self.embedding_norm = Norm(config, W)
         self.embedding_projection = Linear(config, W, D, keys[3]) if config.projects_embedding else None
         if config.share_layers:
-            self.layers = Layer(config, keys[4])
+            self.layers = Layer(config, keys[4], causal=False)
         else:
-            self.layers = stacked_layers(config, keys[4], config.n_layers)
+            self.layers = stacked_layers(config, keys[4], config.n_layers, causal=False)
         self.final_norm = Norm(config) if config.norm == "pre" else None
         self.pooler = Linear(config, D, D, keys[5]) if config.pooler else None
         self.sentence_head = (
@@ -95,30 +94,13 @@ class Encoder(nnx.Module):
             keys = jax.random.split(layers_key, config.n_layers)
         x_BLD = x_BLW if self.embedding_projection is None else self.embedding_projection(x_BLW)
 
-        def apply(
-            kind: str | jax.Array, layer: Layer, x_BLD: jax.Array, key: jax.Array | None, around: Around
-        ) -> tuple[jax.Array, None]:
-            attention_key = residual_key = None
-            if key is not None:
-                attention_key, residual_key = jax.random.split(key)
-            attend = partial(
-                attention,
-                causal=False,
-                segment_ids_BL=around.rows,
-                scale=config.score_scale,
-                dropout_rate=config.dropout if key is not None else 0.0,
-                key=attention_key,
-            )
-            return layer(x_BLD, attend, residual_key)[0], None
-
         x_BLD, _ = run_layers(
             config,
-            apply,
             self.layers,
             x_BLD,
-            keys,
-            Around(segment_ids_BL),
-            count=config.n_layers,
+            LayerInputs(segment_ids_BL),
+            LayerState(keys),
+            Bands((None,), (0,) * config.n_layers),
             shared=config.share_layers,
         )
         return x_BLD if self.final_norm is None else self.final_norm(x_BLD)

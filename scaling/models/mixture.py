@@ -1,4 +1,4 @@
-"""A mixture of experts in place of a feed-forward: Switch's one expert a token, or GShard's two.
+"""A mixture of experts in place of a feed-forward: one expert per token (Switch) or two (GShard).
 
 A row of the batch is a group (Lepikhin et al. 2020, arXiv:2006.16668, section 2.2): its tokens compete for
 each expert's slots among themselves alone, so that routing needs no communication however the batch is
@@ -7,7 +7,7 @@ nothing on the way: a mixture executes the router and X * C slots of every row t
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,12 +18,12 @@ from jax.ad_checkpoint import checkpoint_name
 from scaling.config.model import Mixture, TransformerConfig
 from scaling.models.axes import constrain, param, platform
 from scaling.models.dense import LINEAR
-from scaling.models.layers import cast, fan_in, normal, output_std, residual_std, times
+from scaling.models.initializers import fan_in, normal, output_std, residual_std, times
 from scaling.models.pointwise import ACTIVATIONS, keeping_inputs
 
 
 class Losses(NamedTuple):
-    """What a router is told by, float32: means over the tokens that count, without coefficients."""
+    """Losses of a router, float32: means over the real tokens, without coefficients."""
 
     balance: Array  # X * sum_i f_i P_i of a row (Fedus et al. 2021, equation 4), 1 where it is even
     z: Array  # (log sum exp)^2 of the router's logits (Zoph et al. 2022, equation 5)
@@ -31,9 +31,9 @@ class Losses(NamedTuple):
 
 
 class Routes(NamedTuple):
-    """Where the choices of a row's tokens go: S = X * C slots, C to an expert; Q = top_k * L choices.
+    """Where the choices of a row's tokens go: S = X * C slots, C per expert; Q = top_k * L choices.
 
-    Choice j is the (j // L)-th of token j % L. Each map says Q, S or L where there is nothing.
+    Choice j is the (j // L)-th of token j % L. An entry of Q, S or L means none.
     """
 
     slot_BQ: Array
@@ -42,7 +42,7 @@ class Routes(NamedTuple):
 
 
 def no_losses() -> Losses:
-    """Of a layer without a router, in a stack that has some."""
+    """The losses of a layer without a router, in a stack that has some."""
     zero = jnp.zeros((), jnp.float32)
     return Losses(zero, zero, zero)
 
@@ -50,7 +50,7 @@ def no_losses() -> Losses:
 def router_losses(
     mixture: Mixture | None, stacks: list[Losses | None]
 ) -> tuple[dict[str, Array], dict[str, Array]]:
-    """What the routers of stacks of layers add to the loss, coefficients applied, and what is logged of them.
+    """What routers add to the loss, with coefficients applied, and what is logged of them.
 
     Losses add up over layers; the share of dropped choices is their mean over mixtures.
     """
@@ -136,8 +136,8 @@ class MixtureOfExperts(nnx.Module):
         """Each expert's feed-forward over its slots, times their gates."""
 
         def product(x: Array, kernel: nnx.Param, bias: nnx.Param | None) -> Array:
-            y = checkpoint_name(_expert_linear(x, cast(kernel, x)), LINEAR)
-            return y if bias is None else y + cast(bias, x)[:, None, None]
+            y = checkpoint_name(_expert_linear(x, kernel[...].astype(x.dtype)), LINEAR)
+            return y if bias is None else y + bias[...].astype(x.dtype)[:, None, None]
 
         inward = [product(x_XBCD, self.up, self.up_bias)]
         if self.gate is not None:
@@ -149,6 +149,44 @@ class MixtureOfExperts(nnx.Module):
             biases_XBCD = gates_XBC1 * self.down_bias[...].astype(jnp.float32)[:, None, None]
             out_XBCD = out_XBCD + biases_XBCD.astype(x_XBCD.dtype)
         return out_XBCD
+
+
+def grouped(layers: Any, every: int) -> tuple[Any, Any, Any]:
+    """Stacked layers of which the last of every `every` is a mixture, in groups: arrays lead with N / every.
+
+    What all layers have and the feed-forwards of the others are stacked once more inside a group.
+    """
+
+    def groups(tree: Any, size: int) -> Any:
+        return jax.tree.map(lambda leaf: leaf.reshape(-1, size, *leaf.shape[1:]), tree)
+
+    common = jax.tree.map(lambda leaf: leaf, layers)  # a copy, whose attributes are then set
+    common.feed_forward = common.mixture = None
+    return groups(common, every), groups(layers.feed_forward, every - 1), layers.mixture
+
+
+def members(group: tuple[Any, Any, Any], every: int) -> list[Any]:
+    """The layers of one of the groups of `grouped`."""
+    common, feed_forwards, mixture = group
+    layers = unstack(common, every)
+    for layer, feed_forward in zip(layers, unstack(feed_forwards, every - 1), strict=False):
+        layer.feed_forward = feed_forward
+    layers[-1].mixture = mixture
+    return layers
+
+
+def unstack(tree: Any, count: int) -> list[Any]:
+    """The `count` entries along the leading axis of a stacked tree.
+
+    By `lax.split`, whose transpose is one concatenation: indexing would make the backward pass add up
+    `count` padded copies of the whole stack.
+    """
+    leaves, structure = jax.tree.flatten(tree)
+    split = [jax.lax.split(leaf, [1] * count, axis=0) for leaf in leaves]
+    return [
+        jax.tree.unflatten(structure, [parts[i].reshape(parts[i].shape[1:]) for parts in split])
+        for i in range(count)
+    ]
 
 
 def _hidden(activation: Callable[[Array], Array]) -> Callable[..., Array]:

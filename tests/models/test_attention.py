@@ -45,9 +45,9 @@ def assert_close(got, want, tolerance=1e-5):
 def test_full_is_jax_attention():
     q, k, v, _ = inputs(19, H=6, K=2)
     want = jax.nn.dot_product_attention(q, k, v, is_causal=True, local_window_size=(4, 0))
-    assert_close([attention(q, k, v, band=5, implementation="full")], [want])
+    assert_close([attention(q, k, v, band=5, implementation="reference")], [want])
     want = jax.nn.dot_product_attention(q, k, v, is_causal=True, scale=0.5)
-    assert_close([attention(q, k, v, scale=0.5, implementation="full")], [want])
+    assert_close([attention(q, k, v, scale=0.5, implementation="reference")], [want])
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_full_is_jax_attention():
 def test_blocks_equal_full(L, block, band, segmented, K):
     arrays = inputs(L, K=K)
     options = {"band": band, "segment_ids_BL": segments(L) if segmented else None}
-    want = out_and_gradients(*arrays, implementation="full", **options)
+    want = out_and_gradients(*arrays, implementation="reference", **options)
     got = out_and_gradients(*arrays, implementation="blocks", block=block, **options)
     assert_close(got, want)
 
@@ -100,7 +100,7 @@ def test_other_masks_and_biases(L, M, block, causal, prefixed, biased, segmented
         out, pull = jax.vjp(function, q, k, v, bias)
         return [out, *(g for g in pull(dout) if g is not None)]
 
-    got, want = jit(partial(of, "blocks"))(), jit(partial(of, "full"))()
+    got, want = jit(partial(of, "blocks"))(), jit(partial(of, "reference"))()
     assert len(got) == 4 + biased
     assert_close(got, want)
 
@@ -120,7 +120,7 @@ def test_a_prefix_is_seen_by_all_of_its_segment_and_by_no_other():
 
 def test_large_scores_stay_finite():
     q, k, v, dout = inputs(24)
-    want = out_and_gradients(100 * q, k, v, dout, implementation="full")
+    want = out_and_gradients(100 * q, k, v, dout, implementation="reference")
     got = out_and_gradients(100 * q, k, v, dout, block=8)
     assert all(np.isfinite(g).all() for g in got)
     assert_close(got, want, 2e-4)
@@ -128,7 +128,7 @@ def test_large_scores_stay_finite():
 
 def test_bf16_stays_near_fp32():
     arrays = inputs(24, dtype=jnp.bfloat16)
-    want = out_and_gradients(*(a.astype(jnp.float32) for a in arrays), implementation="full")
+    want = out_and_gradients(*(a.astype(jnp.float32) for a in arrays), implementation="reference")
     got = out_and_gradients(*arrays, block=16)
     assert all(g.dtype == jnp.bfloat16 for g in got)
     assert_close([g.astype(jnp.float32) for g in got], want, 0.06)
@@ -147,7 +147,7 @@ def test_under_scan_vmap_and_remat():
 
         return (dout * jax.lax.scan(wrap(layer), q, gains_N)[0]).sum()
 
-    want = jit(jax.grad(lambda g: loss(g, lambda f: f, "full")))(gains_N)
+    want = jit(jax.grad(lambda g: loss(g, lambda f: f, "reference")))(gains_N)
     batched = jit(jax.vmap(jax.grad(lambda g: loss(g, jax.checkpoint, "blocks"))))
     got = batched(jnp.stack([gains_N, 2 * gains_N]))[0]
     np.testing.assert_allclose(got, want, rtol=1e-4)
@@ -173,7 +173,7 @@ def test_a_position_sees_no_later_one_no_other_segment_and_nothing_left_of_its_b
 def test_dropout_keeps_the_mean_and_needs_a_key():
     q, k, v, _ = inputs(12, B=1)
     keys = jax.random.split(jax.random.key(3), 4000)
-    drop = jit(jax.vmap(lambda key: attention(q, k, v, dropout_rate=0.25, key=key)))
+    drop = jit(jax.vmap(lambda key: attention(q, k, v, dropout_rate=0.25, dropout_key=key)))
     np.testing.assert_allclose(drop(keys).mean(0), attention(q, k, v), atol=0.08)
     with pytest.raises(ValueError, match="key"):
         attention(q, k, v, dropout_rate=0.25)
@@ -198,5 +198,5 @@ def test_blocks_do_less_work_than_full():
         return lowered.compile().cost_analysis()["flops"]
 
     # 4 blocks form 10/16 of the matrix, seven products of it instead of six.
-    assert flops(block=128) < 0.85 * flops(implementation="full")
-    assert flops(block=128, band=128) < 0.6 * flops(implementation="full")
+    assert flops(block=128) < 0.85 * flops(implementation="reference")
+    assert flops(block=128, band=128) < 0.6 * flops(implementation="reference")

@@ -9,8 +9,8 @@ import pytest
 
 from scaling.config.mesh import MeshConfig
 from scaling.models.attention import attention
+from scaling.models.attention.cudnn import cudnn_attention, fits
 from scaling.models.axes import placement
-from scaling.models.cudnn import cudnn_attention, fits
 from scaling.parallel.absent import absent_devices
 from scaling.parallel.mesh import make_mesh
 from scaling.parallel.rules import placed
@@ -44,7 +44,7 @@ def test_what_is_asked_for_is_full_attention(case: dict[str, Any]) -> None:
     arrays = [jnp.asarray(a, jnp.float32) for a in arrays]
 
     def plain(q: Any, k: Any, v: Any) -> Any:
-        return attention(q, k, v, segment_ids_BL=ids, implementation="full", **form)
+        return attention(q, k, v, segment_ids_BL=ids, implementation="reference", **form)
 
     def kernel(q: Any, k: Any, v: Any) -> Any:
         segments = None if ids is None else (jnp.asarray(ids),) * 2

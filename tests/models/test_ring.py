@@ -60,7 +60,7 @@ def results(case: dict[str, Any], mesh: MeshConfig | None, implementation: str |
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_a_ring_is_full_attention(case: dict[str, Any]) -> None:
-    want = results(case, None, "full")
+    want = results(case, None, "reference")
     for mesh in (MeshConfig(context=4), MeshConfig(data=2, context=2, tensor=2)):
         got = results(case, mesh, None)
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-5, atol=2e-5), got, want)

@@ -20,9 +20,8 @@ from jax import Array
 from jax.sharding import PartitionSpec
 
 from scaling.config.tiling import attention_blocks
+from scaling.models.attention.reference import MASKED, product
 from scaling.models.axes import Placement
-
-_MASKED = -1e30
 
 
 class Ring(NamedTuple):
@@ -115,10 +114,6 @@ def ring_attention(
     )(q_BLHE, k_BMKE, v_BMKE, segments, prefix_BM, bias_HLM)
 
 
-def _product(equation: str, a: Array, b: Array) -> Array:
-    return jnp.einsum(equation, a, b, preferred_element_type=jnp.float32)
-
-
 def _passed_on(ring: Ring, tree: Any) -> Any:
     """What the neighbour before this device held."""
     to = [(i, (i + 1) % ring.ways) for i in range(ring.ways)]
@@ -144,7 +139,7 @@ def _hidden(ring: Ring, holder: Array, queries: int, keys: int) -> Array:
 def _scores(ring: Ring, own: Own, piece: Piece, holder: Array, rows: slice) -> Array:
     """Masked scores_BKGlm, float32, of the queries `rows` of this device and all keys of a piece."""
     queries, keys = own.q_BKGlE.shape[3], piece.k_BKmE.shape[2]
-    scores = ring.scale * _product("bkgle,bkme->bkglm", own.q_BKGlE[:, :, :, rows], piece.k_BKmE)
+    scores = ring.scale * product("bkgle,bkme->bkglm", own.q_BKGlE[:, :, :, rows], piece.k_BKmE)
     if own.bias_KGlM is not None:
         bias_KGlm = jax.lax.dynamic_slice_in_dim(own.bias_KGlM[:, :, rows], holder * keys, keys, axis=3)
         scores += bias_KGlm.astype(jnp.float32)
@@ -161,7 +156,7 @@ def _scores(ring: Ring, own: Own, piece: Piece, holder: Array, rows: slice) -> A
     if own.segment_ids_Bl is not None and piece.segment_ids_Bm is not None:
         same_Blm = own.segment_ids_Bl[:, rows, None] == piece.segment_ids_Bm[:, None]
         visible = same_Blm if visible is None else visible & same_Blm
-    return scores if visible is None else jnp.where(visible[:, None, None], scores, _MASKED)
+    return scores if visible is None else jnp.where(visible[:, None, None], scores, MASKED)
 
 
 def _rows(own: Own) -> list[slice]:
@@ -198,13 +193,13 @@ def _forward(ring: Ring, own: Own, piece: Piece) -> tuple[Array, tuple[Any, ...]
                 higher = jnp.maximum(peak, scores.max(-1))
                 weights = jnp.exp(scores - higher[..., None])
                 shrunk = jnp.exp(peak - higher)
-                mixed = _product("bkglm,bkme->bkgle", weights.astype(piece.v_BKmE.dtype), piece.v_BKmE)
+                mixed = product("bkglm,bkme->bkgle", weights.astype(piece.v_BKmE.dtype), piece.v_BKmE)
                 parts.append((shrunk[..., None] * out + mixed, higher, shrunk * total + weights.sum(-1)))
             return tuple(jnp.concatenate(part, axis=3) for part in zip(*parts, strict=True))
 
         return jax.lax.cond(_hidden(ring, holder, queries, keys), lambda c: c, seen, carried), piece
 
-    nothing = (jnp.zeros((*shape, E)), jnp.full(shape, 2 * _MASKED), jnp.zeros(shape))
+    nothing = (jnp.zeros((*shape, E)), jnp.full(shape, 2 * MASKED), jnp.zeros(shape))
     (out, peak, total), _ = _round(ring, step, nothing, piece)
     out_BKGlE = (out / total[..., None]).astype(own.q_BKGlE.dtype)
     return out_BKGlE, (own, piece, out_BKGlE, peak + jnp.log(total))
@@ -214,7 +209,7 @@ def _backward(ring: Ring, saved: tuple[Any, ...], dout_BKGlE: Array) -> tuple[Ow
     own, piece, out_BKGlE, log_sum_BKGl = saved
     queries, keys = own.q_BKGlE.shape[3], piece.k_BKmE.shape[2]
     # The sum over keys of attn * dattn, which softmax's gradient needs, is dout . out: one number a query.
-    inner_BKGl = _product("bkgle,bkgle->bkgl", dout_BKGlE, out_BKGlE)
+    inner_BKGl = product("bkgle,bkgle->bkgl", dout_BKGlE, out_BKGlE)
 
     def step(holder: Array, carried: Any, travelling: Any) -> Any:
         piece, dk, dv = travelling
@@ -225,15 +220,15 @@ def _backward(ring: Ring, saved: tuple[Any, ...], dout_BKGlE: Array) -> tuple[Ow
                 scores = _scores(ring, own, piece, holder, rows)
                 attn = jnp.exp(scores - log_sum_BKGl[..., rows, None])
                 q, dout = own.q_BKGlE[:, :, :, rows], dout_BKGlE[:, :, :, rows]
-                dattn = _product("bkgle,bkme->bkglm", dout, piece.v_BKmE)
+                dattn = product("bkgle,bkme->bkglm", dout, piece.v_BKmE)
                 dscores = attn * (dattn - inner_BKGl[..., rows, None])
                 if dbias is not None:
                     start = (0, 0, rows.start, holder * keys)
                     dbias = jax.lax.dynamic_update_slice(dbias, dscores.sum(0), start)
                 dscores = (ring.scale * dscores).astype(q.dtype)
-                dq = dq.at[:, :, :, rows].add(_product("bkglm,bkme->bkgle", dscores, piece.k_BKmE))
-                dk = dk + _product("bkglm,bkgle->bkme", dscores, q)
-                dv = dv + _product("bkglm,bkgle->bkme", attn.astype(dout.dtype), dout)
+                dq = dq.at[:, :, :, rows].add(product("bkglm,bkme->bkgle", dscores, piece.k_BKmE))
+                dk = dk + product("bkglm,bkgle->bkme", dscores, q)
+                dv = dv + product("bkglm,bkgle->bkme", attn.astype(dout.dtype), dout)
             return dq, dbias, dk, dv
 
         state = (*carried, dk, dv)
