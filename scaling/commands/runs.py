@@ -153,7 +153,7 @@ def _sweep(
 ) -> list[str]:
     """Print the plan of a sweep, then train it; the runs that failed."""
     from scaling.commands.ahead import confirm_long, data_of, data_text, forecasts, seconds_left
-    from scaling.laws.points import read_records
+    from scaling.laws.read import read_records
     from scaling.parallel.processes import is_first, several
     from scaling.sweep.forecast import achieved_flops, seconds_at_once
     from scaling.sweep.workers import check_workers

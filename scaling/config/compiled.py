@@ -1,10 +1,13 @@
 """What a compiler said about a train step for devices that are not there."""
 
+import importlib.metadata
 from typing import Literal
 
 from scaling.config.base import Frozen
 
 Effort = Literal["quick", "full"]
+
+_COMPILERS = {"tpu": ("libtpu",), "gpu": ("jax-cuda13-plugin", "jax-cuda13-pjrt"), "cpu": ()}
 
 
 class Traffic(Frozen):
@@ -62,3 +65,14 @@ class Compiled(Frozen):
     fits: bool
     out_of_memory: OutOfMemory | None
     versions: dict[str, str]
+
+
+def versions(platform: str) -> dict[str, str]:
+    """Versions of what a compiled program comes from: tpu, gpu or cpu."""
+    found = {}
+    for package in ("jax", "jaxlib", "flax", "optax", *_COMPILERS[platform]):
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found

@@ -8,7 +8,8 @@ from scaling.laws.critical_batch import CriticalBatch
 from scaling.laws.forms import Law
 from scaling.laws.holdout import holdout_groups, holdout_mask
 from scaling.laws.law import LawFit, read_law
-from scaling.laws.points import Points, points_from_records, read_points, read_records
+from scaling.laws.points import Points
+from scaling.laws.read import points_from_records, read_points, read_records
 from scaling.laws.registry import LAWS
 
 if TYPE_CHECKING:

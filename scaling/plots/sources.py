@@ -12,7 +12,8 @@ from scaling.config.errors import BadInputError
 from scaling.config.record import RunRecord
 from scaling.laws.comparable import check_law, comparable, in_bits_per_byte
 from scaling.laws.law import LawFit, read_law
-from scaling.laws.points import BITS_PER_BYTE, Points, Where, read_points, read_records
+from scaling.laws.points import BITS_PER_BYTE, Points, Where
+from scaling.laws.read import read_points, read_records
 from scaling.laws.run_files import bytes_per_token
 from scaling.laws.select import NoRowsError, split_by
 from scaling.plots.curves import Curve, read_curves

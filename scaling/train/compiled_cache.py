@@ -4,7 +4,6 @@ No JAX is imported until something has to be compiled.
 """
 
 import hashlib
-import importlib.metadata
 import json
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from pydantic import ValidationError
 
 import scaling
 from scaling.config.cache import cache_root
-from scaling.config.compiled import Compiled, Effort
+from scaling.config.compiled import Compiled, Effort, versions
 from scaling.config.devices import Devices
 from scaling.config.environment import prepare_environment
 from scaling.config.errors import BadInputError
@@ -21,14 +20,13 @@ from scaling.config.run import RunConfig
 
 # Source files that shape the compiled step, or how it is read.
 _SOURCES = (
-    "models/*.py",
-    "parallel/*.py",
-    "config/*.py",
+    "models/**/*.py",
+    "parallel/**/*.py",
+    "config/**/*.py",
     "train/step.py",
     "train/optimizers.py",
     "train/dry_run.py",
 )
-_COMPILERS = {"tpu": ("libtpu",), "gpu": ("jax-cuda13-plugin", "jax-cuda13-pjrt"), "cpu": ()}
 
 
 def compiled_step(
@@ -67,17 +65,6 @@ def cache_path(run: RunConfig, devices: Devices, effort: Effort) -> Path:
     }
     text = json.dumps(depends, sort_keys=True)
     return cache_root() / "dryrun" / f"{hashlib.sha256(text.encode()).hexdigest()[:24]}.json"
-
-
-def versions(platform: str) -> dict[str, str]:
-    """Versions of what a compiled program comes from: tpu, gpu or cpu."""
-    found = {}
-    for package in ("jax", "jaxlib", "flax", "optax", *_COMPILERS[platform]):
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
 
 
 def _read(path: Path) -> Compiled | None:

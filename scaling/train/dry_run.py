@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from scaling.config.compiled import Collectives, Compiled, Effort, OutOfMemory
+from scaling.config.compiled import Collectives, Compiled, Effort, OutOfMemory, versions
 from scaling.config.devices import Devices
 from scaling.config.errors import BadInputError
 from scaling.config.mesh import MeshConfig
@@ -25,7 +25,6 @@ from scaling.parallel.mesh import make_mesh
 from scaling.parallel.noise import Noise, captured_noise
 from scaling.parallel.out_of_memory import parse_out_of_memory, usable_memory
 from scaling.parallel.rules import batch_sharding
-from scaling.train.compiled_cache import versions
 from scaling.train.step import TrainStep
 
 _BACKENDS = {"tpu": "tpu", "gpu": "cuda", "cpu": "cpu"}

@@ -212,7 +212,34 @@ def read_entries(path: str, reader: Callable[[str | Path], list[Entry]]) -> list
         BadInputError: there are none.
     """
     if path.startswith("tfds:"):
-        from scaling.evals.adapters.tfds import read_tfds
-
-        return read_tfds(path)
+        return _read_tfds(path)
     return reader(path)
+
+
+def _read_tfds(spec: str) -> list[Entry]:
+    """Examples of `tfds:NAME[/CONFIG][:VERSION][:SPLIT]`, by default those of the split `validation`.
+
+    The data set must be prepared as ArrayRecord; no TensorFlow is needed.
+
+    Raises:
+        BadInputError: no such dataset or split, or one that was prepared in another format.
+    """
+    from scaling.data.tfds_source import open_examples
+
+    examples = open_examples(spec.removeprefix("tfds:"), "validation")
+    if len(examples) == 0:
+        raise BadInputError(f"{spec}: the split is empty")
+    return [Entry(f"{spec}: example {i}", _plain(examples[i])) for i in range(len(examples))]
+
+
+def _plain(value: Any) -> Any:
+    """Bytes as text and arrays as lists, as a JSON file would hold them."""
+    if isinstance(value, dict):
+        return {str(name): _plain(each) for name, each in value.items()}
+    if isinstance(value, bytes):
+        return value.decode("utf-8", errors="replace")
+    if hasattr(value, "tolist"):
+        return _plain(value.tolist())
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    return value

@@ -6,7 +6,8 @@ from pathlib import Path
 from scaling.config.errors import BadInputError
 from scaling.config.evaluation import Evaluation
 from scaling.laws.comparable import CORPORA, SPLITS, TOKENIZERS, TREATMENTS, mixed_line, plain
-from scaling.laws.points import Where, run_facts
+from scaling.laws.points import Where
+from scaling.laws.read import run_facts
 from scaling.laws.select import rows_where
 
 EXPERIMENTS = CORPORA | SPLITS | TOKENIZERS | TREATMENTS | {"family", "modelfamily"}
