@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from scaling.config.base import Frozen
 from scaling.config.batch import Arrays, batch_arrays, masked_limit, row_lengths
 from scaling.config.data import DataConfig
+from scaling.config.identity import identity
 from scaling.config.mesh import MeshConfig
 from scaling.config.model import EncoderConfig, EncoderDecoderConfig, ModelConfig, TransformerConfig
 from scaling.config.objective import (
@@ -20,18 +21,7 @@ from scaling.config.objective import (
 from scaling.config.train import TrainConfig
 from scaling.config.watch import ProfileConfig, TrackingConfig
 
-# Fields younger than the first runs, and their defaults.
-_LATER: dict[str, dict[str, Any]] = {
-    "model": {
-        "parametrization": "standard",
-        "base_width": None,
-        "base_d_head": None,
-        "base_depth": None,
-        "project_embedding": False,
-    },
-    "data": {"tasks": None},
-    "train": {"spikes": None},
-}
+_UNRELATED = ("mesh", "tracking", "profile")  # fields that an id does not depend on
 
 
 def _stacks(model: ModelConfig) -> dict[str, int] | None:
@@ -150,13 +140,8 @@ class RunConfig(Frozen):
         """Twelve hex digits: the SHA-256 of the canonical JSON of the resolved config, in part.
 
         The mesh says where a run is computed, not what: a run may resume on another one. Nor does it matter
-        how the run is watched. Fields that came after runs had been made are left out while they have their
-        defaults, so that those keep their ids.
+        how the run is watched. See `scaling.config.identity`.
         """
-        tree = self.model_dump(mode="json", exclude={"mesh", "tracking", "profile"})
-        for part, fields in _LATER.items():
-            for field, default in fields.items():
-                if tree[part].get(field) == default:
-                    tree[part].pop(field, None)
+        tree = {name: value for name, value in identity(self).items() if name not in _UNRELATED}
         text = json.dumps(tree, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:12]
