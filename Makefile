@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test fuzz test-slow test-cluster faults test-tpu test-gpu check format install bench coverage clean
+.PHONY: demo test fuzz test-slow test-cluster faults test-tpu test-gpu check format install bench coverage docs clean
 .NOTPARALLEL:
 
 # Each target installs what it needs into the virtual environment, again when these two files change. What the
@@ -56,6 +56,14 @@ format: $(VENV)/.check
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+$(VENV)/.docs: pyproject.toml constraints.txt | $(VENV)/.created
+	$(PIP_INSTALL) '.[docs]'
+	touch $@ $(VENV)/.runtime
+
+# The site of docs/, into site/; warnings are errors. Open site/index.html.
+docs: $(VENV)/.docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 # Ratios measured in one run on this machine; see benchmarks/.
 bench: install
 	$(BIN)/python benchmarks/throughput.py
@@ -101,4 +109,4 @@ test-gpu: install
 	$(BIN)/python benchmarks/memory.py --on gpu
 
 clean:
-	rm -rf $(VENV) demo runs .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) demo runs site .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -14,9 +14,13 @@ class Efficiency(Frozen):
     """Share of a rated figure that is reached in practice; `low` and `high` are the spread that was seen."""
 
     typical: float = Field(gt=0, le=1)
+    """Typical share of the rated figure, 0 to 1."""
     low: float = Field(gt=0, le=1)
+    """Lowest share seen."""
     high: float = Field(gt=0, le=1)
+    """Highest share seen."""
     source: str
+    """Where the shares come from."""
 
     @model_validator(mode="after")
     def _ordered(self) -> "Efficiency":
@@ -33,13 +37,20 @@ class Network(Frozen):
     that one device can send (and receive as much at the same time).
     """
 
-    name: str  # NVLink 4, ICI, InfiniBand NDR
+    name: str
+    """Name, as NVLink 4 or ICI."""
     kind: Literal["torus", "switch"]
+    """Topology."""
     bandwidth: PositiveFloat
-    latency: PositiveFloat  # seconds a message takes to a neighbour
-    dimensions: Literal[2, 3] | None = None  # of a torus
-    devices: PositiveInt  # chips it reaches: one switch domain, or the largest slice
+    """Bytes per second in one direction: of one link (`torus`), or of one device (`switch`)."""
+    latency: PositiveFloat
+    """Seconds that a message to a neighbour takes."""
+    dimensions: Literal[2, 3] | None = None
+    """Dimensions of a torus."""
+    devices: PositiveInt
+    """Chips it connects: one switch domain, or the largest slice."""
     source: str
+    """Where the figures come from."""
 
     @model_validator(mode="after")
     def _check(self) -> "Network":
@@ -52,31 +63,54 @@ class Price(Frozen):
     """A list price of one chip for one hour."""
 
     kind: PriceKind
+    """Terms of the price."""
     per_chip_hour: PositiveFloat
+    """Price of one chip for one hour, in `currency`."""
     currency: Literal["USD"] = "USD"
+    """Currency."""
     provider: str
+    """Who rents it out."""
     region: str
+    """Where."""
     source: str
-    date: datetime.date  # when the source said so
+    """Where the price was published."""
+    date: datetime.date
+    """Day on which the source was read."""
 
 
 class Hardware(Frozen):
     """One kind of accelerator. Rates are of one chip (a GPU is a chip); memory and cores are per chip too."""
 
     name: str
-    title: str  # NVIDIA H100 SXM 80 GB
+    title: str
+    """Full name, as NVIDIA H100 SXM 80 GB."""
     platform: Literal["tpu", "gpu", "cpu"]
-    peak_flops: dict[Literal["bfloat16", "float16", "float32"], PositiveFloat]  # dense FLOP/s, data sheet
-    matmul: Efficiency  # share of peak_flops that large bf16 matmuls reach
+    """JAX platform."""
+    peak_flops: dict[Literal["bfloat16", "float16", "float32"], PositiveFloat]
+    """Dense FLOP/s of a chip by type, from the data sheet."""
+    matmul: Efficiency
+    """Share of `peak_flops` that large bfloat16 matrix products reach."""
     memory_bytes: PositiveInt
-    memory_bandwidth: PositiveFloat  # bytes a second, data sheet
-    devices_per_chip: PositiveInt = 1  # JAX devices a chip shows as: 2 for TPU v2, v3 and tpu7x
+    """Bytes of memory per chip."""
+    memory_bandwidth: PositiveFloat
+    """Bytes per second between a chip and its memory, from the data sheet."""
+    devices_per_chip: PositiveInt = 1
+    """JAX devices per chip: 2 for TPU v2, v3 and tpu7x."""
     chips_per_host: PositiveInt
-    inside: Network | None  # the fast network: NVLink, ICI
-    between: Network | None  # the network between hosts or slices
-    watts: PositiveFloat  # drawn by one chip in training, its share of host and network included
+    """Chips per host."""
+    inside: Network | None
+    """The fast network (NVLink, ICI); null is none."""
+    between: Network | None
+    """The network between hosts or slices; null is none."""
+    watts: PositiveFloat
+    """Watts drawn by one chip in training, including its share of host and network."""
     watts_source: str
+    """Where `watts` comes from."""
     peak_source: str
+    """Where `peak_flops` comes from."""
     memory_source: str
-    topologies: tuple[str, ...] = ()  # TPU: shapes sold or compiled for, smallest first
+    """Where the figures of the memory come from."""
+    topologies: tuple[str, ...] = ()
+    """Slices of a TPU that are sold or can be compiled for, smallest first."""
     prices: tuple[Price, ...] = ()
+    """List prices."""

@@ -11,23 +11,26 @@ _ALWAYS_SAID = ("data", "fsdp", "tensor")
 
 
 class MeshConfig(Frozen):
-    """Devices along each mesh axis; -1 on at most one axis takes all devices that are left.
+    """Devices along each mesh axis; -1 on at most one axis takes all remaining devices.
 
-    `data` replicates the model, `fsdp` shards parameters and optimizer state as well as the batch,
-    `tensor` splits heads, feed-forward width and vocabulary. `expert` splits the experts of a mixture, and
-    the batch outside them: elsewhere its devices are replicas, as those of `data`. `context` splits every
-    sequence, and parameters as `fsdp` does. `stage` gives each of so many groups of devices its share of the
-    layers, and the batch follows through them in `microbatches` parts (their number where it is not given);
-    outside the layers it is split over `stage` too.
+    Outside the experts, the devices of `expert` are replicas, as those of `data` are. Outside the layers, the
+    batch is split over `stage` too.
     """
 
     data: int = 1
+    """Devices that hold replicas of the model and split the batch."""
     fsdp: int = 1
+    """Devices that shard parameters and optimizer state, and split the batch."""
     tensor: int = 1
+    """Devices that split heads, feed-forward width and vocabulary."""
     expert: int = 1
+    """Devices that split the experts of a mixture, and the batch outside them."""
     context: int = 1
+    """Devices that split each sequence, and shard parameters as `fsdp` does."""
     stage: int = Field(default=1, ge=1)
+    """Pipeline stages: groups of devices that each hold a share of the layers."""
     microbatches: int | None = Field(default=None, ge=1)
+    """Parts in which a batch passes through the stages, a multiple of `stage`; null is one per stage."""
 
     @field_validator("data", "fsdp", "tensor", "expert", "context")
     @classmethod

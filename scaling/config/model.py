@@ -1,4 +1,4 @@
-"""Model configuration: the shape of a network and how it is computed. One class a family."""
+"""Model configuration: the shape of a network and how it is computed. One class per family."""
 
 import math
 from typing import Annotated, Any, ClassVar, Literal, get_args
@@ -18,20 +18,25 @@ Parametrization = Literal["standard", "mup"]
 class Mixture(Frozen):
     """A mixture of experts in place of feed-forward layers (Switch: Fedus et al. 2021, arXiv:2101.03961).
 
-    Every `every`-th layer of a stack is a mixture, the last of each group. A token goes to `top_k` of
-    `experts`, each of which takes at most `capacity_factor` times its even share of a row's tokens.
-    `balance_loss` and `router_z_loss` are what the two losses of a router count in the loss: 1e-2 (Fedus et
-    al., section 2.2) and 1e-3 (Zoph et al. 2022, arXiv:2202.08906, section 3.3). `jitter` is the noise on a
-    router's input while training (Fedus et al., appendix C); Switch's is 1e-2.
+    The losses' weights are those of Fedus et al., section 2.2 (1e-2) and of Zoph et al. 2022
+    (arXiv:2202.08906), section 3.3 (1e-3). Switch's `jitter` is 1e-2 (Fedus et al., appendix C).
     """
 
     experts: int = Field(ge=2)
+    """Experts per mixture layer."""
     top_k: Literal[1, 2] = 1
+    """Experts that each token is routed to."""
     every: PositiveInt = 2
+    """Every so many layers, the last of the group is a mixture; the others stay dense."""
     capacity_factor: float = Field(default=1.25, gt=0)
+    """Capacity of an expert, as a multiple of its even share of a row's tokens. Tokens beyond it pass through
+    the residual."""
     balance_loss: float = Field(default=0.01, ge=0)
+    """Weight of the load-balancing loss."""
     router_z_loss: float = Field(default=0.001, ge=0)
+    """Weight of the router's z-loss."""
     jitter: float = Field(default=0.0, ge=0, lt=1)
+    """Half-width of the multiplicative noise on the router's input during training."""
 
     def capacity(self, tokens: int) -> int:
         """Most of a row's `tokens` that one expert takes; a token goes to an expert at most once."""
@@ -44,53 +49,77 @@ class Mixture(Frozen):
 
 
 class TransformerConfig(Frozen):
-    """What the three Transformer families share.
-
-    `d_head` and `d_ff` follow from the width (d_model / n_heads and 4 d_model) where they are not given, and
-    `n_heads` from `d_head`.
-    `gated` multiplies the activation with a second projection (GEGLU, SwiGLU: Shazeer 2020).
+    """Fields of all three Transformer families.
 
     `parametrization: mup` is the maximal update parametrisation (Yang et al. 2022, arXiv:2203.03466, table
-    8): what is tuned at `base_width` holds at every width. It equals `standard` there. `d_ff` and the
-    features of all heads together are taken to grow with the width; `base_d_head` is given where heads
-    themselves grow.
+    8): hyperparameters tuned at `base_width` hold at every width, and at `base_width` it equals `standard`.
+    It assumes that `d_ff` and the features of all heads together grow with the width.
     `base_depth` adds transfer over depth (CompleteP: Dey et al. 2025, arXiv:2505.01618, alpha = 1): every
-    residual branch is multiplied by base_depth / n_layers, which leaves learning rates as they are.
+    residual branch is multiplied by base_depth / n_layers, which leaves learning rates unchanged.
     """
 
     name: str = "custom"
 
     vocab_size: int = Field(ge=2)
+    """Tokens in the vocabulary."""
     max_length: PositiveInt
+    """Positions of the model: the longest sequence, in tokens."""
     n_layers: PositiveInt
+    """Layers; of an encoder-decoder, layers of the encoder."""
     d_model: PositiveInt
+    """Width of the residual stream."""
     n_heads: PositiveInt
+    """Attention heads. Where it is left out, d_model / d_head."""
     d_head: PositiveInt
+    """Width of a head. Where it is left out, d_model / n_heads."""
     d_ff: PositiveInt
+    """Width of the feed-forward layer. Where it is left out, 4 d_model."""
     norm: Literal["pre", "post"] = "pre"
+    """`pre`: normalise the input of each branch; `post`: normalise the sum after it."""
     norm_kind: Literal["layer", "rms"] = "layer"
+    """`layer`: LayerNorm; `rms`: RMSNorm."""
     norm_epsilon: float = Field(default=1e-5, gt=0)
+    """Added to the variance inside each norm."""
     activation: Activation = "gelu_tanh"
+    """Activation of the feed-forward layers."""
     gated: bool = False
+    """Multiply the activation by a second projection (GEGLU, SwiGLU)."""
     bias: bool = True
+    """Biases in linear layers and in LayerNorm (RMSNorm has none)."""
     tie_embeddings: bool = True
+    """Use the token embedding as the output head."""
     mixture: Mixture | None = None
+    """Mixture of experts in place of feed-forward layers; null is a dense model."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Probability of dropping an activation during training."""
 
-    init: Literal["normal", "fan_in"] = "normal"  # fan_in: std 1 / sqrt(inputs), embeddings 1 (T5)
+    init: Literal["normal", "fan_in"] = "normal"
+    """`normal`: standard deviation `init_std`; `fan_in`: 1 / sqrt(inputs), and 1 for embeddings (T5)."""
     init_std: float = Field(default=0.02, gt=0)
+    """Standard deviation of initial weights, for `init: normal`."""
     position_init_std: float = Field(default=0.02, gt=0)
-    residual_init_scaling: bool = True  # output projections start at init_std / sqrt(2 n_layers)
+    """Standard deviation of initial position embeddings."""
+    residual_init_scaling: bool = True
+    """Divide the initial standard deviation of output projections by sqrt(2 n_layers)."""
 
     parametrization: Parametrization = "standard"
-    base_width: PositiveInt | None = None  # d_model at which mup equals standard
-    base_d_head: PositiveInt | None = None  # null is d_head: the number of heads grows, not their width
-    base_depth: PositiveInt | None = None  # n_layers at which branches count in full; null: at any depth
+    """`standard`, or `mup`: the maximal update parametrisation."""
+    base_width: PositiveInt | None = None
+    """The `d_model` at which muP equals the standard parametrisation; required by muP."""
+    base_d_head: PositiveInt | None = None
+    """Width of a head at the base; null where the number of heads grows and their width does not."""
+    base_depth: PositiveInt | None = None
+    """The `n_layers` at which residual branches count in full; null leaves depth unscaled."""
 
     param_dtype: DType = "float32"
+    """Type in which parameters are stored."""
     compute_dtype: DType = "float32"
+    """Type in which activations and matrix products are computed."""
     remat: Remat = "none"
+    """Rematerialisation. `none` keeps all activations, `dots` keeps the results of linear maps, `full` keeps
+    each layer's input."""
     scan_layers: bool = False
+    """Run the layers in one `jax.lax.scan`: faster to compile, sometimes slower to run."""
 
     @model_validator(mode="before")
     @classmethod
@@ -179,10 +208,15 @@ class DecoderConfig(TransformerConfig):
 
     family: Literal["decoder"] = "decoder"
     positions: Literal["learned", "rotary", "none"] = "learned"
+    """Position encoding."""
     rotary_base: float = Field(default=10_000.0, gt=0)
-    n_kv_heads: PositiveInt | None = None  # null is one for every head
+    """Base of the wavelengths of rotary positions."""
+    n_kv_heads: PositiveInt | None = None
+    """Heads of keys and values; null is one for every query head."""
     layer_pattern: tuple[LayerKind, ...] = Field(default=("dense",), min_length=1)
+    """Kinds of attention, repeated over depth."""
     band_width: PositiveInt | None = None
+    """Positions that a token of a `banded` layer sees, its own included."""
 
     @model_validator(mode="after")
     def _check(self) -> "DecoderConfig":
@@ -203,25 +237,29 @@ class DecoderConfig(TransformerConfig):
 
 
 class EncoderConfig(TransformerConfig):
-    """An encoder: BERT (Devlin et al. 2018), RoBERTa (Liu et al. 2019), ALBERT (Lan et al. 2020).
-
-    `embedding_size` below the width factorises the embedding, `share_layers` uses one layer's parameters at
-    every depth (both ALBERT). `pooler` is the projection of the first position, `sentence_head` the two-way
-    classifier upon it, `mlm_head` the transform before the vocabulary. `head_positions` is the share of
-    positions at which the vocabulary head is computed: 1 computes all, BERT gathers the masked 15%.
-    """
+    """An encoder: BERT (Devlin et al. 2018), RoBERTa (Liu et al. 2019), ALBERT (Lan et al. 2020)."""
 
     family: Literal["encoder"] = "encoder"
     norm: Literal["pre", "post"] = "post"
+    """`pre`: normalise the input of each branch; `post`: normalise the sum after it."""
     positions: Literal["learned"] = "learned"
+    """Position encoding."""
     token_types: int = Field(default=2, ge=0)
-    embedding_size: PositiveInt | None = None  # null is the width
-    project_embedding: bool = False  # also where embedding_size is the width, as every ALBERT does
+    """Token types (segments) with an embedding of their own; 0 is none."""
+    embedding_size: PositiveInt | None = None
+    """Width of a factorised token embedding (ALBERT); null is `d_model`."""
+    project_embedding: bool = False
+    """Add the projection from embedding to width even where both are equal, as ALBERT does."""
     share_layers: bool = False
+    """Use one layer's parameters at every depth (ALBERT)."""
     pooler: bool = True
+    """Add the projection of the first position."""
     sentence_head: bool = True
+    """Add the two-way sentence classifier on top of the pooler."""
     mlm_head: bool = True
+    """Add the transform before the vocabulary projection."""
     head_positions: float = Field(default=1.0, gt=0, le=1)
+    """Share of positions at which the vocabulary head is computed; BERT computes the masked 15%."""
 
     @model_validator(mode="after")
     def _check(self) -> "EncoderConfig":
@@ -245,17 +283,21 @@ class EncoderConfig(TransformerConfig):
 class EncoderDecoderConfig(TransformerConfig):
     """An encoder-decoder Transformer: that of 2017 (Vaswani et al.) and T5 (Raffel et al. 2019).
 
-    `n_layers` counts the encoder's layers; the decoder has as many unless `n_decoder_layers` says otherwise.
-    Both sides share one token embedding. With `relative` positions each side has one table of biases, of
-    `relative_buckets` by heads, which all of its layers use.
+    Both sides share one token embedding. With `relative` positions, each side has one table of biases
+    (`relative_buckets` by heads) that all of its layers use.
     """
 
     family: Literal["encoder_decoder"] = "encoder_decoder"
     n_decoder_layers: PositiveInt | None = None
+    """Layers of the decoder; null is `n_layers`."""
     positions: Literal["relative", "sinusoidal"] = "relative"
+    """Position encoding."""
     relative_buckets: PositiveInt = 32
+    """Buckets of relative distance, each with a bias per head."""
     relative_max_distance: PositiveInt = 128
-    scale_attention: bool = True  # T5 folds 1 / sqrt(d_head) into the initialisation
+    """Distance, in tokens, from which all distances share the last bucket."""
+    scale_attention: bool = True
+    """Divide attention scores by sqrt(d_head). T5 folds that factor into its initialisation."""
 
     @property
     def decoder_layers(self) -> int:
@@ -280,16 +322,23 @@ class EncoderDecoderConfig(TransformerConfig):
 
 
 class BaselineConfig(Frozen):
-    """What the language models that Transformers displaced share."""
+    """Fields of the language models that preceded Transformers."""
 
     name: str = "custom"
     vocab_size: int = Field(ge=2)
+    """Tokens in the vocabulary."""
     max_length: PositiveInt
+    """The longest sequence, in tokens."""
     tie_embeddings: bool = False
+    """Use the token embedding as the output head."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Probability of dropping an activation during training."""
     init_std: float = Field(default=0.05, gt=0)
+    """Standard deviation of initial weights."""
     param_dtype: DType = "float32"
+    """Type in which parameters are stored."""
     compute_dtype: DType = "float32"
+    """Type in which activations and matrix products are computed."""
 
     @property
     def remat(self) -> Remat:
@@ -302,24 +351,31 @@ class LSTMConfig(BaselineConfig):
 
     family: Literal["lstm"] = "lstm"
     n_layers: PositiveInt
-    d_model: PositiveInt  # width of the embedding and of every hidden state
+    """Stacked LSTM layers."""
+    d_model: PositiveInt
+    """Width of the embedding and of every hidden state."""
 
 
 class FeedForwardLMConfig(BaselineConfig):
     """The neural probabilistic language model (Bengio et al. 2003, JMLR 3:1137-1155, section 2).
 
-    The embeddings of the `context` tokens before the target (n - 1 of the paper's n), side by side, go
-    through a hidden layer of `d_model` (the paper's h) to the vocabulary. `direct` adds the paper's direct
-    connections from the embeddings to the output (its matrix W). The paper has one hidden layer.
+    The embeddings of the `context` tokens before the target are concatenated and go through a hidden layer
+    to the vocabulary.
     """
 
     family: Literal["feed_forward"] = "feed_forward"
     context: PositiveInt
+    """Tokens before the target that the model reads (the paper's n - 1)."""
     d_embedding: PositiveInt
+    """Width of a token's embedding."""
     d_model: PositiveInt
+    """Width of the hidden layer (the paper's h)."""
     n_layers: PositiveInt = 1
+    """Hidden layers; the paper has one."""
     activation: Literal["tanh", "relu"] = "tanh"
+    """Activation of the hidden layers."""
     direct: bool = False
+    """Connect the embeddings to the output directly (the paper's W)."""
 
     @property
     def d_window(self) -> int:
@@ -337,20 +393,21 @@ class FeedForwardLMConfig(BaselineConfig):
 
 
 class RNNEncoderDecoderConfig(BaselineConfig):
-    """A recurrent encoder-decoder with additive attention (Bahdanau et al. 2014, arXiv:1409.0473).
-
-    `d_model` is the width of each direction of the encoder and of the decoder (the paper's n), `d_attention`
-    of the attention's hidden layer (n'), `d_readout` of the maxout layer before the vocabulary (l).
-    `share_embeddings` gives both sides one table.
-    """
+    """A recurrent encoder-decoder with additive attention (Bahdanau et al. 2014, arXiv:1409.0473)."""
 
     family: Literal["rnn_encoder_decoder"] = "rnn_encoder_decoder"
     n_layers: Literal[1] = 1
+    """Layers on each side."""
     d_embedding: PositiveInt
+    """Width of a token's embedding."""
     d_model: PositiveInt
+    """Width of each direction of the encoder, and of the decoder (the paper's n)."""
     d_attention: PositiveInt
+    """Width of the attention's hidden layer (the paper's n')."""
     d_readout: PositiveInt
+    """Width of the maxout layer before the vocabulary (the paper's l)."""
     share_embeddings: bool = False
+    """Use one token embedding for both sides."""
 
     @model_validator(mode="after")
     def _check(self) -> "RNNEncoderDecoderConfig":
@@ -363,18 +420,18 @@ class RNNEncoderDecoderConfig(BaselineConfig):
 
 
 class NGramConfig(Frozen):
-    """An n-gram language model with interpolated Kneser-Ney smoothing (Chen and Goodman 1999).
-
-    `order` is the n: a token is predicted from the `order - 1` before it. `modified` discounts have three
-    values an order, `single` ones one.
-    """
+    """An n-gram language model with interpolated Kneser-Ney smoothing (Chen and Goodman 1999)."""
 
     name: str = "custom"
     family: Literal["ngram"] = "ngram"
     vocab_size: int = Field(ge=2)
+    """Tokens in the vocabulary."""
     max_length: PositiveInt
+    """The longest sequence, in tokens."""
     order: int = Field(ge=1, le=16)
+    """The n of the n-gram: a token is predicted from the n - 1 tokens before it."""
     discounts: Literal["modified", "single"] = "modified"
+    """Kneser-Ney discounts per order: `modified` has three, `single` one."""
 
     # What may be asked of a model of any family: counts drop nothing, and know one kind of number.
     dropout: ClassVar[float] = 0.0

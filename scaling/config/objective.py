@@ -1,4 +1,4 @@
-"""Training objectives: what of a row a model reads, and what it predicts. One class an objective."""
+"""Training objectives: what a model reads of a row, and what it predicts. One class per objective."""
 
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -66,12 +66,19 @@ class MaskedObjective(Objective):
     token_of_loss = "a chosen token (masked, replaced or kept), given the rest of the row"
     name: Literal["masked"] = "masked"
     rate: float = Field(default=0.15, gt=0, lt=1)
+    """Share of a row's tokens that are chosen."""
     mask: float = Field(default=0.8, ge=0, le=1)
+    """Share of the chosen tokens that become [MASK]."""
     random: float = Field(default=0.1, ge=0, le=1)
+    """Share of the chosen tokens that become a random token; the rest stay."""
     dynamic: bool = True
+    """Choose anew in each epoch; false masks a row alike each time."""
     whole_words: bool = False
+    """Choose all tokens of a word or none."""
     sentences: Literal["none", "next", "order"] = "none"
+    """Second task, on pairs of segments: `next` sentence or sentence `order`."""
     short: float = Field(default=0.1, ge=0, le=1)
+    """Share of pairs that are cut to a random length."""
 
     @model_validator(mode="after")
     def _check(self) -> "MaskedObjective":
@@ -98,16 +105,22 @@ class SpansObjective(Objective):
     token_of_loss = "a symbol of the target (dropped token, sentinel or end), given source and target so far"
     name: Literal["spans"] = "spans"
     rate: float = Field(default=0.15, gt=0, lt=1)
+    """Share of a window's tokens that are dropped."""
     mean_length: float = Field(default=3.0, ge=1)
+    """Mean length of a dropped span, in tokens."""
     iid: bool = False
+    """Drop each token independently instead of in spans."""
 
 
 class SpanNoise(Frozen):
     """One setting of span corruption; `mean_length` null is one span, which ends the window (a prefix LM)."""
 
     rate: float = Field(default=0.15, gt=0, lt=1)
+    """Share of a window's tokens that are dropped."""
     mean_length: float | None = Field(default=3.0, ge=1)
+    """Mean length of a dropped span, in tokens; null is one span at the end of the window."""
     weight: float = Field(default=1.0, gt=0)
+    """How often this setting is drawn, relative to the others."""
 
 
 class DenoisingObjective(Objective):
@@ -135,6 +148,7 @@ class DenoisingObjective(Objective):
         ),
         min_length=1,
     )
+    """Settings of span corruption; each row draws one by weight."""
 
 
 class ContinuationObjective(Objective):
@@ -148,7 +162,8 @@ class ContinuationObjective(Objective):
     families = ("encoder_decoder", _RECURRENT)
     token_of_loss = "a token of text or end-of-text, given the source and the target so far"
     name: Literal["continuation"] = "continuation"
-    target_length: PositiveInt | None = None  # null is data.sequence_length
+    target_length: PositiveInt | None = None
+    """Tokens to predict per row; null is `data.sequence_length`."""
 
 
 ObjectiveConfig = Annotated[

@@ -47,12 +47,19 @@ class RunConfig(Frozen):
 
     name: str = Field(default="run", pattern=r"^[A-Za-z0-9][A-Za-z0-9._=+-]*$", max_length=120)
     model: ModelConfig
+    """The model; its `family` selects the fields."""
     objective: ObjectiveConfig
+    """What is predicted. Where it is left out, the default of the model's family."""
     data: DataConfig = DataConfig()
+    """Corpus, tokenizer and rows."""
     train: TrainConfig
+    """Budget, batch, optimizer and schedule."""
     mesh: MeshConfig = MeshConfig()
+    """Devices per axis of parallelism."""
     tracking: TrackingConfig = TrackingConfig()
+    """Where metrics go in addition to `metrics.jsonl`."""
     profile: ProfileConfig = ProfileConfig()
+    """Steps to trace."""
 
     @model_validator(mode="before")
     @classmethod

@@ -1,4 +1,4 @@
-"""Loss spikes: what counts as one, how far a run goes back, and how much data it then passes by."""
+"""Loss spikes: what counts as one, how far a run rewinds, and how much data it then skips."""
 
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
@@ -6,19 +6,24 @@ from scaling.config.base import Frozen
 
 
 class SpikesConfig(Frozen):
-    """Rewinding past loss spikes (Chowdhery et al. 2022, section 5.1: PaLM went back about 100 steps from a
-    spike and skipped 200 to 500 batches, among them those around it, and the spike did not come back).
+    """Rewinding past loss spikes (Chowdhery et al. 2022, section 5.1: PaLM rewound about 100 steps from a
+    spike and skipped 200 to 500 batches, including those around it, and the spike did not recur).
 
-    A step is a spike where its loss is above the median of the `window` losses before it by `deviations`
-    robust standard deviations (1.4826 times the median absolute deviation), or where its loss or gradient
+    A step is a spike if its loss is above the median of the `window` losses before it by `deviations`
+    robust standard deviations (1.4826 times the median absolute deviation), or if its loss or gradient
     norm is not finite. The defaults are PaLM's where the paper gives them.
     """
 
     deviations: float = Field(default=10.0, gt=0)
-    window: int = Field(default=128, ge=8)  # losses that a step is held against; judged from half of them on
-    rewind_steps: PositiveInt = 100  # the checkpoint is at least so far before the spike
-    skip_batches: PositiveInt = 200  # counted from rewind_steps before the spike
-    max_rewinds: NonNegativeInt = 10  # then the run stops
+    """Robust standard deviations above the running median that count as a spike."""
+    window: int = Field(default=128, ge=8)
+    """Losses in the running median, in steps; steps are judged once half of them exist."""
+    rewind_steps: PositiveInt = 100
+    """Steps before the spike that the checkpoint to return to must be, at least."""
+    skip_batches: PositiveInt = 200
+    """Batches to skip, counted from `rewind_steps` before the spike."""
+    max_rewinds: NonNegativeInt = 10
+    """Rewinds after which the run stops."""
 
     @model_validator(mode="after")
     def _check(self) -> "SpikesConfig":

@@ -18,13 +18,21 @@ class Recipe(Frozen):
 
     name: str = "custom"
     width_per_layer: PositiveInt = 64
+    """Width per layer: depth is width / width_per_layer, rounded."""
     d_head: PositiveInt = 64
+    """Width of a head: the number of heads is width / d_head."""
     reference_params: PositiveFloat = 1e6
+    """The N at which `learning_rate` and `batch_tokens` hold."""
     learning_rate: PositiveFloat = 1e-3
+    """Learning rate at `reference_params`."""
     learning_rate_exponent: float = 0.0
+    """Exponent of the learning rate in N."""
     batch_tokens: PositiveInt = 8192
+    """Tokens per step at `reference_params`."""
     batch_exponent: float = 0.0
-    warmup_fraction: float = Field(default=0.05, ge=0, lt=1)  # of the smallest budget
+    """Exponent of the batch in N."""
+    warmup_fraction: float = Field(default=0.05, ge=0, lt=1)
+    """Warm-up, as a share of the smallest budget."""
 
 
 _ALWAYS = frozenset({"name", "design", "base", "seeds", "variants", "evaluation"})
@@ -48,6 +56,7 @@ class SweepEvaluation(Frozen):
     """What the runs of a sweep are scored on as soon as they are trained; see `scaling evaluate`."""
 
     suite: str
+    """A suite of `scaling evaluate`, or KIND:PATH of a published benchmark's files."""
     tasks: tuple[str, ...] = ()
     """Tasks of the suite; none is all of them."""
     shots: tuple[NonNegativeInt, ...] = Field(default=(0,), min_length=1)
@@ -75,21 +84,37 @@ class SweepConfig(Frozen):
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._=+-]*$", max_length=80)
+    """Name of the sweep, and of its directory in `runs/`. Where it is left out, the name of the file."""
     design: Literal["ladder", "isoflop", "grid", "rungs"]
-    base: dict[str, Any]  # a run without what the design sets
+    """How the runs are derived."""
+    base: dict[str, Any]
+    """A run config without the fields that the design sets."""
     recipe: Recipe = Recipe()
+    """How a size's other settings follow from its width; a name in `configs/recipes/`, or its fields."""
     widths: tuple[PositiveInt, ...] = ()
+    """Sizes of a `ladder` or `isoflop` design, as widths."""
     depths: tuple[PositiveInt, ...] = ()
+    """Sizes, as numbers of layers."""
     params: tuple[PositiveFloat, ...] = ()
+    """Sizes, as targets for N (parameters without embeddings, with the output head)."""
     tokens_per_param: tuple[PositiveFloat, ...] = ()
+    """Budgets of a `ladder`, in tokens per parameter N."""
     tokens: tuple[PositiveInt, ...] = ()
+    """Budgets of a `ladder`, in tokens."""
     branches: bool = True
+    """Train the budgets of a size as cooldown branches of one run; false trains a run for each."""
     budgets: tuple[PositiveFloat, ...] = ()
+    """Budgets of an `isoflop` or `rungs` design, in training FLOPs."""
     axes: dict[str, tuple[Any, ...]] = Field(default_factory=dict)
+    """Values of a `grid`, by override path."""
     rungs: tuple[dict[str, Any], ...] = ()
+    """Runs of a `rungs` design, as changes to `base`."""
     variants: dict[str, "SweepConfig"] = Field(default_factory=dict)
+    """Sweeps within the sweep, as changes to it, by name."""
     seeds: tuple[NonNegativeInt, ...] | None = Field(default=None, min_length=1)
-    evaluation: SweepEvaluation | None = None  # of every run as soon as it is trained
+    """Seeds that each run is repeated with; null uses the `train.seed` of its config."""
+    evaluation: SweepEvaluation | None = None
+    """Tasks that each run is scored on as soon as it is trained; null scores none."""
 
     def with_seed_offset(self, offset: int) -> "SweepConfig":
         """The same design with every seed moved by `offset`: other runs of the same distribution.

@@ -1,4 +1,4 @@
-"""Training configuration: budget, batch, optimizer, schedule, and when to look and to save."""
+"""Training configuration: budget, batch, optimizer, schedule, evaluation and checkpoints."""
 
 import math
 from typing import Any, Literal
@@ -13,47 +13,73 @@ ScheduleName = Literal["cosine", "wsd", "inverse_sqrt", "linear", "constant"]
 
 
 class TrainConfig(Frozen):
-    """How a model is trained. Token counts are positions that are read (of the source, where there are two
-    sides), whatever the objective predicts of them; steps are optimizer steps.
+    """How a model is trained. Token counts are input positions (of the source, for models with two sides),
+    whatever the objective predicts; steps are optimizer steps.
 
-    The budget is `tokens` or `steps`, one of them. With the `wsd` schedule (warm-up, stable, decay: Hu et
-    al. 2024; the (1 - sqrt) cooldown of Hägele et al. 2024), `branches` lists smaller token budgets: from
-    the one stable trunk each gets a cooldown of its own, and so a final loss of its own.
+    Give the budget as `tokens` or as `steps`. With the `wsd` schedule (warm-up, stable, decay: Hu et al.
+    2024; the (1 - sqrt) cooldown of Hägele et al. 2024), `branches` lists smaller token budgets: each has its
+    own cooldown from the one stable trunk, and so its own final loss.
     """
 
     tokens: PositiveInt | None = None
+    """Budget in tokens (input positions). Give this or `steps`."""
     steps: PositiveInt | None = None
+    """Budget in optimizer steps. Give this or `tokens`."""
     branches: tuple[PositiveInt, ...] = ()
+    """Smaller token budgets, each with a cooldown of its own from the one `wsd` trunk; rising."""
 
     batch_tokens: PositiveInt
-    accumulation: PositiveInt = 1  # microbatches a step; the batch is what they add up to
-    batch_warmup_tokens: NonNegativeInt = 0  # tokens over which the batch grows to batch_tokens
-    batch_warmup_start: PositiveInt | None = None  # batch_tokens of the first step of that warm-up
+    """Tokens per optimizer step."""
+    accumulation: PositiveInt = 1
+    """Microbatches per step, which add up to `batch_tokens`."""
+    batch_warmup_tokens: NonNegativeInt = 0
+    """Tokens over which the batch grows to `batch_tokens`, by doubling; 0 is no warm-up."""
+    batch_warmup_start: PositiveInt | None = None
+    """Tokens per step at the start of that warm-up."""
 
     optimizer: OptimizerName = "adamw"
+    """Optimizer."""
     learning_rate: float = Field(gt=0)
+    """Peak learning rate."""
     beta1: float = Field(default=0.9, ge=0, lt=1)
+    """Decay of the first moment."""
     beta2: float = Field(default=0.95, ge=0, lt=1)
+    """Decay of the second moment."""
     epsilon: float = Field(default=1e-8, gt=0)
+    """Added to the root of the second moment."""
     weight_decay: float = Field(default=0.1, ge=0)
+    """Decoupled weight decay: each step shrinks weights by learning rate times this."""
     clip_norm: float | None = Field(default=1.0, gt=0)
+    """Global norm at which gradients are clipped; null does not clip."""
 
     schedule: ScheduleName = "cosine"
+    """Learning-rate schedule after the warm-up."""
     warmup_steps: NonNegativeInt = 0
-    final_lr_fraction: float = Field(default=0.1, ge=0, le=1)  # floor of cosine, linear and the cooldown
-    cooldown_fraction: float = Field(default=0.2, gt=0, le=1)  # of all steps, for wsd
+    """Steps over which the learning rate rises linearly from 0."""
+    final_lr_fraction: float = Field(default=0.1, ge=0, le=1)
+    """Floor of the `cosine` and `linear` schedules and of the cooldown, as a share of the peak."""
+    cooldown_fraction: float = Field(default=0.2, gt=0, le=1)
+    """Share of all steps that the `wsd` cooldown takes."""
 
     z_loss: float = Field(default=0.0, ge=0)
-    loss_chunk: PositiveInt | None = None  # positions of a row whose logits are held at once; null chooses
+    """Weight of the squared log-normaliser of the output softmax; 0 is none."""
+    loss_chunk: PositiveInt | None = None
+    """Positions per row whose logits are in memory at once; null chooses."""
 
-    eval_every: PositiveInt | None = None  # steps; the end is always evaluated
+    eval_every: PositiveInt | None = None
+    """Steps between evaluations; null evaluates only at the end."""
     eval_tokens: PositiveInt = 65_536
+    """Validation tokens per evaluation."""
     log_every: PositiveInt = 10
-    checkpoint_every: PositiveInt | None = None  # steps; branch points and the end are always saved
-    keep_checkpoints: int = Field(default=2, ge=2)  # two, so that a damaged newest one has one before it
-    # Off unless asked for: runs of a ladder are compared on the same batches. `true` is the defaults.
+    """Steps between lines of metrics."""
+    checkpoint_every: PositiveInt | None = None
+    """Steps between checkpoints; null saves only branch points and the end."""
+    keep_checkpoints: int = Field(default=2, ge=2)
+    """Newest checkpoints to keep; at least two, so that a damaged one can be replaced."""
     spikes: SpikesConfig | None = None
+    """Rewind after loss spikes; `true` uses the defaults, null is off."""
     seed: NonNegativeInt = 0
+    """Seed of the initial weights and of the noise in training (dropout, router jitter)."""
 
     @field_validator("spikes", mode="before")
     @classmethod

@@ -11,15 +11,18 @@ _STEPS = re.compile(r"^(\d{1,9}):(\d{1,9})$")
 
 
 class TrackingConfig(Frozen):
-    """Where metrics go beside `metrics.jsonl`.
+    """Where metrics go in addition to `metrics.jsonl`.
 
     Keys, hosts and users of Weights & Biases and MLflow come from their own environment variables
-    (WANDB_API_KEY, MLFLOW_TRACKING_URI, ...) and stay there: nothing secret belongs into a config.
+    (WANDB_API_KEY, MLFLOW_TRACKING_URI, ...) and stay there: a config holds no secrets.
     """
 
     tensorboard: bool = True
-    wandb: str | None = Field(default=None, min_length=1, max_length=120)  # a project
-    mlflow: str | None = Field(default=None, min_length=1, max_length=120)  # an experiment
+    """Write TensorBoard events into the run directory."""
+    wandb: str | None = Field(default=None, min_length=1, max_length=120)
+    """Weights & Biases project; null is off."""
+    mlflow: str | None = Field(default=None, min_length=1, max_length=120)
+    """MLflow experiment; null is off."""
 
 
 class ProfileConfig(Frozen):
@@ -29,6 +32,7 @@ class ProfileConfig(Frozen):
     """
 
     steps: str | None = None
+    """Steps to trace, as `FIRST:STOP`; null traces none."""
 
     @field_validator("steps", mode="before")
     @classmethod
