@@ -21,9 +21,8 @@ from scaling.config.devices import parse_devices
 from scaling.config.load import load_model, read_yaml
 from scaling.config.model import DecoderConfig
 from scaling.estimate import conventions
-from scaling.estimate.estimate import OnDevices, Shape, on_devices, train_part
-from scaling.estimate.flops import train_flops_per_token
-from scaling.estimate.parameters import count_parameters
+from scaling.estimate.counts import count_parameters, train_flops_per_token
+from scaling.estimate.estimate import OnDevices, on_devices, train_part
 from scaling.estimate.price import Cost, cost
 from scaling.estimate.time import SPREAD
 
@@ -236,8 +235,9 @@ def t5_run() -> OnDevices:
 
 def t5_flops() -> float:
     part = PRINTED["t5_11b_run"]
-    shape = Shape(part["length"], part["target_length"], "causal")
-    return float(train_part(load_model("t5-11b"), shape, t5_tokens())["flops"])
+    return float(
+        train_part(load_model("t5-11b"), t5_tokens(), part["length"], part["target_length"])["flops"]
+    )
 
 
 def t5_cost_at(mfu: float, flops: float | None = None) -> Cost:

@@ -16,8 +16,8 @@ from typing import Any
 from scaling.config.devices import parse_devices
 from scaling.config.load import load_run
 from scaling.config.model import DecoderConfig
-from scaling.estimate import megatron
-from scaling.estimate.flops import forward_flops
+from scaling.estimate import conventions
+from scaling.estimate.counts import forward_flops
 from scaling.estimate.layout import Layout, layout_of
 from scaling.estimate.time import SPREAD, StepTime, step_time
 from scaling.estimate.work import work_of
@@ -62,7 +62,7 @@ def megatron_row(
     ways: tuple[int, int, int],
     batch: int,
     micro: int,
-    recompute: megatron.Recompute,
+    recompute: conventions.Recompute,
     source: str,
     *,
     seconds: float | None = None,
@@ -88,7 +88,7 @@ def megatron_row(
         flops = forward_flops(model, 2048, "full")
         passes = 4 * (flops.linear + flops.pairs) + 3 * flops.head
         seconds = batch * passes / (tflops or 0.0) / 1e12 / layout.devices
-    predicted = step_time(megatron.work(model, layout, recompute), layout, parse_devices(on))
+    predicted = step_time(conventions.megatron_work(model, layout, recompute), layout, parse_devices(on))
     text = f"data {data}, tensor {tensor}, stages {stages}, microbatch {micro}, {recompute} recomputation"
     return Row(run, on, text, seconds, predicted, source)
 

@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 
 from scaling.config.environment import ALLOCATOR
 from scaling.config.model import DecoderConfig
-from scaling.estimate.flops import train_flops_per_token
+from scaling.estimate.counts import train_flops_per_token
 
 
 @dataclasses.dataclass(frozen=True)

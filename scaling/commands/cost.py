@@ -27,8 +27,7 @@ def models(
     """The named models with parameters and training FLOPs per token."""
     from scaling.config.load import load_model, model_names
     from scaling.config.model import network
-    from scaling.estimate.flops import train_flops_per_token
-    from scaling.estimate.parameters import count_parameters
+    from scaling.estimate.counts import count_parameters, train_flops_per_token
 
     names = [name for name in model_names() if name.startswith(family or "")]
     if not names:
@@ -94,7 +93,7 @@ def estimate(
 ) -> None:
     """Parameters, FLOPs, memory, time and price, by arithmetic alone."""
     from scaling.config.ask import run_for
-    from scaling.estimate.estimate import Shape, model_part, on_devices, train_part
+    from scaling.estimate.estimate import model_part, on_devices, train_part, would_help
 
     if attention not in ("causal", "full"):
         raise BadInputError(f"--attention {attention!r}: give causal or full")
@@ -107,9 +106,9 @@ def estimate(
     changes = as_overrides(overrides, remat, batch_tokens, length, accumulation, optimizer)
     run = run_for(model, devices, mesh, changes)
     target_length = target_length or run.target_length
-    shape = Shape(run.data.sequence_length, target_length, attention)  # type: ignore[arg-type]
-    document: dict[str, Any] = model_part(run.model, shape)
-    document["train"] = None if tokens is None else train_part(run.model, shape, tokens)
+    counted: Any = (run.data.sequence_length, target_length, attention)
+    document: dict[str, Any] = model_part(run.model, *counted)
+    document["train"] = None if tokens is None else train_part(run.model, tokens, *counted)
     document |= {"devices": None, "memory": None, "time": None, "cost": None, "would_help": []}
     if devices is not None:
         found = on_devices(
@@ -122,8 +121,6 @@ def estimate(
         )
         document |= found.as_dict(devices)
         if not found.fits:
-            from scaling.estimate.alternatives import would_help
-
             document["would_help"] = would_help(run, found.memory.arguments, found.capacity_bytes)
     if as_json:
         print_json(document)

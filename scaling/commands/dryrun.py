@@ -85,19 +85,19 @@ def waiting(what: str) -> Iterator[None]:
 
 def would_help(run: "RunConfig", compiled: "Compiled") -> list[str]:
     """What to change so that a step that does not fit takes less memory; nothing where it fits."""
-    from scaling.estimate import alternatives
+    from scaling.estimate import estimate
 
     if compiled.fits:
         return []
-    return alternatives.would_help(run, compiled.argument_bytes, compiled.capacity_bytes)
+    return estimate.would_help(run, compiled.argument_bytes, compiled.capacity_bytes)
 
 
 def _document(run: "RunConfig", devices: "Devices", compiled: "Compiled") -> dict[str, Any]:
     """The keys of `estimate --json`, and what the compiler says beside them."""
-    from scaling.estimate.estimate import Shape, model_part, on_devices
+    from scaling.estimate.estimate import model_part, on_devices
 
     estimated = on_devices(run, devices, None)
-    document = model_part(run.model, Shape(run.data.sequence_length, None, "causal"))
+    document = model_part(run.model, run.data.sequence_length)
     document |= {"train": None, **estimated.as_dict(devices)}
     memory = estimated.memory
     document["compiled"] = compiled.model_dump(mode="json")

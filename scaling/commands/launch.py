@@ -111,7 +111,7 @@ def _this_command() -> tuple[str, ...]:
 def _document(
     engine: "Engine", site: "Site", kind: str, decisions: "list[Decision]", dry_run: bool
 ) -> dict[str, Any]:
-    from scaling.estimate.parameters import count_parameters
+    from scaling.estimate.counts import count_parameters
 
     rows = []
     for one in decisions:

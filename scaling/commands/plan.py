@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from scaling.config.compiled import Compiled
     from scaling.config.run import RunConfig
     from scaling.estimate.layouts import Candidate
-    from scaling.estimate.planner import Inference, Planner, Point
+    from scaling.estimate.planner import Inference, PlannedRun, Planner
 
 _COMPILED = 3  # layouts that --confirm compiles
 _MOST_COMPILED = 6  # where none of those fits
@@ -49,11 +49,10 @@ def plan(
     as_json: Json = False,
 ) -> None:
     """What to train for a budget: size, tokens, layout, time, price, and the loss to expect."""
-    from scaling.estimate.alternatives import rejected, wished
-    from scaling.estimate.budget import make_budget
-    from scaling.estimate.law_units import for_model
+    from scaling.estimate.alternatives import rejected, too_large_for_devices
+    from scaling.estimate.loss_law import find_law, for_model
     from scaling.estimate.planner import Planner, more_room
-    from scaling.estimate.published_laws import find_law
+    from scaling.estimate.price import make_budget
     from scaling.estimate.shapes import padded_vocabulary
 
     for option, value in (
@@ -109,7 +108,7 @@ def plan(
     document = _document(planner, point, run, inference, kind, price)
     document |= {"alternatives": alternatives, "confirmed": confirmed}
     document["loss"] |= {"notes": travelled.notes, "vocab_size": travelled.vocab_size}
-    larger = wished(point, sizes)
+    larger = too_large_for_devices(point, sizes)
     document["would_help"] = [] if larger is None else more_room(devices, length)
     from scaling.commands.plan_text import plan_text, run_yaml
 
@@ -133,17 +132,17 @@ def _shortest(value: float) -> str:
 
 
 def _confirmed(
-    planner: "Planner", point: "Point", layouts: "list[Candidate]"
-) -> "tuple[Point, list[dict[str, Any]]]":
+    planner: "Planner", point: "PlannedRun", layouts: "list[Candidate]"
+) -> "tuple[PlannedRun, list[dict[str, Any]]]":
     """The fastest layout that fits by the compiler, and what the compiler said of each that was tried."""
     from scaling.commands.dryrun import waiting
     from scaling.train.compiled_cache import compiled_step
 
-    tried: list[tuple[Point, Compiled]] = []
+    tried: list[tuple[PlannedRun, Compiled]] = []
     for candidate in shortlist(layouts):
         if len(tried) >= _COMPILED and any(compiled.fits for _, compiled in tried):
             break
-        other = planner.laid_out(point, candidate)
+        other = planner.on_layout(point, candidate)
         with waiting(f"compiling {candidate} for {planner.devices}"):
             tried.append((other, compiled_step(planner.run(other), planner.devices, "quick")))
     fitting = [other for other, compiled in tried if compiled.fits]
@@ -172,7 +171,7 @@ def shortlist(layouts: "list[Candidate]") -> "list[Candidate]":
     return chosen[:_MOST_COMPILED]
 
 
-def _said(point: "Point", compiled: "Compiled", chosen: bool) -> dict[str, Any]:
+def _said(point: "PlannedRun", compiled: "Compiled", chosen: bool) -> dict[str, Any]:
     candidate = point.candidate
     assert candidate is not None
     return {
@@ -192,23 +191,26 @@ def _said(point: "Point", compiled: "Compiled", chosen: bool) -> dict[str, Any]:
 
 def _document(
     planner: "Planner",
-    point: "Point",
+    point: "PlannedRun",
     run: "RunConfig",
     inference: "Inference | None",
     kind: str,
     price: float | None,
 ) -> dict[str, Any]:
-    from scaling.estimate.estimate import Shape, model_part, on_devices, train_part
-    from scaling.estimate.training_rules import BATCH_RULE, RATE_RULE
+    from scaling.estimate.estimate import model_part, on_devices, train_part
+    from scaling.estimate.shapes import BATCH_RULE, RATE_RULE
 
     law, devices = planner.law, planner.devices
-    shape = Shape(planner.length, None, "causal")
     found = on_devices(run, devices, point.tokens, price_kind=kind, price=price)  # type: ignore[arg-type]
-    parts, trained = model_part(run.model, shape), train_part(run.model, shape, point.tokens)
+    parts, trained = (
+        model_part(run.model, planner.length),
+        train_part(run.model, point.tokens, planner.length),
+    )
     interval, meaning = law.interval(point.params, point.tokens)
     far = law.reach(point.params, point.tokens)
     served = None
     if inference is not None:
+        alone = inference.training_only
         served = {
             "tokens": inference.tokens,
             "flops": inference.flops,
@@ -217,11 +219,11 @@ def _document(
                 "together at its loss (Sardana et al. 2024, arXiv:2401.00448, equation 3)"
             ),
             "budget_alone": {
-                "params": inference.alone.params,
-                "tokens": inference.alone.tokens,
-                "loss": inference.alone.loss,
-                "train_flops": inference.alone.tokens * planner.flops_per_token(inference.alone.shape),
-                "total_flops": inference.alone_total_flops,
+                "params": alone.params,
+                "tokens": alone.tokens,
+                "loss": alone.loss,
+                "train_flops": alone.tokens * planner.flops_per_token(alone.shape),
+                "total_flops": inference.training_only_flops,
             },
             "same_loss": {
                 "params": inference.same_loss.params,

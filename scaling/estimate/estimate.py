@@ -1,4 +1,4 @@
-"""One estimate: everything that `scaling estimate` says, in the shape of its JSON."""
+"""One estimate: everything that `scaling estimate` prints, as the keys of its JSON."""
 
 import dataclasses
 from typing import Any
@@ -6,18 +6,18 @@ from typing import Any
 from scaling.config.devices import Devices
 from scaling.config.errors import BadInputError
 from scaling.config.hardware import PriceKind
-from scaling.config.model import ModelConfig, TwoSidedConfig, network
-from scaling.config.record import ParameterCounts
+from scaling.config.model import ModelConfig
 from scaling.config.run import RunConfig
-from scaling.estimate.executed import hardware_flops
-from scaling.estimate.flops import (
-    AttentionConvention,
+from scaling.estimate.counts import (
+    count_parameters,
     forward_flops_per_token,
+    hardware_flops,
     train_flops_per_token,
 )
+from scaling.estimate.families import family_of
+from scaling.estimate.families.base import AttentionConvention
 from scaling.estimate.layout import Layout, layout_of
 from scaling.estimate.memory import Memory, memory
-from scaling.estimate.parameters import count_parameters
 from scaling.estimate.price import Cost, cost
 from scaling.estimate.time import StepTime, step_time
 from scaling.estimate.work import work_of
@@ -25,37 +25,38 @@ from scaling.estimate.work import work_of
 PF_DAY = 1e15 * 86400.0  # FLOPs of a petaflop per second for a day
 
 
-@dataclasses.dataclass(frozen=True)
-class Shape:
-    """What an estimate needs to know of a run besides its devices."""
-
-    length: int
-    target_length: int | None
-    convention: AttentionConvention
-
-
-def model_part(model: ModelConfig, shape: Shape) -> dict[str, Any]:
+def model_part(
+    model: ModelConfig,
+    length: int,
+    target_length: int | None = None,
+    convention: AttentionConvention = "causal",
+) -> dict[str, Any]:
     """The keys that follow from the model alone."""
-    counts: ParameterCounts = count_parameters(model)
-    arguments = (model, shape.length, shape.convention, shape.target_length)
+    counts = (model, length, convention, target_length)
     return {
         "model": model.name,
         "family": model.family,
-        "params": counts.model_dump(),
+        "params": count_parameters(model).model_dump(),
         "flops_per_token": {
-            "forward": forward_flops_per_token(*arguments),
-            "train": train_flops_per_token(*arguments),
-            "hardware": hardware_flops(model, shape.length, 1, shape.target_length) / shape.length,
-            "attention_convention": shape.convention,
-            "length": shape.length,
-            "target_length": shape.target_length if isinstance(model, TwoSidedConfig) else None,
+            "forward": forward_flops_per_token(*counts),
+            "train": train_flops_per_token(*counts),
+            "hardware": hardware_flops(model, length, 1, target_length) / length,
+            "attention_convention": convention,
+            "length": length,
+            "target_length": target_length if family_of(model).two_sided else None,
         },
     }
 
 
-def train_part(model: ModelConfig, shape: Shape, tokens: float) -> dict[str, Any]:
-    """The keys of a whole run of so many tokens."""
-    flops = tokens * train_flops_per_token(model, shape.length, shape.convention, shape.target_length)
+def train_part(
+    model: ModelConfig,
+    tokens: float,
+    length: int,
+    target_length: int | None = None,
+    convention: AttentionConvention = "causal",
+) -> dict[str, Any]:
+    """The keys of a run of so many tokens."""
+    flops = tokens * train_flops_per_token(model, length, convention, target_length)
     return {
         "tokens": tokens,
         "flops": flops,
@@ -129,17 +130,17 @@ def on_devices(
 ) -> OnDevices:
     """Memory, time and price of a run on devices; hours and price where the tokens are known.
 
-    What does not fit has no price.
+    A run that does not fit has no price.
 
     Raises:
-        BadInputError: the mesh does not multiply to the devices.
+        BadInputError: the product of the mesh is not the number of devices, or the model is an n-gram.
     """
     try:
         layout = layout_of(run, devices.count, target_length)
     except ValueError as error:
         raise BadInputError(f"--on {devices}: {error}") from error
     platform = devices.hardware.platform
-    time = step_time(work_of(run, layout, platform), layout, devices, network(run.model).compute_dtype)
+    time = step_time(work_of(run, layout, platform), layout, devices, run.model.compute_dtype)
     steps = None if tokens is None else tokens / (layout.rows * layout.length)
     spent, peak = None, memory(run, layout, platform)
     capacity = devices.hardware.memory_bytes // devices.hardware.devices_per_chip
@@ -154,3 +155,25 @@ def on_devices(
         steps=steps,
         cost=spent,
     )
+
+
+def would_help(run: RunConfig, argument_bytes: float, capacity_bytes: float) -> list[str]:
+    """What to change so that a step that does not fit takes less memory, cheapest first."""
+    helps = []
+    remat = getattr(run.model, "remat", "full")
+    if remat != "full":
+        helps.append("--remat full (computes the forward pass again instead of keeping it)")
+    rows = run.train.batch_tokens // run.data.sequence_length // run.train.accumulation
+    if rows > (run.mesh.batch_shards() or 1):
+        helps.append(f"--accumulation {2 * run.train.accumulation} (half as many sequences at once)")
+        helps.append("a smaller --batch-tokens")
+    if run.mesh.data > 1:
+        helps.append("fsdp in place of data in --mesh (shards parameters and optimizer state too)")
+    if argument_bytes > capacity_bytes // 2:
+        if run.train.optimizer == "adamw":
+            helps.append("--optimizer adafactor (keeps next to no state)")
+        helps.append("more devices along fsdp or tensor (parameters and optimizer state take over half)")
+    else:
+        helps.append("more devices along tensor (splits the activations of a sequence)")
+        helps.append("a shorter --length")
+    return helps

@@ -1,8 +1,8 @@
 """The layouts of a model over devices, fastest first: mesh, rematerialisation, accumulation.
 
-Accumulation never makes a step faster, so a mesh starts with none and takes twice as many microbatches only
-when it does not fit: the search visits layouts in the order of their time and the first that fits is the
-fastest of all.
+Accumulation never makes a step faster, so a mesh starts without it and doubles its microbatches only when it
+does not fit: the search visits layouts in the order of their step time, and the first that fits is the
+fastest.
 """
 
 import dataclasses
@@ -15,22 +15,22 @@ from scaling.config.devices import Devices
 from scaling.config.mesh import MeshConfig
 from scaling.config.model import DecoderConfig, Remat
 from scaling.config.run import RunConfig
+from scaling.estimate.counts import count_parameters
 from scaling.estimate.layout import Layout
 from scaling.estimate.memory import Memory, memory
-from scaling.estimate.parameters import count_parameters
 from scaling.estimate.time import StepTime, step_time
 from scaling.estimate.work import work_of
 
-# Of a device's memory that a plan leaves free. The estimate is within 15% of the compilers' (docs/memory.md),
-# and the runtime keeps some for itself.
+# Share of a device's memory that a plan leaves free. The estimate is within 15% of the compilers'
+# (docs/memory.md), and the runtime keeps some for itself.
 MARGIN = 0.10
-_REMATS: tuple[Remat, ...] = ("none", "dots", "full")
+REMATS: tuple[Remat, ...] = ("none", "dots", "full")
 _STATE_BYTES = 16  # a parameter, its gradient and AdamW's two moments, in float32
 
 
 @dataclasses.dataclass(frozen=True)
 class Candidate:
-    """One layout with what it takes."""
+    """One layout with its step time and memory."""
 
     layout: Layout
     remat: Remat
@@ -55,15 +55,20 @@ class Candidate:
 
     @property
     def slow_tokens_per_second(self) -> float:
-        """At the slow end of the step time: what a budget must last for."""
+        """At the slow end of the step time, which a budget must cover."""
         return self.layout.rows * self.layout.length / self.time.high
+
+    @property
+    def shortfall(self) -> str:
+        """By how much the layout exceeds the memory that a plan may fill."""
+        return f"does not fit by {(self.memory.total - self.room) / 2**30:.2f} GiB"
 
     def __str__(self) -> str:
         return f"{self.mesh}, remat {self.remat}, accumulation {self.layout.accumulation}"
 
 
 def room_bytes(devices: Devices) -> float:
-    """What a plan may fill of one device."""
+    """Bytes of one device that a plan may fill."""
     return (1 - MARGIN) * (devices.hardware.memory_bytes // devices.hardware.devices_per_chip)
 
 
@@ -74,10 +79,10 @@ def tensor_ways(heads: int, devices: Devices) -> list[int]:
 
 
 def meshes(model: DecoderConfig, devices: Devices, rows: int) -> Iterator[tuple[int, int, int]]:
-    """(data, fsdp, tensor) that use every device, share the rows evenly and hold the training state.
+    """(data, fsdp, tensor) that use every device, split the rows evenly and have room for the training state.
 
-    Parameters split over `fsdp` along the width; on a TPU in parts of at least 128, for the compiler gathers
-    narrower ones by adding up arrays of zeros. Slices are joined by `data` alone.
+    `fsdp` splits parameters along the width; on a TPU into parts of at least 128, because the compiler
+    gathers narrower ones by adding up arrays of zeros. Only `data` crosses slices.
     """
     least = LEAST_WIDTH if devices.hardware.platform == "tpu" else 1
     state = _STATE_BYTES * count_parameters(model).total
@@ -93,9 +98,9 @@ def meshes(model: DecoderConfig, devices: Devices, rows: int) -> Iterator[tuple[
 
 
 def by_time(runs: dict[Remat, RunConfig], devices: Devices, rows: int) -> Iterator[Candidate]:
-    """Layouts of a run in the order of their step time, also those that do not fit.
+    """Layouts of a run in the order of their step time, those that do not fit included.
 
-    `runs` holds the same run with each policy of rematerialisation; their own mesh and batch are not read.
+    `runs` maps each rematerialisation policy to the run under it; their own mesh and batch are not read.
     """
     platform, room, order = devices.hardware.platform, room_bytes(devices), itertools.count()
     heap: list[tuple[float, int, Layout, Remat, StepTime]] = []
@@ -105,7 +110,7 @@ def by_time(runs: dict[Remat, RunConfig], devices: Devices, rows: int) -> Iterat
         time = step_time(work_of(run, layout, platform), layout, devices, run.model.compute_dtype)
         heapq.heappush(heap, (time.seconds, next(order), layout, remat, time))
 
-    first = runs[_REMATS[0]]
+    first = runs[REMATS[0]]
     assert isinstance(first.model, DecoderConfig)
     for data, fsdp, tensor in meshes(first.model, devices, rows):
         layout = Layout(data, fsdp, tensor, rows, first.data.sequence_length)
@@ -121,7 +126,7 @@ def by_time(runs: dict[Remat, RunConfig], devices: Devices, rows: int) -> Iterat
 
 
 def fastest(candidates: Iterator[Candidate]) -> tuple[Candidate | None, list[Candidate]]:
-    """The first that fits, and the faster ones that do not."""
+    """The first layout that fits, and the faster ones that do not."""
     refused: list[Candidate] = []
     for candidate in candidates:
         if candidate.fits:

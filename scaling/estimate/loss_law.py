@@ -1,13 +1,18 @@
-"""A law of the loss in parameters and tokens, and what follows from it by arithmetic alone.
+"""A law of the loss in parameters and tokens: read, published or converted, and what follows from it.
 
 L(N, D) = E + A / N^alpha + B / D^beta (Hoffmann et al. 2022, arXiv:2203.15556, equation 2).
-`scaling.laws` fits it; here one that is known already is read and used, without NumPy.
+`scaling.laws` fits it; here a known law is used by arithmetic alone, without NumPy.
+
+Nats per token and tokens belong to one tokenizer: a law of bytes says nothing about a model with a vocabulary
+of 50,257 until both are in bytes. With b the bytes per token, D tokens of the model are D b_model / b_law
+tokens of the law, and its nats per token times b_model / b_law are the model's: nats per byte are equal.
 """
 
+import dataclasses
 import itertools
 import math
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -15,14 +20,16 @@ from scaling.config.base import Frozen
 from scaling.config.errors import BadInputError
 from scaling.config.reach import HoldoutRow, Reach, reach
 from scaling.config.record import TokenizerInfo
+from scaling.config.suggest import hint, near
+from scaling.estimate.counts import Counting
+from scaling.estimate.shapes import VOCABULARY, padded_vocabulary
 
 NATS_PER_TOKEN = "nats per token"
 
-Counting = Literal["total", "non_embedding", "non_embedding_with_head"]
 Interval = tuple[float, float]
 
 _NAMES = ("E", "A", "B", "alpha", "beta")
-# What a law.json of `scaling fit` says that its N counts, in words.
+# What the N of a law.json of `scaling fit` counts, as the file describes it.
 _IN_WORDS: dict[str, Counting] = {
     "all parameters": "total",
     "parameters without embeddings": "non_embedding",
@@ -33,8 +40,8 @@ _IN_WORDS: dict[str, Counting] = {
 class LossLaw(Frozen):
     """A law of Chinchilla's form with what is known of its uncertainty.
 
-    `intervals` are of single parameters; `draws` are rows of all five, of a bootstrap, and are used first:
-    the parameters lean on each other, so that their single intervals say far less than the rows do.
+    `intervals` are of single parameters; `draws` are bootstrap samples of all five, and are used first: the
+    parameters are correlated, so that single intervals say far less.
     """
 
     name: str
@@ -75,7 +82,7 @@ class LossLaw(Frozen):
         return params, flops / 6 / params
 
     def interval(self, params: float, tokens: float) -> tuple[Interval | None, str]:
-        """Bounds of the predicted loss, and in words what they are; None where nothing is known."""
+        """Bounds of the predicted loss and a description of them; None where nothing is known."""
         if self.draws:
             losses = sorted(_loss(row, params, tokens) for row in self.draws)
             tail = (1 - (self.level or 0.95)) / 2
@@ -93,7 +100,7 @@ class LossLaw(Frozen):
         return None, "no interval: the law comes without the uncertainty of its parameters"
 
     def reach(self, params: float, tokens: float) -> Reach | None:
-        """How far beyond the law's data a prediction is; None inside them, or where they are unknown."""
+        """How far beyond the law's data a prediction is; None inside, or where the data are unknown."""
         return reach({"params": params, "tokens": tokens}, self.ranges, self.rolling)
 
 
@@ -103,7 +110,7 @@ def _loss(parameters: tuple[float, ...], params: float, tokens: float) -> float:
 
 
 def _exp(exponent: float) -> float:
-    """exp that stops short of infinity and of zero: a law of one's own may hold any exponents."""
+    """exp, clipped above zero and below infinity: a user's own law may have any exponents."""
     return math.exp(min(690.0, max(-690.0, exponent)))
 
 
@@ -209,3 +216,187 @@ def _first(error: ValidationError) -> str:
     where = ".".join(str(part) for part in first["loc"])
     message = f"{first['msg'][:1].lower()}{first['msg'][1:]}"
     return f"{where}: {message}" if where else message
+
+
+# Laws that papers print, by name. What a paper does not print is not filled in. Kaplan et al. 2020 is not
+# here: their advice on sizes rests on L(N, S_min), a law of steps at the critical batch; minimising their
+# L(N, D) under 6ND = C would answer in their name what they did not say.
+
+_Z95 = 1.96  # standard errors to the ends of a 95% interval
+
+
+def _within(value: float, standard_error: float) -> tuple[float, float]:
+    """A 95% interval; a scale or exponent is not negative."""
+    return max(0.0, value - _Z95 * standard_error), value + _Z95 * standard_error
+
+
+# Sizes of Table A9; tokens and FLOPs: 5 to 500 billion tokens (abstract), 6e18 to 3e21 FLOPs (section 3.2).
+_RANGES = {"params": (44e6, 16.183e9), "tokens": (5e9, 500e9), "flops": (6e18, 3e21)}
+# Rae et al. 2021 (arXiv:2112.11446), section 3.1: SentencePiece of 32,000 pieces, which Chinchilla kept but
+# for its normalisation (section 4.1).
+_TOKENIZER = TokenizerInfo(name="SentencePiece of Gopher and Chinchilla", vocab_size=32_000)
+
+# Chinchilla's exponents are as the paper prints them, to two digits: at Gopher's 5.76e23 FLOPs they put the
+# optimum at 32B, where the paper says 40B; the digits of its source (0.3392 and 0.2849) do give 40B.
+# Both papers count all parameters: Table A9's sizes hold the embedding, tied to the head. Of a model with
+# learned positions "with the output head" is that count without the table of positions, which theirs lack.
+PUBLISHED: dict[str, LossLaw] = {
+    "chinchilla": LossLaw(
+        name="chinchilla",
+        source="Hoffmann et al. 2022, arXiv:2203.15556, approach 3 (appendix D.3)",
+        E=1.69,
+        A=406.4,
+        B=410.7,
+        alpha=0.34,
+        beta=0.28,
+        note=(
+            "the paper prints intervals of the optimum's exponents alone, and Besiroglu et al. 2024 "
+            "(arXiv:2404.10102) could not reproduce this fit: chinchilla-replication is theirs"
+        ),
+        ranges=_RANGES,
+        tokenizer=_TOKENIZER,
+        dataset="MassiveText",
+    ),
+    "chinchilla-replication": LossLaw(
+        name="chinchilla-replication",
+        source="Besiroglu et al. 2024, arXiv:2404.10102, Table 1 (Chinchilla's points, read off a figure)",
+        E=1.8172,
+        A=482.01,
+        B=2085.43,
+        alpha=0.3478,
+        beta=0.3658,
+        # Standard errors in brackets in the paper's Table 1.
+        intervals={
+            "E": _within(1.8172, 0.03),
+            "A": _within(482.01, 124.58),
+            "B": _within(2085.43, 1293.23),
+            "alpha": _within(0.3478, 0.02),
+            "beta": _within(0.3658, 0.02),
+        },
+        level=0.95,
+        ranges=_RANGES,
+        tokenizer=_TOKENIZER,
+        dataset="MassiveText",
+    ),
+}
+
+
+def find_law(name: str) -> LossLaw:
+    """A published law by its name, or the law in a file.
+
+    Raises:
+        BadInputError: neither, or a file that does not hold a law of parameters and tokens.
+    """
+    if name in PUBLISHED:
+        return PUBLISHED[name]
+    path = Path(name)
+    if path.suffix == ".json" or path.exists():
+        return read_loss_law(path)
+    raise BadInputError(
+        f"--law {name}: {hint(name, PUBLISHED)}"
+        if near(name, PUBLISHED)
+        else f"--law {name}: give {', '.join(PUBLISHED)}, or the path of a law.json"
+    )
+
+
+_SAME = 0.02  # relative difference of bytes per token within one tokenizer, between texts
+
+
+@dataclasses.dataclass(frozen=True)
+class LawForModel:
+    """A law in the tokens of a model, with the vocabulary of the model's tokenizer."""
+
+    law: LossLaw
+    vocab_size: int
+    notes: tuple[str, ...]
+
+
+def for_model(
+    law: LossLaw, vocab_size: int | None, bytes_per_token: float | None, force: bool = False
+) -> LawForModel:
+    """The law for a model with a tokenizer of this vocabulary and bytes per token; by default the law's own.
+
+    Raises:
+        BadInputError: the tokenizers differ and bytes per token are missing to convert, unless forced.
+    """
+    theirs = law.tokenizer
+    known = theirs.vocab_size if theirs else None
+    bytes_of_law = theirs.bytes_per_token if theirs else None
+    if law.unit != NATS_PER_TOKEN:
+        return LawForModel(
+            law,
+            vocab_size or known or VOCABULARY,
+            (f"the law is in {law.unit}: the loss is the same for any tokenizer, its tokens are not",),
+        )
+    same = vocab_size is None or known is None or _same_vocabulary(vocab_size, known)
+    size = known if known is not None and (vocab_size is None or same) else vocab_size or VOCABULARY
+    if same and bytes_per_token and bytes_of_law:
+        same = abs(bytes_per_token / bytes_of_law - 1) <= _SAME
+    if known is None and bytes_of_law is None:
+        note = (
+            "the law does not name its tokenizer: its loss and tokens are those of the tokenizer of its "
+            f"runs, which must be the one of this model ({size:,} pieces)"
+        )
+        return LawForModel(law, size, (note,))
+    if same:
+        return LawForModel(law, size, ())
+    if bytes_of_law and bytes_per_token:
+        ratio = bytes_per_token / bytes_of_law
+        note = (
+            f"converted from the law's tokenizer ({bytes_of_law:.3g} bytes per token) to the model's "
+            f"({bytes_per_token:.3g}): nats per byte are taken to be equal"
+        )
+        return LawForModel(converted(law, ratio), size, (note,))
+    if force:
+        note = (
+            f"forced: the law is of a tokenizer of {_pieces(known)} and the model has {size:,}; the loss is "
+            "not that of this model"
+        )
+        return LawForModel(law, size, (note,))
+    remedies = ["leave --vocab-size out", "fit a law to runs of your tokenizer"]
+    if bytes_of_law:
+        remedies.insert(0, "give --bytes-per-token of your tokenizer")
+    raise BadInputError(
+        f"--vocab-size {size}: the law {law.name} is in {law.unit} of a tokenizer of {_pieces(known)}, and "
+        f"another tokenizer's losses are other numbers: {', '.join(remedies)}, or plan all the same with "
+        "--force"
+    )
+
+
+def _pieces(count: int | None) -> str:
+    return "unknown size" if count is None else f"{count:,} pieces"
+
+
+def _same_vocabulary(one: int, other: int) -> bool:
+    """Whether two vocabularies are equal, or equal once padded for devices."""
+    return one == other or padded_vocabulary(one) == padded_vocabulary(other)
+
+
+def converted(law: LossLaw, ratio: float) -> LossLaw:
+    """The law in tokens of `ratio` times the bytes of its own: L'(N, D) = ratio L(N, ratio D)."""
+
+    def scaled(row: tuple[float, ...]) -> tuple[float, float, float, float, float]:
+        E, A, B, alpha, beta = row
+        return ratio * E, ratio * A, ratio ** (1 - beta) * B, alpha, beta
+
+    factors = {"E": ratio, "A": ratio, "B": ratio ** (1 - law.beta)}
+    E, A, B, _, _ = scaled((law.E, law.A, law.B, law.alpha, law.beta))
+    ranges = {
+        name: (low / ratio, high / ratio) if name == "tokens" else (low, high)
+        for name, (low, high) in law.ranges.items()
+    }
+    if "flops" in ranges:
+        ranges["flops"] = (ranges["flops"][0] / ratio, ranges["flops"][1] / ratio)
+    return law.model_copy(
+        update={
+            "E": E,
+            "A": A,
+            "B": B,
+            "draws": tuple(scaled(row) for row in law.draws),
+            "intervals": {
+                name: (low * factors.get(name, 1.0), high * factors.get(name, 1.0))
+                for name, (low, high) in law.intervals.items()
+            },
+            "ranges": ranges,
+        }
+    )

@@ -1,13 +1,13 @@
-"""From a budget to the run that should reach the least loss: how large, how long, laid out how.
+"""From a budget to the run that should reach the least loss: its size, its tokens and its layout.
 
-The law says what a size and its tokens reach; the budget says how many tokens a size gets, by counted FLOPs
-or by the speed of the fastest layout that fits; the least predicted loss over a grid of sizes, then over a
-finer one around the best, wins. `Planner.plan` answers; every number in a plan is of real layer shapes.
+The law predicts the loss of a size and its tokens; the budget gives each size its tokens, by counted FLOPs or
+by the speed of the fastest layout that fits; the least predicted loss over a grid of sizes, and then over a
+finer one around the best, wins (`Planner.best`). Every number in a plan is of real layer shapes.
 
-With tokens of inference the answer is that of Sardana et al. 2024 (arXiv:2401.00448, equation 3): the size
-with the least FLOPs of training and inference together at its loss, trained for the whole budget. It is
-smaller and trained on more tokens than the size that is best for training alone, and its loss is a little
-higher.
+With inference tokens the answer is that of Sardana et al. 2024 (arXiv:2401.00448, equation 3): the size with
+the least FLOPs of training and inference together at its loss, trained for the entire budget
+(`Planner.serving`). It is smaller and trained on more tokens than the size that is best for training
+alone, and its loss is a little higher.
 """
 
 import contextlib
@@ -21,31 +21,40 @@ from scaling.config.errors import BadInputError
 from scaling.config.load import validate
 from scaling.config.model import Remat
 from scaling.config.run import RunConfig
-from scaling.estimate.budget import Budget
-from scaling.estimate.flops import forward_flops_per_token, train_flops_per_token
-from scaling.estimate.layouts import Candidate, by_time, fastest, tensor_ways
+from scaling.estimate.counts import forward_flops_per_token, train_flops_per_token
+from scaling.estimate.layouts import REMATS, Candidate, by_time, fastest, tensor_ways
 from scaling.estimate.loss_law import LossLaw
-from scaling.estimate.shapes import Shape, Sizing, decoder, shape_for, size_of, smallest
-from scaling.estimate.training_rules import batch_rows, learning_rate, warmup_steps
+from scaling.estimate.price import Budget
+from scaling.estimate.shapes import (
+    DecoderShape,
+    Sizing,
+    batch_rows,
+    decoder,
+    learning_rate,
+    shape_for,
+    size_of,
+    smallest,
+    warmup_steps,
+)
 
-_FEWEST_STEPS = 100  # fewer, and no law of the loss was ever fitted to the like
+_FEWEST_STEPS = 100  # no law of the loss was fitted to shorter runs
 _STEP = 2**0.5  # of the grid of sizes
 _REACH = 6  # steps of the grid to either side of where the law's closed form puts the optimum
-_FURTHER = 12  # steps beyond the grid, at most
+_FURTHER = 12  # most steps beyond the grid
 _HALVINGS = 10
 _FINER = (0.25, 0.5, 0.75)  # of a step of the grid, around the best
 _MOST_TOKENS = 1e40
-_USUAL_MFU = 0.4  # to begin with
+_USUAL_MFU = 0.4  # first guess
 _CHECKPOINT_SECONDS = 1800.0
-_EVALUATIONS = 20  # in a run
-_SHORT = 512  # sequences that are short already
+_EVALUATIONS = 20  # per run
+_SHORT = 512  # sequences of this length are not shortened
 
 
 @dataclasses.dataclass(frozen=True)
-class Point:
-    """A size with what the budget buys of it; `reason` says why it cannot be had."""
+class PlannedRun:
+    """A size, and the steps, layout and loss that the budget buys; `reason` says why it is not possible."""
 
-    shape: Shape
+    shape: DecoderShape
     params: int  # in the law's counting
     rows: int
     steps: int
@@ -67,15 +76,15 @@ class SameLoss:
 
 @dataclasses.dataclass(frozen=True)
 class Inference:
-    """What serving so many tokens does to the choice of a size."""
+    """How the choice of a size changes when it serves so many tokens."""
 
     tokens: float
     flops: float  # of inference
     train_flops: float
-    alone: Point  # what the training budget alone would choose
-    alone_total_flops: float
+    training_only: PlannedRun  # the choice without inference
+    training_only_flops: float  # its FLOPs of training and inference
     same_loss: SameLoss
-    others: tuple[tuple[Point, float], ...]  # sizes trained for the budget, with all their FLOPs
+    others: tuple[tuple[PlannedRun, float], ...]  # sizes trained for the budget, with the sum of their FLOPs
 
     @property
     def saved(self) -> float:
@@ -99,39 +108,38 @@ class Planner:
         return Sizing(self.vocab_size, self.length, self.law.counts)
 
     @cached_property
-    def _fastest(self) -> dict[tuple[Shape, int], tuple[Candidate | None, list[Candidate]]]:
-        """Answers of `_layout`."""
+    def _fastest(self) -> dict[tuple[DecoderShape, int], tuple[Candidate | None, list[Candidate]]]:
+        """Results of `_layout`."""
         return {}
 
-    def _layout(self, shape: Shape, rows: int) -> tuple[Candidate | None, list[Candidate]]:
+    def _layout(self, shape: DecoderShape, rows: int) -> tuple[Candidate | None, list[Candidate]]:
         """The fastest layout that fits, and the faster ones that do not."""
         if (shape, rows) not in self._fastest:
             self._fastest[shape, rows] = fastest(by_time(self.runs(shape, rows), self.devices, rows))
         return self._fastest[shape, rows]
 
-    def flops_per_token(self, shape: Shape) -> float:
-        """Training FLOPs a token, counted matmul by matmul, causal attention."""
+    def flops_per_token(self, shape: DecoderShape) -> float:
+        """Training FLOPs per token, counted matmul by matmul, causal attention."""
         return train_flops_per_token(decoder(shape, self.sizing), self.length)
 
-    def rows(self, shape: Shape, flops: float) -> int:
-        """Sequences a step at a training compute, as the rule and the devices have it."""
+    def rows(self, shape: DecoderShape, flops: float) -> int:
+        """Sequences per step at a training compute, by the rule and the devices."""
         most = max(tensor_ways(shape.heads, self.devices))
         return batch_rows(flops, self.length, self.devices.count, most)
 
-    def runs(self, shape: Shape, rows: int) -> dict[Remat, RunConfig]:
-        """The run under each policy of rematerialisation; mesh and budget are still open."""
-        policies: tuple[Remat, ...] = ("none", "dots", "full")
+    def runs(self, shape: DecoderShape, rows: int) -> dict[Remat, RunConfig]:
+        """The run under each rematerialisation policy; mesh and budget are not chosen yet."""
         train = {"batch_tokens": rows * self.length, "steps": 1, "learning_rate": 1e-3}
         data = {"sequence_length": self.length}
         return {
             policy: RunConfig.model_validate(
                 {"model": decoder(shape, self.sizing, policy), "data": data, "train": train}
             )
-            for policy in policies
+            for policy in REMATS
         }
 
-    def layouts(self, point: Point) -> "list[Candidate]":
-        """Layouts of a size, fastest first, the ones that do not fit among them; enough to choose from."""
+    def layouts(self, point: PlannedRun) -> list[Candidate]:
+        """Layouts of a size, fastest first, those that do not fit included; enough to choose from."""
         found: list[Candidate] = []
         fitting = 0
         for candidate in by_time(self.runs(point.shape, point.rows), self.devices, point.rows):
@@ -141,8 +149,8 @@ class Planner:
                 break
         return found
 
-    def point(self, shape: Shape, flops: float) -> Point:
-        """What the budget buys of a shape, at the batch of a compute."""
+    def point(self, shape: DecoderShape, flops: float) -> PlannedRun:
+        """The run of a shape that the budget buys, with the batch for a training compute."""
         rows, per_token = self.rows(shape, flops), self.flops_per_token(shape)
         candidate, refused = self._layout(shape, rows)
         step = rows * self.length
@@ -151,12 +159,17 @@ class Planner:
         elif self.budget.seconds is None:
             steps = int(self.budget.value / per_token // step)
         else:
-            steps = 0  # without a layout there is no speed, and so no number of tokens
+            steps = 0  # without a layout there is no speed, so no number of tokens
         return self._trained(shape, rows, steps, candidate, refused)
 
     def _trained(
-        self, shape: Shape, rows: int, steps: int, candidate: Candidate | None, refused: list[Candidate]
-    ) -> Point:
+        self,
+        shape: DecoderShape,
+        rows: int,
+        steps: int,
+        candidate: Candidate | None,
+        refused: list[Candidate],
+    ) -> PlannedRun:
         params, tokens = size_of(shape, self.sizing), steps * rows * self.length
         reason = None
         if candidate is None:
@@ -164,24 +177,24 @@ class Planner:
         elif steps < _FEWEST_STEPS:
             reason = f"trained for {steps} steps of {rows * self.length:,} tokens only"
         loss = self.law.loss(params, tokens) if tokens else math.inf
-        return Point(shape, params, rows, steps, tokens, loss, candidate, reason)
+        return PlannedRun(shape, params, rows, steps, tokens, loss, candidate, reason)
 
-    def best(self) -> tuple[Point, list[Point]]:
-        """The size with the least predicted loss that fits, and all sizes that were looked at.
+    def best(self) -> tuple[PlannedRun, list[PlannedRun]]:
+        """The size with the least predicted loss that fits, and every size examined.
 
         Raises:
             BadInputError: the budget is too small for any model, or none fits.
         """
         flops, least = self._compute(), smallest(self.sizing)
         centre = max(self.law.optimum(flops)[0], least)
-        seen: dict[Shape, Point] = {}
+        seen: dict[DecoderShape, PlannedRun] = {}
 
         def look(params: float) -> None:
             shape = shape_for(params, self.sizing)
             if shape not in seen:
                 seen[shape] = self.point(shape, flops)
 
-        def chosen() -> Point | None:
+        def chosen() -> PlannedRun | None:
             good = [point for point in seen.values() if point.reason is None]
             return min(good, key=lambda point: (point.loss, point.params), default=None)
 
@@ -189,7 +202,7 @@ class Planner:
             look(centre * _STEP**place)
         if chosen() is None:
             self._largest_that_can_be_had(look, seen)
-        for _ in range(_FURTHER):  # the speed of layouts may pull the optimum off the grid
+        for _ in range(_FURTHER):  # the speed of layouts may move the optimum off the grid
             best, sizes = chosen(), [point.params for point in seen.values()]
             if best is not None and best.params == min(sizes) > least:
                 look(best.params / _STEP)
@@ -207,8 +220,10 @@ class Planner:
         assert best is not None
         return best, sorted(seen.values(), key=lambda point: point.params)
 
-    def _largest_that_can_be_had(self, look: Callable[[float], None], seen: dict[Shape, Point]) -> None:
-        """Halve the way from the smallest shape to the grid, where all are too large."""
+    def _largest_that_can_be_had(
+        self, look: Callable[[float], None], seen: dict[DecoderShape, PlannedRun]
+    ) -> None:
+        """Bisect between the smallest shape and the grid, where the entire grid is too large."""
         low, high = float(smallest(self.sizing)), float(min(point.params for point in seen.values()))
         look(low)
         for _ in range(_HALVINGS):
@@ -218,7 +233,7 @@ class Planner:
             low, high = (middle, high) if good and max(good) > 0.9 * middle else (low, middle)
 
     def _compute(self) -> float:
-        """Training FLOPs that the budget buys, about: of the size that is best at the usual utilisation."""
+        """Training FLOPs that the budget buys, roughly: of the best size at the usual utilisation."""
         if self.budget.seconds is None:
             return self.budget.value
         peak = max(self.devices.hardware.peak_flops.values()) * self.devices.chips
@@ -229,14 +244,14 @@ class Planner:
             shape = shape_for(found.params / 4, self.sizing)
         return max(found.tokens * self.flops_per_token(shape), 1.0)
 
-    def _refusal(self, least: Point) -> BadInputError:
-        """Why there is no plan, in one line, from the smallest shape."""
+    def _refusal(self, least: PlannedRun) -> BadInputError:
+        """The error when there is no plan: what the smallest shape needs."""
         if least.candidate is None:
             what = f"the smallest, {least.params:,} parameters, {least.reason}"
             helps = "; ".join(more_room(self.devices, self.length))
             return BadInputError(f"--on {self.devices}: no model fits; {what}; what would help: {helps}")
         shape, per_token, rows = least.shape, self.flops_per_token(least.shape), least.rows
-        # More compute asks for larger batches, and those for more tokens: up to where both agree.
+        # More compute needs larger batches, and those more tokens: iterate until both agree.
         while (grown := self.rows(shape, 1.2 * _FEWEST_STEPS * rows * self.length * per_token)) > rows:
             rows = grown
         candidate, _ = self._layout(shape, rows)
@@ -248,17 +263,18 @@ class Planner:
             f"give at least {_rounded_up(needed):.2g}"
         )
 
-    def serving(self, alone: Point, tokens: float) -> tuple[Point, Inference]:
+    def serving(self, alone: PlannedRun, tokens: float) -> tuple[PlannedRun, Inference]:
         """The size, trained for the budget, with the least FLOPs of training and inference at its loss.
 
-        At the size that is best for training alone, a smaller one would reach the same loss with fewer FLOPs
-        in all; at a very small one, a larger one would. The largest for which no smaller one would is taken.
+        Compared with the size that is best for training alone, a smaller one reaches the same loss with fewer
+        FLOPs in total; compared with a very small one, a larger one does. The answer is the largest size for
+        which no smaller one does.
         """
         flops = alone.tokens * self.flops_per_token(alone.shape)
         points = {0.0: alone}
-        never: list[Point] = []
+        never: list[PlannedRun] = []
 
-        def look(place: float) -> Point:
+        def look(place: float) -> PlannedRun:
             if place not in points:
                 points[place] = self.point(shape_for(alone.params * _STEP**-place, self.sizing), flops)
             return points[place]
@@ -267,7 +283,7 @@ class Planner:
         # to the one that is best for training alone.
         unserved = self._cheapest(alone.loss, 0.0)
 
-        def small_enough(point: Point) -> bool:
+        def small_enough(point: PlannedRun) -> bool:
             return point.params / alone.params <= 1.001 * self._cheapest(point.loss, tokens) / unserved
 
         place = 0.0
@@ -291,16 +307,16 @@ class Planner:
             tokens=tokens,
             flops=self._served(chosen.shape, tokens),
             train_flops=self._train_flops(chosen),
-            alone=alone,
-            alone_total_flops=self._train_flops(alone) + self._served(alone.shape, tokens),
+            training_only=alone,
+            training_only_flops=self._train_flops(alone) + self._served(alone.shape, tokens),
             same_loss=self._same_loss(chosen, tokens),
             others=(*((point, math.inf) for point in never), *totals),
         )
 
-    def _train_flops(self, point: Point) -> float:
+    def _train_flops(self, point: PlannedRun) -> float:
         return point.tokens * self.flops_per_token(point.shape)
 
-    def _served(self, shape: Shape, tokens: float) -> float:
+    def _served(self, shape: DecoderShape, tokens: float) -> float:
         return tokens * forward_flops_per_token(decoder(shape, self.sizing), self.length)
 
     def _cheapest(self, loss: float, served: float) -> float:
@@ -319,8 +335,8 @@ class Planner:
             best = min((best + side * step for side in range(-4, 5)), key=cost)
         return math.exp(best)
 
-    def _same_loss(self, chosen: Point, served: float) -> SameLoss:
-        """The compute-optimal way to the loss of `chosen`; `chosen` itself where the law is flat."""
+    def _same_loss(self, chosen: PlannedRun, served: float) -> SameLoss:
+        """The compute-optimal size at the loss of `chosen`; `chosen` itself where the law is flat."""
         params = self._cheapest(chosen.loss, 0.0)
         shape = shape_for(max(params, smallest(self.sizing)), self.sizing)
         params = size_of(shape, self.sizing)
@@ -330,16 +346,16 @@ class Planner:
         trained = tokens * self.flops_per_token(shape)
         return SameLoss(params, tokens, trained, trained + self._served(shape, served))
 
-    def laid_out(self, point: Point, candidate: Candidate) -> Point:
-        """The same size on another layout, with the tokens that the budget buys there."""
+    def on_layout(self, point: PlannedRun, candidate: Candidate) -> PlannedRun:
+        """The same size on another layout, with the tokens that the budget buys on it."""
         if self.budget.seconds is None:
             return dataclasses.replace(point, candidate=candidate)
         bought = self.budget.seconds * candidate.slow_tokens_per_second
         steps = int(bought // (point.rows * self.length))
         return self._trained(point.shape, point.rows, steps, candidate, [])
 
-    def run(self, point: Point) -> RunConfig:
-        """The run that `scaling train` takes: every field that a plan decides."""
+    def run(self, point: PlannedRun) -> RunConfig:
+        """The run for `scaling train`: every field that a plan decides."""
         candidate = point.candidate
         assert candidate is not None
         flops = point.tokens * self.flops_per_token(point.shape)
@@ -369,20 +385,15 @@ class Planner:
 
 
 def _refused(candidates: list[Candidate]) -> str:
-    """Why no layout fits, by the one that needs the least."""
+    """Why no layout fits: by how much the smallest exceeds the memory."""
     if not candidates:
         return "fits in no layout: parameters, gradients and optimizer state alone are too large"
     least = min(candidates, key=lambda one: one.memory.total)
-    return f"fits in no layout: {over(least)} ({least})"
-
-
-def over(candidate: Candidate) -> str:
-    """By how much a layout is too large."""
-    return f"does not fit by {(candidate.memory.total - candidate.room) / 2**30:.2f} GiB"
+    return f"fits in no layout: {least.shortfall} ({least})"
 
 
 def more_room(devices: Devices, length: int) -> list[str]:
-    """What would let a larger model fit where every mesh, policy and accumulation has been tried."""
+    """What would let a larger model fit, once every mesh, policy and accumulation has been tried."""
     helps = [f"more devices, for example --on {_more(devices)}"]
     helps.append("devices with more memory")
     if length > _SHORT:
@@ -391,7 +402,7 @@ def more_room(devices: Devices, length: int) -> list[str]:
 
 
 def _more(devices: Devices) -> str:
-    """Twice or four times as many in one slice where there is such a slice, else two slices."""
+    """Two or four times as many devices in one slice where such a slice exists, else two slices."""
     for times in (2, 4):
         with contextlib.suppress(BadInputError):
             return str(parse_devices(f"{devices.hardware.name}:{times * devices.count}"))
@@ -400,7 +411,7 @@ def _more(devices: Devices) -> str:
 
 
 def size_name(params: float) -> str:
-    """1.3b, 125m: three digits at most."""
+    """A size as in a name, with at most three digits: 1.3b, 125m."""
     for unit, letter in ((1e12, "t"), (1e9, "b"), (1e6, "m")):
         if params >= unit:
             return f"{params / unit:.3g}".replace("+", "") + letter

@@ -1,23 +1,22 @@
-"""What one train step does, whatever it runs on: FLOPs, bytes through memory, bytes through networks."""
+"""What one train step does on any device: FLOPs, bytes through memory, bytes through networks."""
 
 import dataclasses
+from typing import Any, Literal
 
-from scaling.config.model import ModelConfig, NetworkConfig, TransformerConfig, TwoSidedConfig, network
 from scaling.config.run import RunConfig
-from scaling.estimate.activations import mixtures, stacks
-from scaling.estimate.executed import hardware_flops
-from scaling.estimate.flops import forward_flops
-from scaling.estimate.layout import Layout
-from scaling.estimate.network import CollectiveKind
-from scaling.estimate.sharded import BYTES
-from scaling.estimate.tensors import Tensor, tensors
+from scaling.estimate.families import family_of
+from scaling.estimate.families.base import Family, LayerGroup, Tensor
+from scaling.estimate.layout import BYTES, Layout
+from scaling.estimate.optimizers import state_size, update_flops
+
+CollectiveKind = Literal["all_gather", "reduce_scatter", "all_reduce", "all_to_all", "permute"]
 
 _FORWARD, _BACKWARD = 2, 3  # times that an array of a layer passes through memory
 
 
 @dataclasses.dataclass(frozen=True)
 class Traffic:
-    """`count` collectives along a mesh axis, each over an array of `size` bytes where it is whole."""
+    """`count` collectives along a mesh axis, each over an array of `size` bytes before it is sharded."""
 
     axis: str
     kind: CollectiveKind
@@ -32,154 +31,172 @@ class Work:
     model_flops: float
     hardware_flops: float
     bytes_moved: float
-    waited_for: tuple[Traffic, ...]  # the computation cannot go on without them
-    beside: tuple[Traffic, ...]  # run while something else is computed
+    exposed: tuple[Traffic, ...]  # the computation waits for them
+    overlapped: tuple[Traffic, ...]  # run while something else is computed
 
 
 def work_of(run: RunConfig, layout: Layout, platform: str) -> Work:
     """What a step of `run` does, laid out as `layout`."""
-    model = network(run.model)
-    flops = forward_flops(model, layout.length, "causal", layout.target_length).total
-    executed = hardware_flops(
-        model, layout.length, layout.rows_on_a_device, layout.target_length, layout.context
-    )
-    moved = layout.passes * _elementwise_bytes(model, layout, platform) + _update_bytes(run, layout)
-    return Work(
-        model_flops=3 * layout.rows * flops,
-        hardware_flops=layout.rows * executed,
-        bytes_moved=moved,
-        waited_for=_tensor_sums(model, layout, platform)
-        + _exchanges(model, layout)
-        + _handed_on(model, layout),
-        beside=_sharded_data(model, layout) + _split_sequences(model, layout, platform),
-    )
+    return _Step(run, layout, platform).work()
 
 
-def _elementwise_bytes(model: NetworkConfig, layout: Layout, platform: str) -> float:
-    """Bytes that norms, activations, residuals and casts move for one microbatch on one device.
+class _Step:
+    """One step of a run on a layout, with what the terms of its work share."""
 
-    What is rematerialised passes forward twice. Weights are read and cast once a pass, however few tokens;
-    those of a recurrence at every step of it, which is not counted: caches hold them where they are small.
-    """
-    passes = _FORWARD + _BACKWARD + {"none": 0, "dots": 1, "full": _FORWARD}[model.remat]
-    tokens = layout.tokens_by_side
-    total = 0.0
-    for layers, arrays, side in stacks(model, layout, platform):
-        total += layers / layout.stages * passes * (arrays.inputs + arrays.carried) * tokens[side]
-    return total + 3 * _matrices(model, layout) * BYTES[model.compute_dtype]
+    def __init__(self, run: RunConfig, layout: Layout, platform: str) -> None:
+        self.run, self.layout = run, layout
+        self.family: Family[Any] = family_of(run.model)
+        self.parts: list[Tensor] = list(self.family.tensors())
+        self.groups: list[LayerGroup] = self.family.activations(layout, platform)
+        self.remat: str = self.family.config.remat
+        self.width = BYTES[run.model.compute_dtype]
+        self.tokens = layout.tokens_by_side
+        # Numbers in the matrices that a device multiplies with, gathered over all but `tensor` and `expert`.
+        self.weights = self._per_device([t for t in self.parts if t.is_matrix]) / layout.tensor
 
-
-def _matrices(model: ModelConfig, layout: Layout) -> float:
-    """Numbers in the matrices that a device multiplies with, gathered over all but `tensor` and `expert`."""
-    numbers = sum(t.size / _own_ways(t, layout) for t in tensors(model) if t.is_matrix)
-    return numbers / layout.tensor
-
-
-def _own_ways(tensor: Tensor, layout: Layout) -> int:
-    """Ways that experts alone are split, or layers alone."""
-    return (layout.expert if tensor.is_expert else 1) * (layout.stages if tensor.axes[0] == "layers" else 1)
-
-
-def _update_bytes(run: RunConfig, layout: Layout) -> float:
-    """Bytes that the optimizer moves: gradient in; parameter and moments in and out; all of one shard."""
-    numbers = sum(t.size / _own_ways(t, layout) for t in tensors(run.model))
-    shard = numbers / (layout.fsdp * layout.context * layout.tensor)
-    moments = {"adamw": 2, "muon": 1, "lion": 1, "adafactor": 0}[run.train.optimizer]
-    return shard * (4 + 2 * BYTES[run.model.param_dtype] + 2 * 4 * moments)
-
-
-def _tensor_sums(model: NetworkConfig, layout: Layout, platform: str) -> tuple[Traffic, ...]:
-    """Two sums over the ways a layer, each way (Shoeybi et al. 2019); rematerialised layers do one again.
-
-    Those after experts are over all of their slots.
-    """
-    sums = 4 + (1 if model.remat == "full" else 0)
-    tokens = layout.tokens_by_side
-    size = BYTES[model.compute_dtype] * (model.d_model if isinstance(model, TransformerConfig) else 1)
-    layers = [
-        Traffic(
-            "tensor",
-            "all_reduce",
-            size * tokens[side],
-            layout.passes * layers / layout.stages * (sums * 1.5 if side == "target" else sums),
+    def work(self) -> Work:
+        layout = self.layout
+        source, target = layout.length_by_side.values()
+        flops = self.family.forward_flops(source, target, "causal").total
+        executed = self.family.executed_flops(source, target, layout.rows_on_a_device, layout.context)
+        return Work(
+            model_flops=3 * layout.rows * flops,
+            hardware_flops=layout.rows * executed + self._update_flops(),
+            bytes_moved=layout.passes * self._elementwise_bytes() + self._update_bytes(),
+            exposed=(*self._tensor_sums(), *self._expert_exchanges(), *self._stage_transfers()),
+            overlapped=(*self._sharded_weights(), *self._split_sequences()),
         )
-        for layers, _, side in stacks(model, layout, platform)
-    ]
-    beyond = [
-        Traffic("tensor", "all_reduce", size * tokens[side] * (slots - 1), 2 * layout.accumulation * layers)
-        for layers, slots, side in mixtures(model, layout)
-    ]
-    return tuple(layers + beyond) if layout.tensor > 1 else ()
 
+    @property
+    def _shards(self) -> int:
+        """Ways that every parameter is split."""
+        return self.layout.fsdp * self.layout.context * self.layout.tensor
 
-def _exchanges(model: NetworkConfig, layout: Layout) -> tuple[Traffic, ...]:
-    """Tokens to their experts and back, each way; what goes to experts goes again where it was not kept."""
-    if layout.expert == 1:
-        return ()
-    times = 4 if model.remat == "none" else 5
-    tokens = layout.tokens_by_side
-    return tuple(
-        Traffic(
-            "expert",
-            "all_to_all",
-            layout.expert * tokens[side] * slots * model.d_model * BYTES[model.compute_dtype],
-            layout.accumulation * layers / layout.stages * times,
+    def _own_ways(self, tensor: Tensor) -> int:
+        """Ways that a tensor is split over experts or stages."""
+        experts = self.layout.expert if tensor.is_expert else 1
+        return experts * (self.layout.stages if tensor.is_stacked else 1)
+
+    def _per_device(self, tensors: list[Tensor]) -> float:
+        return sum(t.size / self._own_ways(t) for t in tensors)
+
+    def _elementwise_bytes(self) -> float:
+        """Bytes that norms, activations, residuals and casts move for one microbatch on one device.
+
+        What is rematerialised passes forward twice. Weights are read and cast once per pass, however few
+        tokens; a recurrence reads its weights at every step, which is not counted: small ones stay in cache.
+        """
+        passes = _FORWARD + _BACKWARD + {"none": 0, "dots": 1, "full": _FORWARD}[self.remat]
+        total = 0.0
+        for group in self.groups:
+            moved = group.activations.inputs + group.activations.residual
+            total += group.layers / self.layout.stages * passes * moved * self.tokens[group.side]
+        return total + 3 * self.weights * self.width
+
+    def _update_bytes(self) -> float:
+        """Bytes that the optimizer moves: gradient in; parameter and state in and out; all of one shard."""
+        optimizer, parameter = self.run.train.optimizer, BYTES[self.run.model.param_dtype]
+        moved = sum(
+            (t.size * (4 + 2 * parameter) + 2 * 4 * state_size(optimizer, t)) / self._own_ways(t)
+            for t in self.parts
         )
-        for layers, slots, side in mixtures(model, layout)
-    )
+        return moved / self._shards
 
+    def _update_flops(self) -> float:
+        """FLOPs of the optimizer over all devices: every replica of a shard computes its update."""
+        optimizer = self.run.train.optimizer
+        flops = sum(update_flops(optimizer, t) / self._own_ways(t) for t in self.parts)
+        return flops / self._shards * self.layout.devices
 
-def _handed_on(model: NetworkConfig, layout: Layout) -> tuple[Traffic, ...]:
-    """What goes to the next stage after a microbatch, and as much by which the queues move on; and back.
+    def _tensor_sums(self) -> list[Traffic]:
+        """Two sums over `tensor` per layer, each way (Shoeybi et al. 2019); remat `full` repeats one.
 
-    The source's hidden states travel with the target. What the bubble hands on is told with its time.
-    """
-    if layout.stages == 1 or not isinstance(model, TransformerConfig):
-        return ()
-    tokens = layout.tokens_by_side
-    beside = tokens["source"] + tokens["target"] if isinstance(model, TwoSidedConfig) else 0
-    size = model.d_model * BYTES[model.compute_dtype] * (tokens["source"] + beside)
-    return (Traffic("stages", "permute", size, 4 * layout.passes),)
+        Those after experts are over all of their slots.
+        """
+        layout = self.layout
+        if layout.tensor == 1:
+            return []
+        sums = 4 + (1 if self.remat == "full" else 0)
+        size = self.width * self.family.hidden_width
+        traffic = []
+        for group in self.groups:
+            each = sums * 1.5 if group.side == "target" else sums
+            count = layout.passes * group.layers / layout.stages * each
+            traffic.append(Traffic("tensor", "all_reduce", size * self.tokens[group.side], count))
+        for group in self.groups:
+            if group.slots is not None:
+                beyond = size * self.tokens[group.side] * (group.slots - 1)
+                traffic.append(
+                    Traffic("tensor", "all_reduce", beyond, 2 * layout.accumulation * group.layers)
+                )
+        return traffic
 
-
-def _sharded_data(model: NetworkConfig, layout: Layout) -> tuple[Traffic, ...]:
-    """Weights gathered forward and backward and gradients scattered for every microbatch; replicas' sums.
-
-    Along `expert` all but the experts are replicas. Along `context` weights are gathered and gradients
-    scattered too, each device's part of what it holds of `fsdp`.
-    """
-    weights = _matrices(model, layout)
-    matrices = [t for t in tensors(model) if t.is_matrix and not t.is_expert]
-    outside = sum(t.size / _own_ways(t, layout) for t in matrices) / layout.tensor
-    width = BYTES[model.compute_dtype]
-    sharded = layout.fsdp * layout.context
-    return (
-        Traffic("fsdp", "all_gather", weights * width, 2 * layout.passes),
-        Traffic("fsdp", "reduce_scatter", weights * width, layout.passes),
-        Traffic("context", "all_gather", weights * width / layout.fsdp, 2 * layout.passes),
-        Traffic("context", "reduce_scatter", weights * width / layout.fsdp, layout.passes),
-        Traffic("data", "all_reduce", 4 * weights / sharded),
-        Traffic("expert", "all_reduce", 4 * outside / sharded),
-    )
-
-
-def _split_sequences(model: NetworkConfig, layout: Layout, platform: str) -> tuple[Traffic, ...]:
-    """Keys and values of each layer to all devices that share a sequence, and their gradients back.
-
-    Round a ring of devices they pass as many bytes as gathered at once: forward, again in the backward pass,
-    and there their float32 gradients with them.
-    """
-    if layout.context == 1 or not isinstance(model, TransformerConfig):
-        return ()
-    heads = getattr(model, "n_kv_heads", None) or model.n_heads
-    numbers = 2 * heads * model.d_head / layout.tensor
-    traffic: list[Traffic] = []
-    for layers, _, side in stacks(model, layout, platform):
-        each = numbers * layout.rows_on_a_device * layout.length_by_side[side]
-        times = layout.passes * layers / layout.stages * (2 if side == "target" else 1)
-        gathers = 2 if model.remat == "none" else 3
-        traffic += [
-            Traffic("context", "all_gather", each * BYTES[model.compute_dtype], gathers * times),
-            Traffic("context", "reduce_scatter", each * 4, times),
+    def _expert_exchanges(self) -> list[Traffic]:
+        """Tokens to their experts and back, each way; what goes there is sent again where recomputed."""
+        layout, times = self.layout, 4 if self.remat == "none" else 5
+        if layout.expert == 1:
+            return []
+        return [
+            Traffic(
+                "expert",
+                "all_to_all",
+                layout.expert * self.tokens[group.side] * group.slots * self.family.hidden_width * self.width,
+                layout.accumulation * group.layers / layout.stages * times,
+            )
+            for group in self.groups
+            if group.slots is not None
         ]
-    return tuple(traffic)
+
+    def _stage_transfers(self) -> list[Traffic]:
+        """What goes to the next stage after a microbatch, and as much by which the queues move; and back.
+
+        The source's hidden states travel with the target. The bubble's transfers are part of its idle time.
+        """
+        if self.layout.stages == 1:
+            return []
+        travelling = self.tokens["source"]
+        if self.family.two_sided:
+            travelling += self.tokens["source"] + self.tokens["target"]
+        size = self.family.hidden_width * self.width * travelling
+        return [Traffic("stages", "permute", size, 4 * self.layout.passes)]
+
+    def _sharded_weights(self) -> list[Traffic]:
+        """Weights gathered forward and backward, gradients scattered per microbatch, replicas' sums.
+
+        Along `expert` all but the experts are replicas. Along `context` weights are gathered and gradients
+        scattered too, each device's part of what it holds of `fsdp`.
+        """
+        layout, passes = self.layout, self.layout.passes
+        dense = [t for t in self.parts if t.is_matrix and not t.is_expert]
+        replicated = self._per_device(dense) / layout.tensor
+        gathered = self.weights * self.width
+        shards = layout.fsdp * layout.context
+        return [
+            Traffic("fsdp", "all_gather", gathered, 2 * passes),
+            Traffic("fsdp", "reduce_scatter", gathered, passes),
+            Traffic("context", "all_gather", gathered / layout.fsdp, 2 * passes),
+            Traffic("context", "reduce_scatter", gathered / layout.fsdp, passes),
+            Traffic("data", "all_reduce", 4 * self.weights / shards),
+            Traffic("expert", "all_reduce", 4 * replicated / shards),
+        ]
+
+    def _split_sequences(self) -> list[Traffic]:
+        """Keys and values of each layer to all devices that share a sequence, and their gradients back.
+
+        Around a ring of devices they pass as many bytes as gathered at once: forward, again in the backward
+        pass, and there with their float32 gradients.
+        """
+        layout = self.layout
+        if layout.context == 1 or not self.family.kv_width:
+            return []
+        numbers = self.family.kv_width / layout.tensor
+        gathers = 2 if self.remat == "none" else 3
+        traffic = []
+        for group in self.groups:
+            each = numbers * layout.rows_on_a_device * layout.length_by_side[group.side]
+            times = layout.passes * group.layers / layout.stages * (2 if group.side == "target" else 1)
+            traffic += [
+                Traffic("context", "all_gather", each * self.width, gathers * times),
+                Traffic("context", "reduce_scatter", each * 4, times),
+            ]
+        return traffic

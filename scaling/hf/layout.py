@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from scaling.config.model import ModelConfig
-from scaling.estimate.tensors import Tensor, tensors
+from scaling.estimate.counts import tensors
+from scaling.estimate.families.base import Tensor
 
 Arrays = dict[str, np.ndarray]
 

@@ -21,9 +21,7 @@ from scaling.config.model import ModelConfig, network
 from scaling.config.record import RunRecord
 from scaling.config.run import RunConfig
 from scaling.data.tokenizers import load_tokenizer
-from scaling.estimate.flops import train_flops_per_token
-from scaling.estimate.parameters import count_parameters
-from scaling.estimate.tensors import tensors
+from scaling.estimate.counts import count_parameters, tensors, train_flops_per_token
 from scaling.hf.checkpoint import Checkpoint
 from scaling.hf.files import write
 from scaling.hf.folding import fold, standard

@@ -11,7 +11,7 @@ from scaling.config.load import validate
 from scaling.config.model import ModelConfig, TransformerConfig
 from scaling.config.run import RunConfig
 from scaling.config.sweep import SweepConfig
-from scaling.estimate.flops import run_flops_per_token, train_flops_per_token
+from scaling.estimate.counts import run_flops_per_token, train_flops_per_token
 from scaling.sweep.recipes import (
     model_at_width,
     size,

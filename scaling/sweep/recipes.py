@@ -6,7 +6,7 @@ from scaling.config.errors import BadInputError
 from scaling.config.load import merge, validate
 from scaling.config.model import ModelConfig
 from scaling.config.sweep import Recipe
-from scaling.estimate.parameters import count_parameters
+from scaling.estimate.counts import count_parameters
 
 Tree = dict[str, Any]
 _MOST_HEADS = 512

@@ -5,8 +5,7 @@ from typing import Any
 
 from scaling.config.record import Point, Rewind, RunRecord, Status
 from scaling.config.run import RunConfig
-from scaling.estimate.flops import run_flops_per_token
-from scaling.estimate.parameters import count_parameters
+from scaling.estimate.counts import count_parameters, run_flops_per_token
 from scaling.train.clock import Clock, goodput
 from scaling.train.device import device_facts
 from scaling.train.recording import make_record, now

@@ -11,8 +11,7 @@ from scaling.commands.plan import shortlist
 from scaling.config.compiled import Compiled
 from scaling.config.load import load_run
 from scaling.config.run import RunConfig
-from scaling.estimate.flops import train_flops_per_token
-from scaling.estimate.parameters import count_parameters
+from scaling.estimate.counts import count_parameters, train_flops_per_token
 from scaling.train import dry_run
 from tests.absent import needs_tpu_compiler
 from tests.end_to_end.conftest import RunCli

@@ -8,9 +8,8 @@ import pytest
 
 from scaling.config.load import load_model, load_run, validate
 from scaling.config.model import ModelConfig
-from scaling.estimate.estimate import Shape, model_part, on_devices
-from scaling.estimate.executed import hardware_flops
-from scaling.estimate.flops import forward_flops
+from scaling.estimate.counts import forward_flops, hardware_flops
+from scaling.estimate.estimate import model_part, on_devices
 from scaling.models.cross_entropy import cross_entropy
 from scaling.models.feed_forward_lm import FeedForwardLM
 from scaling.models.lstm import LSTM
@@ -91,7 +90,7 @@ def test_every_part_of_an_estimate_is_there(name: str) -> None:
             "train": {"steps": 1, "batch_tokens": 64, "learning_rate": 1e-3},
         }
     )
-    part = model_part(run.model, Shape(16, 8, "causal"))
+    part = model_part(run.model, 16, 8)
     two_sided = run.model.family == "rnn_encoder_decoder"
     assert part["flops_per_token"]["target_length"] == (8 if two_sided else None)
     hardware, train = (part["flops_per_token"][key] for key in ("hardware", "train"))

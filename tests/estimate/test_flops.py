@@ -5,9 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scaling.config.load import load_model, load_run
-from scaling.estimate.executed import hardware_flops
-from scaling.estimate.flops import forward_flops, train_flops_per_token
-from scaling.estimate.parameters import count_parameters
+from scaling.estimate.counts import count_parameters, forward_flops, hardware_flops, train_flops_per_token
 
 SMALL = {"vocab_size": 521, "max_length": 512, "n_layers": 4, "d_model": 64, "n_heads": 4}
 CASES = {

@@ -8,10 +8,9 @@ from scaling.config.ask import run_for
 from scaling.config.devices import parse_devices
 from scaling.config.load import load_model, load_run
 from scaling.config.mesh import MeshConfig
+from scaling.estimate.counts import count_parameters, tensors
 from scaling.estimate.layout import layout_of
 from scaling.estimate.memory import memory
-from scaling.estimate.parameters import count_parameters
-from scaling.estimate.tensors import tensors
 from scaling.estimate.time import step_time
 from scaling.estimate.work import work_of
 
@@ -52,7 +51,7 @@ def test_devices_are_better_given_to_experts_than_to_replicas(name, remat, exper
         mesh = {"data": data, "expert": expert, "tensor": tensor}
         run, layout = laid_out(mesh, name, f"remat={remat}")
         work = work_of(run, layout, "gpu")
-        sent = sum(t.count * t.size / layout.expert for t in work.waited_for if t.kind == "all_to_all")
+        sent = sum(t.count * t.size / layout.expert for t in work.exposed if t.kind == "all_to_all")
         return memory(run, layout, "gpu").total, work.hardware_flops, sent
 
     before, after = of(8 // expert, expert), of(4 // expert, 2 * expert)
@@ -63,12 +62,12 @@ def test_devices_are_better_given_to_experts_than_to_replicas(name, remat, exper
 def test_the_exchange_by_hand():
     """Twelve mixtures of both sides; forward and back, twice each, and to the experts again (remat full)."""
     run, layout = laid_out({"expert": 8}, "switch-base-8", "remat=full")
-    exchanges = [t for t in work_of(run, layout, "gpu").waited_for if t.kind == "all_to_all"]
+    exchanges = [t for t in work_of(run, layout, "gpu").exposed if t.kind == "all_to_all"]
     slots = 1.25 * 512 * 256 / 8  # of the rows of a device, each 768 numbers of two bytes
     assert sum(t.count * t.size for t in exchanges) == 12 * 5 * 8 * slots * 768 * 2
-    beside = {(t.axis, t.kind): t.size for t in work_of(run, layout, "gpu").beside}
+    overlapped = {(t.axis, t.kind): t.size for t in work_of(run, layout, "gpu").overlapped}
     matrices = [t for t in tensors(run.model) if t.is_matrix]
-    assert beside["expert", "all_reduce"] == 4 * sum(t.size for t in matrices if not t.is_expert)
+    assert overlapped["expert", "all_reduce"] == 4 * sum(t.size for t in matrices if not t.is_expert)
 
 
 def test_an_empty_slot_is_executed_and_not_asked_for():

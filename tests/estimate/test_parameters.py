@@ -4,7 +4,7 @@ import pytest
 
 from scaling.config.load import load_model, model_names
 from scaling.config.model import EncoderDecoderConfig
-from scaling.estimate.parameters import count_parameters, head_size
+from scaling.estimate.counts import count_parameters, head_size
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")

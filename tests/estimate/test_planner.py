@@ -12,15 +12,13 @@ from scaling.config.devices import parse_devices
 from scaling.config.errors import BadInputError
 from scaling.config.load import dump_yaml, load_run, parse_yaml
 from scaling.config.mesh import MeshConfig
-from scaling.estimate.alternatives import rejected
-from scaling.estimate.alternatives import wished as wished_for
-from scaling.estimate.budget import make_budget
+from scaling.estimate.alternatives import rejected, too_large_for_devices
 from scaling.estimate.estimate import on_devices
 from scaling.estimate.layouts import MARGIN
-from scaling.estimate.loss_law import LossLaw
-from scaling.estimate.planner import Planner, Point, more_room, size_name
-from scaling.estimate.published_laws import PUBLISHED
-from scaling.estimate.training_rules import batch_rows, batch_tokens, learning_rate, warmup_steps
+from scaling.estimate.loss_law import PUBLISHED, LossLaw
+from scaling.estimate.planner import PlannedRun, Planner, more_room, size_name
+from scaling.estimate.price import make_budget
+from scaling.estimate.shapes import batch_rows, batch_tokens, learning_rate, warmup_steps
 
 CHINCHILLA = PUBLISHED["chinchilla"]
 
@@ -31,12 +29,12 @@ def planner(on: str, law: str = "chinchilla", **budget: float) -> Planner:
 
 
 @cache
-def planned(on: str, kind: str, value: float) -> tuple[Planner, Point]:
+def planned(on: str, kind: str, value: float) -> tuple[Planner, PlannedRun]:
     made = planner(on, **{kind: value})
     return made, made.best()[0]
 
 
-def spent(made: Planner, point: Point, kind: str) -> float:
+def spent(made: Planner, point: PlannedRun, kind: str) -> float:
     """What a plan takes of its budget at the upper end of its stated interval."""
     found = on_devices(made.run(point), made.devices, point.tokens)
     assert found.cost is not None and found.cost.usd_high is not None and found.cost.usd is not None
@@ -159,12 +157,12 @@ def test_what_is_too_large_for_the_devices_is_told() -> None:
     wished = [one for one in told if one.what == "size" and one.loss is not None and one.loss < point.loss]
     assert wished and "fits in no layout" in wished[0].reason
     assert any("does not fit by" in one.reason for one in told if one.what == "layout")
-    larger = wished_for(point, sizes)
+    larger = too_large_for_devices(point, sizes)
     assert larger is not None and larger.params > point.params and larger.candidate is None
     helps = more_room(made.devices, made.length)
     assert helps[0] == "more devices, for example --on tpu-v5e:2x2" and helps[2].endswith("--length 1024")
     roomy, sizes = planner("tpu-v5p:8x8x8", flops=1e20).best()
-    assert wished_for(roomy, sizes) is None
+    assert too_large_for_devices(roomy, sizes) is None
 
 
 @pytest.mark.parametrize("on", ["tpu-v5e:1", "tpu-v5e:16x16", "tpu-v5p:4x4x4*2", "h100-sxm:24", "cpu:1"])

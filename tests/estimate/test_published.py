@@ -10,7 +10,7 @@ import pytest
 
 from scaling.config.load import load_model
 from scaling.estimate import conventions
-from scaling.estimate.flops import train_flops_per_token
+from scaling.estimate.counts import train_flops_per_token
 
 _ROOT = Path(__file__).parents[2]
 SHARED = _ROOT / "../shared/data/published.json"

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from scaling.config.load import load_model
 from scaling.config.model import DecoderConfig
-from scaling.estimate.parameters import count_parameters
+from scaling.estimate.counts import count_parameters
 from scaling.estimate.shapes import (
-    Shape,
+    DecoderShape,
     Sizing,
     aspect,
     decoder,
@@ -47,14 +47,14 @@ def test_counts_are_near_and_exact(log_params: float, counts: str) -> None:
 
 
 def test_small_targets_get_the_smallest_shape() -> None:
-    assert shape_for(1, SIZING) == Shape(128, 2)
-    assert smallest(SIZING) == size_of(Shape(128, 2), SIZING)
+    assert shape_for(1, SIZING) == DecoderShape(128, 2)
+    assert smallest(SIZING) == size_of(DecoderShape(128, 2), SIZING)
     sizes = [size_of(shape_for(10 ** (6 + place / 20), SIZING), SIZING) for place in range(140)]
     assert all(later >= 0.94 * earlier for earlier, later in itertools.pairwise(sizes))
 
 
 def test_the_model_is_one_that_devices_like() -> None:
-    model = decoder(Shape(2048, 24), SIZING)
+    model = decoder(DecoderShape(2048, 24), SIZING)
     assert padded_vocabulary(50257) == model.vocab_size == 50304 and padded_vocabulary(50304) == 50304
     assert model.scan_layers and model.compute_dtype == "bfloat16" and model.dropout == 0
     assert model.positions == "learned" and model.max_length == 2048 and model.d_ff == 8192

@@ -48,7 +48,7 @@ def test_layers_are_held_once_over_all_stages() -> None:
 def test_what_is_handed_on_by_hand() -> None:
     run = run_of({"stage": 4, "fsdp": 32, "microbatches": 8})
     layout = layout_of(run, 128)
-    permutes = [one for one in work_of(run, layout, "tpu").waited_for if one.kind == "permute"]
+    permutes = [one for one in work_of(run, layout, "tpu").exposed if one.kind == "permute"]
     assert [dataclasses.astuple(one) for one in permutes] == [
         ("stages", "permute", 2 * 2048 * 5120 * run_width(run), 4 * 8)
     ]

@@ -13,12 +13,11 @@ from scaling.config.ask import run_for
 from scaling.config.devices import parse_devices
 from scaling.config.errors import BadInputError
 from scaling.config.load import names
-from scaling.estimate import megatron
+from scaling.estimate import conventions
 from scaling.estimate.estimate import on_devices
 from scaling.estimate.layout import Layout
-from scaling.estimate.network import Link, axis_links
 from scaling.estimate.price import cost, list_price
-from scaling.estimate.time import SPREAD, step_time
+from scaling.estimate.time import SPREAD, Link, axis_links, step_time
 from tests.estimate.megatron_settings import megatron_case
 
 # Korthikanti et al. 2022, arXiv:2205.05198, table 5: seconds of an iteration on A100 80 GB with full
@@ -41,7 +40,9 @@ def test_megatron_measured(name, recompute):
     full, selective = MEGATRON[name]
     model, layout = megatron_case(name, recompute == "selective")
     ours = step_time(
-        megatron.work(model, layout, recompute), layout, parse_devices(f"a100-80gb:{layout.devices}")
+        conventions.megatron_work(model, layout, recompute),
+        layout,
+        parse_devices(f"a100-80gb:{layout.devices}"),
     )
     measured = {"full": full, "selective": selective}[recompute]
     assert ours.seconds == pytest.approx(measured, rel=0.15)

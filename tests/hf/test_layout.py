@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from scaling.config.errors import BadInputError
 from scaling.config.load import load_model, model_names, validate
 from scaling.config.model import DecoderConfig, ModelConfig
-from scaling.estimate.parameters import count_parameters
-from scaling.estimate.tensors import tensors
+from scaling.estimate.counts import count_parameters, tensors
 from scaling.hf.layout import place, to_ours, to_theirs
 from scaling.hf.layouts import layout_for
 

@@ -11,7 +11,7 @@ from safetensors.numpy import load_file, save_file
 
 from scaling.config.errors import BadInputError
 from scaling.config.record import read_record
-from scaling.estimate.tensors import tensors
+from scaling.estimate.counts import tensors
 from scaling.hf.run import export_run, import_run
 from scaling.models.score import score
 from scaling.sweep.ledger import read_ledger
@@ -164,7 +164,7 @@ def test_a_t5_that_is_tied_and_not_scaled_gets_a_head_of_its_own(tmp_path: Path)
 
 
 def test_checkpoint_holds_the_estimators_tensors(tmp_path: Path) -> None:
-    """Names, shapes and stacking are those of `scaling.estimate.tensors`, which modules share."""
+    """Names, shapes and stacking are those of `scaling.estimate.counts`, which modules share."""
     import jax
 
     import_run(saved("gpt2", tmp_path), tmp_path / "run")

@@ -61,7 +61,7 @@ class Fake(Slurm):
 
 def finish(run: RunConfig, directory: Path) -> None:
     """A finished record, as the trainer writes it."""
-    from scaling.estimate.parameters import count_parameters
+    from scaling.estimate.counts import count_parameters
 
     directory.mkdir(parents=True)
     losses = dict.fromkeys(("loss", "validation_loss", "bits_per_byte"), 1.0)

@@ -9,8 +9,7 @@ from flax import nnx
 from scaling.config.errors import BadInputError
 from scaling.config.load import load_model, validate
 from scaling.config.model import ModelConfig
-from scaling.estimate.parameters import count_parameters, head_size
-from scaling.estimate.tensors import tensors
+from scaling.estimate.counts import count_parameters, head_size, tensors
 from scaling.models.feed_forward_lm import FeedForwardLM
 from scaling.models.lstm import LSTM
 from scaling.models.rnn_encoder_decoder import RNNEncoderDecoder

@@ -5,8 +5,7 @@ import pytest
 from flax import nnx
 
 from scaling.config.load import load_model, model_names
-from scaling.estimate.parameters import count_parameters
-from scaling.estimate.tensors import tensors
+from scaling.estimate.counts import count_parameters, tensors
 from scaling.models.build import new_model
 from scaling.models.decoder import Decoder
 from scaling.parallel.rules import logical_axes

@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from scaling.config.model import DecoderConfig, Mixture
-from scaling.estimate.executed import hardware_flops
-from scaling.estimate.tensors import tensors
+from scaling.estimate.counts import hardware_flops, tensors
 from scaling.models.layers import FeedForward, Norm
 from scaling.models.mixture import Losses, MixtureOfExperts, router_losses
 from scaling.models.pointwise import ACTIVATIONS

@@ -65,7 +65,7 @@ def test_eight_devices_give_the_numbers_of_one(mesh: dict[str, int], top_k: int)
     assert want[0][1].dropped > 0
 
     layout = layout_of(run, 8)
-    said = [t for t in work_of(run, layout, "cpu").waited_for if t.axis == "expert"]
+    said = [t for t in work_of(run, layout, "cpu").exposed if t.axis == "expert"]
     sent = sum(t.count * t.size / layout.expert for t in said)
     found, _ = count_collectives(program.as_text())
     assert found.all_to_all.bytes == pytest.approx(sent, rel=0.01)  # and the gates of the slots, unestimated

@@ -7,7 +7,7 @@ import pytest
 
 from scaling.config.errors import BadInputError
 from scaling.config.load import dump_yaml, load_run
-from scaling.estimate.parameters import count_parameters
+from scaling.estimate.counts import count_parameters
 from scaling.sweep.bucket import downloaded, finished_in
 from scaling.sweep.ledger import read_ledger
 from scaling.train.recording import make_record

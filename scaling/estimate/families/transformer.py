@@ -1,0 +1,325 @@
+"""What the Transformer families share: the tensors, FLOPs and activations of attention and feed-forward.
+
+A Transformer family declares its attention layers and its stacks as data (`attentions`, `stacks`) and adds
+what it has outside its layers.
+"""
+
+import abc
+import dataclasses
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+from scaling.config.model import TransformerConfig
+from scaling.config.tiling import attention_blocks
+from scaling.estimate.families.base import (
+    AttentionConvention,
+    Family,
+    ForwardFlops,
+    LayerActivations,
+    LayerGroup,
+    Side,
+    Tensor,
+)
+from scaling.estimate.layout import BYTES, Layout
+
+T = TypeVar("T", bound=TransformerConfig)
+_LANES = 128  # of a TPU's vector registers
+
+
+@dataclasses.dataclass(frozen=True)
+class Attention:
+    """Equal attention layers over one sequence of queries and one of keys."""
+
+    layers: int
+    queries: int
+    keys: int
+    causal: bool = False
+    band: int | None = None  # positions that a query sees, its own the last
+
+    def keys_per_query(self, convention: AttentionConvention) -> float:
+        """Average number of keys: about half of causal attention's, or all under `full`."""
+        if not self.causal or convention == "full":
+            return float(self.keys)
+        width = min(self.band or self.keys, self.keys)
+        return width - width * width / (2 * self.keys)
+
+    def executed_pairs(self, context: int) -> tuple[int, int]:
+        """(query, key) pairs that the forward and the backward pass compute: diagonal blocks in full."""
+        length, band = self.queries, self.band
+        if not self.causal:
+            return length * self.keys, length * self.keys
+        if context > 1 and length % context == 0:
+            piece = length // context  # the last device's: it sees every piece that the band reaches
+            reached = context if band is None else min(context, 1 + -(-(band - 1) // piece))
+            return length * piece * reached, length * piece * reached
+        forward = backward = 0
+        for start, stop in attention_blocks(length):
+            forward += (stop - start) * (stop - (0 if band is None else max(0, start - band + 1)))
+            backward += (stop - start) * ((length if band is None else min(length, stop + band - 1)) - start)
+        return forward, backward
+
+
+@dataclasses.dataclass(frozen=True)
+class Stack:
+    """The layers of one side; with `cross` each attends to the other side too."""
+
+    layers: int
+    side: Side
+    cross: bool = False
+
+
+class TransformerFamily(Family[T], abc.ABC):
+    """A model of Transformer layers; `stacks` and `attentions` say which."""
+
+    @property
+    @abc.abstractmethod
+    def stacks(self) -> list[Stack]:
+        """The stacks of layers, source side first."""
+
+    @abc.abstractmethod
+    def attentions(self, source: int, target: int) -> list[Attention]:
+        """The attention layers over sequences of these lengths."""
+
+    @property
+    def kv_heads(self) -> int:
+        """Heads of keys and values."""
+        return self.config.n_heads
+
+    @property
+    def attention_kernel(self) -> bool:
+        """Whether a fused attention kernel takes this model's attention."""
+        return True
+
+    @property
+    def head_width(self) -> int:
+        return self.config.d_model
+
+    @property
+    def hidden_width(self) -> int:
+        return self.config.d_model
+
+    @property
+    def kv_width(self) -> int:
+        return 2 * self.kv_heads * self.config.d_head
+
+    # Tensors
+
+    def norm(self, name: str, width: int | None = None, component: str = "norms") -> Iterator[Tensor]:
+        """A norm's scale, and its bias where it has one."""
+        shape = (self.config.d_model if width is None else width,)
+        yield Tensor(component, f"{name}.scale", shape, ("norm",))
+        if self.config.bias and self.config.norm_kind == "layer":
+            yield Tensor(component, f"{name}.bias", shape, ("norm",))
+
+    def final_norm(self) -> Iterator[Tensor]:
+        """The norm after the last layer of a pre-norm stack."""
+        if self.config.norm == "pre":
+            yield from self.norm("final_norm")
+
+    def layer_tensors(
+        self, layers: int | None, attention: str = "attention", cross: bool = False
+    ) -> Iterator[Tensor]:
+        """The tensors of a stack; `layers` None is one layer whose parameters every depth shares."""
+
+        def own() -> Iterator[Tensor]:
+            yield from self.norm("attention_norm")
+            yield from self._attention(attention, "attention")
+            if cross:
+                yield from self.norm("cross_norm")
+                yield from self._attention("cross_attention", "cross_attention")
+            yield from self.norm("feed_forward_norm")
+
+        yield from prefixed("layers", stacked(layers, own()))
+        mixed = 0
+        if layers is not None and self.config.mixture is not None:
+            mixed = layers // self.config.mixture.every
+        if layers is None or layers > mixed:
+            dense = None if layers is None else layers - mixed
+            yield from prefixed("layers", stacked(dense, self._feed_forward()))
+        if mixed:
+            yield from prefixed("layers", stacked(mixed, self._experts()))
+
+    def _attention(self, component: str, name: str) -> Iterator[Tensor]:
+        d, heads, head = self.config.d_model, self.config.n_heads, self.config.d_head
+        counts = (("query", heads), ("key", self.kv_heads), ("value", self.kv_heads))
+        for part, count in counts:
+            yield Tensor(component, f"{name}.{part}", (d, count, head), ("embed", "heads", "head"))
+        yield Tensor(component, f"{name}.out", (heads, head, d), ("heads", "head", "embed"))
+        if self.config.bias:
+            for part, count in counts:
+                yield Tensor(component, f"{name}.{part}_bias", (count, head), ("heads", "head"))
+            yield Tensor(component, f"{name}.out_bias", (d,), ("norm",))
+
+    def _feed_forward(self) -> Iterator[Tensor]:
+        d, ff = self.config.d_model, self.config.d_ff
+        inward = ("gate", "up") if self.config.gated else ("up",)
+        for name in inward:
+            yield Tensor("feed_forward", f"feed_forward.{name}", (d, ff), ("embed", "mlp"))
+        yield Tensor("feed_forward", "feed_forward.down", (ff, d), ("mlp", "embed"))
+        if self.config.bias:
+            for name in inward:
+                yield Tensor("feed_forward", f"feed_forward.{name}_bias", (ff,), ("mlp",))
+            yield Tensor("feed_forward", "feed_forward.down_bias", (d,), ("norm",))
+
+    def _experts(self) -> Iterator[Tensor]:
+        """The router and the experts that replace a feed-forward."""
+        mixture = self.config.mixture
+        assert mixture is not None
+        shape = (self.config.d_model, mixture.experts)
+        yield Tensor("router", "mixture.router", shape, ("embed", "expert"))
+        for tensor in self._feed_forward():
+            yield dataclasses.replace(
+                tensor,
+                name=tensor.name.replace("feed_forward", "mixture"),
+                shape=(mixture.experts, *tensor.shape),
+                axes=("expert", *tensor.axes),
+                used=mixture.top_k / mixture.experts,
+            )
+
+    # FLOPs
+
+    def forward_flops(self, source: int, target: int, convention: AttentionConvention) -> ForwardFlops:
+        pairs = linear = 0.0
+        for one in self.attentions(source, target):
+            pairs += one.layers * one.queries * one.keys_per_query(convention)
+            linear += one.layers * self._projections(one)
+        lengths = {"source": source, "target": target}
+        for stack in self.stacks:
+            linear += lengths[stack.side] * self._feed_forwards(stack.layers)
+        return ForwardFlops(
+            linear=linear,
+            pairs=4 * self.config.n_heads * self.config.d_head * pairs,
+            head=self.head_flops(source, target),
+        )
+
+    def executed_flops(self, source: int, target: int, rows: int, context: int) -> float:
+        """Korthikanti et al. 2022, arXiv:2205.05198, section 6: recomputation, blocks, empty expert slots."""
+        total = 0.0
+        for one in self.attentions(source, target):
+            total += one.layers * (
+                self._executed_pairs(one, context) + self._matmul_passes * self._projections(one)
+            )
+        lengths = {"source": source, "target": target}
+        for stack in self.stacks:
+            total += self._executed_feed_forwards(stack.layers, lengths[stack.side])
+        return total + self.head_executed(source, target, rows)
+
+    @property
+    def _matmul_passes(self) -> int:
+        """Times that a layer's linear map runs: forward, backward twice, and again under remat `full`."""
+        return 4 if self.config.remat == "full" else 3
+
+    def _projections(self, attention: Attention) -> int:
+        """FLOPs of query and output projections over the queries, of key and value over the keys."""
+        per_head = 2 * 2 * self.config.d_model * self.config.d_head
+        return per_head * (self.config.n_heads * attention.queries + self.kv_heads * attention.keys)
+
+    def _feed_forward_flops(self) -> int:
+        """FLOPs per token of one dense feed-forward, or of one expert."""
+        return 2 * (3 if self.config.gated else 2) * self.config.d_model * self.config.d_ff
+
+    def _feed_forwards(self, layers: int) -> float:
+        """FLOPs per token of a stack's feed-forwards: its routers and the experts chosen."""
+        one, mixture = self._feed_forward_flops(), self.config.mixture
+        if mixture is None:
+            return layers * one
+        mixed = layers // mixture.every
+        router = 2 * self.config.d_model * mixture.experts
+        return (layers - mixed) * one + mixed * (mixture.top_k * one + router)
+
+    def _executed_pairs(self, attention: Attention, context: int) -> float:
+        """FLOPs of scores and weighted values of one layer: forward, backward and recomputed."""
+        heads = self.config.n_heads * self.config.d_head
+        if self.config.dropout > 0:  # attention with dropout has no blocks and no custom backward pass
+            pairs = attention.queries * attention.keys
+            forward, backward = 4.0 * heads * pairs, 8.0 * heads * pairs
+        else:  # backward: scores again, four products, and one dot product per query
+            seen, seeing = attention.executed_pairs(context)
+            forward, backward = 4.0 * heads * seen, 10.0 * heads * seeing + 2.0 * heads * attention.queries
+        return forward + backward + (0 if self.config.remat == "none" else forward)
+
+    def _executed_feed_forwards(self, layers: int, length: int) -> float:
+        """FLOPs of a stack's feed-forwards for one row: an expert multiplies all of its slots, filled or not.
+
+        The last product of a feed-forward is not recomputed in a pre-norm layer: only the residual stream
+        reads it, and an expert's gate is applied before it.
+        """
+        model = self.config
+
+        def executed(tokens: int, router: int) -> float:
+            last = tokens * 2 * model.d_model * model.d_ff if model.norm == "pre" else 0
+            forward = tokens * self._feed_forward_flops() + router
+            return self._matmul_passes * forward - (last if model.remat == "full" else 0)
+
+        dense, mixture = executed(length, 0), model.mixture
+        if mixture is None:
+            return layers * dense
+        mixed = layers // mixture.every
+        router = length * 2 * model.d_model * mixture.experts
+        return (layers - mixed) * dense + mixed * executed(mixture.slots(length), router)
+
+    # Activations
+
+    def activations(self, layout: Layout, platform: str) -> list[LayerGroup]:
+        groups = []
+        lengths = layout.length_by_side
+        for stack in self.stacks:
+            length, mixture = lengths[stack.side], self.config.mixture
+            keys = length + (lengths["source"] if stack.cross else 0)
+            mixed = 0 if mixture is None else stack.layers // mixture.every
+            slots = None if mixture is None else mixture.slots(length) / length
+            for layers, own in ((stack.layers - mixed, None), (mixed, slots)):
+                if layers:
+                    kept = self._layer_activations(layout.tensor, platform, keys, stack.cross, own)
+                    groups.append(LayerGroup(layers, stack.side, kept, own))
+        return groups
+
+    def _layer_activations(
+        self, tensor: int, platform: str, keys_seen: int, cross: bool, slots: float | None
+    ) -> LayerActivations:
+        """The arrays of one layer, split over `tensor` devices.
+
+        With dropout the attention probabilities of `keys_seen` keys per query are kept: in float32, the
+        mask, and the result in the compute type; and, except by the TPU compiler, their gradients in float32.
+        With `cross` the layer has a second attention; the keys and values of the other sequence count as if
+        both were equally long. A mixture layer with `slots` per token keeps the inputs of its experts, not
+        their outputs, and the router's logits and probabilities in float32.
+        """
+        model, width = self.config, BYTES[self.config.compute_dtype]
+        d, inward = model.d_model, 2 if model.gated else 1
+        heads, keys, ff = model.n_heads / tensor, self.kv_heads / tensor, model.d_ff / tensor
+        router = taken = 0.0
+        if slots is not None and model.mixture is not None:
+            ff, taken, router = slots * ff, slots, 4.0 * model.mixture.experts
+        # A TPU kernel reads heads one by one, each padded to full lanes.
+        padded = platform == "tpu" and self.attention_kernel
+        head = -(-model.d_head // _LANES) * _LANES if padded else model.d_head
+        pairs = heads * keys_seen if model.dropout > 0 else 0.0
+        times = 2 if cross else 1
+        norms = times + 1
+        projected = times * (heads + 2 * keys) * model.d_head
+        return LayerActivations(
+            residual=width * d,
+            matmul_outputs=width * (projected + times * d + inward * ff) + router,
+            inputs=width * ((2 * norms - 1 + taken) * d + times * heads * model.d_head + (inward + 1) * ff)
+            + 2 * router,
+            attention=times * (width * (2 * heads + 2 * keys) * head + 4 * heads) + (4 + 1 + width) * pairs,
+            gradients=width * ((2 + taken) * d + projected + (inward + 1) * ff)
+            + router
+            + (0 if platform == "tpu" else 4) * pairs,
+        )
+
+
+def stacked(layers: int | None, tensors: Iterable[Tensor]) -> Iterator[Tensor]:
+    """Tensors of one layer as those of a stack; None leaves them as they are."""
+    for tensor in tensors:
+        if layers is None:
+            yield tensor
+        else:
+            yield dataclasses.replace(tensor, shape=(layers, *tensor.shape), axes=("layers", *tensor.axes))
+
+
+def prefixed(prefix: str, tensors: Iterable[Tensor]) -> Iterator[Tensor]:
+    """Tensors under a module's name."""
+    for tensor in tensors:
+        yield dataclasses.replace(tensor, name=f"{prefix}.{tensor.name}")
