@@ -454,7 +454,6 @@ NetworkConfig = (
     | FeedForwardLMConfig
     | RNNEncoderDecoderConfig
 )
-TwoSidedConfig = EncoderDecoderConfig | RNNEncoderDecoderConfig  # a source and a target in every example
 ModelConfig = Annotated[
     Annotated[DecoderConfig, Tag("decoder")]
     | Annotated[EncoderConfig, Tag("encoder")]

@@ -14,7 +14,7 @@ import contextlib
 import dataclasses
 import math
 from collections.abc import Callable
-from functools import cached_property
+from functools import cache, cached_property
 
 from scaling.config.devices import Devices, parse_devices
 from scaling.config.errors import BadInputError
@@ -47,6 +47,7 @@ _MOST_TOKENS = 1e40
 _USUAL_MFU = 0.4  # first guess
 _CHECKPOINT_SECONDS = 1800.0
 _EVALUATIONS = 20  # per run
+_FITTING = 12  # layouts that fit, to choose from
 _SHORT = 512  # sequences of this length are not shortened
 
 
@@ -108,15 +109,9 @@ class Planner:
         return Sizing(self.vocab_size, self.length, self.law.counts)
 
     @cached_property
-    def _fastest(self) -> dict[tuple[DecoderShape, int], tuple[Candidate | None, list[Candidate]]]:
-        """Results of `_layout`."""
-        return {}
-
-    def _layout(self, shape: DecoderShape, rows: int) -> tuple[Candidate | None, list[Candidate]]:
-        """The fastest layout that fits, and the faster ones that do not."""
-        if (shape, rows) not in self._fastest:
-            self._fastest[shape, rows] = fastest(by_time(self.runs(shape, rows), self.devices, rows))
-        return self._fastest[shape, rows]
+    def _layout(self) -> Callable[[DecoderShape, int], tuple[Candidate | None, list[Candidate]]]:
+        """The fastest layout of a shape and rows that fits, and the faster ones that do not; cached."""
+        return cache(lambda shape, rows: fastest(by_time(self.runs(shape, rows), self.devices, rows)))
 
     def flops_per_token(self, shape: DecoderShape) -> float:
         """Training FLOPs per token, counted matmul by matmul, causal attention."""
@@ -141,11 +136,9 @@ class Planner:
     def layouts(self, point: PlannedRun) -> list[Candidate]:
         """Layouts of a size, fastest first, those that do not fit included; enough to choose from."""
         found: list[Candidate] = []
-        fitting = 0
         for candidate in by_time(self.runs(point.shape, point.rows), self.devices, point.rows):
             found.append(candidate)
-            fitting += candidate.fits
-            if fitting >= 12:
+            if sum(one.fits for one in found) >= _FITTING:
                 break
         return found
 
@@ -160,24 +153,19 @@ class Planner:
             steps = int(self.budget.value / per_token // step)
         else:
             steps = 0  # without a layout there is no speed, so no number of tokens
-        return self._trained(shape, rows, steps, candidate, refused)
+        return self._planned(shape, rows, steps, candidate, refused)
 
-    def _trained(
-        self,
-        shape: DecoderShape,
-        rows: int,
-        steps: int,
-        candidate: Candidate | None,
-        refused: list[Candidate],
+    def _planned(
+        self, shape: DecoderShape, rows: int, steps: int, found: Candidate | None, refused: list[Candidate]
     ) -> PlannedRun:
         params, tokens = size_of(shape, self.sizing), steps * rows * self.length
         reason = None
-        if candidate is None:
+        if found is None:
             reason = _refused(refused)
         elif steps < _FEWEST_STEPS:
             reason = f"trained for {steps} steps of {rows * self.length:,} tokens only"
         loss = self.law.loss(params, tokens) if tokens else math.inf
-        return PlannedRun(shape, params, rows, steps, tokens, loss, candidate, reason)
+        return PlannedRun(shape, params, rows, steps, tokens, loss, found, reason)
 
     def best(self) -> tuple[PlannedRun, list[PlannedRun]]:
         """The size with the least predicted loss that fits, and every size examined.
@@ -201,7 +189,7 @@ class Planner:
         for place in range(-_REACH, _REACH + 1):
             look(centre * _STEP**place)
         if chosen() is None:
-            self._largest_that_can_be_had(look, seen)
+            self._bisect(look, seen)
         for _ in range(_FURTHER):  # the speed of layouts may move the optimum off the grid
             best, sizes = chosen(), [point.params for point in seen.values()]
             if best is not None and best.params == min(sizes) > least:
@@ -220,9 +208,7 @@ class Planner:
         assert best is not None
         return best, sorted(seen.values(), key=lambda point: point.params)
 
-    def _largest_that_can_be_had(
-        self, look: Callable[[float], None], seen: dict[DecoderShape, PlannedRun]
-    ) -> None:
+    def _bisect(self, look: Callable[[float], None], seen: dict[DecoderShape, PlannedRun]) -> None:
         """Bisect between the smallest shape and the grid, where the entire grid is too large."""
         low, high = float(smallest(self.sizing)), float(min(point.params for point in seen.values()))
         look(low)
@@ -272,7 +258,6 @@ class Planner:
         """
         flops = alone.tokens * self.flops_per_token(alone.shape)
         points = {0.0: alone}
-        never: list[PlannedRun] = []
 
         def look(place: float) -> PlannedRun:
             if place not in points:
@@ -295,9 +280,7 @@ class Planner:
         near = [look(place - share) for share in _FINER if place > 0]
         good = [point for point in near if point.reason is None and small_enough(point)]
         chosen = max([*good, look(place)], key=lambda point: point.params)
-        for point in points.values():
-            if point.reason is not None:
-                never.append(point)
+        never = [point for point in points.values() if point.reason is not None]
         totals = [
             (point, self._train_flops(point) + self._served(point.shape, tokens))
             for point in dict.fromkeys(points.values())
@@ -352,7 +335,7 @@ class Planner:
             return dataclasses.replace(point, candidate=candidate)
         bought = self.budget.seconds * candidate.slow_tokens_per_second
         steps = int(bought // (point.rows * self.length))
-        return self._trained(point.shape, point.rows, steps, candidate, [])
+        return self._planned(point.shape, point.rows, steps, candidate, [])
 
     def run(self, point: PlannedRun) -> RunConfig:
         """The run for `scaling train`: every field that a plan decides."""
@@ -394,8 +377,7 @@ def _refused(candidates: list[Candidate]) -> str:
 
 def more_room(devices: Devices, length: int) -> list[str]:
     """What would let a larger model fit, once every mesh, policy and accumulation has been tried."""
-    helps = [f"more devices, for example --on {_more(devices)}"]
-    helps.append("devices with more memory")
+    helps = [f"more devices, for example --on {_more(devices)}", "devices with more memory"]
     if length > _SHORT:
         helps.append(f"shorter sequences, for example --length {length // 2}")
     return helps

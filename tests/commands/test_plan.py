@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.estimate.test_published_laws import document as law_document
 
 from scaling.commands.plan import shortlist
 from scaling.config.compiled import Compiled
@@ -16,7 +17,6 @@ from scaling.train import dry_run
 from tests.absent import needs_tpu_compiler
 from tests.end_to_end.conftest import RunCli
 from tests.estimate.test_planner import planned
-from tests.estimate.test_published_laws import document as law_document
 from tests.train.test_compiled_cache import ANSWER
 
 KEYS = {

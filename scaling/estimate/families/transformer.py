@@ -130,14 +130,16 @@ class TransformerFamily(Family[T], abc.ABC):
             yield from self.norm("feed_forward_norm")
 
         yield from prefixed("layers", stacked(layers, own()))
-        mixed = 0
-        if layers is not None and self.config.mixture is not None:
-            mixed = layers // self.config.mixture.every
-        if layers is None or layers > mixed:
-            dense = None if layers is None else layers - mixed
+        dense, mixed = (None, 0) if layers is None else self._dense_and_mixed(layers)
+        if dense != 0:
             yield from prefixed("layers", stacked(dense, self._feed_forward()))
         if mixed:
             yield from prefixed("layers", stacked(mixed, self._experts()))
+
+    def _dense_and_mixed(self, layers: int) -> tuple[int, int]:
+        """Layers of a stack with a dense feed-forward, and with a mixture of experts."""
+        mixed = 0 if self.config.mixture is None else layers // self.config.mixture.every
+        return layers - mixed, mixed
 
     def _attention(self, component: str, name: str) -> Iterator[Tensor]:
         d, heads, head = self.config.d_model, self.config.n_heads, self.config.d_head
@@ -221,11 +223,10 @@ class TransformerFamily(Family[T], abc.ABC):
     def _feed_forwards(self, layers: int) -> float:
         """FLOPs per token of a stack's feed-forwards: its routers and the experts chosen."""
         one, mixture = self._feed_forward_flops(), self.config.mixture
+        dense, mixed = self._dense_and_mixed(layers)
         if mixture is None:
-            return layers * one
-        mixed = layers // mixture.every
-        router = 2 * self.config.d_model * mixture.experts
-        return (layers - mixed) * one + mixed * (mixture.top_k * one + router)
+            return dense * one
+        return dense * one + mixed * (mixture.top_k * one + 2 * self.config.d_model * mixture.experts)
 
     def _executed_pairs(self, attention: Attention, context: int) -> float:
         """FLOPs of scores and weighted values of one layer: forward, backward and recomputed."""
@@ -251,12 +252,12 @@ class TransformerFamily(Family[T], abc.ABC):
             forward = tokens * self._feed_forward_flops() + router
             return self._matmul_passes * forward - (last if model.remat == "full" else 0)
 
-        dense, mixture = executed(length, 0), model.mixture
-        if mixture is None:
-            return layers * dense
-        mixed = layers // mixture.every
-        router = length * 2 * model.d_model * mixture.experts
-        return (layers - mixed) * dense + mixed * executed(mixture.slots(length), router)
+        dense, mixed = self._dense_and_mixed(layers)
+        total = dense * executed(length, 0)
+        if model.mixture is not None:
+            router = length * 2 * model.d_model * model.mixture.experts
+            total += mixed * executed(model.mixture.slots(length), router)
+        return total
 
     # Activations
 
@@ -266,9 +267,8 @@ class TransformerFamily(Family[T], abc.ABC):
         for stack in self.stacks:
             length, mixture = lengths[stack.side], self.config.mixture
             keys = length + (lengths["source"] if stack.cross else 0)
-            mixed = 0 if mixture is None else stack.layers // mixture.every
             slots = None if mixture is None else mixture.slots(length) / length
-            for layers, own in ((stack.layers - mixed, None), (mixed, slots)):
+            for layers, own in zip(self._dense_and_mixed(stack.layers), (None, slots), strict=True):
                 if layers:
                     kept = self._layer_activations(layout.tensor, platform, keys, stack.cross, own)
                     groups.append(LayerGroup(layers, stack.side, kept, own))
