@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.estimate.test_published_laws import document as law_document
 
 from scaling.commands.plan import shortlist
 from scaling.config.compiled import Compiled
@@ -16,6 +15,7 @@ from scaling.estimate.counts import count_parameters, train_flops_per_token
 from scaling.train import dry_run
 from tests.absent import needs_tpu_compiler
 from tests.end_to_end.conftest import RunCli
+from tests.estimate.test_loss_law import document as law_document
 from tests.estimate.test_planner import planned
 from tests.train.test_compiled_cache import ANSWER
 
