@@ -273,15 +273,15 @@ def t5_cost() -> Table:
     note = f"""\
         Ours assumes {part["steps"]:,} steps of {part["sequences"]:,} sequences, {part["length"]} tokens in and
         {part["target_length"]} out: {t5_tokens():.3g} tokens of the source, {t5_flops():.3g} model FLOPs (Table
-        D.1 counts no attention scores and half of the parameters a token, 3.30e22); {devices.chips} chips of TPU
-        v3 at {price:.2f} USD a chip and hour (Google Cloud's on-demand list, {bill.price_date}); layers
+        D.1 counts no attention scores and half of the parameters per token, 3.30e22); {devices.chips} chips of
+        TPU v3 at {price:.2f} USD per chip-hour (Google Cloud's on-demand list, {bill.price_date}); layers
         rematerialised, Adafactor, bfloat16, the mesh {mesh}. That runs at an MFU of {found.time.mfu:.0%}. Google's
-        own account of the run lies {abs(hours / google - 1):.0%} from our hours and costs {google * price:,.0f}
-        USD at the same price, inside our interval; 1.3M USD is outside it. The sentence that states it names list
-        prices and no hours: at this price it is {paper / price:,.0f} chip-hours, {paper / price / 24 / 1024:.0f}
-        days of a whole pod of 1,024 chips. The assumption that reaches it is a low utilisation: {mfu:.0%} of peak
-        by our FLOPs, or {t5_mfu_at(paper, everything):.0%} where the run is taken as 6ND, every parameter active
-        for every token of both sides ({everything:.3g} FLOPs)."""
+        own account of the run is within {abs(hours / google - 1):.0%} of our hours and costs {google * price:,.0f}
+        USD at the same price, inside our interval; 1.3M USD is outside it. The sentence that states 1.3M names
+        list prices and no hours: at this price it is {paper / price:,.0f} chip-hours,
+        {paper / price / 24 / 1024:.0f} days of a complete pod of 1,024 chips. The assumption that gives that figure
+        is a low utilisation: {mfu:.0%} of peak by our FLOPs, or {t5_mfu_at(paper, everything):.0%} if the run is
+        taken as 6ND, with every parameter active for every token of both sides ({everything:.3g} FLOPs)."""
     return table("t5_11b_run", rows, " ".join(note.split()).replace("e+", "e"))
 
 
@@ -293,9 +293,9 @@ def llama_memory() -> Table:
     held = found.params + found.gradients + found.optimizer
     row = Row(part["model"], "GB", part["gb"], held / 1e9, "as 12 bytes for 65 billion", 12 * 65.0)
     note = f"""\
-        `scaling estimate llama-65b --on a100-80gb:1 model.param_dtype=bfloat16`: what would lie on one device if
-        nothing were sharded. Weights {found.params / 1e9:.1f} GB, 2 bytes each in bfloat16; gradients
-        {found.gradients / 1e9:.1f} GB, 2 bytes each, but 4 for the embedding and the head, whose gradients add up
+        `scaling estimate llama-65b --on a100-80gb:1 model.param_dtype=bfloat16`: what one device would hold
+        if nothing were sharded. Weights {found.params / 1e9:.1f} GB, 2 bytes each in bfloat16; gradients
+        {found.gradients / 1e9:.1f} GB, 2 bytes each, but 4 for the embedding and the head, whose gradients accumulate
         in float32; AdamW's two moments {found.optimizer / 1e9:.1f} GB, 8 bytes each in float32; no float32 master
         copy. The rest of the difference is {count(part["model"]) / 1e9:.2f} billion parameters rounded to 65.
         Activations are left out: {found.activations / 1e9:.1f} GB for one sequence of 2,048 tokens with layers
@@ -326,14 +326,19 @@ def markdown(found: list[Table]) -> str:
     rows = [row for one in found for row in one.rows]
     rounding = sum(row.rounds for row in rows)
     head = f"""\
-        {len(rows)} figures as papers print them, ours from the code that `scaling estimate` runs, and why they
-        differ. {rounding} of ours round to what is printed ("rounded"). Where a second figure stands before the
-        reason, ours comes to it under the assumption that follows, and it rounds to what is printed."""
+        {len(rows)} figures as papers print them, next to ours from the code that `scaling estimate` runs, and the
+        reason for each difference. {rounding} of ours round to the printed figure ("rounded"). If the reason starts
+        with a second figure, that is ours under the assumption that follows, and it rounds to the printed one."""
     lines = [
         "# Published figures against ours",
         "",
-        f"Seen on {datetime.date.today().isoformat()}; reproduced by",
-        "`python benchmarks/published.py --markdown`.",
+        "For a reader who compares a count or a cost from here with one from a paper.",
+        "",
+        "```",
+        "python benchmarks/published.py --markdown",
+        "```",
+        "",
+        f"Computed on {datetime.date.today().isoformat()}.",
         "",
         textwrap.fill(" ".join(head.split()), 110),
     ]

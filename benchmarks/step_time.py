@@ -201,7 +201,7 @@ def rows() -> list[Row]:
             2048,
             2,
             "full",
-            "Le Scao et al. 2022, arXiv:2211.05100, section 3.4: 150 TFLOP/s a GPU, microbatch of 2",
+            "Le Scao et al. 2022, arXiv:2211.05100, section 3.4: 150 TFLOP/s per GPU, microbatch of 2",
             tflops=150.0,
             vocab=250880,
         )
@@ -215,7 +215,7 @@ def rows() -> list[Row]:
             4 * 2**20,
             2048,
             4 * 2**20 / (380.0 * 2048),
-            "Touvron et al. 2023, arXiv:2302.13971, section 2.4: 380 tokens/s a GPU, 4M tokens a batch; the mesh "
+            "Touvron et al. 2023, arXiv:2302.13971, section 2.4: 380 tokens/s per GPU, 4M tokens per batch; the mesh "
             "is assumed",
         )
     )
@@ -250,16 +250,21 @@ def markdown(found: list[Row]) -> str:
     lines = [
         "# Step time: the estimator against published runs",
         "",
-        f"{datetime.date.today().isoformat()}; reproduced by `python benchmarks/step_time.py --markdown`, which is",
-        "pure arithmetic.",
+        "For a reader who asks how far to trust an estimated time or price.",
         "",
-        f"Measured over predicted seconds of {len(found)} runs: median {percentile(ratios, 0.5):.2f}, tenth to",
+        "```",
+        "python benchmarks/step_time.py --markdown",
+        "```",
+        "",
+        f"{datetime.date.today().isoformat()}; pure arithmetic.",
+        "",
+        f"Measured over predicted seconds, for {len(found)} runs: median {percentile(ratios, 0.5):.2f}, tenth to",
         f"ninetieth percentile {percentile(ratios, 0.1):.2f} to {percentile(ratios, 0.9):.2f}, range "
         f"{min(ratios):.2f} to {max(ratios):.2f}.",
-        f"Every time and price is given with an interval: {SPREAD[0]:g} to {SPREAD[1]:g} times the estimate, the range of",
-        "these runs, widened by the spread of the device's own rate of matrix products (configs/hardware). These are",
-        "large batches, tuned by experts; all but one ran on A100s. A few sequences a device, input that is slow, or",
-        "a machine nobody tuned may take longer than the interval says.",
+        f"Every time and price has an interval: {SPREAD[0]:g} to {SPREAD[1]:g} times the estimate, the range of these",
+        "runs, widened by the spread of the device's own rate of matrix products (configs/hardware). These are large",
+        "batches, tuned by experts; all but one ran on A100s. Few sequences per device, slow input or an untuned",
+        "machine may take longer than the interval says.",
         "",
         "| run | devices | layout | measured, s | predicted, s | ratio | source |",
         "|---|---|---|---|---|---|---|",
