@@ -98,11 +98,7 @@ def run_flops_per_token(run: RunConfig) -> float:
 
 
 def hardware_flops(
-    model: ModelConfig,
-    length: int,
-    rows: int = 1,
-    target_length: int | None = None,
-    context: int = 1,
+    model: ModelConfig, length: int, rows: int = 1, target_length: int | None = None, context: int = 1
 ) -> float:
     """FLOPs of the model that the train step executes for one of `rows` sequences on a device.
 

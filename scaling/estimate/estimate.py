@@ -147,14 +147,7 @@ def on_devices(
     if steps is not None and peak.total <= capacity:
         hours = steps * time.seconds / 3600
         spent = cost(devices, hours, time.spread, kind=price_kind, usd_per_device_hour=price)
-    return OnDevices(
-        layout=layout,
-        memory=peak,
-        capacity_bytes=capacity,
-        time=time,
-        steps=steps,
-        cost=spent,
-    )
+    return OnDevices(layout=layout, memory=peak, capacity_bytes=capacity, time=time, steps=steps, cost=spent)
 
 
 def would_help(run: RunConfig, argument_bytes: float, capacity_bytes: float) -> list[str]:

@@ -55,10 +55,7 @@ class StepTime:
         The spread of published runs, and that of the device's matrix rate for the share of compute.
         """
         share = self.compute / self.seconds
-        return (
-            SPREAD[0] * (1 - share + share * self.faster),
-            SPREAD[1] * (1 - share + share * self.slower),
-        )
+        return (SPREAD[0] * (1 - share + share * self.faster), SPREAD[1] * (1 - share + share * self.slower))
 
     @property
     def low(self) -> float:

@@ -43,10 +43,6 @@ class LSTMFamily(Family[LSTMConfig]):
         width, d = BYTES[self.config.compute_dtype], self.config.d_model
         gates = 4 * width * d
         kept = LayerActivations(
-            residual=width * d,
-            matmul_outputs=gates,
-            inputs=gates + 4 * d,
-            attention=0.0,
-            gradients=2 * gates,
+            residual=width * d, matmul_outputs=gates, inputs=gates + 4 * d, attention=0.0, gradients=2 * gates
         )
         return [LayerGroup(self.config.n_layers, "source", kept)]
