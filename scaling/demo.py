@@ -8,10 +8,10 @@ import jax
 
 from scaling.config.load import load_sweep
 from scaling.laws import LawFit, fit_points, read_points
+from scaling.laws.sources import Sources
 from scaling.plots.figures import save_figure
-from scaling.plots.kinds import draw
+from scaling.plots.kinds import Options, draw
 from scaling.plots.report import write_report
-from scaling.plots.sources import Options, Sources
 from scaling.sweep.execute import run_sweep
 from scaling.sweep.workers import available_cores
 from scaling.train.progress import Reporter

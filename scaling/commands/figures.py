@@ -42,9 +42,9 @@ def plot(
     check_kind(kind)
     from scaling.laws import parse_columns
     from scaling.laws.select import name_of_value
+    from scaling.laws.sources import Sources
     from scaling.plots.figures import check_path, save_figure
-    from scaling.plots.kinds import draw_and_tell
-    from scaling.plots.sources import Options, Sources
+    from scaling.plots.kinds import Options, draw_and_tell
 
     check_path(out)
     named = parse_columns(columns) if columns else None
@@ -93,8 +93,8 @@ def report(
 ) -> None:
     """Write a self-contained HTML page about one sweep or several."""
     from scaling.laws import parse_columns
+    from scaling.laws.sources import law_of
     from scaling.plots.report import write_report
-    from scaling.plots.sources import law_of
 
     named = parse_columns(columns) if columns else None
     beside = law_of(source[0], law)

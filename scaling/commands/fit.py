@@ -14,7 +14,7 @@ from scaling.config.errors import BadInputError
 if TYPE_CHECKING:
     from scaling.laws import LawFit, Points
     from scaling.laws.approaches import Approach
-    from scaling.plots.sources import Sources
+    from scaling.laws.sources import Sources
 
 # What N and C may count; of a directory of runs, sensitivity fits each.
 COUNTINGS = ("total", "non_embedding", "non_embedding_with_head")
@@ -70,7 +70,7 @@ def fit(
     from scaling.laws.allocation import allocate
     from scaling.laws.by_value import exponents, fit_by
     from scaling.laws.predicted import predicted
-    from scaling.plots.sources import Sources
+    from scaling.laws.sources import Sources
 
     budgets, place = _budgets(at), _place(predict)
     if law in LAWS:

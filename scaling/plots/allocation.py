@@ -9,9 +9,10 @@ from matplotlib.figure import Figure
 from scaling.config.errors import BadInputError
 from scaling.laws.approaches import Approach, compare_approaches
 from scaling.laws.points import Points
+from scaling.laws.sources import Sources
 from scaling.plots.figures import counting_note, dress, footnote, panels
+from scaling.plots.kinds import Options
 from scaling.plots.scales import log_axis
-from scaling.plots.sources import Options, Sources
 from scaling.plots.style import INK, MUTED
 
 # Okabe and Ito (2008): blue, vermillion, green, purple.

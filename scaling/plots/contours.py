@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scaling.config.errors import BadInputError
 from scaling.laws.law import LawFit
 from scaling.laws.points import Points
+from scaling.laws.sources import Sources
 from scaling.plots.figures import (
     canvas,
     counting_note,
@@ -17,8 +18,8 @@ from scaling.plots.figures import (
     line_handle,
     marker_handle,
 )
+from scaling.plots.kinds import Options
 from scaling.plots.scales import log_axis
-from scaling.plots.sources import Options, Sources
 from scaling.plots.style import ENVELOPE, INK, LAW, MUTED, scientific, spots
 from scaling.plots.words import greek
 

@@ -10,9 +10,10 @@ from matplotlib.lines import Line2D
 from scaling.config.errors import BadInputError
 from scaling.config.record import RunRecord
 from scaling.laws.envelope import lower_envelope
+from scaling.laws.sources import Sources
 from scaling.plots.figures import canvas
+from scaling.plots.kinds import Options
 from scaling.plots.scales import log_axis
-from scaling.plots.sources import Options, Sources
 from scaling.plots.style import INK, short, spots
 
 # Okabe and Ito (2008), far apart under every colour blindness; n-grams are black.

@@ -8,10 +8,10 @@ import numpy as np
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from scaling.laws.curves import Curve
 from scaling.laws.envelope import lower_envelope
 from scaling.laws.law import LawFit
 from scaling.laws.points import Points
-from scaling.plots.curves import Curve
 from scaling.plots.figures import compute_label
 from scaling.plots.losses import (
     ROOM,

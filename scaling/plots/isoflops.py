@@ -16,6 +16,7 @@ from scaling.laws.akima import akima
 from scaling.laws.isoflop import IsoFlopMinima, Refusal, fit_isoflops, isoflop_groups, isoflop_minima
 from scaling.laws.points import Points
 from scaling.laws.resample import percentiles
+from scaling.laws.sources import Sources
 from scaling.plots.allocation import exponent_text
 from scaling.plots.figures import (
     counting_note,
@@ -25,8 +26,8 @@ from scaling.plots.figures import (
     marker_handle,
     panels,
 )
+from scaling.plots.kinds import Options
 from scaling.plots.scales import log_axis
-from scaling.plots.sources import Options, Sources
 from scaling.plots.style import INK, LAW, MUTED, scientific, spots
 from scaling.plots.words import label_of
 

@@ -3,6 +3,8 @@
 The functions are named, not imported, so that listing the kinds costs nothing.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +14,7 @@ from scaling.config.suggest import hint
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from scaling.plots.sources import Options, Sources
+    from scaling.laws.sources import Sources
 
 # "module:function" within scaling.plots: of (Sources, Options), a figure, or a figure and the numbers that it
 # tells as plain JSON; or a BadInputError.
@@ -36,6 +38,21 @@ KINDS: dict[str, str] = {
 }
 
 
+@dataclass(frozen=True)
+class Options:
+    """How a figure is drawn, for the kinds that have a choice: isoFLOP minima, resamples, scores."""
+
+    method: str = "parabola"  # or akima
+    tolerance: float = 0.05  # relative difference of compute inside one budget
+    bootstrap: int = 1000
+    seed: int = 0  # of the resamples
+    against: str | None = None  # flops, params, loss or step; None is the first that every score has
+    tasks: Sequence[str] | None = None  # None is all
+    shots: Sequence[int] | None = None
+    metrics: Sequence[str] | None = None
+    log_score: bool = False
+
+
 def check_kind(kind: str) -> None:
     """Nothing, of a kind that is known.
 
@@ -46,13 +63,13 @@ def check_kind(kind: str) -> None:
         raise BadInputError(f"figure {kind!r} is not known; {hint(kind, KINDS)}")
 
 
-def draw(kind: str, sources: "Sources", options: "Options | None" = None) -> "Figure":
+def draw(kind: str, sources: "Sources", options: Options | None = None) -> "Figure":
     """The figure of a kind; raises as `draw_and_tell`."""
     return draw_and_tell(kind, sources, options)[0]
 
 
 def draw_and_tell(
-    kind: str, sources: "Sources", options: "Options | None" = None
+    kind: str, sources: "Sources", options: Options | None = None
 ) -> tuple["Figure", dict[str, Any]]:
     """The figure of a kind, and the numbers that it tells.
 
@@ -63,7 +80,6 @@ def draw_and_tell(
     from matplotlib import rc_context
 
     from scaling.plots.figures import STYLE
-    from scaling.plots.sources import Options
 
     module, function = KINDS[kind].split(":")
     with rc_context(STYLE):

@@ -11,10 +11,11 @@ from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from scaling.config.errors import BadInputError
+from scaling.laws.curves import Curve
 from scaling.laws.envelope import lower_envelope
 from scaling.laws.law import LawFit
 from scaling.laws.points import Points
-from scaling.plots.curves import Curve
+from scaling.laws.sources import Sources
 from scaling.plots.figures import (
     canvas,
     compute_label,
@@ -26,8 +27,8 @@ from scaling.plots.figures import (
     marker_handle,
     size_handles,
 )
+from scaling.plots.kinds import Options
 from scaling.plots.scales import log_axis, percent_axis
-from scaling.plots.sources import Options, Sources
 from scaling.plots.style import ENVELOPE, INK, LAW, MUTED, size_colours, spots
 from scaling.plots.words import WORDS, label_of
 

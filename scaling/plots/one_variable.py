@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from scaling.config.errors import BadInputError
 from scaling.laws.law import LawFit
+from scaling.laws.sources import Sources
 from scaling.plots.figures import (
     canvas,
     counting_note,
@@ -18,9 +19,9 @@ from scaling.plots.figures import (
     marker_handle,
     size_handles,
 )
+from scaling.plots.kinds import Options
 from scaling.plots.losses import sizes_in_tokens
 from scaling.plots.scales import log_axis
-from scaling.plots.sources import Options, Sources
 from scaling.plots.style import ENVELOPE, LAW, MUTED, size_colours, spots
 from scaling.plots.words import greek, label_of
 

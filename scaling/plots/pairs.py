@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 
 from scaling.config.errors import BadInputError
 from scaling.laws.law import LawFit
+from scaling.laws.sources import Sources
 from scaling.plots.figures import footnote, panels
+from scaling.plots.kinds import Options
 from scaling.plots.scales import DistinctFormatter
-from scaling.plots.sources import Options, Sources
 from scaling.plots.style import ENVELOPE, LAW
 from scaling.plots.words import greek, mathtext
 

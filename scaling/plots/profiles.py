@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from scaling.config.errors import BadInputError
 from scaling.laws.law import LawFit
 from scaling.laws.quantities import RATIO
+from scaling.laws.sources import Sources
 from scaling.plots.figures import footnote, legend_beside, line_handle, panels
+from scaling.plots.kinds import Options
 from scaling.plots.scales import DistinctFormatter, log_axis
-from scaling.plots.sources import Options, Sources
 from scaling.plots.style import ENVELOPE, INK, LAW, MUTED
 from scaling.plots.words import greek, mathtext, quantity
 

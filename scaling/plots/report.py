@@ -11,9 +11,10 @@ from scaling.config.errors import BadInputError
 from scaling.config.files import write_atomically
 from scaling.laws.approaches import compare_approaches
 from scaling.laws.comparable import comparable
+from scaling.laws.curves import Curve
 from scaling.laws.law import LawFit
 from scaling.laws.points import Points, Where
-from scaling.plots.curves import Curve
+from scaling.laws.sources import Sources
 from scaling.plots.law_sections import (
     approaches_section,
     budgets_section,
@@ -27,7 +28,6 @@ from scaling.plots.page import PAGE
 from scaling.plots.report_figures import RESAMPLES, figures_of
 from scaling.plots.run_sections import conventions_section, points_section, summary
 from scaling.plots.run_table import Run, runs_of, runs_section
-from scaling.plots.sources import Sources
 from scaling.plots.theme import dark_colours
 
 

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from scaling.laws.approaches import Approach
+from scaling.laws.curves import Curve
 from scaling.laws.isoflop import isoflop_minima
 from scaling.laws.law import LawFit
 from scaling.laws.points import Points
 from scaling.plots.allocation import PAPERS
-from scaling.plots.curves import Curve
 from scaling.plots.interactive import interactive_loss_vs_compute, interactive_loss_vs_tokens
 from scaling.plots.interactive_law import (
     interactive_contours,

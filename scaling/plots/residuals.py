@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from scaling.laws.law import LawFit
 from scaling.laws.points import Points
+from scaling.laws.sources import Sources
 from scaling.plots.figures import (
     counting_note,
     footnote,
@@ -16,8 +17,8 @@ from scaling.plots.figures import (
     panels,
     size_handles,
 )
+from scaling.plots.kinds import Options
 from scaling.plots.scales import log_axis, percent_axis
-from scaling.plots.sources import Options, Sources
 from scaling.plots.style import INK, MUTED, size_colours, spots
 from scaling.plots.words import WORDS
 

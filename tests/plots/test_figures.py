@@ -5,10 +5,10 @@ import pytest
 
 from scaling.config.errors import BadInputError
 from scaling.laws import fit_points, read_points
-from scaling.plots.curves import read_curves, read_metrics
+from scaling.laws.curves import read_curves, read_metrics
+from scaling.laws.sources import Sources
 from scaling.plots.figures import save_figure
 from scaling.plots.kinds import draw
-from scaling.plots.sources import Sources
 from scaling.plots.style import scientific, short
 from tests.laws.known import few_starts
 from tests.plots.sweep_of import write_sweep

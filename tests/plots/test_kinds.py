@@ -13,11 +13,11 @@ from scaling.config.errors import BadInputError
 from scaling.laws import fit_points, read_points
 from scaling.laws.approaches import compare_approaches
 from scaling.laws.isoflop import isoflop_minima
+from scaling.laws.sources import Sources, join_points
 from scaling.plots.isoflops import valley
-from scaling.plots.kinds import KINDS, draw
+from scaling.plots.kinds import KINDS, Options, draw
 from scaling.plots.profiles import profiles_of
 from scaling.plots.residuals import log_residuals, normal_quantiles
-from scaling.plots.sources import Options, Sources, join_points
 from tests.end_to_end.conftest import run_cli
 from tests.laws.known import few_starts, ladder
 from tests.laws.valleys import valleys

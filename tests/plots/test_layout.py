@@ -4,8 +4,8 @@ import pytest
 from matplotlib.figure import Figure
 
 from scaling.config.errors import BadInputError
-from scaling.plots.kinds import KINDS, draw
-from scaling.plots.sources import Options, Sources
+from scaling.laws.sources import Sources
+from scaling.plots.kinds import KINDS, Options, draw
 from tests.plots.inputs import INPUTS
 from tests.plots.layout import faults_of
 

@@ -7,10 +7,10 @@ import pytest
 
 from scaling.config.errors import BadInputError
 from scaling.laws import fit_points
+from scaling.laws.sources import Sources
 from scaling.plots.interactive import interactive_loss_vs_compute, interactive_loss_vs_tokens
 from scaling.plots.kinds import draw
 from scaling.plots.report import write_report
-from scaling.plots.sources import Sources
 from tests.laws.known import ladder
 
 

@@ -1,4 +1,4 @@
-"""What a figure is drawn from: sweep directories or CSVs, with the law, curves and records they have."""
+"""What a figure, a report or a fit reads: sweep directories or CSVs, with their law, curves and records."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields, replace
@@ -11,29 +11,14 @@ import numpy as np
 from scaling.config.errors import BadInputError
 from scaling.config.record import RunRecord
 from scaling.laws.comparable import check_law, comparable, in_bits_per_byte
+from scaling.laws.curves import Curve, read_curves
 from scaling.laws.law import LawFit, read_law
 from scaling.laws.points import BITS_PER_BYTE, Points, Where
 from scaling.laws.read import read_points, read_records
 from scaling.laws.run_files import bytes_per_token
 from scaling.laws.select import NoRowsError, split_by
-from scaling.plots.curves import Curve, read_curves
 
 Part = TypeVar("Part")
-
-
-@dataclass(frozen=True)
-class Options:
-    """How a figure is drawn, where its kind asks: isoFLOP minima, resamples, which scores over what."""
-
-    method: str = "parabola"  # or akima
-    tolerance: float = 0.05  # relative difference of compute inside one budget
-    bootstrap: int = 1000
-    seed: int = 0
-    against: str | None = None  # flops, params, loss or step; None is the first that every score has
-    tasks: Sequence[str] | None = None  # None is all
-    shots: Sequence[int] | None = None
-    metrics: Sequence[str] | None = None
-    log_score: bool = False
 
 
 @dataclass(frozen=True)
