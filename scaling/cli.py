@@ -35,13 +35,13 @@ _ClickError: Any = typer.BadParameter.__mro__[2]  # click's ClickException, from
 _HELP_OPTIONS = {"help_option_names": ["-h", "--help"]}  # commands inherit them
 
 app = typer.Typer(
-    help="A laboratory for scaling language models: what it costs, how it trains, which law it obeys.",
+    help="A laboratory for scaling language models: what they cost, how they train, which law they obey.",
     invoke_without_command=True,
     context_settings=_HELP_OPTIONS,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-data_app = typer.Typer(help="Data: what a corpus holds, and tokenizers for it.", invoke_without_command=True)
+data_app = typer.Typer(help="Describe a corpus, and train tokenizers for it.", invoke_without_command=True)
 
 _COMMANDS: tuple[Callable[..., None], ...] = (
     cost.models,

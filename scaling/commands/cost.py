@@ -21,10 +21,10 @@ from scaling.config.errors import BadInputError
 
 
 def models(
-    family: Annotated[str | None, typer.Option(help="only names that start with this")] = None,
+    family: Annotated[str | None, typer.Option(help="only models whose names start with this")] = None,
     as_json: Json = False,
 ) -> None:
-    """The named models with parameters and training FLOPs per token."""
+    """List the named models with parameters and training FLOPs per token."""
     from scaling.config.load import load_model, model_names
     from scaling.config.model import network
     from scaling.estimate.counts import count_parameters, train_flops_per_token
@@ -73,25 +73,31 @@ def models(
 
 
 def estimate(
-    model: Annotated[str, typer.Argument(help="a model or a run: a name in configs, or a YAML file")],
+    model: Annotated[str, typer.Argument(help="model or run: a name in configs, or a YAML file")],
     overrides: Overrides = None,
-    on: Annotated[str | None, typer.Option(help="KIND:COUNT or KIND:TOPOLOGY, as h100-sxm:64")] = None,
-    tokens: Annotated[float | None, typer.Option(help="tokens of the whole run, as 300e9")] = None,
+    on: Annotated[
+        str | None, typer.Option(help="devices as KIND:COUNT or KIND:TOPOLOGY, e.g. h100-sxm:64")
+    ] = None,
+    tokens: Annotated[float | None, typer.Option(help="tokens of the complete run, e.g. 300e9")] = None,
     mesh: Mesh = None,
     remat: Remat = None,
     batch_tokens: BatchTokens = None,
     length: Length = None,
     target_length: Annotated[
-        int | None, typer.Option(help="of an encoder-decoder's targets; by its objective where not given")
+        int | None, typer.Option(help="target tokens of an encoder-decoder; default: from its objective")
     ] = None,
     accumulation: Accumulation = None,
     optimizer: Optimizer = None,
-    attention: Annotated[str, typer.Option(help="causal (half) or full, of model FLOPs")] = "causal",
-    price: Annotated[float | None, typer.Option(help="USD per device and hour, instead of the list")] = None,
-    spot: Annotated[bool, typer.Option("--spot", help="the spot price, where one is known")] = False,
+    attention: Annotated[
+        str, typer.Option(help="attention in model FLOPs: causal (half) or full")
+    ] = "causal",
+    price: Annotated[
+        float | None, typer.Option(help="price per device-hour in USD, instead of the list price")
+    ] = None,
+    spot: Annotated[bool, typer.Option("--spot", help="use the spot price if one is known")] = False,
     as_json: Json = False,
 ) -> None:
-    """Parameters, FLOPs, memory, time and price, by arithmetic alone."""
+    """Estimate parameters, FLOPs, memory, time and price, by arithmetic alone."""
     from scaling.config.ask import run_for
     from scaling.estimate.estimate import model_part, on_devices, train_part, would_help
 

@@ -11,13 +11,13 @@ from scaling.config.errors import BadInputError
 
 def describe(
     source: Annotated[
-        str, typer.Argument(help="python-stdlib, text:GLOB, jsonl:GLOB or tfds:NAME")
+        str, typer.Argument(help="corpus: python-stdlib, text:GLOB, jsonl:GLOB or tfds:NAME")
     ] = "python-stdlib",
-    tokenizer: Annotated[str, typer.Option(help="bytes or sentencepiece:PATH")] = "bytes",
-    field: Annotated[str, typer.Option(help="the JSON field or TFDS feature that holds the text")] = "text",
+    tokenizer: Annotated[str, typer.Option(help="tokenizer: bytes or sentencepiece:PATH")] = "bytes",
+    field: Annotated[str, typer.Option(help="JSON field or TFDS feature that holds the text")] = "text",
     as_json: Json = False,
 ) -> None:
-    """Documents, tokens and bytes of a corpus, and its validation split."""
+    """Count documents, tokens and bytes of a corpus and its validation split."""
     import dataclasses
 
     from scaling.config.data import DataConfig
@@ -38,17 +38,17 @@ def describe(
 
 
 def tokenizer(
-    out: Annotated[Path, typer.Option(help="the .model file to write")],
+    out: Annotated[Path, typer.Option(help=".model file to write")],
     source: Annotated[
-        str, typer.Option(help="python-stdlib, text:GLOB, jsonl:GLOB or tfds:NAME")
+        str, typer.Option(help="corpus: python-stdlib, text:GLOB, jsonl:GLOB or tfds:NAME")
     ] = "python-stdlib",
-    field: Annotated[str, typer.Option(help="the JSON field or TFDS feature that holds the text")] = "text",
-    vocab_size: Annotated[int, typer.Option(help="pieces")] = 4096,
-    kind: Annotated[str, typer.Option("--type", help="bpe or unigram")] = "bpe",
-    seed: Annotated[int, typer.Option(help="of the sample of documents")] = 0,
+    field: Annotated[str, typer.Option(help="JSON field or TFDS feature that holds the text")] = "text",
+    vocab_size: Annotated[int, typer.Option(help="pieces in the vocabulary")] = 4096,
+    kind: Annotated[str, typer.Option("--type", help="algorithm: bpe or unigram")] = "bpe",
+    seed: Annotated[int, typer.Option(help="seed of the sample of documents")] = 0,
     as_json: Json = False,
 ) -> None:
-    """Train a SentencePiece tokenizer that gives every byte back."""
+    """Train a SentencePiece tokenizer that reproduces every byte."""
     from scaling.config.data import DataConfig
     from scaling.config.load import validate
     from scaling.data.sources import open_source

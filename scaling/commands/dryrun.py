@@ -32,9 +32,9 @@ _GIB = 2**30
 
 
 def dryrun(
-    model: Annotated[str, typer.Argument(help="a model or a run: a name in configs, or a YAML file")],
+    model: Annotated[str, typer.Argument(help="model or run: a name in configs, or a YAML file")],
     overrides: Overrides = None,
-    on: Annotated[str, typer.Option(help="KIND:COUNT or KIND:TOPOLOGY, as tpu-v5p:8x8x8")] = "",
+    on: Annotated[str, typer.Option(help="devices as KIND:COUNT or KIND:TOPOLOGY, e.g. tpu-v5p:8x8x8")] = "",
     mesh: Mesh = None,
     remat: Remat = None,
     batch_tokens: BatchTokens = None,
@@ -42,12 +42,14 @@ def dryrun(
     accumulation: Accumulation = None,
     optimizer: Optimizer = None,
     effort: Annotated[
-        str, typer.Option(help="of the TPU compiler: quick, or full as training gets it (minutes)")
+        str, typer.Option(help="effort of the TPU compiler: quick, or full as in training (minutes)")
     ] = "quick",
-    no_cache: Annotated[bool, typer.Option("--no-cache", help="compile again")] = False,
+    no_cache: Annotated[
+        bool, typer.Option("--no-cache", help="compile again instead of reading the cache")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Compile the real train step for devices that are not there: memory, collectives, whether it fits."""
+    """Compile the real train step for devices you do not have: memory, collectives, whether it fits."""
     from scaling.config.ask import run_for
     from scaling.train.compiled_cache import compiled_step
 

@@ -10,20 +10,22 @@ from scaling.commands.options import Json, print_json, say
 from scaling.config.errors import BadInputError
 
 Source = Annotated[
-    Path, typer.Argument(help="a sweep directory with evaluations, a CSV with task and score, or gpt3")
+    Path, typer.Argument(help="sweep directory with evaluations, CSV with task and score, or gpt3")
 ]
 Against = Annotated[
-    str | None, typer.Option(help="flops, params, loss or step; default: the first that every row has")
+    str | None, typer.Option(help="scale: flops, params, loss or step; default: the first that all rows have")
 ]
-Tasks = Annotated[str | None, typer.Option(help="tasks to use, as copy,reverse; default: all")]
-Shots = Annotated[str | None, typer.Option(help="numbers of examples to use, as 0,8; default: all")]
-Metrics = Annotated[str | None, typer.Option(help="metrics to use, as exact_match,answer_log_prob")]
-Params = Annotated[str, typer.Option(help="N: non_embedding_with_head, non_embedding or total")]
+Tasks = Annotated[str | None, typer.Option(help="tasks to use, e.g. copy,reverse; default: all")]
+Shots = Annotated[str | None, typer.Option(help="numbers of examples to use, e.g. 0,8; default: all")]
+Metrics = Annotated[str | None, typer.Option(help="metrics to use, e.g. exact_match,answer_log_prob")]
+Params = Annotated[
+    str, typer.Option(help="parameter count N: non_embedding_with_head, non_embedding or total")
+]
 ScoreColumns = Annotated[
-    str | None, typer.Option(help="columns of a CSV by field, as score=acc_norm,params=N,stderr=se")
+    str | None, typer.Option(help="CSV column of each field, e.g. score=acc_norm,params=N,stderr=se")
 ]
-Percent = Annotated[str | None, typer.Option(help="metrics of a CSV to read as percent, as acc_norm,f1")]
-Chance = Annotated[str | None, typer.Option(help="what guessing reaches by task, as piqa=0.5,arc=0.25")]
+Percent = Annotated[str | None, typer.Option(help="metrics of a CSV that are percentages, e.g. acc_norm,f1")]
+Chance = Annotated[str | None, typer.Option(help="score of guessing per task, e.g. piqa=0.5,arc=0.25")]
 
 
 def emergence(

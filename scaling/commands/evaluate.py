@@ -16,29 +16,29 @@ if TYPE_CHECKING:
 
 
 def evaluate(
-    run: Annotated[
-        Path, typer.Argument(help="a run directory, or a sweep directory for all its finished runs")
-    ],
-    suite: Annotated[str, typer.Option(help="a suite, or KIND:PATH of a published benchmark's files")],
-    tasks: Annotated[str | None, typer.Option(help="of the suite only these, as a,b")] = None,
-    shots: Annotated[str, typer.Option(help="examples in the prompt, as 0,1,8")] = "0",
-    step: Annotated[str, typer.Option(help="checkpoints: last, all, or the step of one")] = "last",
-    items: Annotated[int, typer.Option(help="items of a task at most")] = 500,
-    template: Annotated[
-        str | None, typer.Option(help="of the prompts; each task's own where not given")
+    run: Annotated[Path, typer.Argument(help="run directory, or sweep directory for all its finished runs")],
+    suite: Annotated[str, typer.Option(help="suite, or KIND:PATH of a published benchmark's files")],
+    tasks: Annotated[
+        str | None, typer.Option(help="tasks of the suite to run, e.g. a,b; default: all")
     ] = None,
-    seed: Annotated[int, typer.Option(help="of the choice of items, examples and draws")] = 0,
-    new_tokens: Annotated[int | None, typer.Option(help="written at most; the longest answer and 4")] = None,
-    pass_at: Annotated[str | None, typer.Option(help="k of pass@k, as 1,10")] = None,
-    samples: Annotated[int | None, typer.Option(help="texts drawn an item for pass@k")] = None,
-    temperature: Annotated[float, typer.Option(help="of those draws")] = 0.8,
+    shots: Annotated[str, typer.Option(help="examples in the prompt, e.g. 0,1,8")] = "0",
+    step: Annotated[str, typer.Option(help="checkpoints: last, all, or a step")] = "last",
+    items: Annotated[int, typer.Option(help="most items per task")] = 500,
+    template: Annotated[str | None, typer.Option(help="prompt template; default: each task's own")] = None,
+    seed: Annotated[int, typer.Option(help="seed of the items, examples and samples")] = 0,
+    new_tokens: Annotated[
+        int | None, typer.Option(help="most tokens to generate; default: the longest answer plus 4")
+    ] = None,
+    pass_at: Annotated[str | None, typer.Option(help="values of k for pass@k, e.g. 1,10")] = None,
+    samples: Annotated[int | None, typer.Option(help="samples per item for pass@k")] = None,
+    temperature: Annotated[float, typer.Option(help="sampling temperature for pass@k")] = 0.8,
     mesh: Mesh = None,
-    again: Annotated[bool, typer.Option("--again", help="ask again what was asked before")] = False,
+    again: Annotated[bool, typer.Option("--again", help="repeat evaluations that are done")] = False,
     as_json: Json = False,
 ) -> None:
-    """Scores of tasks with intervals: zero, one or few examples in the prompt, by likelihood or by writing.
+    """Score tasks, with intervals: zero, one or few examples in the prompt, by likelihood or generation.
 
-    Writes RUN/evals/SUITE-STEP.json; what such a document holds already is not asked again.
+    Writes RUN/evals/SUITE-STEP.json; scores that the file already holds are not computed again.
     """
     counts = _numbers("--shots", shots, 0)
     ks = _numbers("--pass-at", pass_at, 1) if pass_at is not None else ()

@@ -11,14 +11,14 @@ from scaling.commands.options import Json, print_json, wrote
 from scaling.plots.kinds import KINDS, check_kind
 
 LawFile = Annotated[
-    Path | None, typer.Option(help="law.json; the one that `fit` left beside the source where not given")
+    Path | None, typer.Option(help="law.json; default: the one that `fit` wrote next to the source")
 ]
 
 
 def plot(
     kind: Annotated[str, typer.Argument(help=", ".join(KINDS))],
-    source: Annotated[list[Path], typer.Argument(help="sweep directories or CSVs; of scores also gpt3")],
-    out: Annotated[Path, typer.Option(help="a .png, .svg or .pdf file")],
+    source: Annotated[list[Path], typer.Argument(help="sweep directories or CSVs; for scores also gpt3")],
+    out: Annotated[Path, typer.Option(help=".png, .svg or .pdf file to write")],
     law: LawFile = None,
     columns: Columns = None,
     params: Params = "non_embedding_with_head",
@@ -27,15 +27,17 @@ def plot(
     where: WhereOption = None,
     by: By = None,
     force: Force = False,
-    method: Annotated[str, typer.Option(help="of isoFLOP minima: parabola or akima")] = "parabola",
-    tolerance: Annotated[float, typer.Option(help="relative difference of compute in one budget")] = 0.05,
-    bootstrap: Annotated[int, typer.Option(help="resamples for intervals that a figure makes")] = 1000,
-    seed: Annotated[int, typer.Option(help="of the resamples")] = 0,
+    method: Annotated[str, typer.Option(help="method for isoFLOP minima: parabola or akima")] = "parabola",
+    tolerance: Annotated[
+        float, typer.Option(help="largest relative difference in compute within one budget")
+    ] = 0.05,
+    bootstrap: Annotated[int, typer.Option(help="bootstrap resamples for the figure's intervals")] = 1000,
+    seed: Annotated[int, typer.Option(help="seed of the resamples")] = 0,
     against: Against = None,
     tasks: Tasks = None,
     shots: Shots = None,
     metrics: Metrics = None,
-    log_score: Annotated[bool, typer.Option("--log-score", help="scores on a log axis")] = False,
+    log_score: Annotated[bool, typer.Option("--log-score", help="draw scores on a log axis")] = False,
     as_json: Json = False,
 ) -> None:
     """Draw one figure."""
@@ -80,7 +82,7 @@ def plot(
 
 def report(
     source: Annotated[list[Path], typer.Argument(help="sweep directories or CSVs, shown together")],
-    out: Annotated[Path, typer.Option(help="the HTML file")] = Path("report.html"),
+    out: Annotated[Path, typer.Option(help="HTML file to write")] = Path("report.html"),
     law: LawFile = None,
     columns: Columns = None,
     params: Params = "non_embedding_with_head",
@@ -88,7 +90,7 @@ def report(
     family: Family = None,
     where: WhereOption = None,
     force: Force = False,
-    title: Annotated[str | None, typer.Option(help="of the page")] = None,
+    title: Annotated[str | None, typer.Option(help="title of the page")] = None,
     as_json: Json = False,
 ) -> None:
     """Write a self-contained HTML page about one sweep or several."""

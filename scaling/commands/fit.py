@@ -21,38 +21,40 @@ COUNTINGS = ("total", "non_embedding", "non_embedding_with_head")
 
 
 def fit(
-    source: Annotated[Path, typer.Argument(help="a sweep directory, or a CSV with params, tokens, loss")],
-    law: Annotated[str, typer.Option(help="the functional form")] = "chinchilla",
-    bootstrap: Annotated[int, typer.Option(help="resamples for the intervals; 0 for none")] = 1000,
+    source: Annotated[Path, typer.Argument(help="sweep directory, or CSV with params, tokens and loss")],
+    law: Annotated[str, typer.Option(help="functional form")] = "chinchilla",
+    bootstrap: Annotated[int, typer.Option(help="bootstrap resamples for the intervals; 0 for none")] = 1000,
     holdout: Annotated[
-        str | None, typer.Option(help="share of points (0.2), number of largest sizes (1), or none")
+        str | None,
+        typer.Option(help="held-out test: share of points (0.2), number of largest sizes (1), or none"),
     ] = "0.2",
-    rolling: Annotated[int, typer.Option(help="cut-offs of compute to roll the test over; 0 for none")] = 4,
-    profile: Annotated[bool, typer.Option(help="profile intervals")] = True,
-    sensitivity: Annotated[bool, typer.Option(help="fit again with other choices")] = True,
-    at: Annotated[
-        str | None, typer.Option(help="training FLOPs to allocate with intervals, as 1e21,1e22")
-    ] = None,
-    predict: Annotated[
-        str | None, typer.Option(help="where to predict with an interval, as params=7e9,tokens=1e12")
-    ] = None,
+    rolling: Annotated[int, typer.Option(help="compute cut-offs of the rolled hold-out; 0 for none")] = 4,
+    profile: Annotated[bool, typer.Option(help="compute profile intervals")] = True,
+    sensitivity: Annotated[bool, typer.Option(help="repeat the fit with other choices")] = True,
+    at: Annotated[str | None, typer.Option(help="training FLOPs to allocate, e.g. 1e21,1e22")] = None,
+    predict: Annotated[str | None, typer.Option(help="point to predict, e.g. params=7e9,tokens=1e12")] = None,
     then: Annotated[
-        str | None, typer.Option(help="downstream-error: on from the loss to the error of tasks")
+        str | None, typer.Option(help="second law, from loss to task error: downstream-error")
     ] = None,
     approaches: Annotated[
-        bool, typer.Option("--approaches", help="the optimum by envelope, isoFLOP, projection and law")
+        bool,
+        typer.Option("--approaches", help="compare the optimum by envelope, isoFLOP, projection and law"),
     ] = False,
-    delta: Annotated[float, typer.Option(help="Huber delta of the residuals; 10 for least squares")] = 1e-3,
-    residual: Annotated[str, typer.Option(help="log: of log loss; plain: of the loss itself")] = "log",
+    delta: Annotated[float, typer.Option(help="Huber delta of the residuals; 10 gives least squares")] = 1e-3,
+    residual: Annotated[
+        str, typer.Option(help="residuals: log (of log loss) or plain (of the loss)")
+    ] = "log",
     columns: Columns = None,
     params: Params = "non_embedding_with_head",
     flops: Flops = "6nd",
     family: Family = None,
     where: WhereOption = None,
     by: By = None,
-    seed: Annotated[int, typer.Option(help="of the bootstrap")] = 0,
-    force: Annotated[bool, typer.Option("--force", help="fit what would be refused, and mark it")] = False,
-    out: Annotated[Path | None, typer.Option(help="law.json; DIR/law.json where not given")] = None,
+    seed: Annotated[int, typer.Option(help="seed of the bootstrap")] = 0,
+    force: Annotated[
+        bool, typer.Option("--force", help="fit data that would be refused, and mark the result")
+    ] = False,
+    out: Annotated[Path | None, typer.Option(help="law.json to write; default: next to the source")] = None,
     as_json: Json = False,
 ) -> None:
     """Fit a law with intervals, and predict the largest runs from the others."""

@@ -20,29 +20,30 @@ _MONTH = 720.0
 
 
 def launch(
-    sweep: Annotated[str, typer.Argument(help="a sweep in configs/sweeps, or a YAML file")],
+    sweep: Annotated[str, typer.Argument(help="sweep in configs/sweeps, or a YAML file")],
     overrides: Overrides = None,
-    on: Annotated[str, typer.Option(help="local, slurm, gke, tpu-vm or skypilot")] = "",
+    on: Annotated[str, typer.Option(help="engine: local, slurm, gke, tpu-vm or skypilot")] = "",
     device: Annotated[
-        str | None, typer.Option(help="a kind, whose smallest slice is found, or one slice, as tpu-v5p:4x4x4")
+        str | None,
+        typer.Option(help="device kind, to find the smallest slice; or one slice, e.g. tpu-v5p:4x4x4"),
     ] = None,
-    within: Annotated[float, typer.Option(help="hours that each run may take")] = _MONTH,
-    out: Annotated[Path | None, typer.Option(help="sweep directory here; runs/NAME where not given")] = None,
+    within: Annotated[float, typer.Option(help="most hours per run")] = _MONTH,
+    out: Annotated[Path | None, typer.Option(help="local sweep directory; default: runs/NAME")] = None,
     bucket: Annotated[
         str | None,
-        typer.Option(help="of gke, tpu-vm and skypilot: where the runs are kept, gs://NAME/FOLDER"),
+        typer.Option(help="gke, tpu-vm, skypilot: where the runs are stored, gs://NAME/FOLDER"),
     ] = None,
-    image: Annotated[str | None, typer.Option(help="of gke: the container image with scaling in it")] = None,
-    zone: Annotated[str | None, typer.Option(help="of tpu-vm: the zone of the TPUs")] = None,
-    spot: Annotated[
-        bool, typer.Option("--spot", help="devices that may be taken away, at their price")
-    ] = False,
-    price: Annotated[float | None, typer.Option(help="USD per device and hour, instead of the list")] = None,
-    show: Annotated[bool, typer.Option("--show", help="print the scripts or manifests too")] = False,
+    image: Annotated[str | None, typer.Option(help="gke: container image with scaling installed")] = None,
+    zone: Annotated[str | None, typer.Option(help="tpu-vm: zone of the TPUs")] = None,
+    spot: Annotated[bool, typer.Option("--spot", help="use preemptible devices, at their price")] = False,
+    price: Annotated[
+        float | None, typer.Option(help="price per device-hour in USD, instead of the list price")
+    ] = None,
+    show: Annotated[bool, typer.Option("--show", help="also print the scripts or manifests")] = False,
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
-    """Submit a sweep to a cluster, each run on the smallest slice that does it in time; nothing twice."""
+    """Submit a sweep to a cluster, each run on the smallest slice that finishes it in time."""
     from scaling.config.load import load_sweep
     from scaling.launch.job import Job, Site
     from scaling.launch.slices import smallest_slice

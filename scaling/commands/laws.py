@@ -7,20 +7,20 @@ import typer
 if TYPE_CHECKING:
     from scaling.laws.points import Where
 
-Columns = Annotated[
-    str | None, typer.Option(help="which CSV column holds which field, as params=N,tokens=D*1e9")
-]
+Columns = Annotated[str | None, typer.Option(help="CSV column of each field, e.g. params=N,tokens=D*1e9")]
 WhereOption = Annotated[
-    str | None, typer.Option("--where", help="rows to use, by the values of columns, as dataset=c4,split=val")
+    str | None, typer.Option("--where", help="rows to use, by column values, e.g. dataset=c4,split=val")
 ]
-By = Annotated[str | None, typer.Option("--by", help="column: one result for each of its values")]
+By = Annotated[str | None, typer.Option("--by", help="column; gives one result per value")]
 Force = Annotated[
-    bool, typer.Option("--force", help="compare losses that differ in kind, and read implausible units")
+    bool, typer.Option("--force", help="accept losses that differ in kind, and implausible units")
 ]
-Params = Annotated[str, typer.Option(help="N: non_embedding_with_head, non_embedding or total")]
-Flops = Annotated[str, typer.Option(help="C: 6nd, or counted (matmul by matmul)")]
+Params = Annotated[
+    str, typer.Option(help="parameter count N: non_embedding_with_head, non_embedding or total")
+]
+Flops = Annotated[str, typer.Option(help="compute C: 6nd, or counted (matmul by matmul)")]
 
-Family = Annotated[str | None, typer.Option(help="whose runs, where a directory has several families")]
+Family = Annotated[str | None, typer.Option(help="model family, if a directory has several")]
 
 
 def where_of(text: str | None) -> "Where | None":

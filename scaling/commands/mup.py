@@ -13,15 +13,17 @@ if TYPE_CHECKING:
 
 
 def check_mup(
-    run: Annotated[str, typer.Argument(help="a run in configs/runs, or a YAML file")],
+    run: Annotated[str, typer.Argument(help="run in configs/runs, or a YAML file")],
     overrides: Overrides = None,
-    widths: Annotated[str | None, typer.Option(help="as 64,128,256; 1, 2 and 4 times the base's")] = None,
+    widths: Annotated[
+        str | None, typer.Option(help="widths, e.g. 64,128,256; default: 1, 2 and 4 times the base")
+    ] = None,
     steps: Annotated[int, typer.Option(help="optimizer steps")] = 5,
-    tolerance: Annotated[float, typer.Option(help="the largest slope that is called flat")] = 0.2,
-    out: Annotated[Path | None, typer.Option(help="a .png, .svg or .pdf file")] = None,
+    tolerance: Annotated[float, typer.Option(help="largest slope that counts as flat")] = 0.2,
+    out: Annotated[Path | None, typer.Option(help=".png, .svg or .pdf file to write")] = None,
     as_json: Json = False,
 ) -> None:
-    """The coordinate check: whether what training changes goes with the width, standard beside muP."""
+    """Check muP's coordinates: whether updates scale correctly with width, next to the standard ones."""
     from scaling.config.load import load_run
     from scaling.train.coordinate_check import check_coordinates
 

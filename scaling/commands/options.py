@@ -11,23 +11,23 @@ if TYPE_CHECKING:
 
 Overrides = Annotated[
     list[str] | None,
-    typer.Argument(help="key=value changes to the config, as model.n_layers=6", metavar="[KEY=VALUE]..."),
+    typer.Argument(help="key=value overrides of the config, e.g. model.n_layers=6", metavar="[KEY=VALUE]..."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="print one JSON document on stdout")]
-Mesh = Annotated[str | None, typer.Option(help="devices by axis, as fsdp=64,tensor=8")]
-Remat = Annotated[str | None, typer.Option(help="none, dots or full")]
+Mesh = Annotated[str | None, typer.Option(help="devices per mesh axis, e.g. fsdp=64,tensor=8")]
+Remat = Annotated[str | None, typer.Option(help="rematerialisation: none, dots or full")]
 BatchTokens = Annotated[
-    str | None, typer.Option(help="tokens a step; a sequence for each batch shard where not given")
+    str | None, typer.Option(help="tokens per step; default: one sequence per batch shard")
 ]
-Length = Annotated[str | None, typer.Option(help="tokens a sequence; the model's own longest")]
-Accumulation = Annotated[str | None, typer.Option(help="microbatches a step")]
-Optimizer = Annotated[str | None, typer.Option(help="adamw, adafactor, muon or lion")]
+Length = Annotated[str | None, typer.Option(help="tokens per sequence; default: the model's maximum")]
+Accumulation = Annotated[str | None, typer.Option(help="microbatches per step")]
+Optimizer = Annotated[str | None, typer.Option(help="optimizer: adamw, adafactor, muon or lion")]
 Coordinator = Annotated[
-    str | None, typer.Option(help="of several processes: HOST:PORT of the first, or auto (SLURM, TPU pods)")
+    str | None, typer.Option(help="multi-process: HOST:PORT of the first process, or auto (SLURM, TPU pods)")
 ]
-Processes = Annotated[int | None, typer.Option(help="of several processes: how many there are")]
-ProcessId = Annotated[int | None, typer.Option(help="of several processes: which this one is, from 0")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="print what would be done, and do nothing")]
+Processes = Annotated[int | None, typer.Option(help="multi-process: number of processes")]
+ProcessId = Annotated[int | None, typer.Option(help="multi-process: index of this process, from 0")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="print the plan and do nothing")]
 
 
 def as_overrides(

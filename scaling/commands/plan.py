@@ -20,35 +20,39 @@ _MOST_COMPILED = 6  # where none of those fits
 
 
 def plan(
-    on: Annotated[str, typer.Option(help="KIND:COUNT or KIND:TOPOLOGY, as tpu-v5e:16x16")] = "",
-    usd: Annotated[float | None, typer.Option(help="the budget in US dollars")] = None,
-    flops: Annotated[float | None, typer.Option(help="or in training FLOPs, as 1e21")] = None,
-    device_hours: Annotated[float | None, typer.Option(help="or in device-hours")] = None,
+    on: Annotated[str, typer.Option(help="devices as KIND:COUNT or KIND:TOPOLOGY, e.g. tpu-v5e:16x16")] = "",
+    usd: Annotated[float | None, typer.Option(help="budget in US dollars")] = None,
+    flops: Annotated[float | None, typer.Option(help="budget in training FLOPs, e.g. 1e21")] = None,
+    device_hours: Annotated[float | None, typer.Option(help="budget in device-hours")] = None,
     law: Annotated[
-        str, typer.Option(help="chinchilla, chinchilla-replication, or the path of a law.json")
+        str, typer.Option(help="law: chinchilla, chinchilla-replication, or a path to law.json")
     ] = "chinchilla",
     inference_tokens: Annotated[
-        float | None, typer.Option(help="tokens that the model will serve: a smaller one, trained longer")
+        float | None,
+        typer.Option(help="tokens the model will serve; favours a smaller model, trained longer"),
     ] = None,
     vocab_size: Annotated[
-        int | None, typer.Option(help="pieces of the tokenizer; those of the law's where not given")
+        int | None, typer.Option(help="vocabulary size; default: that of the law's tokenizer")
     ] = None,
     bytes_per_token: Annotated[
-        float | None, typer.Option(help="of the model's tokenizer, to convert a law of another one")
+        float | None, typer.Option(help="bytes per token of your tokenizer, to convert a law of another one")
     ] = None,
-    length: Annotated[int, typer.Option(help="tokens a sequence")] = 2048,
-    price: Annotated[float | None, typer.Option(help="USD per device and hour, instead of the list")] = None,
-    spot: Annotated[bool, typer.Option("--spot", help="the spot price, where one is known")] = False,
+    length: Annotated[int, typer.Option(help="tokens per sequence")] = 2048,
+    price: Annotated[
+        float | None, typer.Option(help="price per device-hour in USD, instead of the list price")
+    ] = None,
+    spot: Annotated[bool, typer.Option("--spot", help="use the spot price if one is known")] = False,
     confirm: Annotated[
-        bool, typer.Option("--confirm", help="compile the best layouts and trust the compiler's memory")
+        bool, typer.Option("--confirm", help="compile the best layouts and use the compiler's memory")
     ] = False,
     force: Annotated[
-        bool, typer.Option("--force", help="apply a law of another tokenizer as it is, and mark it")
+        bool,
+        typer.Option("--force", help="apply a law of another tokenizer unconverted, and mark the result"),
     ] = False,
-    out: Annotated[Path | None, typer.Option(help="write the run as YAML, for scaling train")] = None,
+    out: Annotated[Path | None, typer.Option(help="YAML file to write the run to, for scaling train")] = None,
     as_json: Json = False,
 ) -> None:
-    """What to train for a budget: size, tokens, layout, time, price, and the loss to expect."""
+    """Plan what to train for a budget: size, tokens, layout, time, price and expected loss."""
     from scaling.estimate.alternatives import rejected, too_large_for_devices
     from scaling.estimate.loss_law import find_law, for_model
     from scaling.estimate.planner import Planner, more_room

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 
 def train(
-    run: Annotated[str, typer.Argument(help="a run in configs/runs, or a YAML file")],
+    run: Annotated[str, typer.Argument(help="run in configs/runs, or a YAML file")],
     overrides: Overrides = None,
-    out: Annotated[Path | None, typer.Option(help="run directory; runs/NAME where not given")] = None,
+    out: Annotated[Path | None, typer.Option(help="run directory; default: runs/NAME")] = None,
     dry_run: DryRun = False,
     coordinator: Coordinator = None,
     processes: Processes = None,
@@ -112,11 +112,13 @@ def _train_dry_run(config: "RunConfig", as_json: bool) -> None:
 
 
 def sweep(
-    sweep: Annotated[str, typer.Argument(help="a sweep in configs/sweeps, or a YAML file")],
+    sweep: Annotated[str, typer.Argument(help="sweep in configs/sweeps, or a YAML file")],
     overrides: Overrides = None,
-    out: Annotated[Path | None, typer.Option(help="sweep directory; runs/NAME where not given")] = None,
+    out: Annotated[Path | None, typer.Option(help="sweep directory; default: runs/NAME")] = None,
     workers: Annotated[int, typer.Option(help="runs to train at once on this machine's CPU cores")] = 1,
-    seed_offset: Annotated[int, typer.Option(help="added to every seed: other runs of the same design")] = 0,
+    seed_offset: Annotated[
+        int, typer.Option(help="added to every seed, for other runs of the same design")
+    ] = 0,
     yes: Annotated[bool, typer.Option("--yes", help="start without asking, however long it takes")] = False,
     dry_run: DryRun = False,
     coordinator: Coordinator = None,
@@ -124,7 +126,7 @@ def sweep(
     process_id: ProcessId = None,
     as_json: Json = False,
 ) -> None:
-    """Train many runs: prints the plan first, skips what is done, resumes what was interrupted."""
+    """Train many runs: print the plan, skip finished runs, resume interrupted ones."""
     from scaling.config.load import load_sweep
     from scaling.sweep.design import expand
 
@@ -216,11 +218,11 @@ def _verdicts(directory: Path, against: str, as_json: bool) -> None:
 
 def status(
     directory: Annotated[
-        str, typer.Argument(help="a sweep or run directory, also in a bucket: gs://NAME/FOLDER, s3://...")
+        str, typer.Argument(help="sweep or run directory, also in a bucket: gs://NAME/FOLDER, s3://...")
     ],
     as_json: Json = False,
 ) -> None:
-    """The ledger of a sweep: every run, how far it is, what it reached and took."""
+    """Show the ledger of a sweep: progress, loss and time of every run."""
     from scaling.sweep.bucket import downloaded, is_bucket
     from scaling.sweep.ledger import read_ledger
 
@@ -250,17 +252,19 @@ def status(
 
 
 def generate(
-    run: Annotated[Path, typer.Argument(help="a run directory")],
+    run: Annotated[Path, typer.Argument(help="run directory")],
     prompt: Annotated[str, typer.Option(help="text to continue")],
-    tokens: Annotated[int, typer.Option(help="new tokens at most")] = 100,
-    temperature: Annotated[float, typer.Option(help="0 is greedy")] = 0.8,
-    top_k: Annotated[int | None, typer.Option(help="draw from the k most likely tokens")] = None,
+    tokens: Annotated[int, typer.Option(help="most tokens to generate")] = 100,
+    temperature: Annotated[float, typer.Option(help="sampling temperature; 0 is greedy")] = 0.8,
+    top_k: Annotated[int | None, typer.Option(help="sample from the k most likely tokens")] = None,
     top_p: Annotated[
-        float | None, typer.Option(help="draw from the likeliest that reach this probability")
+        float | None, typer.Option(help="sample from the most likely tokens that reach this probability")
     ] = None,
-    beams: Annotated[int | None, typer.Option(help="search with so many beams instead of drawing")] = None,
-    length_penalty: Annotated[float, typer.Option(help="of beam search; 0 is none")] = 0.6,
-    seed: Annotated[int, typer.Option(help="of the draws")] = 0,
+    beams: Annotated[
+        int | None, typer.Option(help="number of beams, for beam search instead of sampling")
+    ] = None,
+    length_penalty: Annotated[float, typer.Option(help="length penalty of beam search; 0 is none")] = 0.6,
+    seed: Annotated[int, typer.Option(help="seed of the samples")] = 0,
     as_json: Json = False,
 ) -> None:
     """Continue a prompt with a trained decoder, or answer it with an encoder-decoder."""
@@ -294,10 +298,10 @@ def generate(
 
 def demo(
     out: Annotated[Path, typer.Option(help="directory of the runs, figures and report")] = Path("demo"),
-    seed: Annotated[int, typer.Option(help="seed of the weights and of the order of the data")] = 0,
+    seed: Annotated[int, typer.Option(help="seed of the initial weights and of the data order")] = 0,
     as_json: Json = False,
 ) -> None:
-    """The main job, here and now: train a ladder, fit its law, predict the largest size, write the report."""
+    """Train a small ladder, fit its law, predict the largest size and write the report."""
     from scaling.commands.fit_text import print_law
     from scaling.demo import run_demo
     from scaling.train.progress import Terminal

@@ -17,18 +17,18 @@ Rows = list[list[int]]
 
 
 def import_hf(
-    path: Annotated[Path, typer.Argument(help="a directory with config.json and safetensors")],
-    out: Annotated[Path, typer.Option(help="the run directory to make")],
+    path: Annotated[Path, typer.Argument(help="directory with config.json and safetensors")],
+    out: Annotated[Path, typer.Option(help="run directory to create")],
     tokenizer: Annotated[
         str | None,
         typer.Option(
-            help="sentencepiece:PATH, bytes or ids; a SentencePiece model beside the weights, or ids"
+            help="sentencepiece:PATH, bytes or ids; default: a SentencePiece model in the folder, or ids"
         ),
     ] = None,
-    dtype: Annotated[str, typer.Option(help="of the parameters: float32 or bfloat16")] = "float32",
+    dtype: Annotated[str, typer.Option(help="type of the parameters: float32 or bfloat16")] = "float32",
     as_json: Json = False,
 ) -> None:
-    """Make a run of a Hugging Face checkpoint: GPT-1, GPT-2, LLaMA, BERT, RoBERTa, ALBERT or T5."""
+    """Make a run from a Hugging Face checkpoint: GPT-1, GPT-2, LLaMA, BERT, RoBERTa, ALBERT or T5."""
     from scaling.hf.run import import_run
 
     record = import_run(path, out, tokenizer=tokenizer, dtype=dtype, say=say)
@@ -42,12 +42,13 @@ def import_hf(
 
 
 def export_hf(
-    run: Annotated[Path, typer.Argument(help="a run directory")],
-    out: Annotated[Path, typer.Option(help="the directory to make")],
+    run: Annotated[Path, typer.Argument(help="run directory")],
+    out: Annotated[Path, typer.Option(help="directory to create")],
     layout: Annotated[
-        str | None, typer.Option(help="openai-gpt, gpt2, llama, bert, roberta, albert or t5; what fits")
+        str | None,
+        typer.Option(help="openai-gpt, gpt2, llama, bert, roberta, albert or t5; default: what fits"),
     ] = None,
-    shard_bytes: Annotated[str, typer.Option(help="weights beyond this are split over files")] = "5e9",
+    shard_bytes: Annotated[str, typer.Option(help="most bytes per file of weights")] = "5e9",
     as_json: Json = False,
 ) -> None:
     """Write a run's weights as config.json and safetensors, for transformers to load."""
@@ -73,18 +74,18 @@ def export_hf(
 
 
 def score(
-    run: Annotated[Path, typer.Argument(help="a run directory")],
-    text: Annotated[Path | None, typer.Option(help="a text file")] = None,
+    run: Annotated[Path, typer.Argument(help="run directory")],
+    text: Annotated[Path | None, typer.Option(help="text file")] = None,
     ids: Annotated[
         Path | None, typer.Option(help='JSON: {"ids": [[...]]}, and "decoder_ids" for an encoder-decoder')
     ] = None,
     logits: Annotated[
         Path | None,
-        typer.Option(help=".npy of float32 (rows, longest, vocabulary); zero past a row's end"),
+        typer.Option(help=".npy to write, float32 (rows, longest, vocabulary); zero past a row's end"),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """The log-probability of each token, in nats.
+    """Print the log-probability of each token, in nats.
 
     A decoder's tokens from the second on, each given those before it; an encoder's tokens each at its own
     position, nothing masked; an encoder-decoder's decoder ids from the second on, given the ids.
