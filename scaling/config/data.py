@@ -17,22 +17,22 @@ def _names_one_of(value: str, prefixes: tuple[str, ...]) -> bool:
 
 
 class TasksConfig(Frozen):
-    """Demonstrations of synthetic tasks that are trained on beside the text of the source.
+    """Demonstrations of synthetic tasks, mixed with the text of the source during training.
 
-    They are solved problems of the tasks' training side, one document a draw. None is in the validation
-    split: losses are of the text alone.
+    They are solved problems from the tasks' training instances. The validation split has none, so losses are
+    those of the text.
     """
 
     names: Annotated[tuple[str, ...], Field(min_length=1)]
-    """Tasks of `scaling.tasks`, a document of each in turn; one that is named twice has two turns."""
+    """Names of tasks; documents alternate between them, and a task named twice gets two turns."""
     share: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.5
-    """Of the training tokens, those of demonstrations. The text is whole: they come on top of it."""
+    """Share of the training tokens that are demonstrations. They are added to the text, which is complete."""
     shots: Annotated[int, Field(ge=0, le=1024)] = 8
-    """Solved problems before the last one of a document."""
+    """Solved problems in a document before the last one."""
     reasoning: bool = False
-    """Whether intermediate results are written before answers."""
+    """Write intermediate results before answers."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
-    """Of the draws."""
+    """Seed of the demonstrations."""
 
 
 class DataConfig(Frozen):
@@ -47,28 +47,28 @@ class DataConfig(Frozen):
     """`python-stdlib` (embedded), `text:GLOB` (a document per file), `jsonl:GLOB` (a document per line) or
     `tfds:NAME[/CONFIG][:VERSION][:SPLIT]`. Text and JSON lines may be compressed by gzip or zstandard."""
     tasks: TasksConfig | None = None
-    """Synthetic tasks beside the text."""
+    """Synthetic tasks mixed with the text; null is none."""
     field: Annotated[str, Field(min_length=1)] = "text"
     """The JSON field or TFDS feature that holds a document's text."""
     data_dir: str | None = None
-    """Where TFDS keeps prepared datasets; null is `$TFDS_DATA_DIR`, then TFDS's own default."""
+    """Directory of TFDS's prepared datasets; null is `$TFDS_DATA_DIR`, then TFDS's own default."""
     tokenizer: str = "bytes"
-    """`bytes` (257 tokens) or `sentencepiece:PATH` of a `.model` file; `ids` is none: it reads ids alone."""
+    """`bytes` (257 tokens), or `sentencepiece:PATH` of a `.model` file; `ids` reads token ids."""
     sequence_length: Annotated[int, Field(ge=2)] = 256
-    """Tokens a row."""
+    """Tokens per row."""
     validation_fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.05
     """The share of documents (in expectation), or of one text file's bytes, held out for validation."""
     mask_documents: bool = True
     """Attention stays inside a document and positions restart with it; false attends across the documents
     of a row, as GPT-2 and GPT-3 did."""
     max_documents: Annotated[int, Field(ge=2)] | None = None
-    """Read only the first so many documents of the source; null reads all."""
+    """Read only this many documents, from the start of the source; null reads all."""
     max_epochs: Annotated[int, Field(ge=1)] | None = None
-    """Passes over the training rows before training is refused more; null repeats as often as needed."""
+    """Most passes over the training rows; null repeats them as often as needed."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
-    """Order of the training documents and rows. Never moves the split."""
+    """Seed of the order of training documents and rows. It does not change the split."""
     prefetch: Annotated[int, Field(ge=0, le=1024)] = 4
-    """Batches made ahead of the step in a background thread; 0 makes them in the step's own thread."""
+    """Batches prepared ahead in a background thread; 0 prepares them in the training thread."""
 
     @field_validator("source", "tokenizer", "data_dir")
     @classmethod

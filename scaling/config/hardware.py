@@ -11,7 +11,7 @@ PriceKind = Literal["on-demand", "spot", "committed-1y", "committed-3y"]
 
 
 class Efficiency(Frozen):
-    """Share of a rated figure that is reached in practice; `low` and `high` are the spread that was seen."""
+    """Share of a rated figure that is reached in practice, and the spread that was seen."""
 
     typical: float = Field(gt=0, le=1)
     """Typical share of the rated figure, 0 to 1."""
@@ -32,9 +32,8 @@ class Efficiency(Frozen):
 class Network(Frozen):
     """One network that joins devices.
 
-    `torus`: each chip has a link in both directions of each of `dimensions` axes; `bandwidth` is bytes a
-    second of one link in one direction. `switch`: any device reaches any other; `bandwidth` is bytes a second
-    that one device can send (and receive as much at the same time).
+    In a `torus`, each chip has a link in both directions of each of `dimensions` axes. In a `switch`, any
+    device reaches any other, and can send and receive at full bandwidth at the same time.
     """
 
     name: str

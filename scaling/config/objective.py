@@ -32,11 +32,11 @@ class CausalObjective(Objective):
 
 
 class PrefixObjective(Objective):
-    """A prefix LM: the prefix is read both ways, the rest is predicted from left to right.
+    """A prefix LM: the prefix is read in both directions, the rest is predicted from left to right.
 
-    A document's part of a row (the row, without data.mask_documents) splits at a uniformly random point with
-    at least a token on either side; a part of one token has no prefix. Liu et al. 2018 (arXiv:1801.10198);
-    Raffel et al. 2019 (arXiv:1910.10683), section 3.2.1.
+    A document's part of a row (the complete row, without data.mask_documents) splits at a uniformly random
+    point with at least one token on either side; a part of one token has no prefix. Liu et al. 2018
+    (arXiv:1801.10198); Raffel et al. 2019 (arXiv:1910.10683), section 3.2.1.
 
     A token of loss: every token after the prefix, the first of them predicted at the prefix's last position.
     """
@@ -49,17 +49,16 @@ class PrefixObjective(Objective):
 class MaskedObjective(Objective):
     """Masked language modelling: Devlin et al. 2018 (arXiv:1810.04805), section 3.1 and appendix A.
 
-    Of a row's tokens of text round(rate * count), at least one, are chosen: `mask` of them become [MASK],
-    `random` another token, the rest stay. `dynamic` chooses anew each epoch (Liu et al. 2019,
-    arXiv:1907.11692, section 4.1), else a row is masked alike each time. `whole_words` chooses all tokens of
-    a word or none, and at most as many tokens: a row whose words are all longer than that has none.
+    In each row, round(rate * count) tokens of text are chosen, at least one. `dynamic` follows Liu et al.
+    2019 (arXiv:1907.11692), section 4.1. `whole_words` chooses at most that many tokens, so a row whose words
+    are all longer has none.
 
-    `sentences` makes rows of two segments of documents, [CLS] A [SEP] B [SEP], rather than windows of packed
-    text. The model tells also whether B is from elsewhere, half the time (`next`: 1 is from elsewhere), or
-    whether the two were swapped (`order`: 1 is swapped; Lan et al. 2019, arXiv:1909.11942, section 3.1).
-    `short` is the share of pairs that are cut to a random length.
+    `sentences` makes rows of two segments, [CLS] A [SEP] B [SEP], instead of windows of packed text. The
+    model also predicts whether B is from another place, as it is half the time (`next`: 1 is from another
+    place), or whether A and B were swapped (`order`: 1 is swapped; Lan et al. 2019, arXiv:1909.11942,
+    section 3.1).
 
-    A token of loss: every chosen token, whatever became of it.
+    A token of loss: every chosen token, whether masked, replaced or kept.
     """
 
     families = ("encoder",)
@@ -90,13 +89,13 @@ class MaskedObjective(Objective):
 class SpansObjective(Objective):
     """Span corruption: Raffel et al. 2019 (arXiv:1910.10683), section 3.1.4 and 3.3.
 
-    `rate` of a window's tokens is dropped in spans of `mean_length` on average; a sentinel stands for each
-    span in the source, and before its tokens in the target; both sides end with end-of-text. The window is
-    as long as fills the source: 568 tokens and a target of 114 where data.sequence_length is 512.
+    In the source a sentinel replaces each dropped span; in the target it precedes the span's tokens. Both
+    sides end with end-of-text. The window has the length that fills the source: 568 tokens, with a target of
+    114, if data.sequence_length is 512.
 
-    `iid` drops each token independently instead (`mean_length` is not used); neighbours share a sentinel.
-    Lengths then vary: the source is padded, and the target has room for four standard deviations more than
-    its mean, beyond which a row's tokens are not dropped (a row in some 30,000).
+    With `iid`, `mean_length` is not used and neighbouring dropped tokens share a sentinel. Lengths then vary:
+    the source is padded, and the target has room for four standard deviations above its mean; beyond that, a
+    row's tokens are not dropped (about one row in 30,000).
 
     A token of loss: every symbol of the target: dropped tokens, sentinels and the end.
     """
@@ -113,7 +112,7 @@ class SpansObjective(Objective):
 
 
 class SpanNoise(Frozen):
-    """One setting of span corruption; `mean_length` null is one span, which ends the window (a prefix LM)."""
+    """One setting of span corruption."""
 
     rate: float = Field(default=0.15, gt=0, lt=1)
     """Share of a window's tokens that are dropped."""

@@ -37,11 +37,11 @@ def _stacks(model: ModelConfig) -> dict[str, int] | None:
 
 
 class RunConfig(Frozen):
-    """Everything that a run's numbers depend on, and how it is watched.
+    """Everything that a run's numbers depend on, and where its metrics go.
 
-    Without an `objective` the model's family says it: encoders are trained by `masked`, encoder-decoders by
-    `spans`, everything else by `causal`. `train.batch_tokens` and every budget of tokens count positions of
-    `inputs`, rows times data.sequence_length, whatever the objective (T5's convention: Raffel et al. 2019,
+    The default objective follows from the model's family: `masked` for encoders, `spans` for
+    encoder-decoders, `causal` for everything else. `train.batch_tokens` and all token budgets count input
+    positions, rows times data.sequence_length, whatever the objective (T5's convention: Raffel et al. 2019,
     section 3.1.2).
     """
 

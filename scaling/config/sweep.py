@@ -9,7 +9,7 @@ from scaling.config.errors import BadInputError
 
 
 class Recipe(Frozen):
-    """From one dial, the width, to a whole run: depth, heads, batch and learning rate follow.
+    """How a complete run follows from one number, the width: depth, heads, batch and learning rate.
 
     depth = width / width_per_layer, rounded; heads = width / d_head. Batch and learning rate are power laws
     in N (non-embedding parameters with the head): value * (N / reference_params) ** exponent, the batch
@@ -53,18 +53,18 @@ _INSTEAD = {
 
 
 class SweepEvaluation(Frozen):
-    """What the runs of a sweep are scored on as soon as they are trained; see `scaling evaluate`."""
+    """Tasks that each run of a sweep is scored on when its training ends; see `scaling evaluate`."""
 
     suite: str
     """A suite of `scaling evaluate`, or KIND:PATH of a published benchmark's files."""
     tasks: tuple[str, ...] = ()
-    """Tasks of the suite; none is all of them."""
+    """Tasks of the suite; empty means all."""
     shots: tuple[NonNegativeInt, ...] = Field(default=(0,), min_length=1)
     """Numbers of examples in the prompt."""
     items: PositiveInt = 500
-    """Items of a task at most."""
+    """Most items per task."""
     against: Literal["flops", "params", "loss"] = "params"
-    """The scale of the verdicts that the sweep ends with; see `scaling emergence`."""
+    """The scale of the verdicts at the end of the sweep; see `scaling emergence`."""
 
 
 class SweepConfig(Frozen):
@@ -73,14 +73,12 @@ class SweepConfig(Frozen):
     - `ladder`: sizes (by `widths`, `depths` or `params`) times budgets (`tokens_per_param` or `tokens`).
     - `isoflop`: `budgets` in FLOPs times sizes; tokens follow from the counted FLOPs per token.
     - `grid`: every combination of the values in `axes`, keys being override paths.
-    - `rungs`: each of `rungs`, a tree laid over `base`, trained on one of `budgets` in turn: families of
+    - `rungs`: each entry of `rungs` is laid over `base` and trained on one of `budgets` in turn: families of
       different shapes at equal FLOPs. A rung that gives train.tokens itself needs no budget, and may give
       its run a `name`.
 
-    `variants` are sweeps of their own, each with what it changes of this one: its runs are theirs together.
-
-    With `branches` the budgets of a size are cooldown branches of one run; without, a run each. `seeds`
-    repeats everything; without it, each run has the `train.seed` of its config.
+    A sweep with `variants` is the union of their runs. With `branches` the budgets of a size are cooldown
+    branches of one run; without, each is a run of its own.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._=+-]*$", max_length=80)
