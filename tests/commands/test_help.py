@@ -70,7 +70,12 @@ def test_completion(shell: str) -> None:
         "finally: assert not {'jax', 'numpy', 'flax'} & set(sys.modules)"
     )
     run = [sys.executable, "-c", program]
-    script = subprocess.run([*run, "--show-completion", shell], check=True, capture_output=True, text=True)
+    named = os.environ | {
+        "_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"
+    }  # else that of the parent process
+    script = subprocess.run(
+        [*run, "--show-completion", shell], env=named, check=True, capture_output=True, text=True
+    )
     assert "_SCALING_COMPLETE" in script.stdout
     asked = {
         **os.environ,
