@@ -77,7 +77,7 @@ def all_at_once(form, x, observed, start, delta):
     ("law", "delta", "kind"),
     [
         ("chinchilla", 1e-3, "normal"),
-        ("chinchilla", 10.0, "normal"),
+        pytest.param("chinchilla", 10.0, "normal", marks=pytest.mark.slow),
         ("params-power", 1e-3, "student"),
     ],
 )

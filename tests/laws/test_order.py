@@ -45,7 +45,7 @@ def permuted(points, seed=1):
     return points.subset(np.random.default_rng(seed).permutation(len(points)).tolist())
 
 
-QUICK = {"chinchilla", "compute-envelope", "learning-rate"}  # one of each kind of selection
+QUICK = {"compute-envelope", "learning-rate"}  # one of each kind of selection
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n not in QUICK)) for n in LAWS])

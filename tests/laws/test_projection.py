@@ -42,6 +42,7 @@ def test_the_objective_is_the_least_that_scipy_finds_in_all_five(seed):
     assert fit.objective <= best * (1 + 1e-9)
 
 
+@pytest.mark.slow
 def test_resamples_are_fits_and_their_intervals_cover():
     hits = []
     for seed in range(20):

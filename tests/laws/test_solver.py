@@ -37,6 +37,7 @@ def test_padding_changes_nothing():
     np.testing.assert_allclose(wide.theta, narrow.theta, atol=1e-8)
 
 
+@pytest.mark.slow
 def test_more_problems_than_one_call_holds(monkeypatch):
     law, _, x, y, _, starts = problem()
     many = np.tile(starts, (150, 1))

@@ -55,8 +55,8 @@ def test_full_is_jax_attention():
     [
         (32, 16, None, False, 4),
         (37, 16, 11, True, 2),
-        (30, 16, 40, True, 1),
-        (7, 16, None, False, 4),
+        pytest.param(30, 16, 40, True, 1, marks=pytest.mark.slow),
+        pytest.param(7, 16, None, False, 4, marks=pytest.mark.slow),
         (1, 4, 1, True, 4),
         (300, None, 140, False, 2),
     ],
@@ -73,9 +73,9 @@ def test_blocks_equal_full(L, block, band, segmented, K):
     ("L", "M", "block", "causal", "prefixed", "biased", "segmented"),
     [
         (20, 33, 16, False, False, False, True),
-        (20, 33, None, False, False, True, False),
+        pytest.param(20, 33, None, False, False, True, False, marks=pytest.mark.slow),
         (37, 37, 16, True, True, False, True),
-        (37, 37, 16, True, False, True, True),
+        pytest.param(37, 37, 16, True, False, True, True, marks=pytest.mark.slow),
         (18, 18, 8, False, False, True, True),
     ],
 )

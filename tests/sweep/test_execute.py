@@ -117,6 +117,7 @@ def test_a_worker_that_dies_costs_only_its_run(
     assert any("learning_rate=0.01: its process ended with code -9" in line for line in failures)
 
 
+@pytest.mark.slow
 def test_workers_stop_when_asked(sweep: SweepConfig, tmp_path: Path) -> None:
     class Impatient(Silent):
         def advance(self, units: int, status: Status) -> None:
