@@ -73,8 +73,13 @@ def test_the_wheel_has_what_commands_need(tmp_path: Path) -> None:
         (metadata,) = (archive.read(name).decode() for name in names if name.endswith("/METADATA"))
         (entry,) = (archive.read(name).decode() for name in names if name.endswith("/entry_points.txt"))
     configs = {f"scaling/{path.relative_to(ROOT)}" for path in (ROOT / "configs").rglob("*.yaml")}
+    templates = {
+        f"scaling/launch/templates/{path.relative_to(ROOT / 'launch')}"
+        for path in (ROOT / "launch").rglob("*")
+        if path.is_file()
+    }
     modules = {str(path.relative_to(ROOT)) for path in (ROOT / "scaling").rglob("*.py")}
-    assert configs and configs | modules | {"scaling/py.typed"} <= names
+    assert configs and templates and configs | templates | modules | {"scaling/py.typed"} <= names
     assert any(name.endswith("licenses/LICENSE") for name in names)
     assert metadata.startswith("Metadata-Version") and "\nName: scaling-lab\n" in metadata
     assert "scaling = scaling.cli:start" in entry

@@ -1,4 +1,4 @@
-"""On a cluster: `launch`."""
+"""`scaling launch`: submit a sweep to a cluster."""
 
 import shutil
 import sys
@@ -39,6 +39,9 @@ def launch(
     price: Annotated[
         float | None, typer.Option(help="price per device-hour in USD, instead of the list price")
     ] = None,
+    template: Annotated[
+        Path | None, typer.Option(help="script or manifest template of your own, based on those in launch/")
+    ] = None,
     show: Annotated[bool, typer.Option("--show", help="also print the scripts or manifests")] = False,
     dry_run: DryRun = False,
     as_json: Json = False,
@@ -61,12 +64,12 @@ def launch(
     config = load_sweep(sweep, overrides or ())
     directory = out or Path("runs") / config.name
     command = ("scaling",) if engine.rented else _this_command()
-    site = Site(directory, config.name, command, bucket, image, zone, spot, within)
+    site = Site(directory, config.name, command, bucket, image, zone, spot, within, template)
     kind = device or engine.default_device
     if kind.partition(":")[0] == "cpu":
         from scaling.commands.options import devices_named
 
-        devices_named("cpu:1")  # measured the first time
+        devices_named("cpu:1")  # measured when first needed
     jobs = [
         Job(
             smallest_slice(
@@ -83,8 +86,8 @@ def launch(
     ]
     if engine.rented and jobs[0].placement.cost.usd is None:
         raise BadInputError(f"--device {kind}: has no list price; give --price USD per device and hour")
+    engine.submission(jobs[:1])  # refuses a bad template or path before anything is written
     if dry_run:
-        engine.submission(jobs[:1])  # what it refuses, it refuses now
         decisions = decide(jobs, engine) if directory.is_dir() else decide_new(jobs)
     else:
         decisions = submit(config, jobs, engine, site, say)
@@ -96,16 +99,16 @@ def launch(
 
 
 def decide_new(jobs: "list[Job]") -> "list[Decision]":
-    """Of a sweep that has no directory yet."""
+    """Decisions for a sweep that has no directory yet."""
     from scaling.launch.submit import Decision
 
     return [Decision(job, True, "new") for job in jobs]
 
 
 def _this_command() -> tuple[str, ...]:
-    """How machines that share this one's disk call `scaling`: by its full path."""
-    beside = Path(sys.executable).with_name("scaling")
-    found = str(beside) if beside.is_file() else shutil.which("scaling")
+    """The full path of `scaling`, by which machines that share this disk run it."""
+    installed = Path(sys.executable).with_name("scaling")
+    found = str(installed) if installed.is_file() else shutil.which("scaling")
     return (found,) if found else (sys.executable, "-m", "scaling.cli")
 
 
@@ -175,7 +178,7 @@ def _print(
     from scaling.tables import count_in_words, show, show_text, table
 
     def rounded(value: float | None) -> str:
-        """Three digits: hours and prices are estimates."""
+        """Three significant digits: hours and prices are estimates."""
         if value is None:
             return "-"
         return f"{float(f'{value:.3g}'):,.0f}" if value >= 100 else f"{value:.3g}"

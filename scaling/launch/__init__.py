@@ -1,1 +1,1 @@
-"""Sweeps on clusters: the slice each run gets, what is submitted where, and what was submitted before."""
+"""Sweeps on clusters: the slice of each run, the filled-in templates, and the ledger of submissions."""

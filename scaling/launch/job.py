@@ -1,23 +1,23 @@
-"""A run as a job: its name, where its files lie, and the script that trains it on a machine of a cloud."""
+"""A run as a job: its name, where its files are, and the script that trains it on a cloud machine."""
 
 import dataclasses
 import re
-import shlex
-import string
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from scaling.config.errors import BadInputError
 from scaling.config.yaml_files import dump_yaml
 from scaling.launch.slices import Placement
+from scaling.launch.template import Code, fill, template_file
 
-MOUNT = "/mnt/scaling"  # where machines of a cloud see the bucket
-PORT = 8476  # of the first process, for the others
+MOUNT = "/mnt/scaling"  # where cloud machines mount the bucket
+PORT = 8476  # on which the first process waits for the others
 _BUCKET = re.compile(r"^(gs|s3)://[a-z0-9][a-z0-9._-]{1,61}[a-z0-9](/[A-Za-z0-9][A-Za-z0-9._=+-]*)*$")
 _IMAGE = re.compile(r"^[a-z0-9][A-Za-z0-9._/:@-]*$")
-_PLACE = re.compile(r"^[a-z][a-z0-9-]*$")
+_ZONE = re.compile(r"^[a-z][a-z0-9-]*$")
 EXAMPLE_BUCKET = "gs://your-bucket"
 EXAMPLE_IMAGE = "REGION-docker.pkg.dev/PROJECT/REPOSITORY/scaling:latest"
-WHEEL = "scaling_lab-*.whl"  # in the bucket, beside the sweeps
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,10 +25,10 @@ class Site:
     """Where a sweep is run, and what its machines need to know.
 
     Raises:
-        BadInputError: a name that is none.
+        BadInputError: a bucket, image or zone that cannot be the name of one.
     """
 
-    directory: Path  # the sweep directory here: `submissions.json`, `launch/`; on shared disks the runs too
+    directory: Path  # the local sweep directory: `submissions.json`, `launch/`; on shared disks also the runs
     sweep: str
     command: tuple[str, ...] = ("scaling",)
     bucket: str | None = None
@@ -36,25 +36,26 @@ class Site:
     zone: str | None = None
     spot: bool = False
     within: float = 720.0  # hours
+    template: Path | None = None  # the user's own, instead of the engine's
 
     def __post_init__(self) -> None:
         if self.bucket is not None and not _BUCKET.fullmatch(self.bucket):
             raise BadInputError(
-                f"--bucket {self.bucket}: give gs://NAME or s3://NAME, with a folder or without"
+                f"--bucket {self.bucket}: give gs://NAME or s3://NAME, optionally with a folder"
             )
         if self.image is not None and not _IMAGE.fullmatch(self.image):
             raise BadInputError(f"--image {self.image}: give the name of a container image")
-        if self.zone is not None and not _PLACE.fullmatch(self.zone):
+        if self.zone is not None and not _ZONE.fullmatch(self.zone):
             raise BadInputError(f"--zone {self.zone}: give the name of a zone, for example us-east5-a")
 
     @property
     def store(self) -> str:
-        """The bucket, alone; an example where none was named, which only a dry run prints."""
+        """The bucket without its folder; without a bucket an example, which only a dry run prints."""
         return "/".join((self.bucket or EXAMPLE_BUCKET).split("/")[:3])
 
     @property
     def mounted(self) -> str:
-        """The bucket's folder on machines of a cloud: runs are trained from here, relative paths and all."""
+        """The bucket's folder on cloud machines: the working directory of training."""
         return MOUNT + (self.bucket or EXAMPLE_BUCKET).removeprefix(self.store)
 
 
@@ -67,53 +68,73 @@ class Job:
 
     @property
     def run_name(self) -> str:
-        """As the sweep calls the run."""
+        """The name of the run in its sweep."""
         return self.placement.run.name
 
     @property
     def run_id(self) -> str:
-        """What the ledger of submissions knows it by."""
+        """The id of the run, its key in the ledger of submissions."""
         return self.placement.run.id()
 
     @property
     def name(self) -> str:
-        """A name that every engine accepts (RFC 1123, 40 characters at most), the same every time."""
+        """A name that every engine accepts (RFC 1123, at most 40 characters), always the same for a run."""
         words = "-".join(slug(part, 14) for part in (self.site.sweep, self.run_name))
         return f"{words}-{self.run_id[:8]}"
 
     @property
     def config(self) -> Path:
-        """The run's config in the sweep directory here."""
+        """The run's config in the local sweep directory."""
         return self.site.directory / "launch" / f"{self.run_name}.yaml"
 
 
 def slug(text: str, most: int) -> str:
-    """Lower-case letters, digits and single hyphens; a letter first."""
+    """Lower-case letters, digits and single hyphens, beginning with a letter; at most `most` characters."""
     kept = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
     kept = kept if kept[:1].isalpha() else f"x{kept}"
     return kept[:most].strip("-")
 
 
-_TRAIN = string.Template("""\
-mkdir -p "$$HOME/scaling-launch"
-cat > "$$HOME/scaling-launch/"$file <<'$end'
-$config$end
-cd $folder
-export SCALING_CACHE="$$HOME/.cache/scaling"
-scaling train "$$HOME/scaling-launch/"$file --out $out
-""")
+def shared_disk_values(jobs: Sequence[Job]) -> dict[str, Any]:
+    """Placeholders of templates for machines that see the local sweep directory."""
+    site = jobs[0].site
+    directory = site.directory.absolute()
+    return {
+        "COUNT": len(jobs),
+        "SWEEP": site.sweep,
+        "DEVICES": Code(jobs[0].placement.devices),
+        "RUNS": [job.run_name for job in jobs],
+        "COMMAND": site.command,
+        "CONFIGS": directory / "launch",
+        "DIRECTORY": directory,
+    }
 
 
-def train_script(job: Job) -> str:
-    """Shell lines that train a run on one machine of a cloud, its config with them."""
-    end = f"END-OF-{job.run_id}"
+def cloud_values(job: Job) -> dict[str, Any]:
+    """Placeholders of templates for cloud machines, which see the bucket only."""
+    return {
+        "NAME": job.name,
+        "RUN": job.run_name,
+        "RUN_ID": job.run_id,
+        "SWEEP": job.site.sweep,
+        "DEVICES": Code(job.placement.devices),
+        "MOUNT": MOUNT,
+        "FOLDER": job.site.mounted,
+        "TRAIN": Code(train_script(job).removesuffix("\n")),
+    }
+
+
+def train_script(job: Job, command: Sequence[str] = ("scaling",)) -> str:
+    """Shell lines, the run's config among them, that train a run on one cloud machine."""
     config = dump_yaml(job.placement.run)
-    if end in config:
-        raise BadInputError(f"{job.run_name}: the config holds the line {end}")
-    return _TRAIN.substitute(
-        file=shlex.quote(f"{job.run_id}.yaml"),
-        end=end,
-        config=config,
-        folder=shlex.quote(job.site.mounted),
-        out=shlex.quote(f"{job.site.sweep}/{job.run_name}"),
-    )
+    if f"END-OF-{job.run_id}" in config:
+        raise BadInputError(f"{job.run_name}: the config must not contain END-OF-{job.run_id}")
+    values = {
+        "RUN": job.run_name,
+        "RUN_ID": job.run_id,
+        "SWEEP": job.site.sweep,
+        "FOLDER": job.site.mounted,
+        "CONFIG": Code(config.removesuffix("\n")),
+        "COMMAND": command,
+    }
+    return fill(template_file("train.bash"), values, "shell")

@@ -1,4 +1,4 @@
-"""The smallest slice of a kind of device that a run fits on and finishes on in time."""
+"""The smallest slice of a kind of device on which a run fits and finishes in time."""
 
 import dataclasses
 import math
@@ -25,23 +25,23 @@ _MOST_HOSTS = 1024
 
 @dataclasses.dataclass(frozen=True)
 class Placement:
-    """A run laid out on a slice. Hours are of the whole run, cooldown branches included, from its start."""
+    """A run laid out on a slice. Hours are those of the complete run, including cooldown branches."""
 
-    run: RunConfig  # with the mesh of the layout
+    run: RunConfig  # with the mesh of its layout
     devices: Devices
     hours: float
-    hours_high: float  # at the slow end of the estimate's interval
-    memory_bytes: int  # of a device, at its peak
+    hours_high: float  # at the upper end of the estimate's interval
+    memory_bytes: int  # peak per device
     cost: Cost
 
     @property
     def hosts(self) -> int:
-        """Machines, over all slices."""
+        """Machines in all slices together."""
         return max(1, self.devices.chips // host_chips(self.devices))
 
 
 def host_chips(devices: Devices) -> int:
-    """Chips of one machine of a slice; Google's machines of v5e and v6e have 8 only where one is enough."""
+    """Chips per machine; Google's v5e and v6e machines have 8 only in slices of a single machine."""
     hardware, inside = devices.hardware, math.prod(devices.topology)
     if hardware.platform == "tpu" and inside > hardware.chips_per_host:
         return min(4, hardware.chips_per_host)
@@ -49,10 +49,10 @@ def host_chips(devices: Devices) -> int:
 
 
 def slices_of(kind: str) -> Iterator[Devices]:
-    """Slices that can be asked for, smallest first: a kind has many, `KIND:COUNT` is one.
+    """Slices that can be requested, smallest first: a kind has many, `KIND:COUNT` is one.
 
     Raises:
-        BadInputError: no such kind or slice.
+        BadInputError: unknown kind, or a slice that it does not have.
     """
     if ":" in kind:
         yield parse_devices(kind)
@@ -72,7 +72,7 @@ def slices_of(kind: str) -> Iterator[Devices]:
 
 
 def _counts(hardware: Hardware) -> Iterator[Devices]:
-    """One host in powers of two, then powers of two of whole hosts where a network joins them."""
+    """Powers of two within a host, then powers of two of complete hosts if a network connects them."""
     count = 1
     while count < hardware.chips_per_host:
         yield Devices(hardware=hardware, topology=(count,))
@@ -84,7 +84,7 @@ def _counts(hardware: Hardware) -> Iterator[Devices]:
 
 
 def _layouts(run: RunConfig, devices: Devices) -> Iterator[RunConfig]:
-    """The run on every mesh that takes all the devices; nothing else of it changes, and so not its id."""
+    """The run on every mesh that uses all devices; nothing else changes, and neither does its id."""
     rows = run.train.batch_tokens // run.data.sequence_length
     mixture = getattr(run.model, "mixture", None)
     sizes: Iterator[dict[str, int]]
@@ -100,11 +100,11 @@ def _layouts(run: RunConfig, devices: Devices) -> Iterator[RunConfig]:
         try:
             yield validate(RunConfig, tree, run.name)
         except BadInputError:
-            continue  # the batch does not divide over it
+            continue  # the batch does not divide evenly
 
 
 def _placed(run: RunConfig, devices: Devices, kind: PriceKind, usd: float | None) -> Placement | None:
-    """The fastest layout that fits the devices; None where none does."""
+    """The fastest layout that fits on the devices; None if none does."""
     best: tuple[StepTime, RunConfig, int] | None = None
     platform, dtype = devices.hardware.platform, network(run.model).compute_dtype
     for one in _layouts(run, devices):
@@ -132,12 +132,12 @@ def smallest_slice(
     usd_per_device_hour: float | None = None,
     accepted: Callable[[Devices], bool] = lambda devices: True,
 ) -> Placement:
-    """The fewest chips of a kind that a run fits on, 10% of memory left free, and finishes on `within` hours.
+    """The fewest chips of a kind on which a run fits, with 10% of memory free, and finishes in time.
 
-    The run keeps its own rematerialisation and accumulation: only its mesh is chosen.
+    Only the mesh is chosen; the run keeps its rematerialisation and accumulation.
 
     Raises:
-        BadInputError: no such kind, a run that fits nowhere, or one that no slice finishes in time.
+        BadInputError: unknown kind, or the run fits on none of its slices, or finishes in time on none.
     """
     if isinstance(run.model, NGramConfig):
         raise BadInputError(f"{run.name}: an n-gram is counted on one machine; run it with scaling sweep")

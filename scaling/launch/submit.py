@@ -1,9 +1,18 @@
-"""Decide which runs of a sweep to submit, and submit them: never one that is finished, waiting or running."""
+"""Decides which runs of a sweep to submit, and submits them: never one that is finished, waiting or running.
 
+`submissions.json` in the sweep directory is the ledger of what was submitted, where and under which name.
+"""
+
+import contextlib
 import dataclasses
-from collections.abc import Callable, Sequence
+import datetime
+import fcntl
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from pydantic import Field, ValidationError
+
+from scaling.config.base import Frozen
 from scaling.config.errors import BadInputError
 from scaling.config.files import write_atomically
 from scaling.config.load import dump_yaml
@@ -16,25 +25,79 @@ from scaling.launch.job import Job, Site
 from scaling.launch.local import Local
 from scaling.launch.skypilot import SkyPilot
 from scaling.launch.slurm import Slurm
-from scaling.launch.submissions import (
-    FILE,
-    Submission,
-    now,
-    read_submissions,
-    submitting,
-    write_submissions,
-)
 from scaling.launch.tpu_vm import TpuVm
 from scaling.sweep.bucket import finished_in
 from scaling.sweep.directory import prepare
 from scaling.train.lock import is_locked
 
+FILE = "submissions.json"
+_LOCK = "submissions.lock"
 ENGINES: dict[str, Engine] = {one.name: one for one in (Local(), Slurm(), Gke(), TpuVm(), SkyPilot())}
+
+
+class Submission(Frozen):
+    """One run that was handed to an engine. `job` is null until the engine has answered."""
+
+    run: str
+    engine: str
+    name: str  # for the engine
+    job: str | None
+    devices: str
+    hours: float
+    usd: float | None
+    time: str
+
+
+class Submissions(Frozen):
+    """The content of `submissions.json` in a sweep directory, by run id."""
+
+    runs: dict[str, Submission] = Field(default_factory=dict)
+
+    def with_runs(self, more: dict[str, Submission]) -> "Submissions":
+        """With submissions of further runs, or newer ones of the same runs."""
+        return Submissions(runs={**self.runs, **more})
+
+
+def read_submissions(directory: Path) -> Submissions:
+    """The ledger of a sweep directory; empty if there is none.
+
+    Raises:
+        BadInputError: the file is damaged. Guessing what it said could submit a run twice.
+    """
+    path = directory / FILE
+    try:
+        return Submissions.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return Submissions()
+    except (OSError, ValidationError) as error:
+        raise BadInputError(
+            f"{path}: not a ledger of submissions; repair it, or remove it to submit every run again"
+        ) from error
+
+
+def write_submissions(directory: Path, submissions: Submissions) -> None:
+    """Write the ledger."""
+    write_atomically(directory / FILE, submissions.model_dump_json(indent=2).encode() + b"\n")
+
+
+@contextlib.contextmanager
+def submitting(directory: Path) -> Iterator[None]:
+    """Holds the lock of a sweep directory: no other process submits its runs meanwhile.
+
+    Raises:
+        BadInputError: another process holds the lock.
+    """
+    with (directory / _LOCK).open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise BadInputError(f"{directory}: another scaling launch is submitting this sweep") from error
+        yield
 
 
 @dataclasses.dataclass(frozen=True)
 class Decision:
-    """Whether a run is to be submitted, and why not."""
+    """Whether a run is to be submitted, and the reason."""
 
     job: Job
     submit: bool
@@ -42,10 +105,10 @@ class Decision:
 
 
 def engine_named(name: str) -> Engine:
-    """An engine.
+    """The engine of that name.
 
     Raises:
-        BadInputError: there is none of that name.
+        BadInputError: there is none.
     """
     if name not in ENGINES:
         raise BadInputError(f"--on {name}: unknown engine; {hint(name, ENGINES)}")
@@ -53,7 +116,7 @@ def engine_named(name: str) -> Engine:
 
 
 def decide(jobs: Sequence[Job], engine: Engine) -> list[Decision]:
-    """What to do with each run, by its record, the ledger of submissions and the scheduler."""
+    """What to do with each run, from its record, the ledger and the scheduler."""
     if not jobs:
         return []
     site = jobs[0].site
@@ -67,7 +130,7 @@ def _decide(job: Job, engine: Engine, earlier: Submission | None, elsewhere: set
     try:
         record = read_record(path)
     except BadInputError:
-        record = None  # damaged: the run writes it again
+        record = None  # damaged: the run rewrites it
     if job.run_id in elsewhere or (record and record.id == job.run_id and record.status == "finished"):
         return Decision(job, False, "finished")
     if is_locked(path):
@@ -91,11 +154,11 @@ def _decide(job: Job, engine: Engine, earlier: Submission | None, elsewhere: set
 def submit(
     sweep: SweepConfig, jobs: Sequence[Job], engine: Engine, site: Site, say: Callable[[str], None]
 ) -> list[Decision]:
-    """Submit what has to be; every group is in the ledger before the engine hears of it.
+    """Submits the runs that need it. Each group is written to the ledger before it is handed to the engine.
 
     Raises:
-        BadInputError: the directory cannot be written or is being submitted by another process, or the engine
-            refuses. What was submitted before that is in the ledger.
+        BadInputError: the directory cannot be written, another process is submitting it, or the engine
+            refuses. The ledger then contains what had been submitted before.
     """
     engine.check(site)
     prepare(sweep, site.directory)
@@ -113,7 +176,7 @@ def submit(
             try:
                 names = engine.submit(group, file)
             except BadInputError:
-                write_submissions(site.directory, before)  # it was refused: nothing went out
+                write_submissions(site.directory, before)  # refused: nothing was submitted
                 raise
             _note(site.directory, engine, group, names)
             said = ", ".join(job.run_name for job in group)
@@ -131,7 +194,7 @@ def _note(directory: Path, engine: Engine, group: Sequence[Job], names: Sequence
             devices=str(job.placement.devices),
             hours=job.placement.hours,
             usd=job.placement.cost.usd,
-            time=now(),
+            time=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         )
         for job, name in zip(group, names, strict=True)
     }

@@ -17,8 +17,7 @@ from scaling.launch.job import Job, Site
 from scaling.launch.local import Local
 from scaling.launch.slices import smallest_slice
 from scaling.launch.slurm import Slurm
-from scaling.launch.submissions import read_submissions, submitting
-from scaling.launch.submit import decide, submit
+from scaling.launch.submit import decide, read_submissions, submit, submitting
 from scaling.sweep.design import expand
 from scaling.train.recording import make_record
 from tests.parallel.clusters import tiny_run, until
@@ -206,6 +205,8 @@ def test_the_eight_sizes_of_gpt3(
         ("demo --on tpu-vm --bucket ftp://abc", "--bucket ftp://abc"),
         ("demo --on tpu-vm --device h100-sxm", "none of its slices"),
         ("demo --on gke --device unpriced.yaml", "unpriced.yaml: has no list price; give --price"),
+        ("demo --on local --template none.sh", "none.sh: no such file"),
+        ("demo --on gke --device tpu-v5e --template none.yaml --dry-run", "none.yaml: no such file"),
     ],
 )
 def test_bad_input(
