@@ -2,7 +2,7 @@
 ## The template of `scaling launch --on slurm`: an array of runs on slices of the same shape. Lines that begin
 ## with ## are left out. Values are quoted for the shell when they are filled in, so placeholders stay outside
 ## quotes. __GPUS__ has no value on machines without GPUs; its line is then left out.
-# __COUNT__ runs of the sweep __SWEEP__, each on __DEVICES__
+# Runs of the sweep __SWEEP__, each on __DEVICES__
 #SBATCH --job-name=__NAME__
 #SBATCH --array=0-__LAST__
 #SBATCH --nodes=__NODES__
@@ -18,8 +18,8 @@ set -uo pipefail
 
 runs=(__RUNS__)
 run=${runs[$SLURM_ARRAY_TASK_ID]}
-# 75: a process was lost; more than 128: a signal, the time limit's among them. The next start goes on. Every
-# process sees to it, for srun waits for a node's lost ones until SLURM takes the node for dead.
+# Exit code 75 (a process was lost) or above 128 (a signal, also at the time limit): the job is requeued, and the run
+# resumes. Every process requeues it, because after a node failure srun waits until SLURM declares the node down.
 # shellcheck disable=SC2016
 process='trap : TERM
 "$@"

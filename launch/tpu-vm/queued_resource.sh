@@ -24,7 +24,7 @@ set_up() {
     apt-get -q update
     apt-get -qy install gcsfuse python3-venv
     mkdir -p __MOUNT__
-    # Checkpoints are written aside and renamed, folder and all.
+    # A checkpoint is written to a temporary folder, which is then renamed.
     mountpoint -q __MOUNT__ || gcsfuse --implicit-dirs --rename-dir-limit=200000 __BUCKET__ __MOUNT__
     python3 -m venv "$HOME/scaling-venv"
     wheel=$(find __FOLDER__ -maxdepth 1 -name 'scaling_lab-*.whl' | sort | tail -n 1)
@@ -41,12 +41,12 @@ __TRAIN__
     train
 )
 code=$?
-# 75: a machine was lost; more than 128: asked to stop. Else the run has ended, and so does the bill.
+# 75: a machine was lost; above 128: stopped by a signal. Otherwise the run has ended, and the slice is deleted.
 if [ "$code" -ne 75 ] && [ "$code" -lt 128 ] && [ "$(worker)" = 0 ]; then
     gcloud compute tpus queued-resources delete __NAME__ --zone=__ZONE__ --force --quiet --async
 fi
 END-OF-START-__RUN_ID__
-# One that was preempted or failed is still there by name.
+# A resource that was preempted or failed still exists under this name.
 if gcloud compute tpus queued-resources describe __NAME__ --zone=__ZONE__ > /dev/null 2>&1; then
     gcloud compute tpus queued-resources delete __NAME__ --zone=__ZONE__ --force --quiet
 fi

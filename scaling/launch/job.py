@@ -100,7 +100,6 @@ def shared_disk_values(jobs: Sequence[Job]) -> dict[str, Any]:
     site = jobs[0].site
     directory = site.directory.absolute()
     return {
-        "COUNT": len(jobs),
         "SWEEP": site.sweep,
         "DEVICES": Code(jobs[0].placement.devices),
         "RUNS": [job.run_name for job in jobs],
