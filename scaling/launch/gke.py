@@ -62,9 +62,9 @@ class Gke(Engine):
         devices, site, name = job.placement.devices, job.site, job.name
         kind, machines = devices.hardware.name, job.placement.hosts // devices.slices
         tpu = kind in _TPUS
-        coordinator = f"{name}-slice-0-0.{name}:{PORT}"
+        coordinator: str | None = f"{name}-slice-0-0.{name}:{PORT}"
         if tpu:
-            coordinator = "auto" if machines * devices.slices > 1 else None
+            coordinator = "auto" if job.placement.hosts > 1 else None
         return cloud_values(job) | {
             "SWEEP_LABEL": slug(site.sweep, 40),
             "SLICES": devices.slices,

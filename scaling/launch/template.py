@@ -39,7 +39,8 @@ def fill(path: Path, values: Values, kind: str) -> str:
         BadInputError: the file cannot be read, or has a placeholder without a value of that name.
     """
     if kind == "yaml":
-        return as_yaml(_fill_tree(read_yaml(path), values, path))
+        tree = _fill_tree(read_yaml(path), values, path)
+        return as_yaml({} if tree is _OMITTED else tree)
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
@@ -68,9 +69,8 @@ def _fill_text(text: str, values: Values, path: Path, *, quoted: bool = True) ->
     for line in text.splitlines(keepends=True):
         if line.startswith("##"):
             continue
-        found = {name: _value(name, values, path) for name in PLACEHOLDER.findall(line)}
-        if None not in found.values():
-            kept.append(PLACEHOLDER.sub(lambda match, found=found: shell(found[match[1]]), line))
+        if all(_value(name, values, path) is not None for name in PLACEHOLDER.findall(line)):
+            kept.append(PLACEHOLDER.sub(lambda match: shell(_value(match[1], values, path)), line))
     return "".join(kept)
 
 
