@@ -205,7 +205,7 @@ def test_the_eight_sizes_of_gpt3(
         ("demo --on tpu-vm --bucket ftp://abc", "--bucket ftp://abc"),
         ("demo --on tpu-vm --device h100-sxm", "none of its slices"),
         ("demo --on gke --device unpriced.yaml", "unpriced.yaml: has no list price; give --price"),
-        ("demo --on local --template none.sh", "none.sh: no such file"),
+        ("demo --on slurm --template none.sh", "none.sh: no such file"),
         ("demo --on gke --device tpu-v5e --template none.yaml --dry-run", "none.yaml: no such file"),
     ],
 )
