@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from scaling.config.environment import prepare_environment
+from scaling.runtime.environment import prepare_environment
 
 prepare_environment("tpu")
 

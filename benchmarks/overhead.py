@@ -30,12 +30,12 @@ import numpy as np
 from throughput import SHAPES, model_config
 
 from scaling.config.data import DataConfig
-from scaling.config.environment import choose_platform
 from scaling.config.run import RunConfig
 from scaling.config.spikes import SpikesConfig
 from scaling.config.train import TrainConfig
 from scaling.parallel import heartbeat
 from scaling.parallel.mesh import make_mesh
+from scaling.runtime.environment import choose_platform
 from scaling.train.checkpoints import Checkpoints
 from scaling.train.clock import Clock
 from scaling.train.lock import RunLock

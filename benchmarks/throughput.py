@@ -22,9 +22,9 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from scaling.config.environment import ALLOCATOR
 from scaling.config.model import DecoderConfig
 from scaling.estimate.counts import train_flops_per_token
+from scaling.runtime.environment import ALLOCATOR
 
 
 @dataclasses.dataclass(frozen=True)

@@ -23,8 +23,8 @@ from scaling.commands import (
     weights,
 )
 from scaling.commands.options import say
-from scaling.config.environment import choose_platform, tune_allocator
-from scaling.config.errors import BadInputError, StorageError
+from scaling.runtime.environment import choose_platform, tune_allocator
+from scaling.runtime.errors import BadInputError, StorageError
 
 # Quiet C++ start-up notices of the libraries below; a person's own setting wins.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")

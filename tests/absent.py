@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from scaling.config.devices import Devices, parse_devices
-from scaling.config.environment import prepare_environment
 from scaling.config.load import load_run
 from scaling.config.run import RunConfig
+from scaling.runtime.environment import prepare_environment
 
 needs_tpu_compiler = pytest.mark.skipif(
     importlib.util.find_spec("libtpu") is None, reason="needs libtpu: pip install 'scaling-lab[tpu]'"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from scaling.config.errors import BadInputError
+from scaling.runtime.errors import BadInputError
 
 if TYPE_CHECKING:
     from scaling.config.run import RunConfig

@@ -17,7 +17,7 @@ from scaling.commands.options import (
     devices_named,
     print_json,
 )
-from scaling.config.errors import BadInputError
+from scaling.runtime.errors import BadInputError
 
 
 def models(

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from scaling.commands.options import Json, print_json, wrote
-from scaling.config.errors import BadInputError
+from scaling.runtime.errors import BadInputError
 
 
 def describe(

@@ -21,7 +21,7 @@ from scaling.commands.options import (
     devices_named,
     print_json,
 )
-from scaling.config.errors import BadInputError
+from scaling.runtime.errors import BadInputError
 
 if TYPE_CHECKING:
     from scaling.config.compiled import Compiled

@@ -7,7 +7,7 @@ import typer
 
 from scaling.commands.laws import Force, WhereOption, where_of
 from scaling.commands.options import Json, print_json, say
-from scaling.config.errors import BadInputError
+from scaling.runtime.errors import BadInputError
 
 Source = Annotated[
     Path, typer.Argument(help="sweep directory with evaluations, CSV with task and score, or gpt3")

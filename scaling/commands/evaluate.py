@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from scaling.commands.options import Json, Mesh, print_json, say
-from scaling.config.errors import BadInputError
 from scaling.config.evaluation import Evaluation, Score
+from scaling.runtime.errors import BadInputError
 
 if TYPE_CHECKING:
     from scaling.evals.ask import How

@@ -9,7 +9,7 @@ import typer
 
 from scaling.commands.laws import By, Columns, Family, Flops, Params, WhereOption, where_of
 from scaling.commands.options import Json, print_json, say
-from scaling.config.errors import BadInputError
+from scaling.runtime.errors import BadInputError
 
 if TYPE_CHECKING:
     from scaling.laws import LawFit, Points
@@ -67,12 +67,12 @@ def fit(
         print_law,
         print_prediction,
     )
-    from scaling.config.files import write_atomically
     from scaling.laws import LAWS, fit_points, parse_columns, read_points
     from scaling.laws.allocation import allocate
     from scaling.laws.by_value import exponents, fit_by
     from scaling.laws.predicted import predicted
     from scaling.laws.sources import Sources
+    from scaling.runtime.files import write_atomically
 
     budgets, place = _budgets(at), _place(predict)
     if law in LAWS:
@@ -242,8 +242,8 @@ def _approaches(
     """The approaches side by side, also written beside the law."""
     import json
 
-    from scaling.config.files import write_atomically
     from scaling.laws.approaches import compare_approaches
+    from scaling.runtime.files import write_atomically
 
     say("comparing approaches")
     found = compare_approaches(sources.points, sources.curves, law, bootstrap=bootstrap, seed=seed)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from scaling.commands.options import Json, devices_named, print_json
-from scaling.config.errors import BadInputError
+from scaling.runtime.errors import BadInputError
 
 if TYPE_CHECKING:
     from scaling.config.compiled import Compiled
@@ -117,7 +117,7 @@ def plan(
     from scaling.commands.plan_text import plan_text, run_yaml
 
     if out is not None:
-        from scaling.config.files import write_atomically
+        from scaling.runtime.files import write_atomically
 
         write_atomically(out, run_yaml(document, run, command, out).encode())
     if as_json:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from scaling.commands.options import Json, print_json, say
-from scaling.config.errors import BadInputError
+from scaling.runtime.errors import BadInputError
 
 if TYPE_CHECKING:
     from scaling.train.trained import Trained
@@ -212,7 +212,7 @@ def _save(path: Path, array: Any) -> None:
 
     import numpy as np
 
-    from scaling.config.files import write_atomically
+    from scaling.runtime.files import write_atomically
 
     buffer = io.BytesIO()
     np.save(buffer, array)

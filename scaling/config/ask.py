@@ -5,7 +5,6 @@ from pathlib import Path
 
 from scaling.config.data import DataConfig
 from scaling.config.devices import Devices
-from scaling.config.errors import BadInputError
 from scaling.config.load import (
     apply_override,
     load_model,
@@ -19,7 +18,8 @@ from scaling.config.load import (
 from scaling.config.mesh import MeshConfig
 from scaling.config.model import ModelConfig
 from scaling.config.run import RunConfig
-from scaling.config.suggest import hint
+from scaling.runtime.errors import BadInputError
+from scaling.runtime.suggest import hint
 
 LEAST_WIDTH = 128  # of a shard: the TPU compiler gathers narrower ones by adding up arrays of zeros
 MOST_TENSOR = 8  # ways that the default mesh splits heads: one host's devices

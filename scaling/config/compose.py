@@ -6,9 +6,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from scaling.config.errors import BadInputError
-from scaling.config.suggest import hint, near
-from scaling.config.yaml_files import parse_yaml, read_yaml
+from scaling.runtime.errors import BadInputError
+from scaling.runtime.suggest import hint, near
+from scaling.runtime.yaml_files import parse_yaml, read_yaml
 
 Tree = dict[str, Any]
 

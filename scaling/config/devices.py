@@ -4,11 +4,11 @@ import math
 import re
 
 from scaling.config.base import Frozen
-from scaling.config.cache import cache_root
-from scaling.config.errors import BadInputError
 from scaling.config.hardware import Hardware
 from scaling.config.load import find_config, names, read_yaml, validate
-from scaling.config.suggest import did_you_mean, near
+from scaling.runtime.errors import BadInputError
+from scaling.runtime.files import cache_root
+from scaling.runtime.suggest import did_you_mean, near
 
 _SHAPE = re.compile(r"^([1-9][0-9]{0,5})((?:x[1-9][0-9]{0,3}){0,2})(?:\*([1-9][0-9]{0,3}))?$")
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from pydantic import Field, ValidationError
 
 from scaling.config.base import Frozen
-from scaling.config.errors import BadInputError
+from scaling.runtime.errors import BadInputError
 
 Interval = tuple[float, float]
 

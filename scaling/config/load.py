@@ -18,14 +18,14 @@ from scaling.config.compose import (
     parse_overrides,
     run_tree,
 )
-from scaling.config.errors import BadInputError
 from scaling.config.model import ModelConfig
 from scaling.config.objective import OBJECTIVES, objective_name
 from scaling.config.run import RunConfig
-from scaling.config.suggest import did_you_mean, hint, near
 from scaling.config.sweep import SweepConfig
 from scaling.config.sweep_tree import sweep_tree
-from scaling.config.yaml_files import dump_yaml, parse_yaml, read_yaml
+from scaling.runtime.errors import BadInputError
+from scaling.runtime.suggest import did_you_mean, hint, near
+from scaling.runtime.yaml_files import dump_yaml, parse_yaml, read_yaml
 
 T = TypeVar("T")
 Tree = dict[str, Any]

@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal, get_args
 from pydantic import Discriminator, Field, PositiveInt, Tag, model_validator
 
 from scaling.config.base import Frozen
-from scaling.config.errors import BadInputError
+from scaling.runtime.errors import BadInputError
 
 DType = Literal["float32", "bfloat16"]
 LayerKind = Literal["dense", "banded"]

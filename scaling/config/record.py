@@ -6,7 +6,7 @@ from typing import Literal
 from pydantic import Field, ValidationError
 
 from scaling.config.base import Frozen
-from scaling.config.errors import BadInputError
+from scaling.runtime.errors import BadInputError
 
 # `imported`: weights from elsewhere. Nothing was trained here, so it has no points and no budget.
 Status = Literal["running", "finished", "interrupted", "failed", "imported"]

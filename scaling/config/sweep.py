@@ -5,7 +5,7 @@ from typing import Any, Literal
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from scaling.config.base import Frozen
-from scaling.config.errors import BadInputError
+from scaling.runtime.errors import BadInputError
 
 
 class Recipe(Frozen):

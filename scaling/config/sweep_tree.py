@@ -4,10 +4,10 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from scaling.config.compose import Tree, apply_override, find_config, merge, merge_runs, model_tree, run_tree
-from scaling.config.errors import BadInputError
 from scaling.config.run import RunConfig
 from scaling.config.sweep import READS, SweepConfig
-from scaling.config.yaml_files import read_yaml
+from scaling.runtime.errors import BadInputError
+from scaling.runtime.yaml_files import read_yaml
 
 Change = tuple[list[str], Any]
 

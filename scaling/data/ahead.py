@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from scaling.config.data import DataConfig
-from scaling.config.errors import BadInputError
 from scaling.config.objective import Objective
 from scaling.data.compressed import estimated_sizes, open_plain
 from scaling.data.corpus import vocabulary
 from scaling.data.sources import JsonLines, files_of, split_rule
 from scaling.data.task_documents import TaskDocuments
 from scaling.data.tokenizers import Tokenizer
+from scaling.runtime.errors import BadInputError
 
 _SAMPLE = 1 << 20  # bytes of text that are read from the source
 _DOCUMENTS = 64  # of a TFDS dataset, spread over it

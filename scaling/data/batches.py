@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from scaling.config.errors import BadInputError
 from scaling.data.batch_schedule import BatchSchedule
 from scaling.data.packing import Batch, Rows
 from scaling.objectives.draws import mix_seed
+from scaling.runtime.errors import BadInputError
 
 
 class StepBatches:

@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from scaling.config.cache import cache_root
-from scaling.config.errors import BadInputError
+from scaling.runtime.errors import BadInputError
+from scaling.runtime.files import cache_root
 
 _GZIP = b"\x1f\x8b"
 # A frame, or one that readers skip (RFC 8878, section 3.1), with which pzstd begins.

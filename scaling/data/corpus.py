@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from scaling.config.data import DataConfig
-from scaling.config.errors import BadInputError
 from scaling.config.objective import CausalObjective, Objective
 from scaling.data.batch_schedule import BatchSchedule
 from scaling.data.batches import BatchIterator, StepBatches
@@ -20,6 +19,7 @@ from scaling.data.tokenizers import Tokenizer, load_tokenizer
 from scaling.data.validation import ValidationBatches
 from scaling.objectives.draws import mix_seed
 from scaling.objectives.specials import Specials, specials_needed
+from scaling.runtime.errors import BadInputError
 
 
 @dataclass(frozen=True)

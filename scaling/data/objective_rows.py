@@ -6,7 +6,6 @@ import numpy as np
 
 from scaling.config.batch import row_lengths
 from scaling.config.data import DataConfig
-from scaling.config.errors import BadInputError
 from scaling.config.objective import MaskedObjective, Objective
 from scaling.data.packing import Batch, PackedRows
 from scaling.data.store import TokenSplit
@@ -15,6 +14,7 @@ from scaling.objectives.build import build_objective, is_static
 from scaling.objectives.draws import row_keys
 from scaling.objectives.sentence_pairs import SentencePairs
 from scaling.objectives.specials import Specials
+from scaling.runtime.errors import BadInputError
 
 
 class ObjectiveRows:

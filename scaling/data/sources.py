@@ -14,8 +14,8 @@ from typing import BinaryIO, Protocol
 import numpy as np
 
 from scaling.config.data import SOURCES, DataConfig
-from scaling.config.errors import BadInputError
 from scaling.data.compressed import Unpacked, read_plain
+from scaling.runtime.errors import BadInputError
 
 # Left out of the embedded corpus: installed packages (they differ from machine to machine), test suites
 # (a third of the tree, much of it tables), and two packages that newer Pythons dropped or split off.

@@ -16,11 +16,11 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from scaling.config.cache import cache_root
-from scaling.config.errors import BadInputError
 from scaling.data.content_hash import content_hash, is_validation
 from scaling.data.sources import Documents, OneText
 from scaling.data.tokenizers import Tokenizer
+from scaling.runtime.errors import BadInputError
+from scaling.runtime.files import cache_root
 
 _FORMAT = 1
 _SPLITS = ("train", "validation")

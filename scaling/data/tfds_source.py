@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from scaling.config.errors import BadInputError
+from scaling.runtime.errors import BadInputError
 
 _SPEC = re.compile(
     r"(?P<dataset>\w+(?:/[\w.+-]+)?)(?::(?P<version>\d+(?:\.(?:\d+|\*)){2}))?(?::(?P<split>[^\d:].*))?"

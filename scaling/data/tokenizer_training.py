@@ -9,10 +9,10 @@ from typing import Literal
 
 import numpy as np
 
-from scaling.config.errors import BadInputError
 from scaling.data.sources import Documents
 from scaling.data.tokenizers import SentencePieceTokenizer
 from scaling.objectives.draws import mix_seed
+from scaling.runtime.errors import BadInputError
 
 END_OF_TEXT_PIECE = "<|endoftext|>"
 _CHUNK_BYTES = 4000  # SentencePiece leaves out "sentences" over max_sentence_length (4192 by default)

@@ -10,8 +10,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from scaling.config.data import TOKENIZERS
-from scaling.config.errors import BadInputError
 from scaling.objectives.words import WordFlags
+from scaling.runtime.errors import BadInputError
 
 # SentencePiece writes a space inside a piece as this character (U+2581), so a real one needs care.
 _SPACE_MARK = "\N{LOWER ONE EIGHTH BLOCK}"

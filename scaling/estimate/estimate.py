@@ -4,7 +4,6 @@ import dataclasses
 from typing import Any
 
 from scaling.config.devices import Devices
-from scaling.config.errors import BadInputError
 from scaling.config.hardware import PriceKind
 from scaling.config.model import ModelConfig
 from scaling.config.run import RunConfig
@@ -21,6 +20,7 @@ from scaling.estimate.memory import Memory, memory
 from scaling.estimate.price import Cost, cost
 from scaling.estimate.time import StepTime, step_time
 from scaling.estimate.work import work_of
+from scaling.runtime.errors import BadInputError
 
 PF_DAY = 1e15 * 86400.0  # FLOPs of a petaflop per second for a day
 

@@ -17,12 +17,12 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from scaling.config.base import Frozen
-from scaling.config.errors import BadInputError
 from scaling.config.reach import HoldoutRow, Reach, reach
 from scaling.config.record import TokenizerInfo
-from scaling.config.suggest import hint, near
 from scaling.estimate.counts import Counting
 from scaling.estimate.shapes import VOCABULARY, padded_vocabulary
+from scaling.runtime.errors import BadInputError
+from scaling.runtime.suggest import hint, near
 
 NATS_PER_TOKEN = "nats per token"
 

@@ -17,7 +17,6 @@ from collections.abc import Callable
 from functools import cache, cached_property
 
 from scaling.config.devices import Devices, parse_devices
-from scaling.config.errors import BadInputError
 from scaling.config.load import validate
 from scaling.config.model import Remat
 from scaling.config.run import RunConfig
@@ -36,6 +35,7 @@ from scaling.estimate.shapes import (
     smallest,
     warmup_steps,
 )
+from scaling.runtime.errors import BadInputError
 
 _FEWEST_STEPS = 100  # no law of the loss was fitted to shorter runs
 _STEP = 2**0.5  # of the grid of sizes

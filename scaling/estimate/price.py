@@ -10,8 +10,8 @@ from typing import Literal
 
 from scaling.config.base import Frozen
 from scaling.config.devices import Devices
-from scaling.config.errors import BadInputError
 from scaling.config.hardware import Hardware, Price, PriceKind
+from scaling.runtime.errors import BadInputError
 
 _STALE = datetime.timedelta(days=365)
 # IEA, Electricity 2025: the world's mean of 2024.

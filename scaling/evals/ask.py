@@ -5,13 +5,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from scaling.config.errors import BadInputError
 from scaling.evals import metrics
 from scaling.evals.encoding import Encoder
 from scaling.evals.engine import GREEDY, Engine, Request
 from scaling.evals.items import Item, Source
 from scaling.evals.templates import Prompt, Template, prompt_of
 from scaling.models.generate import Sampling
+from scaling.runtime.errors import BadInputError
 
 Advance = Callable[[int], None]
 

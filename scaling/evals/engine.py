@@ -8,7 +8,6 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from scaling.config.errors import BadInputError
 from scaling.config.mesh import MeshConfig
 from scaling.evals.batches import Group, groups_of, padded
 from scaling.evals.buckets import bucket, power_of_two
@@ -19,6 +18,7 @@ from scaling.models.encoder_decoder import EncoderDecoder
 from scaling.models.generate import Sampling
 from scaling.parallel.mesh import make_mesh
 from scaling.parallel.rules import batch_sharding, shardings
+from scaling.runtime.errors import BadInputError
 
 GREEDY = Sampling(temperature=0)
 

@@ -13,10 +13,10 @@ from lm_eval.api.instance import Instance
 from lm_eval.api.model import LM
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 
-from scaling.config.errors import BadInputError
 from scaling.evals.ask import Asker, cut
 from scaling.evals.engine import Request
 from scaling.models.generate import Sampling
+from scaling.runtime.errors import BadInputError
 
 _NEW_TOKENS = 256  # the harness's own default
 _KNOWN = {"until", "max_gen_toks", "do_sample", "temperature", "top_k", "top_p"}

@@ -5,11 +5,11 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from scaling.config.errors import BadInputError
-from scaling.config.suggest import hint
 from scaling.evals.adapters import ADAPTERS
 from scaling.evals.items import Source
 from scaling.evals.synthetic import TaskSource
+from scaling.runtime.errors import BadInputError
+from scaling.runtime.suggest import hint
 from scaling.tasks.registry import SUITES, TASKS
 
 

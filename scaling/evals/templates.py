@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from scaling.config.errors import BadInputError
-from scaling.config.suggest import hint
 from scaling.evals.items import Item, Shown
+from scaling.runtime.errors import BadInputError
+from scaling.runtime.suggest import hint
 from scaling.tasks import template as of_tasks
 
 

@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from scaling.config.errors import BadInputError
 from scaling.config.model import EncoderDecoderConfig, ModelConfig
 from scaling.hf.files import Weights, read_json
 from scaling.hf.layout import Arrays, Layout, Placed, place, to_ours
 from scaling.hf.layouts import layout_named
 from scaling.hf.settings import model_from, scales_outputs
+from scaling.runtime.errors import BadInputError
 
 _SHOWN = 3  # names in a message
 # How TensorFlow called the parts of a LayerNorm, and the first conversions still do.

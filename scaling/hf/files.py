@@ -9,7 +9,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from scaling.config.errors import BadInputError
+from scaling.runtime.errors import BadInputError
 
 _ONE, _INDEX, _CONFIG = "model.safetensors", "model.safetensors.index.json", "config.json"
 _KINDS = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}

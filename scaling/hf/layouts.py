@@ -2,13 +2,13 @@
 
 from typing import Any
 
-from scaling.config.errors import BadInputError
 from scaling.config.model import EncoderConfig, ModelConfig
 from scaling.hf.decoders import GPT1, GPT2, LLAMA
 from scaling.hf.encoders import ALBERT, BERT, ROBERTA
 from scaling.hf.layout import Layout
 from scaling.hf.settings import why_not
 from scaling.hf.t5 import T5
+from scaling.runtime.errors import BadInputError
 
 LAYOUTS = {layout.model_type: layout for layout in (GPT2, GPT1, LLAMA, BERT, ROBERTA, ALBERT, T5)}
 

@@ -15,7 +15,6 @@ import jax
 import numpy as np
 
 from scaling.config.data import DataConfig
-from scaling.config.errors import BadInputError
 from scaling.config.load import dump_yaml, validate
 from scaling.config.model import ModelConfig, network
 from scaling.config.record import RunRecord
@@ -28,6 +27,7 @@ from scaling.hf.folding import fold, standard
 from scaling.hf.layout import Arrays, place, to_theirs
 from scaling.hf.layouts import LAYOUTS, layout_for, layout_named
 from scaling.hf.settings import TOKEN_IDS, settings_of
+from scaling.runtime.errors import BadInputError
 from scaling.train.checkpoints import Checkpoints, restore_model
 from scaling.train.device import git_commit, versions
 from scaling.train.run_directory import SOURCE, read_origin, read_run

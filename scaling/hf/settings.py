@@ -3,7 +3,6 @@
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from scaling.config.errors import BadInputError
 from scaling.config.load import validate
 from scaling.config.model import (
     DecoderConfig,
@@ -14,6 +13,7 @@ from scaling.config.model import (
     network,
 )
 from scaling.hf.layout import Layout, place
+from scaling.runtime.errors import BadInputError
 
 Settings = Mapping[str, Any]
 

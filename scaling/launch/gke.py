@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from scaling.config.devices import Devices
-from scaling.config.errors import BadInputError
+from scaling.runtime.errors import BadInputError
 from scaling.launch.engine import Engine, State, call, query
 from scaling.launch.job import EXAMPLE_IMAGE, PORT, Job, Site, cloud_values, slug, train_script
 from scaling.launch.slices import host_chips

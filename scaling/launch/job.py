@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from scaling.config.errors import BadInputError
-from scaling.config.yaml_files import dump_yaml
+from scaling.runtime.errors import BadInputError
+from scaling.runtime.yaml_files import dump_yaml
 from scaling.launch.slices import Placement
 from scaling.launch.template import Code, fill, template_file
 

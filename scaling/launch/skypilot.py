@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from scaling.config.devices import Devices
-from scaling.config.errors import BadInputError
-from scaling.config.yaml_files import read_yaml
+from scaling.runtime.errors import BadInputError
+from scaling.runtime.yaml_files import read_yaml
 from scaling.launch.engine import Engine, State
 from scaling.launch.job import PORT, Job, Site, cloud_values
 from scaling.launch.slices import host_chips

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 
 from scaling.config.ask import default_mesh
 from scaling.config.devices import Devices, load_hardware, parse_devices
-from scaling.config.errors import BadInputError
 from scaling.config.hardware import Hardware, PriceKind
 from scaling.config.load import validate
 from scaling.config.model import DecoderConfig, NGramConfig, network
@@ -17,6 +16,7 @@ from scaling.estimate.memory import memory
 from scaling.estimate.price import Cost, cost
 from scaling.estimate.time import StepTime, step_time
 from scaling.estimate.work import work_of
+from scaling.runtime.errors import BadInputError
 from scaling.train.segments import computed_tokens
 
 _MOST_SLICES = 64

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from scaling.config.devices import Devices
-from scaling.config.errors import BadInputError
+from scaling.runtime.errors import BadInputError
 from scaling.launch.engine import Engine, State, call, query
 from scaling.launch.job import Job, Site, shared_disk_values
 from scaling.launch.slices import host_chips

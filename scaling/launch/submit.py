@@ -13,11 +13,11 @@ from pathlib import Path
 from pydantic import Field, ValidationError
 
 from scaling.config.base import Frozen
-from scaling.config.errors import BadInputError
-from scaling.config.files import write_atomically
+from scaling.runtime.errors import BadInputError
+from scaling.runtime.files import write_atomically
 from scaling.config.load import dump_yaml
 from scaling.config.record import read_record
-from scaling.config.suggest import hint
+from scaling.runtime.suggest import hint
 from scaling.config.sweep import SweepConfig
 from scaling.launch.engine import Engine
 from scaling.launch.gke import Gke

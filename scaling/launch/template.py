@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from scaling.config.errors import BadInputError
-from scaling.config.suggest import hint
-from scaling.config.yaml_files import as_yaml, read_yaml
+from scaling.runtime.errors import BadInputError
+from scaling.runtime.suggest import hint
+from scaling.runtime.yaml_files import as_yaml, read_yaml
 
 Values = Mapping[str, Any]
 

@@ -6,7 +6,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scaling.config.base import Frozen
-from scaling.config.errors import BadInputError
 from scaling.laws.forms import ComputeOptimum, Law
 from scaling.laws.frontier import PowerLaw
 from scaling.laws.isoflop import Method, fit_isoflops
@@ -16,6 +15,7 @@ from scaling.laws.projection import NAMES, fit_projected
 from scaling.laws.registry import LAWS
 from scaling.laws.resample import Interval
 from scaling.laws.training_envelope import TrainingCurve, fit_training_envelope
+from scaling.runtime.errors import BadInputError
 
 Floats = NDArray[np.float64]
 

@@ -7,7 +7,6 @@ from importlib.metadata import version
 import numpy as np
 from numpy.typing import NDArray
 
-from scaling.config.errors import BadInputError
 from scaling.laws.bootstrap import LEVEL, bootstrap_counts, document, intervals_of, percentiles_of
 from scaling.laws.coverage import missed_coverage
 from scaling.laws.diagnostics import Averaging, CutOff
@@ -27,6 +26,7 @@ from scaling.laws.points import Points
 from scaling.laws.refusals import refuse
 from scaling.laws.rolling import splits
 from scaling.laws.tested import held_out
+from scaling.runtime.errors import BadInputError
 
 Floats = NDArray[np.float64]
 Progress = Callable[[str, float], None]

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from scaling.config.errors import BadInputError
 from scaling.laws.forms import Law
 from scaling.laws.law import Bootstrap, Interval
 from scaling.laws.objective import Residual, residuals
@@ -13,6 +12,7 @@ from scaling.laws.optimise import WIDE, Optimised, log_variables
 from scaling.laws.points import Points
 from scaling.laws.quantities import Ends
 from scaling.laws.solver import solve
+from scaling.runtime.errors import BadInputError
 
 Floats = NDArray[np.float64]
 

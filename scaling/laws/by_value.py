@@ -3,10 +3,10 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from scaling.config.errors import BadInputError
 from scaling.laws.law import LawFit
 from scaling.laws.points import Points
 from scaling.laws.select import split_by
+from scaling.runtime.errors import BadInputError
 
 
 def fit_by(

@@ -4,10 +4,10 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from scaling.config.errors import BadInputError
 from scaling.laws.cells import count_unit, finite_positive, flops_unit
 from scaling.laws.headers import PERPLEXITY, find_columns, loss_unit, read_header
 from scaling.laws.points import BITS_PER_BYTE
+from scaling.runtime.errors import BadInputError
 
 REQUIRED = ("params", "tokens", "loss")
 OPTIONAL = ("unique_tokens", "error", "learning_rate", "batch_tokens", "min_steps")

@@ -13,10 +13,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from scaling.config.errors import BadInputError
 from scaling.config.record import TokenizerInfo
 from scaling.laws.law import LawFit
 from scaling.laws.points import BITS_PER_BYTE, NATS_PER_TOKEN, Points
+from scaling.runtime.errors import BadInputError
 
 # fmt: off
 # Names of columns, by their last part, whose values divide experiments wherever they vary.

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from scaling.config.errors import BadInputError
 from scaling.config.record import read_record
 from scaling.laws.training_envelope import smoothed
+from scaling.runtime.errors import BadInputError
 
 Floats = NDArray[np.float64]
 START = 0.1

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from scaling.config.errors import BadInputError
 from scaling.laws.forms import Floats, Law
+from scaling.runtime.errors import BadInputError
 
 LEAST_ERROR = 1e-3  # below it the logarithm of a trial step of `gadre-error` continues as its tangent
 RISING = -0.5  # rank correlation of loss and error below which the column holds something else

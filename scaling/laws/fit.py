@@ -7,8 +7,6 @@ from typing import get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from scaling.config.errors import BadInputError
-from scaling.config.suggest import hint
 from scaling.laws.allocation import optimum_of
 from scaling.laws.averaged import fit_averaged, fit_then
 from scaling.laws.bootstrap import LEVEL, document
@@ -31,6 +29,8 @@ from scaling.laws.replicates import seed_noise
 from scaling.laws.rolling import roll
 from scaling.laws.sensitivity import sensitivity as rows_of
 from scaling.laws.tested import held_out, predict_held
+from scaling.runtime.errors import BadInputError
+from scaling.runtime.suggest import hint
 
 Floats = NDArray[np.float64]
 Progress = Callable[[str, float], None]

@@ -3,9 +3,9 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from scaling.config.errors import BadInputError
 from scaling.laws.isoflop import isoflop_groups
 from scaling.laws.points import Points
+from scaling.runtime.errors import BadInputError
 
 SAME = 1e-9  # compute that agrees to this relative difference is the same budget
 

@@ -14,12 +14,12 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from scaling.config.errors import BadInputError
 from scaling.laws.akima import akima_minimum
 from scaling.laws.frontier import MIN_OPTIMA, PowerLaw, fit_power_law
 from scaling.laws.order import canonical
 from scaling.laws.points import Points
 from scaling.laws.resample import leave_one_out, run_counts
+from scaling.runtime.errors import BadInputError
 
 Floats = NDArray[np.float64]
 Method = Literal["parabola", "akima"]

@@ -9,8 +9,6 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from scaling.config.base import Frozen
-from scaling.config.errors import BadInputError
-from scaling.config.files import write_atomically
 from scaling.config.reach import Reach
 from scaling.config.record import TokenizerInfo
 from scaling.laws.diagnostics import (
@@ -25,6 +23,8 @@ from scaling.laws.diagnostics import (
 from scaling.laws.forms import ComputeOptimum, Law
 from scaling.laws.limiting import limiting_form
 from scaling.laws.registry import LAWS
+from scaling.runtime.errors import BadInputError
+from scaling.runtime.files import write_atomically
 
 Floats = NDArray[np.float64]
 Interval = tuple[float, float]

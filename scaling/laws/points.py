@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from scaling.config.errors import BadInputError
 from scaling.config.record import TokenizerInfo
 from scaling.laws.critical_batch import KAPLAN_BATCH
+from scaling.runtime.errors import BadInputError
 
 Floats = NDArray[np.float64]
 Where = Mapping[str, tuple[str, ...]]  # column -> the values accepted

@@ -5,10 +5,10 @@ from typing import Any
 import numpy as np
 
 from scaling.config.base import Frozen
-from scaling.config.errors import BadInputError
 from scaling.config.reach import Reach, reach
 from scaling.laws.chain import Chain
 from scaling.laws.law import Interval, LawFit
+from scaling.runtime.errors import BadInputError
 
 NORMAL = 1.96
 SMALLEST = 1e-9  # of a lower end: below it the data say zero

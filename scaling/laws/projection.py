@@ -15,12 +15,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from scaling.config.errors import BadInputError
 from scaling.laws.forms import ComputeOptimum
 from scaling.laws.order import canonical
 from scaling.laws.points import Points
 from scaling.laws.registry import LAWS
 from scaling.laws.resample import Interval, percentiles, run_counts
+from scaling.runtime.errors import BadInputError
 
 Floats = NDArray[np.float64]
 

@@ -6,12 +6,12 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from scaling.config.errors import BadInputError
 from scaling.config.record import RunRecord, TokenizerInfo, read_record
 from scaling.laws.points import Points, Where
 from scaling.laws.run_files import facts_of, recipe_of, schedule_ends, tokenizer_of
 from scaling.laws.select import rows_where
 from scaling.laws.table import read_csv
+from scaling.runtime.errors import BadInputError
 
 ParamCounting = Literal["total", "non_embedding", "non_embedding_with_head"]
 FlopCounting = Literal["6nd", "counted"]

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from scaling.config.errors import BadInputError
 from scaling.laws.forms import Law
 from scaling.laws.hyperparameters import BestSetting
 from scaling.laws.isoflop import MIN_SIZES, TIE, isoflop_minima
 from scaling.laws.optimise import log_variables
 from scaling.laws.points import Points
+from scaling.runtime.errors import BadInputError
 
 MIN_TRIED = 3
 SHOWN = 3  # of a list of offenders; the rest is counted

@@ -7,9 +7,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from scaling.config.errors import BadInputError
 from scaling.config.record import Point, RunRecord, TokenizerInfo
-from scaling.config.yaml_files import parse_yaml
+from scaling.runtime.errors import BadInputError
+from scaling.runtime.yaml_files import parse_yaml
 
 DECAYED = 0.5  # of the peak: schedules end at a tenth or less, and a trunk before its cooldown at all of it
 

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from scaling.config.errors import BadInputError
 from scaling.laws.points import Points, Where
+from scaling.runtime.errors import BadInputError
 
 SHOWN = 12
 

@@ -5,7 +5,7 @@ import csv
 import io
 from pathlib import Path
 
-from scaling.config.errors import BadInputError
+from scaling.runtime.errors import BadInputError
 
 MAX_BYTES = 256 * 2**20
 SEPARATORS = ",;\t"  # of equally many cells the first

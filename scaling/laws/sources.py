@@ -8,7 +8,6 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from scaling.config.errors import BadInputError
 from scaling.config.record import RunRecord
 from scaling.laws.comparable import check_law, comparable, in_bits_per_byte
 from scaling.laws.curves import Curve, read_curves
@@ -17,6 +16,7 @@ from scaling.laws.points import BITS_PER_BYTE, Points, Where
 from scaling.laws.read import read_points, read_records
 from scaling.laws.run_files import bytes_per_token
 from scaling.laws.select import NoRowsError, split_by
+from scaling.runtime.errors import BadInputError
 
 Part = TypeVar("Part")
 

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from scaling.config.errors import BadInputError
 from scaling.config.record import TokenizerInfo
 from scaling.laws import headers
 from scaling.laws.cells import count_unit, decimal_mark, finite_positive, flops_unit, read_number
@@ -32,6 +31,7 @@ from scaling.laws.points import BITS_PER_BYTE, NATS_PER_TOKEN, Points
 from scaling.laws.select import Where, rows_where
 from scaling.laws.sheet import csv_rows
 from scaling.laws.status import is_final, unknown_words
+from scaling.runtime.errors import BadInputError
 
 Floats = NDArray[np.float64]
 

@@ -3,7 +3,6 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from scaling.config.errors import BadInputError
 from scaling.laws.bootstrap import bootstrap_parameters, percentiles_of
 from scaling.laws.forms import Law
 from scaling.laws.holdout import holdout_groups, holdout_mask
@@ -14,6 +13,7 @@ from scaling.laws.objective import Residual
 from scaling.laws.optimise import log_variables
 from scaling.laws.points import Points
 from scaling.laws.refusals import refuse
+from scaling.runtime.errors import BadInputError
 
 Floats = NDArray[np.float64]
 

@@ -14,9 +14,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from scaling.config.errors import BadInputError
 from scaling.laws.frontier import PowerLaw, fit_power_law
 from scaling.laws.resample import leave_one_out, run_counts
+from scaling.runtime.errors import BadInputError
 
 Floats = NDArray[np.float64]
 

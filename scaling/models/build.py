@@ -5,7 +5,6 @@ from typing import Any
 
 import jax
 
-from scaling.config.errors import BadInputError
 from scaling.config.model import ModelConfig
 from scaling.models.decoder import Decoder
 from scaling.models.encoder import Encoder
@@ -14,6 +13,7 @@ from scaling.models.feed_forward_lm import FeedForwardLM
 from scaling.models.language_model import LanguageModel
 from scaling.models.lstm import LSTM
 from scaling.models.rnn_encoder_decoder import RNNEncoderDecoder
+from scaling.runtime.errors import BadInputError
 
 MODULES: dict[str, Callable[[Any, jax.Array], LanguageModel]] = {
     "decoder": Decoder,

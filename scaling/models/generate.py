@@ -7,11 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from scaling.config.errors import BadInputError
 from scaling.models.cache import Cache, empty_cache, extend, source_cache
 from scaling.models.decoder import Decoder
 from scaling.models.encoder_decoder import EncoderDecoder
 from scaling.models.language_model import LanguageModel, logits
+from scaling.runtime.errors import BadInputError
 
 _MASKED = -1e30
 

@@ -23,9 +23,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from scaling.config.errors import BadInputError
 from scaling.config.model import NGramConfig
 from scaling.config.record import ParameterCounts
+from scaling.runtime.errors import BadInputError
 
 Batch = Mapping[str, np.ndarray]
 _FORMAT = 1

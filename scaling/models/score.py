@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from scaling.config.errors import BadInputError
 from scaling.config.model import EncoderConfig, ModelConfig
 from scaling.models.language_model import Batch, logits
+from scaling.runtime.errors import BadInputError
 
 Rows = Sequence[Sequence[int]]
 

@@ -5,9 +5,9 @@ from typing import Literal
 import numpy as np
 
 from scaling.config.batch import PAIR_MARKS
-from scaling.config.errors import BadInputError
 from scaling.objectives.draws import below, uniforms
 from scaling.objectives.specials import Specials
+from scaling.runtime.errors import BadInputError
 
 Batch = dict[str, np.ndarray]
 _SHORT, _LENGTH, _OFFSET, _SPLIT, _LABEL, _DOCUMENT, _BEGIN = range(21, 28)

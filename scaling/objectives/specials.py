@@ -6,8 +6,8 @@ import numpy as np
 
 from scaling.config.batch import row_lengths
 from scaling.config.data import DataConfig
-from scaling.config.errors import BadInputError
 from scaling.config.objective import MaskedObjective, Objective
+from scaling.runtime.errors import BadInputError
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Devices that are not there: what a compiler needs to know of them, and no more.
 
-`scaling.config.environment.prepare_environment` must have run before JAX was imported.
+`scaling.runtime.environment.prepare_environment` must have run before JAX was imported.
 """
 
 import importlib.util
@@ -10,8 +10,8 @@ import jax
 from jax.experimental import topologies
 
 from scaling.config.devices import Devices
-from scaling.config.errors import BadInputError
 from scaling.parallel.gpu_targets import TARGETS, target_text
+from scaling.runtime.errors import BadInputError
 
 # Kinds that libtpu compiles for, by their names in configs/hardware, and what it calls them.
 _TPU = {

@@ -2,7 +2,7 @@
 
 import jax
 
-from scaling.config.cache import cache_root
+from scaling.runtime.files import cache_root
 
 
 def keep_compiled() -> None:

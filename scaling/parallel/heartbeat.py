@@ -11,8 +11,8 @@ from types import TracebackType
 
 import jax
 
-from scaling.config.errors import BadInputError
 from scaling.parallel.processes import TRY_AGAIN, client, several
+from scaling.runtime.errors import BadInputError
 
 STALL_SECONDS = "SCALING_STALL_SECONDS"
 _DEFAULT = 1800.0

@@ -7,8 +7,8 @@ import jax
 from jax.experimental.mesh_utils import create_device_mesh, create_hybrid_device_mesh
 from jax.sharding import AbstractMesh, AxisType, Mesh
 
-from scaling.config.errors import BadInputError
 from scaling.config.mesh import MeshConfig
+from scaling.runtime.errors import BadInputError
 
 
 def _sizes(config: MeshConfig, n_devices: int) -> dict[str, int]:

@@ -20,7 +20,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from scaling.config.errors import BadInputError, StorageError
+from scaling.runtime.errors import BadInputError, StorageError
 
 T = TypeVar("T")
 

@@ -8,9 +8,9 @@ import jax
 from flax import nnx
 from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 
-from scaling.config.errors import BadInputError
 from scaling.config.rules import DEFAULT_RULES, Rules
 from scaling.models.axes import Placement, placed_on
+from scaling.runtime.errors import BadInputError
 
 AnyMesh = Mesh | AbstractMesh
 

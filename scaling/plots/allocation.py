@@ -6,7 +6,6 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from scaling.config.errors import BadInputError
 from scaling.laws.approaches import Approach, compare_approaches
 from scaling.laws.points import Points
 from scaling.laws.sources import Sources
@@ -14,6 +13,7 @@ from scaling.plots.figures import counting_note, dress, footnote, panels
 from scaling.plots.kinds import Options
 from scaling.plots.scales import log_axis
 from scaling.plots.style import INK, MUTED
+from scaling.runtime.errors import BadInputError
 
 # Okabe and Ito (2008): blue, vermillion, green, purple.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#aa4499")

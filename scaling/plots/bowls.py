@@ -12,7 +12,6 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 
-from scaling.config.errors import BadInputError
 from scaling.config.load import load_run, read_yaml
 from scaling.config.model import Parametrization, TransformerConfig
 from scaling.config.record import read_record
@@ -20,6 +19,7 @@ from scaling.laws.sources import Sources
 from scaling.plots.figures import STYLE
 from scaling.plots.kinds import Options
 from scaling.plots.style import GRID, INK, MUTED, size_colours
+from scaling.runtime.errors import BadInputError
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from scaling.config.errors import BadInputError
 from scaling.laws.law import LawFit
 from scaling.laws.points import Points
 from scaling.laws.sources import Sources
@@ -22,6 +21,7 @@ from scaling.plots.kinds import Options
 from scaling.plots.scales import log_axis
 from scaling.plots.style import ENVELOPE, INK, LAW, MUTED, scientific, spots
 from scaling.plots.words import greek
+from scaling.runtime.errors import BadInputError
 
 Floats = NDArray[np.float64]
 

@@ -13,7 +13,6 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 from matplotlib.transforms import ScaledTranslation
 from numpy.typing import NDArray
 
-from scaling.config.errors import BadInputError
 from scaling.laws.emergence.answer import Answer
 from scaling.laws.emergence.breakthrough import wilson
 from scaling.laws.emergence.document import SharpAndSmooth
@@ -22,6 +21,7 @@ from scaling.laws.emergence.scores import Scores
 from scaling.laws.emergence.verdict import Judged
 from scaling.plots.figures import STYLE
 from scaling.plots.style import GRID, INK, MUTED, scientific, short, size_colours
+from scaling.runtime.errors import BadInputError
 
 Floats = NDArray[np.float64]
 

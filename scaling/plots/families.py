@@ -7,7 +7,6 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from scaling.config.errors import BadInputError
 from scaling.config.record import RunRecord
 from scaling.laws.envelope import lower_envelope
 from scaling.laws.sources import Sources
@@ -15,6 +14,7 @@ from scaling.plots.figures import canvas
 from scaling.plots.kinds import Options
 from scaling.plots.scales import log_axis
 from scaling.plots.style import INK, short, spots
+from scaling.runtime.errors import BadInputError
 
 # Okabe and Ito (2008), far apart under every colour blindness; n-grams are black.
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")

@@ -16,10 +16,10 @@ from matplotlib.font_manager import get_font_names
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 
-from scaling.config.errors import BadInputError
-from scaling.config.files import write_atomically
 from scaling.laws.points import Points
 from scaling.plots.style import GRID, INK, MUTED, short
+from scaling.runtime.errors import BadInputError
+from scaling.runtime.files import write_atomically
 
 SUFFIXES = (".png", ".svg", ".pdf")
 SIZE = (8.4, 5.0)  # inches; at 160 dots per inch about twice the width of a README's column

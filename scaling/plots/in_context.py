@@ -7,12 +7,12 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
-from scaling.config.errors import BadInputError
 from scaling.laws.emergence.metric_names import metric_named
 from scaling.laws.emergence.scores import Scores
 from scaling.plots.emergence import MAX_PANELS, PANEL, spreads
 from scaling.plots.figures import STYLE
 from scaling.plots.style import GRID, INK, MUTED, short, size_colours
+from scaling.runtime.errors import BadInputError
 
 
 def in_context_figure(scores: Scores) -> Figure:

@@ -11,7 +11,6 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
-from scaling.config.errors import BadInputError
 from scaling.laws.akima import akima
 from scaling.laws.isoflop import IsoFlopMinima, Refusal, fit_isoflops, isoflop_groups, isoflop_minima
 from scaling.laws.points import Points
@@ -30,6 +29,7 @@ from scaling.plots.kinds import Options
 from scaling.plots.scales import log_axis
 from scaling.plots.style import INK, LAW, MUTED, scientific, spots
 from scaling.plots.words import label_of
+from scaling.runtime.errors import BadInputError
 
 Floats = NDArray[np.float64]
 

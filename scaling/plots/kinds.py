@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from scaling.config.errors import BadInputError
-from scaling.config.suggest import hint
+from scaling.runtime.errors import BadInputError
+from scaling.runtime.suggest import hint
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

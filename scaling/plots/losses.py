@@ -10,7 +10,6 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
-from scaling.config.errors import BadInputError
 from scaling.laws.curves import Curve
 from scaling.laws.envelope import lower_envelope
 from scaling.laws.law import LawFit
@@ -31,6 +30,7 @@ from scaling.plots.kinds import Options
 from scaling.plots.scales import log_axis, percent_axis
 from scaling.plots.style import ENVELOPE, INK, LAW, MUTED, size_colours, spots
 from scaling.plots.words import WORDS, label_of
+from scaling.runtime.errors import BadInputError
 
 Floats = NDArray[np.float64]
 

@@ -7,7 +7,6 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import NDArray
 
-from scaling.config.errors import BadInputError
 from scaling.laws.law import LawFit
 from scaling.laws.sources import Sources
 from scaling.plots.figures import (
@@ -24,6 +23,7 @@ from scaling.plots.losses import sizes_in_tokens
 from scaling.plots.scales import log_axis
 from scaling.plots.style import ENVELOPE, LAW, MUTED, size_colours, spots
 from scaling.plots.words import greek, label_of
+from scaling.runtime.errors import BadInputError
 
 Floats = NDArray[np.float64]
 

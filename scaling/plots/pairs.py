@@ -7,7 +7,6 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
-from scaling.config.errors import BadInputError
 from scaling.laws.law import LawFit
 from scaling.laws.sources import Sources
 from scaling.plots.figures import footnote, panels
@@ -15,6 +14,7 @@ from scaling.plots.kinds import Options
 from scaling.plots.scales import DistinctFormatter
 from scaling.plots.style import ENVELOPE, LAW
 from scaling.plots.words import greek, mathtext
+from scaling.runtime.errors import BadInputError
 
 Floats = NDArray[np.float64]
 WIDE = 10.0  # a parameter that spans more than this factor is shown by its log

@@ -11,7 +11,6 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from scaling.config.errors import BadInputError
 from scaling.laws.law import LawFit
 from scaling.laws.quantities import RATIO
 from scaling.laws.sources import Sources
@@ -20,6 +19,7 @@ from scaling.plots.kinds import Options
 from scaling.plots.scales import DistinctFormatter, log_axis
 from scaling.plots.style import ENVELOPE, INK, LAW, MUTED
 from scaling.plots.words import greek, mathtext, quantity
+from scaling.runtime.errors import BadInputError
 
 Floats = NDArray[np.float64]
 WIDE = 30.0  # a grid over more than this factor is drawn on a log axis

@@ -7,8 +7,6 @@ from pathlib import Path
 
 from plotly.offline import get_plotlyjs
 
-from scaling.config.errors import BadInputError
-from scaling.config.files import write_atomically
 from scaling.laws.approaches import compare_approaches
 from scaling.laws.comparable import comparable
 from scaling.laws.curves import Curve
@@ -29,6 +27,8 @@ from scaling.plots.report_figures import RESAMPLES, figures_of
 from scaling.plots.run_sections import conventions_section, points_section, summary
 from scaling.plots.run_table import Run, runs_of, runs_section
 from scaling.plots.theme import dark_colours
+from scaling.runtime.errors import BadInputError
+from scaling.runtime.files import write_atomically
 
 
 def write_report(

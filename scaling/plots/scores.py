@@ -2,13 +2,13 @@
 
 from matplotlib.figure import Figure
 
-from scaling.config.errors import BadInputError
 from scaling.laws.emergence import Scores, read_scores
 from scaling.laws.emergence import emergence as answer_of
 from scaling.laws.sources import Sources
 from scaling.plots.emergence import emergence_figure, sharp_and_smooth_figure
 from scaling.plots.in_context import in_context_figure
 from scaling.plots.kinds import Options
+from scaling.runtime.errors import BadInputError
 
 
 def emergence_of(sources: Sources, options: Options) -> Figure:

@@ -7,9 +7,9 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from scaling.config.errors import BadInputError
 from scaling.config.record import read_record
-from scaling.config.retry import patiently
+from scaling.runtime.errors import BadInputError
+from scaling.runtime.files import patiently
 
 _FILES = ("sweep.yaml", "config.yaml", "record.json", "*/config.yaml", "*/record.json")
 

@@ -6,12 +6,12 @@ import math
 from typing import Any
 
 from scaling.config.compose import apply_override, merge, merge_runs
-from scaling.config.errors import BadInputError
 from scaling.config.load import validate
 from scaling.config.model import ModelConfig, TransformerConfig
 from scaling.config.run import RunConfig
 from scaling.config.sweep import SweepConfig
 from scaling.estimate.counts import run_flops_per_token, train_flops_per_token
+from scaling.runtime.errors import BadInputError
 from scaling.sweep.recipes import (
     model_at_width,
     size,

@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-from scaling.config.errors import BadInputError
-from scaling.config.files import write_atomically
 from scaling.config.load import dump_yaml, read_yaml, validate
 from scaling.config.sweep import READS, SweepConfig
+from scaling.runtime.errors import BadInputError
+from scaling.runtime.files import write_atomically
 
 
 def read_sweep(directory: Path) -> SweepConfig:

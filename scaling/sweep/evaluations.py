@@ -9,9 +9,7 @@ from pathlib import Path
 import jax
 from jax.sharding import Mesh
 
-from scaling.config.errors import BadInputError
 from scaling.config.evaluation import Evaluation, TaskScores, read_evaluation
-from scaling.config.files import write_atomically
 from scaling.config.record import RunRecord, read_record
 from scaling.config.sweep import SweepEvaluation
 from scaling.evals.ask import Asker, How, Outcome, chosen_items
@@ -21,6 +19,8 @@ from scaling.evals.items import Source
 from scaling.evals.results import task_scores
 from scaling.evals.suites import Suite, load_suite
 from scaling.evals.templates import template_named
+from scaling.runtime.errors import BadInputError
+from scaling.runtime.files import write_atomically
 from scaling.train.checkpoints import kept_steps
 from scaling.train.device import versions
 from scaling.train.lock import is_locked

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import jax
 
-from scaling.config.errors import BadInputError
 from scaling.config.record import RunRecord, read_record
 from scaling.config.run import RunConfig
 from scaling.config.sweep import SweepConfig
 from scaling.parallel.compiled import keep_compiled
 from scaling.parallel.processes import SharedError, from_first, is_first, several
+from scaling.runtime.errors import BadInputError
 from scaling.sweep.design import expand
 from scaling.sweep.directory import prepare
 from scaling.sweep.evaluations import evaluate_run

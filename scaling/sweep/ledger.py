@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from scaling.config.errors import BadInputError
 from scaling.config.record import RunRecord, read_record
+from scaling.runtime.errors import BadInputError
 from scaling.sweep.design import expand
 from scaling.sweep.directory import read_sweep
 from scaling.train.lock import is_locked

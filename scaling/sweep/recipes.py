@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from scaling.config.errors import BadInputError
 from scaling.config.load import merge, validate
 from scaling.config.model import ModelConfig
 from scaling.config.sweep import Recipe
 from scaling.estimate.counts import count_parameters
+from scaling.runtime.errors import BadInputError
 
 Tree = dict[str, Any]
 _MOST_HEADS = 512

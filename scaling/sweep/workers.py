@@ -15,9 +15,9 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, cast
 
-from scaling.config.errors import BadInputError
 from scaling.config.record import RunRecord
 from scaling.config.run import RunConfig
+from scaling.runtime.errors import BadInputError
 from scaling.train.progress import Reporter, Status
 from scaling.train.stopping import InterruptedRunError, StopRequest
 

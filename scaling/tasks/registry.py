@@ -1,7 +1,7 @@
 """Every task and suite by name."""
 
-from scaling.config.errors import BadInputError
-from scaling.config.suggest import hint
+from scaling.runtime.errors import BadInputError
+from scaling.runtime.suggest import hint
 from scaling.tasks import arithmetic, chains, in_context, language, modular, sequences, words
 from scaling.tasks.example import Task
 

@@ -8,7 +8,7 @@ from collections import Counter
 from functools import cache
 from pathlib import Path
 
-from scaling.config.errors import BadInputError
+from scaling.runtime.errors import BadInputError
 
 VARIABLE = "SCALING_WORDS"
 DICTIONARY = Path("/usr/share/dict/words")

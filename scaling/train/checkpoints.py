@@ -14,10 +14,9 @@ from typing import Any
 import jax
 import orbax.checkpoint as ocp
 
-from scaling.config.errors import BadInputError, StorageError
-from scaling.config.files import replace
-from scaling.config.retry import patiently
 from scaling.parallel.processes import everywhere, from_first
+from scaling.runtime.errors import BadInputError, StorageError
+from scaling.runtime.files import patiently, replace
 from scaling.train.step import TrainState
 
 logging.getLogger("absl").setLevel(logging.CRITICAL)  # errors are raised here too, in one line

@@ -10,13 +10,12 @@ from pathlib import Path
 from pydantic import ValidationError
 
 import scaling
-from scaling.config.cache import cache_root
 from scaling.config.compiled import Compiled, Effort, versions
 from scaling.config.devices import Devices
-from scaling.config.environment import prepare_environment
-from scaling.config.errors import BadInputError
-from scaling.config.files import write_atomically
 from scaling.config.run import RunConfig
+from scaling.runtime.environment import prepare_environment
+from scaling.runtime.errors import BadInputError
+from scaling.runtime.files import cache_root, write_atomically
 
 # Source files that shape the compiled step, or how it is read.
 _SOURCES = (

@@ -1,6 +1,6 @@
 """The real train step, compiled for devices that are not there.
 
-`scaling.config.environment.prepare_environment` must have run before JAX was imported.
+`scaling.runtime.environment.prepare_environment` must have run before JAX was imported.
 """
 
 import math
@@ -14,7 +14,6 @@ import jax.numpy as jnp
 
 from scaling.config.compiled import Collectives, Compiled, Effort, OutOfMemory, versions
 from scaling.config.devices import Devices
-from scaling.config.errors import BadInputError
 from scaling.config.mesh import MeshConfig
 from scaling.config.run import RunConfig
 from scaling.parallel.absent import absent_devices, compiler_name
@@ -25,6 +24,7 @@ from scaling.parallel.mesh import make_mesh
 from scaling.parallel.noise import Noise, captured_noise
 from scaling.parallel.out_of_memory import parse_out_of_memory, usable_memory
 from scaling.parallel.rules import batch_sharding
+from scaling.runtime.errors import BadInputError
 from scaling.train.step import TrainStep
 
 _BACKENDS = {"tpu": "tpu", "gpu": "cuda", "cpu": "cpu"}

@@ -18,7 +18,7 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from scaling.config.errors import BadInputError
+from scaling.runtime.errors import BadInputError
 
 NAME = "run.lock"
 BEAT_SECONDS = 10.0

@@ -10,12 +10,12 @@ from typing import Any
 import jax
 import numpy as np
 
-from scaling.config.errors import BadInputError, StorageError
 from scaling.config.model import NGramConfig
 from scaling.config.record import Rewind, RunRecord, Status, read_record
 from scaling.config.run import RunConfig
 from scaling.parallel.heartbeat import Heartbeat, stall_seconds
 from scaling.parallel.processes import SharedError, everywhere, from_first, is_first, several, vote
+from scaling.runtime.errors import BadInputError, StorageError
 from scaling.train import progress
 from scaling.train.checkpoints import Checkpoints
 from scaling.train.inputs import Inputs, open_inputs

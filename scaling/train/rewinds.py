@@ -10,11 +10,11 @@ from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
 
-from scaling.config.errors import BadInputError
-from scaling.config.files import write_atomically
 from scaling.config.record import Rewind
 from scaling.config.spikes import SpikesConfig
 from scaling.parallel.processes import from_first
+from scaling.runtime.errors import BadInputError
+from scaling.runtime.files import write_atomically
 from scaling.train.spikes import SpikeError, goal
 
 NAME = "rewinds.json"

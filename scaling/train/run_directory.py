@@ -9,12 +9,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from scaling.config.errors import BadInputError, StorageError
-from scaling.config.files import clear_parts, replace, write_atomically
 from scaling.config.load import dump_yaml, load_run, read_yaml
 from scaling.config.record import RunRecord
-from scaling.config.retry import patiently
 from scaling.config.run import RunConfig
+from scaling.runtime.errors import BadInputError, StorageError
+from scaling.runtime.files import clear_parts, patiently, replace, write_atomically
 from scaling.train.lock import RunLock
 from scaling.train.run_files import keep_files
 from scaling.train.trackers import Trackers

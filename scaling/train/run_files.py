@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from scaling.config.data import DataConfig
-from scaling.config.errors import BadInputError
-from scaling.config.files import write_atomically
 from scaling.data.tokenizers import SentencePieceTokenizer, Tokenizer, load_tokenizer
+from scaling.runtime.errors import BadInputError
+from scaling.runtime.files import write_atomically
 
 FILES = "files.json"
 TOKENIZER = "tokenizer.model"

@@ -5,11 +5,10 @@ import time
 
 import numpy as np
 
-from scaling.config.cache import cache_root
 from scaling.config.devices import THIS_CPU, load_hardware
-from scaling.config.errors import BadInputError
-from scaling.config.files import write_atomically
 from scaling.config.hardware import Hardware
+from scaling.runtime.errors import BadInputError
+from scaling.runtime.files import cache_root, write_atomically
 from scaling.train.device import matmul_peak
 
 _COPIED = 2**28  # bytes, well beyond any cache

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from scaling.config.errors import BadInputError
 from scaling.config.run import RunConfig
+from scaling.runtime.errors import BadInputError
 from scaling.train.events import Events
 
 EVENTS = "tensorboard"

@@ -9,12 +9,12 @@ from typing import Any
 import jax
 from jax.sharding import Mesh
 
-from scaling.config.errors import BadInputError
 from scaling.config.run import RunConfig
 from scaling.data.tokenizers import Tokenizer
 from scaling.models.build import new_model
 from scaling.models.language_model import LanguageModel
 from scaling.parallel.rules import shardings
+from scaling.runtime.errors import BadInputError
 from scaling.train.checkpoints import restore_model
 from scaling.train.run_directory import read_origin, read_run
 from scaling.train.run_files import run_tokenizer

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from scaling.config.errors import BadInputError
 from scaling.config.load import load_sweep
+from scaling.runtime.errors import BadInputError
 from scaling.sweep.design import expand
 
 HERE = Path(__file__).parent / "01-sweep-seed"

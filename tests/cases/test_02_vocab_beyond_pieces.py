@@ -8,7 +8,6 @@ import pytest
 from typer.testing import CliRunner
 
 from scaling.cli import app
-from scaling.config.errors import BadInputError
 from scaling.config.load import load_run
 from scaling.data.sources import TextFiles
 from scaling.data.tokenizer_training import train_sentencepiece
@@ -16,6 +15,7 @@ from scaling.data.tokenizers import load_tokenizer
 from scaling.evals.engine import GREEDY
 from scaling.hf.run import export_run
 from scaling.models.generate import Beams, Sampling, generate
+from scaling.runtime.errors import BadInputError
 from scaling.sweep.evaluations import asker_of
 from scaling.train.loop import train
 from scaling.train.trained import Trained, load_trained

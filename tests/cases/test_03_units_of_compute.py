@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from scaling.config.errors import BadInputError
 from scaling.laws import fit_points, parse_columns, read_points
 from scaling.laws.allocation import allocate
+from scaling.runtime.errors import BadInputError
 from tests.laws.known import few_starts
 
 CASE = Path(__file__).parent / "03-units-of-compute"

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from scaling.config.errors import BadInputError
 from scaling.laws import fit_points, read_points
 from scaling.laws.select import parse_where
+from scaling.runtime.errors import BadInputError
 
 CASE = Path(__file__).parent / "04-status-crashed"
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from scaling.config.errors import BadInputError
 from scaling.config.load import load_run
+from scaling.runtime.errors import BadInputError
 
 RUN = str(Path(__file__).parent / "05-yaml-octal-bool" / "run.yaml")
 

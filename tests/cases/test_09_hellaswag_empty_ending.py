@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from scaling.config.errors import BadInputError
 from scaling.evals.ask import Asker, How
 from scaling.evals.results import task_scores
 from scaling.evals.suites import load_suite
 from scaling.evals.templates import template_named
+from scaling.runtime.errors import BadInputError
 from tests.evals.test_ask import asker
 
 FILE = Path(__file__).parent / "09-hellaswag-empty-ending" / "hs.jsonl"

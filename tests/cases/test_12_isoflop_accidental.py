@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from scaling.config.errors import BadInputError
 from scaling.laws import fit_points, read_points
 from scaling.laws.isoflop import fit_isoflops, isoflop_groups, isoflop_minima
+from scaling.runtime.errors import BadInputError
 from tests.laws.known import TRUE, few_starts, points_of
 
 CASES = Path(__file__).parent / "12-isoflop-accidental"

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from scaling.config.errors import BadInputError
 from scaling.laws.emergence import emergence, read_scores
+from scaling.runtime.errors import BadInputError
 
 CASE = Path(__file__).parent / "14-percent-shares" / "accnorm_percent.csv"
 

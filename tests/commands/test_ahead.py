@@ -7,7 +7,7 @@ import pytest
 import typer
 
 from scaling.commands import ahead
-from scaling.config.errors import BadInputError
+from scaling.runtime.errors import BadInputError
 from scaling.sweep.forecast import seconds_at_once
 from tests.commands.conftest import RunCli
 

@@ -8,8 +8,8 @@ import pytest
 from scaling.commands.dryrun import would_help
 from scaling.config.ask import default_mesh, parse_mesh
 from scaling.config.compiled import Compiled
-from scaling.config.errors import BadInputError
 from scaling.config.run import RunConfig
+from scaling.runtime.errors import BadInputError
 from scaling.train import dry_run
 from tests.absent import devices, needs_tpu_compiler, tiny_run
 from tests.end_to_end.conftest import RunCli

@@ -8,7 +8,6 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scaling.config.errors import BadInputError
 from scaling.config.load import (
     apply_override,
     dump_yaml,
@@ -21,6 +20,7 @@ from scaling.config.load import (
     parse_yaml,
     read_yaml,
 )
+from scaling.runtime.errors import BadInputError
 from scaling.sweep.design import expand
 
 

@@ -6,9 +6,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from scaling.config.errors import BadInputError
 from scaling.config.load import dump_yaml, load_run
 from scaling.config.objective import OBJECTIVES, default_objective, with_default_objective
+from scaling.runtime.errors import BadInputError
 
 DEFAULTS = {
     "decoder": "causal",

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from scaling.config.errors import BadInputError
 from scaling.config.load import load_run, validate
 from scaling.config.model import ModelConfig
+from scaling.runtime.errors import BadInputError
 
 MODEL = {"vocab_size": 32, "max_length": 16, "n_layers": 2, "d_model": 32, "n_heads": 4}
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from scaling.config.data import DataConfig
-from scaling.config.errors import BadInputError
 from scaling.data.ahead import data_ahead
 from scaling.data.corpus import describe
+from scaling.runtime.errors import BadInputError
 
 TEXTS = [" ".join(f"word{i * j % 97}" for j in range(40 + i % 30)) for i in range(400)]
 

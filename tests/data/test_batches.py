@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scaling.config.data import DataConfig
-from scaling.config.errors import BadInputError
 from scaling.data.batch_schedule import BatchSchedule
 from scaling.data.batches import StepBatches
 from scaling.data.corpus import open_corpus
+from scaling.runtime.errors import BadInputError
 
 CONSTANT = BatchSchedule.constant(8)
 WARM_UP = BatchSchedule(((0, 4), (3, 8), (7, 16)))

@@ -6,9 +6,9 @@ import json
 import pytest
 
 from scaling.config.data import DataConfig
-from scaling.config.errors import BadInputError
 from scaling.data.compressed import is_compressed, read_plain
 from scaling.data.sources import open_source
+from scaling.runtime.errors import BadInputError
 
 TEXT = "".join(f"line {i}\u2028 é\r\n" for i in range(20_000))
 

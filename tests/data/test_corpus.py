@@ -6,8 +6,8 @@ import pytest
 from pydantic import ValidationError
 
 from scaling.config.data import DataConfig
-from scaling.config.errors import BadInputError
 from scaling.data.corpus import describe, open_corpus
+from scaling.runtime.errors import BadInputError
 
 
 def test_the_embedded_default():

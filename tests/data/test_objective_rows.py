@@ -7,7 +7,6 @@ import pytest
 
 from scaling.config.batch import batch_arrays
 from scaling.config.data import DataConfig
-from scaling.config.errors import BadInputError
 from scaling.config.objective import (
     CausalObjective,
     ContinuationObjective,
@@ -20,6 +19,7 @@ from scaling.config.objective import (
 from scaling.data.batch_schedule import BatchSchedule
 from scaling.data.corpus import open_corpus
 from scaling.data.tokenizer_training import train_sentencepiece
+from scaling.runtime.errors import BadInputError
 
 SCHEDULE = BatchSchedule(((0, 4), (2, 8)))
 OBJECTIVES = {

@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scaling.config.data import DataConfig
-from scaling.config.errors import BadInputError
 from scaling.data import sources
 from scaling.data.corpus import describe, open_corpus
 from scaling.data.sources import OneText, split_rule
+from scaling.runtime.errors import BadInputError
 
 LINES = "".join(f"{i} the quick brown fox é\n" for i in range(4000))
 

@@ -4,8 +4,8 @@ import os
 import pytest
 
 from scaling.config.data import DataConfig
-from scaling.config.errors import BadInputError
 from scaling.data.sources import TextFiles, open_source, stdlib_source
+from scaling.runtime.errors import BadInputError
 
 
 def write_jsonl(path, *lines):

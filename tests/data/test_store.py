@@ -11,9 +11,9 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from scaling.config.errors import BadInputError
 from scaling.data.store import cache_root, open_store
 from scaling.data.tokenizers import ByteTokenizer
+from scaling.runtime.errors import BadInputError
 
 WORDS = [f"document {n} says {n * n}" for n in range(60)]
 

@@ -5,10 +5,10 @@ import pytest
 from pydantic import ValidationError
 
 from scaling.config.data import DataConfig, TasksConfig
-from scaling.config.errors import BadInputError
 from scaling.config.load import load_run
 from scaling.data.corpus import describe, open_corpus
 from scaling.data.task_documents import TaskDocuments
+from scaling.runtime.errors import BadInputError
 from scaling.tasks.registry import TASKS
 
 

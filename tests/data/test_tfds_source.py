@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from scaling.config.data import DataConfig
-from scaling.config.errors import BadInputError
 from scaling.data.corpus import open_corpus
 from scaling.data.sources import open_source
+from scaling.runtime.errors import BadInputError
 
 TEXTS = [f"document {n}: é\n" for n in range(40)]
 

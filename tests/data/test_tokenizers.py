@@ -6,10 +6,10 @@ import sentencepiece
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scaling.config.errors import BadInputError
 from scaling.data.sources import stdlib_source
 from scaling.data.tokenizer_training import train_sentencepiece
 from scaling.data.tokenizers import ByteTokenizer, SentencePieceTokenizer, load_tokenizer
+from scaling.runtime.errors import BadInputError
 
 # Everything a normaliser, a space mark, a separator or a byte piece could swallow.
 AWKWARD = st.text(

@@ -4,12 +4,12 @@ from typing import get_args
 
 import pytest
 
-from scaling.config.errors import BadInputError
 from scaling.config.load import load_model, model_names, validate
 from scaling.config.model import ModelConfig, NetworkConfig
 from scaling.estimate.families import FAMILIES, family_of
 from scaling.estimate.layout import Layout
 from scaling.models.build import MODULES
+from scaling.runtime.errors import BadInputError
 
 NAMED = {load_model(name).family: name for name in model_names()}
 

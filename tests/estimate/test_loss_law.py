@@ -10,7 +10,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from scaling.config.errors import BadInputError
 from scaling.config.record import TokenizerInfo
 from scaling.estimate.loss_law import (
     PUBLISHED,
@@ -21,6 +20,7 @@ from scaling.estimate.loss_law import (
     read_loss_law,
 )
 from scaling.laws.law import LawFit
+from scaling.runtime.errors import BadInputError
 
 CHINCHILLA, REPLICATION = PUBLISHED["chinchilla"], PUBLISHED["chinchilla-replication"]
 GOPHER = 5.76e23  # FLOPs of Hoffmann et al. 2022

@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scaling.config.devices import parse_devices
-from scaling.config.errors import BadInputError
 from scaling.config.load import dump_yaml, load_run, parse_yaml
 from scaling.config.mesh import MeshConfig
 from scaling.estimate.alternatives import rejected, too_large_for_devices
@@ -19,6 +18,7 @@ from scaling.estimate.loss_law import PUBLISHED, LossLaw
 from scaling.estimate.planner import PlannedRun, Planner, more_room, size_name
 from scaling.estimate.price import make_budget
 from scaling.estimate.shapes import batch_rows, batch_tokens, learning_rate, warmup_steps
+from scaling.runtime.errors import BadInputError
 
 CHINCHILLA = PUBLISHED["chinchilla"]
 

@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 
 from scaling.config.ask import run_for
 from scaling.config.devices import parse_devices
-from scaling.config.errors import BadInputError
 from scaling.config.load import names
 from scaling.estimate import conventions
 from scaling.estimate.estimate import on_devices
 from scaling.estimate.layout import Layout
 from scaling.estimate.price import cost, list_price
 from scaling.estimate.time import SPREAD, Link, axis_links, step_time
+from scaling.runtime.errors import BadInputError
 from tests.estimate.megatron_settings import megatron_case
 
 # Korthikanti et al. 2022, arXiv:2205.05198, table 5: seconds of an iteration on A100 80 GB with full

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from scaling.config.errors import BadInputError
 from scaling.evals.suites import load_suite
 from scaling.evals.templates import prompt_of, template_named
+from scaling.runtime.errors import BadInputError
 
 HELLASWAG = {"ctx": "He opens the door [title] and", "endings": ["sits.", "runs [x] out."], "label": 1}
 ARC = {

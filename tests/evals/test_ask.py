@@ -5,7 +5,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from scaling.config.errors import BadInputError
 from scaling.data.tokenizers import ByteTokenizer
 from scaling.evals.adapters.file_task import Asking, FileTask, chosen
 from scaling.evals.ask import Asker, How, chosen_items
@@ -14,6 +13,7 @@ from scaling.evals.engine import Request, Scored
 from scaling.evals.items import Example
 from scaling.evals.results import task_scores
 from scaling.evals.templates import Template, template_named
+from scaling.runtime.errors import BadInputError
 
 
 class Known:

@@ -6,7 +6,6 @@ import jax
 import numpy as np
 import pytest
 
-from scaling.config.errors import BadInputError
 from scaling.config.load import validate
 from scaling.config.mesh import MeshConfig
 from scaling.config.model import DecoderConfig, EncoderConfig, EncoderDecoderConfig
@@ -15,6 +14,7 @@ from scaling.models.build import new_model
 from scaling.models.generate import Sampling, generate
 from scaling.models.score import score
 from scaling.parallel.mesh import make_mesh
+from scaling.runtime.errors import BadInputError
 
 TINY = {"vocab_size": 40, "max_length": 64, "n_layers": 2, "d_model": 32, "n_heads": 4, "init_std": 0.3}
 LLAMA = {"positions": "rotary", "n_kv_heads": 2, "norm_kind": "rms", "gated": True, "activation": "silu"}

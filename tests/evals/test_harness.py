@@ -22,12 +22,12 @@ from lm_eval.api.task import ConfigurableTask
 from lm_eval.models.huggingface import HFLM
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 
-from scaling.config.errors import BadInputError
 from scaling.evals.ask import Asked, Asker, How
 from scaling.evals.harness import HarnessModel
 from scaling.evals.items import Example, Item
 from scaling.evals.templates import template_named
 from scaling.hf.run import export_run, import_run
+from scaling.runtime.errors import BadInputError
 from scaling.sweep.evaluations import asker_of
 from scaling.train.trained import load_trained
 

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from scaling.config.errors import BadInputError
 from scaling.hf.files import Weights
 from scaling.hf.run import import_run
+from scaling.runtime.errors import BadInputError
 from tests.hf.peers import edit, saved
 
 FILE = "model.safetensors"

@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scaling.config.errors import BadInputError
 from scaling.config.load import load_model, model_names, validate
 from scaling.config.model import DecoderConfig, ModelConfig
 from scaling.estimate.counts import count_parameters, tensors
 from scaling.hf.layout import place, to_ours, to_theirs
 from scaling.hf.layouts import layout_for
+from scaling.runtime.errors import BadInputError
 
 LAYOUT_OF = {
     "gpt1": "openai-gpt",

@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from scaling.config.errors import BadInputError
 from scaling.estimate.counts import count_parameters
 from scaling.hf.run import export_run, import_run
 from scaling.models.score import score
+from scaling.runtime.errors import BadInputError
 from scaling.train.trained import load_trained
 from tests.hf.peers import PEERS, edit, peer, saved, torch
 

@@ -11,7 +11,6 @@ import jsonschema
 import pytest
 import yaml
 
-from scaling.config.errors import BadInputError
 from scaling.config.load import load_run
 from scaling.launch.gke import Gke
 from scaling.launch.job import Site, slug, train_script
@@ -20,6 +19,7 @@ from scaling.launch.skypilot import SkyPilot
 from scaling.launch.slurm import Slurm
 from scaling.launch.submit import ENGINES
 from scaling.launch.tpu_vm import TpuVm
+from scaling.runtime.errors import BadInputError
 from tests.launch.conftest import MakeJob, gpt3_jobs
 
 SHELLCHECK = Path(sys.executable).with_name("shellcheck")

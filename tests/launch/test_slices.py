@@ -3,11 +3,11 @@
 import pytest
 
 from scaling.config.devices import parse_devices
-from scaling.config.errors import BadInputError
 from scaling.config.load import load_run, load_sweep
 from scaling.config.run import RunConfig
 from scaling.estimate.estimate import on_devices
 from scaling.launch.slices import Placement, host_chips, slices_of, smallest_slice
+from scaling.runtime.errors import BadInputError
 from scaling.sweep.design import expand
 
 

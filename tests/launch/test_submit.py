@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from scaling import cli
-from scaling.config.errors import BadInputError
+from scaling.runtime.errors import BadInputError
 from scaling.config.load import load_run, load_sweep
 from scaling.config.run import RunConfig
 from scaling.launch.engine import State

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from scaling.config.errors import BadInputError
+from scaling.runtime.errors import BadInputError
 from scaling.launch.submit import ENGINES
 from scaling.launch.template import PLACEHOLDER, Code, fill, template_file
 from tests.launch.conftest import MakeJob

@@ -2,9 +2,9 @@
 
 import pytest
 
-from scaling.config.errors import BadInputError
 from scaling.laws.emergence import read_scores
 from scaling.laws.select import parse_where
+from scaling.runtime.errors import BadInputError
 
 
 def write(path, column, values):

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from scaling.config.errors import BadInputError
 from scaling.laws.emergence import read_scores
 from scaling.laws.emergence.metric_names import metric_named, usual_chance
 from scaling.laws.emergence.read import parse_chance, parse_score_columns
+from scaling.runtime.errors import BadInputError
 
 SHARES = (
     "acc", "acc_norm", "acc,none", "acc_norm,none", "ACC", "Accuracy",

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scaling.config.errors import BadInputError
 from scaling.laws.emergence import emergence, read_scores
 from scaling.laws.emergence.fits import fit_masks
 from scaling.laws.emergence.scores import as_scores
 from scaling.laws.emergence.series import series_of
 from scaling.laws.emergence.threshold import half_rises
+from scaling.runtime.errors import BadInputError
 from tests.laws.emergent import drawn, logistic
 
 FAMILIES = ("flat", "smooth", "broken")

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from scipy.optimize import least_squares
 
-from scaling.config.errors import BadInputError
 from scaling.laws import fit_points, read_law
 from scaling.laws.downstream import DownstreamError, risen
 from scaling.laws.error_fit import average, fit_errors
 from scaling.laws.points import Points
+from scaling.runtime.errors import BadInputError
 from tests.laws.known import points_of
 
 FORM = DownstreamError()

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize, minimize_scalar
 
-from scaling.config.errors import BadInputError
 from scaling.laws import LAWS, fit_points, read_law
 from scaling.laws.optimise import optimise
+from scaling.runtime.errors import BadInputError
 from tests.laws.known import TRUE, few_starts, ladder, points_of
 
 

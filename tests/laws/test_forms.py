@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize_scalar
 
-from scaling.config.errors import BadInputError
 from scaling.laws import LAWS, CriticalBatch, Points, fit_points, read_points
 from scaling.laws.power_laws import lowest_of_each
+from scaling.runtime.errors import BadInputError
 from tests.laws.known import points_of
 
 # Published constants where there are any, for noise of 0.2% on points made below.

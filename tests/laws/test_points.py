@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scaling.config.errors import BadInputError
 from scaling.config.record import read_record
 from scaling.laws import Points, fit_points, parse_columns, read_points
+from scaling.runtime.errors import BadInputError
 from tests.plots.sweep_of import MULTIPLES, SIZES, write_sweep
 
 GADRE = Path(__file__).parents[2] / "../shared/data/gadre_104_models.csv"

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from scipy.optimize import least_squares, nnls
 
-from scaling.config.errors import BadInputError
 from scaling.laws.projection import fit_projected, non_negative
+from scaling.runtime.errors import BadInputError
 from tests.laws.known import TRUE, ladder, points_of
 from tests.laws.valleys import exponent, valleys
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from scaling.config.errors import BadInputError
 from scaling.laws import read_points
+from scaling.runtime.errors import BadInputError
 
 N = np.array([1e7, 1e7, 2.5e7, 2.5e7, 7e7, 7e7, 2e8, 2e8])
 D = N * np.array([5.0, 20.0, 8.0, 40.0, 20.0, 100.0, 10.0, 60.0])

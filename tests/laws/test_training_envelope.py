@@ -3,9 +3,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
-from scaling.config.errors import BadInputError
 from scaling.laws import LAWS
 from scaling.laws.training_envelope import fit_training_envelope, smoothed
+from scaling.runtime.errors import BadInputError
 from tests.laws.known import TRUE
 from tests.laws.valleys import exponent
 

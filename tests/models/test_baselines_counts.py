@@ -6,7 +6,6 @@ import jax
 import pytest
 from flax import nnx
 
-from scaling.config.errors import BadInputError
 from scaling.config.load import load_model, validate
 from scaling.config.model import ModelConfig
 from scaling.estimate.counts import count_parameters, head_size, tensors
@@ -14,6 +13,7 @@ from scaling.models.feed_forward_lm import FeedForwardLM
 from scaling.models.lstm import LSTM
 from scaling.models.rnn_encoder_decoder import RNNEncoderDecoder
 from scaling.parallel.rules import logical_axes
+from scaling.runtime.errors import BadInputError
 
 MODULES: dict[str, Any] = {
     "lstm": LSTM,

@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from scaling.config.errors import BadInputError
 from scaling.config.load import validate
 from scaling.config.model import DecoderConfig, EncoderDecoderConfig
 from scaling.models.cache import empty_cache, extend
@@ -15,6 +14,7 @@ from scaling.models.decoder import Decoder
 from scaling.models.encoder_decoder import EncoderDecoder
 from scaling.models.generate import Beams, Sampling, generate, sample
 from scaling.models.language_model import logits
+from scaling.runtime.errors import BadInputError
 
 
 def _model(**changes: Any) -> Decoder:

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from scaling.config.data import DataConfig
-from scaling.config.errors import BadInputError
 from scaling.config.objective import (
     CausalObjective,
     ContinuationObjective,
@@ -12,6 +11,7 @@ from scaling.config.objective import (
     SpansObjective,
 )
 from scaling.objectives.specials import Specials, specials_needed
+from scaling.runtime.errors import BadInputError
 
 DATA = DataConfig(sequence_length=512)
 

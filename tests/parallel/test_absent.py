@@ -5,12 +5,12 @@ import importlib.util
 import jax
 import pytest
 
-from scaling.config.errors import BadInputError
 from scaling.config.mesh import MeshConfig
 from scaling.parallel.absent import absent_devices, compiler_name
 from scaling.parallel.gpu_targets import TARGETS
 from scaling.parallel.mesh import make_mesh
 from scaling.parallel.out_of_memory import parse_out_of_memory, usable_memory
+from scaling.runtime.errors import BadInputError
 from tests.absent import devices, needs_gpu_compiler, needs_tpu_compiler
 
 GIB = 2**30

@@ -5,10 +5,10 @@ import json
 
 import pytest
 
-from scaling.config.errors import BadInputError
 from scaling.parallel import heartbeat
 from scaling.parallel.heartbeat import Heartbeat, stall_seconds
 from scaling.parallel.processes import TRY_AGAIN
+from scaling.runtime.errors import BadInputError
 
 
 def test_how_long() -> None:

@@ -7,13 +7,13 @@ import jax.numpy as jnp
 import pytest
 from jax.sharding import PartitionSpec
 
-from scaling.config.errors import BadInputError
 from scaling.config.load import load_run
 from scaling.config.mesh import MeshConfig
 from scaling.config.rules import DEFAULT_RULES, Rules
 from scaling.models.axes import param
 from scaling.parallel.mesh import abstract_mesh, make_mesh
 from scaling.parallel.rules import partition, sharding_table
+from scaling.runtime.errors import BadInputError
 from scaling.train.step import abstract_state
 
 GOLDEN = Path(__file__).parent / "sharding_table.txt"

@@ -7,11 +7,11 @@ import jax
 import numpy as np
 import pytest
 
-from scaling.config.errors import BadInputError
 from scaling.config.load import load_run, merge
 from scaling.config.mesh import MeshConfig
 from scaling.parallel.mesh import make_mesh
 from scaling.parallel.rules import placed
+from scaling.runtime.errors import BadInputError
 from scaling.train.step import TrainStep
 
 STEPS = 4

@@ -3,13 +3,13 @@ import json
 import numpy as np
 import pytest
 
-from scaling.config.errors import BadInputError
 from scaling.laws import fit_points, read_points
 from scaling.laws.curves import read_curves, read_metrics
 from scaling.laws.sources import Sources
 from scaling.plots.figures import save_figure
 from scaling.plots.kinds import draw
 from scaling.plots.style import scientific, short
+from scaling.runtime.errors import BadInputError
 from tests.laws.known import few_starts
 from tests.plots.sweep_of import write_sweep
 

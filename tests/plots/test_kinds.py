@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from matplotlib.collections import PathCollection
 
-from scaling.config.errors import BadInputError
 from scaling.laws import fit_points, read_points
 from scaling.laws.approaches import compare_approaches
 from scaling.laws.isoflop import isoflop_minima
@@ -18,6 +17,7 @@ from scaling.plots.isoflops import valley
 from scaling.plots.kinds import KINDS, Options, draw
 from scaling.plots.profiles import profiles_of
 from scaling.plots.residuals import log_residuals, normal_quantiles
+from scaling.runtime.errors import BadInputError
 from tests.end_to_end.conftest import run_cli
 from tests.laws.known import few_starts, ladder
 from tests.laws.valleys import valleys

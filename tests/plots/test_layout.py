@@ -3,9 +3,9 @@
 import pytest
 from matplotlib.figure import Figure
 
-from scaling.config.errors import BadInputError
 from scaling.laws.sources import Sources
 from scaling.plots.kinds import KINDS, Options, draw
+from scaling.runtime.errors import BadInputError
 from tests.plots.inputs import INPUTS
 from tests.plots.layout import faults_of
 

@@ -5,12 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from scaling.config.errors import BadInputError
 from scaling.laws import fit_points
 from scaling.laws.sources import Sources
 from scaling.plots.interactive import interactive_loss_vs_compute, interactive_loss_vs_tokens
 from scaling.plots.kinds import draw
 from scaling.plots.report import write_report
+from scaling.runtime.errors import BadInputError
 from tests.laws.known import ladder
 
 

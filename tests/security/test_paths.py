@@ -7,8 +7,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from scaling.config.errors import BadInputError
 from scaling.config.load import config_root, find_config, load_run, load_sweep
+from scaling.runtime.errors import BadInputError
 from scaling.sweep.design import expand
 from scaling.train.checkpoints import kept_steps
 

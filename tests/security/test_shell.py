@@ -11,7 +11,6 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from scaling.config.errors import BadInputError
 from scaling.config.load import load_run
 from scaling.launch.gke import Gke
 from scaling.launch.job import Job, Site, train_script
@@ -20,6 +19,7 @@ from scaling.launch.skypilot import SkyPilot
 from scaling.launch.slices import smallest_slice
 from scaling.launch.slurm import Slurm
 from scaling.launch.tpu_vm import TpuVm
+from scaling.runtime.errors import BadInputError
 
 SHELLCHECK = Path(sys.executable).with_name("shellcheck")
 HOSTILE = [

@@ -105,7 +105,7 @@ def test_the_check_finds_what_it_is_for(text: str) -> None:
 def test_yaml_is_read_by_a_safe_loader() -> None:
     import yaml
 
-    from scaling.config import yaml_files
+    from scaling.runtime import yaml_files
 
     safe = (yaml.SafeLoader, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     assert issubclass(yaml_files._Loader, safe)

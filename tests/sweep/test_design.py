@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scaling.config.errors import BadInputError
 from scaling.config.load import load_sweep, validate
 from scaling.config.sweep import Recipe, SweepConfig
-from scaling.config.yaml_files import as_yaml
 from scaling.estimate.counts import count_parameters, run_flops_per_token, train_flops_per_token
+from scaling.runtime.errors import BadInputError
+from scaling.runtime.yaml_files import as_yaml
 from scaling.sweep.design import expand, short
 from scaling.sweep.directory import read_sweep
 from scaling.sweep.forecast import forecast

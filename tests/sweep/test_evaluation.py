@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from scaling.config.errors import BadInputError
 from scaling.config.evaluation import read_evaluations
 from scaling.config.load import load_sweep
 from scaling.config.sweep import SweepConfig
+from scaling.runtime.errors import BadInputError
 from scaling.sweep.design import expand
 from scaling.sweep.execute import run_sweep
 from scaling.train.progress import Silent

@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from scaling.config.compose import merge
-from scaling.config.errors import BadInputError
 from scaling.config.load import validate
 from scaling.config.model import ModelConfig
 from scaling.config.objective import OBJECTIVES
 from scaling.config.run import RunConfig
 from scaling.config.sweep import SweepConfig
 from scaling.config.sweep_tree import sweep_tree
+from scaling.runtime.errors import BadInputError
 from scaling.sweep.design import expand
 
 DESIGNS = ("ladder", "isoflop", "grid", "rungs")

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from scaling.config.errors import BadInputError
 from scaling.config.load import validate
 from scaling.config.run import RunConfig
 from scaling.config.sweep import SweepConfig
+from scaling.runtime.errors import BadInputError
 from scaling.sweep import workers
 from scaling.sweep.execute import run_sweep
 from scaling.sweep.ledger import read_ledger

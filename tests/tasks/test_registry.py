@@ -3,7 +3,7 @@ import sys
 
 import pytest
 
-from scaling.config.errors import BadInputError
+from scaling.runtime.errors import BadInputError
 from scaling.tasks import word_list
 from scaling.tasks.demonstrations import demonstration, reasoned
 from scaling.tasks.example import CHOSEN, WRITTEN, Example

@@ -7,8 +7,8 @@ import pytest
 from typer.testing import CliRunner
 
 from scaling.cli import app
-from scaling.config.errors import BadInputError
 from scaling.config.load import dump_yaml
+from scaling.runtime.errors import BadInputError
 from scaling.train import coordinate_check
 from scaling.train.coordinate_check import check_coordinates, slope
 from tests.train.conftest import MakeRun

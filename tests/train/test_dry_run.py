@@ -4,9 +4,9 @@ import jax
 import numpy as np
 import pytest
 
-from scaling.config.errors import BadInputError
 from scaling.config.mesh import MeshConfig
 from scaling.parallel.mesh import make_mesh
+from scaling.runtime.errors import BadInputError
 from scaling.train.dry_run import abstract_arguments, dry_run, step_flops
 from scaling.train.step import TrainStep
 from tests.absent import devices, needs_gpu_compiler, needs_tpu_compiler, tiny_run

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from scaling.config.errors import BadInputError
+from scaling.runtime.errors import BadInputError
 from scaling.train import lock
 from scaling.train.lock import NAME, RunLock, is_locked
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from scaling.config.errors import BadInputError
 from scaling.config.load import dump_yaml
 from scaling.config.record import read_record
+from scaling.runtime.errors import BadInputError
 from scaling.train.loop import train
 from scaling.train.progress import Silent, Status
 from scaling.train.stopping import InterruptedRunError, RunFailedError

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scaling.config.errors import BadInputError
 from scaling.config.load import dump_yaml
 from scaling.config.record import RunRecord, read_record
 from scaling.config.run import RunConfig
 from scaling.config.spikes import SpikesConfig
+from scaling.runtime.errors import BadInputError
 from scaling.train.loop import train
 from scaling.train.rewinds import NAME, Rewinds
 from scaling.train.run_directory import RunDirectory

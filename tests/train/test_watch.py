@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from scaling.config.errors import BadInputError
 from scaling.config.record import read_record
+from scaling.runtime.errors import BadInputError
 from scaling.train import trackers
 from scaling.train.clock import ACCOUNTS, Clock, goodput
 from scaling.train.events import Events

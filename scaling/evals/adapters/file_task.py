@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from scaling.config.errors import BadInputError
 from scaling.evals.adapters.reading import EmptyFieldError
 from scaling.evals.items import Example, Item
+from scaling.runtime.errors import BadInputError
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from scaling.config.errors import BadInputError
 from scaling.evals.adapters.file_task import OF_CHOICES, Asking, FileTask, Question, chosen, questions_of
 from scaling.evals.adapters.reading import Entry, lines_of, read_text, read_tsv
+from scaling.runtime.errors import BadInputError
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from scaling.config.errors import BadInputError
 from scaling.data.compressed import read_plain
+from scaling.runtime.errors import BadInputError
 
 
 class EmptyFieldError(BadInputError):

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Literal
 
 from scaling.config.base import Frozen
-from scaling.config.files import write_atomically
+from scaling.runtime.files import write_atomically
 
 Form = Literal["smooth", "broken", "undecided"]
 Course = Literal["rising", "falling", "u-shaped", "hump", "flat", "saturated"]

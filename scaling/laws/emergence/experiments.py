@@ -3,12 +3,12 @@
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 
-from scaling.config.errors import BadInputError
 from scaling.config.evaluation import Evaluation
 from scaling.laws.comparable import CORPORA, SPLITS, TOKENIZERS, TREATMENTS, mixed_line, plain
 from scaling.laws.points import Where
 from scaling.laws.read import run_facts
 from scaling.laws.select import rows_where
+from scaling.runtime.errors import BadInputError
 
 EXPERIMENTS = CORPORA | SPLITS | TOKENIZERS | TREATMENTS | {"family", "modelfamily"}
 TASK = ("task", "metric", "shots")

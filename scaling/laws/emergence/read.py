@@ -6,7 +6,6 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from scaling.config.errors import BadInputError
 from scaling.config.evaluation import read_evaluations
 from scaling.laws.emergence.experiments import evaluations_of_one_experiment, rows_of_one_experiment
 from scaling.laws.emergence.gpt3 import gpt3_scores
@@ -14,6 +13,7 @@ from scaling.laws.emergence.scores import SCALES, Scores, as_scores, scores_from
 from scaling.laws.emergence.shares import fill_chance, items_from_errors, read_percents
 from scaling.laws.points import Where
 from scaling.laws.sheet import csv_rows
+from scaling.runtime.errors import BadInputError
 
 NUMBERS = (
     "score", "params", "flops", "loss", "step", "n", "chance", "choices", "answer_tokens", "stderr", "low",

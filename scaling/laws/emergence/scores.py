@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from scaling.config.errors import BadInputError
 from scaling.config.evaluation import Evaluation
+from scaling.runtime.errors import BadInputError
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from scaling.config.errors import BadInputError
 from scaling.laws.emergence.metric_names import SHARE, metric_named
 from scaling.laws.emergence.scores import Key, Scores
+from scaling.runtime.errors import BadInputError
 
 Floats = NDArray[np.float64]
 NOTHING = 1e-9  # a range of log scale below this is no range

@@ -5,8 +5,8 @@ import statistics
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from scaling.config.errors import BadInputError
 from scaling.laws.emergence.metric_names import metric_named, normalised, usual_chance
+from scaling.runtime.errors import BadInputError
 
 Columns = dict[str, list[Any]]
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from scaling.config.errors import BadInputError
 from scaling.config.load import load_run, load_sweep, model_names, names
-from scaling.config.suggest import hint, near
+from scaling.runtime.errors import BadInputError
+from scaling.runtime.suggest import hint, near
 
 
 @pytest.mark.parametrize(

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from scaling.config import environment as module
-from scaling.config.environment import (
+from scaling.runtime import environment as module
+from scaling.runtime.environment import (
     ALLOCATOR,
     accelerator_present,
     choose_platform,
     prepare_environment,
     tune_allocator,
 )
-from scaling.config.errors import BadInputError
+from scaling.runtime.errors import BadInputError
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_cpu_devices_are_simulated_unless_they_are_already() -> None:
 
 
 def test_the_module_imports_no_jax() -> None:
-    code = "import sys, scaling.config.environment; sys.exit('jax' in sys.modules)"
+    code = "import sys, scaling.runtime.environment; sys.exit('jax' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

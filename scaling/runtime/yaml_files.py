@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel
 
-from scaling.config.errors import BadInputError
+from scaling.runtime.errors import BadInputError
 
 Tree = dict[str, Any]
 

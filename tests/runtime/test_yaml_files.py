@@ -7,8 +7,8 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scaling.config.errors import BadInputError
-from scaling.config.yaml_files import as_yaml, parse_yaml
+from scaling.runtime.errors import BadInputError
+from scaling.runtime.yaml_files import as_yaml, parse_yaml
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Mapping, MutableMapping
 from pathlib import Path
 
-from scaling.config.errors import BadInputError
+from scaling.runtime.errors import BadInputError
 
 # What a driver leaves in /dev: TPU chips (accel*, and vfio groups on newer hosts), NVIDIA, WSL2, AMD.
 _DEVICE_FILES = ("accel*", "vfio/[0-9]*", "nvidia[0-9]*", "nvidiactl", "dxg", "kfd")

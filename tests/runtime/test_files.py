@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from scaling.config.files import replace
-from scaling.config.retry import may_pass, patiently
+from scaling.runtime.files import may_pass, patiently, replace
 
 
 class Fails:

@@ -1,0 +1,1 @@
+"""What the process and its files need, whatever is computed: errors, atomic files, YAML, the environment."""
