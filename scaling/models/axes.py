@@ -1,7 +1,7 @@
 """Logical axis names: on parameters where they are created, on activations where they matter.
 
-Models name what an axis is ("embed", "heads", "batch"); `scaling.parallel` says on which mesh axis it lies,
-and while a step is traced tells the models on what it will run (`Placement`).
+Models name what an axis is ("embed", "heads", "batch"); `scaling.parallel` maps names to mesh axes, and tells
+the models while a step is traced on what it will run (`Placement`).
 """
 
 import dataclasses
@@ -18,7 +18,7 @@ Axes = tuple[str | None, ...]
 
 @dataclasses.dataclass(frozen=True)
 class Placement:
-    """What a step is being traced for: a mesh, and how logical axes are split over it."""
+    """What a step is traced for: a mesh, and how logical axes are split over it."""
 
     mesh: Mesh
     partition: Callable[[Axes, tuple[int, ...]], PartitionSpec]
@@ -31,12 +31,12 @@ class Placement:
         return int(self.mesh.shape.get("stage", 1))
 
     def inside_stage(self) -> "Placement":
-        """The same for what one stage computes: its rows lie over what is left of the mesh."""
+        """The placement inside a stage: its rows are split over the rest of the mesh."""
         return dataclasses.replace(self, partition=self.partition_in_stage)
 
     @property
     def platform(self) -> str:
-        """cpu, tpu or gpu (also of devices that are not there)."""
+        """cpu, tpu or gpu, also of devices that are only compiled for."""
         return self.mesh.devices.flat[0].platform
 
 
@@ -46,7 +46,7 @@ _PLACEMENT: ContextVar[Placement | None] = ContextVar("placement", default=None)
 def param(value: jax.Array, *axes: str | None) -> nnx.Param:
     """A parameter that carries the logical name of each of its axes, and its shape, as plain metadata.
 
-    An optimizer's arrays inherit both: those of another shape are told by it.
+    An optimizer's arrays inherit both, so that those of another shape can be recognised.
 
     Raises:
         ValueError: as many names as axes are needed.
@@ -57,18 +57,18 @@ def param(value: jax.Array, *axes: str | None) -> nnx.Param:
 
 
 def placement() -> Placement | None:
-    """What the step that is being traced will run on; None where nobody said."""
+    """What the step that is traced will run on; None if that is unknown."""
     return _PLACEMENT.get()
 
 
 def platform() -> str:
-    """The platform that the step being traced will run on; the default back end where nobody said."""
+    """The platform that the step being traced will run on; by default JAX's default back end."""
     placed = _PLACEMENT.get()
     return jax.default_backend() if placed is None else placed.platform
 
 
 def constrain(x: jax.Array, *axes: str | None) -> jax.Array:
-    """Ask for `x` to be laid out by its logical axes; does nothing on one device."""
+    """Constrain the sharding of `x` by its logical axes; does nothing on one device."""
     placed = _PLACEMENT.get()
     if placed is None or placed.mesh.size == 1:
         return x

@@ -1,8 +1,8 @@
-"""A linear layer whose backward pass says in which order to multiply.
+"""A linear layer whose backward pass fixes the order of its products.
 
-The weight gradient sums over tokens, x^T dy, and so one of its operands must be turned round. Autodiff and
-XLA's CPU back end between them turn whichever comes first, often the wider one, and copy it to do so. Here
-the narrower one is turned on a CPU, which is up to twice as fast for that product; accelerators turn neither.
+The weight gradient sums over tokens, x^T dy, so one of its operands must be transposed. Autodiff and XLA's
+CPU back end transpose the first, often the wider one, by copying it. Here a CPU transposes the narrower one,
+which makes that product up to twice as fast; accelerators transpose neither.
 """
 
 import jax

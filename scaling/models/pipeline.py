@@ -1,15 +1,15 @@
 """Pipeline parallelism: each stage of devices has its own layers, and parts of a batch follow each other.
 
 A shift register under plain `jax.jit` (GSPMD: Xu et al. 2021, arXiv:2105.04663, section 3.3): all stages
-compute at once, each on its own microbatch, as one `jax.vmap` over an axis that lies on the mesh axis
-`stage`; between two ticks what they computed moves on by one place, a permutation between neighbours. M
-microbatches leave S stages after M + S - 1 ticks, so (S - 1) / (M + S - 1) of the time a stage computes what
-nobody reads (GPipe: Huang et al. 2019, arXiv:1811.06965, section 2.3).
+compute at once, each on its own microbatch, as one `jax.vmap` over an axis that is split over the mesh axis
+`stage`; between two ticks their outputs move on by one stage, a permutation between neighbours. M
+microbatches leave S stages after M + S - 1 ticks, so for (S - 1) / (M + S - 1) of the time a stage computes
+results that nobody reads (GPipe: Huang et al. 2019, arXiv:1811.06965, section 2.3).
 
 Outside the stages the batch is split over `stage` too, so that no device repeats another's embedding and
-head. Each stage starts with the rows it has; they wait in its queue, and queues move towards the first stage
-as microbatches enter. What leaves the last stage joins the end of the queues, and lies after the last tick
-where it came from.
+head. Each stage starts with its own rows; they wait in its queue, and queues move towards the first stage as
+microbatches enter. What leaves the last stage joins the end of the queues, and is back where it came from
+after the last tick.
 """
 
 from collections.abc import Callable
@@ -64,7 +64,7 @@ def pipelined(
         return laid(a.swapaxes(1, 2), 1)
 
     def on_stages(a: jax.Array) -> jax.Array:
-        """A copy a stage, so that gradients add up over ticks before they do over stages."""
+        """One copy per stage, so that gradients are summed over ticks before they are summed over stages."""
         spec = PartitionSpec(STAGE, *[PartitionSpec.UNCONSTRAINED] * a.ndim)
         copies = jnp.broadcast_to(a, (S, *a.shape))
         return jax.lax.with_sharding_constraint(copies, NamedSharding(placed.mesh, spec))

@@ -1,7 +1,7 @@
-"""Norms and activations: cheap to compute, costly to keep.
+"""Norms and activations: cheap to compute, expensive to keep.
 
-Autodiff would keep several float32 arrays of each for the backward pass. These keep their inputs alone, in
-the compute type, and compute the rest again there: elementwise work that the compiler fuses.
+Autodiff would keep several float32 arrays of each for the backward pass. These keep only their inputs, in the
+compute type, and recompute the rest there: elementwise work that the compiler fuses.
 """
 
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from jax import Array
 
 
 def keeping_inputs(function: Callable[..., Array]) -> Callable[..., Array]:
-    """`function`, keeping nothing but its arguments for the way back (Chen et al. 2016, arXiv:1604.06174)."""
+    """`function`, keeping only its arguments for the backward pass (Chen et al. 2016, arXiv:1604.06174)."""
 
     @jax.custom_vjp
     def wrapped(*arguments: Array | None) -> Array:

@@ -1,4 +1,4 @@
-"""Where a token stands, said without a table of positions: rotary, sinusoidal and relative."""
+"""Positions without a learned table: rotary, sinusoidal and relative."""
 
 import math
 
@@ -9,9 +9,9 @@ from jax import Array
 
 
 def rotate(x_BLHE: Array, positions_BL: Array, base: float) -> Array:
-    """Rotary positions: pairs of features turned by angles that grow with the position.
+    """Rotary positions: pairs of features are rotated by angles that grow with the position.
 
-    Feature i is paired with i + E / 2 and turned by position * base ** (-2 i / E) (Su et al. 2021,
+    Feature i is paired with i + E / 2 and rotated by position * base ** (-2 i / E) (Su et al. 2021,
     arXiv:2104.09864, section 3.2.2, with halves in place of neighbours, as LLaMA's released weights have
     them). Computed in float32; the result has the type of `x_BLHE`. E must be even.
     """
@@ -20,8 +20,8 @@ def rotate(x_BLHE: Array, positions_BL: Array, base: float) -> Array:
     angles = positions_BL[:, :, None, None].astype(jnp.float32) * rates
     cos, sin = jnp.cos(angles), jnp.sin(angles)
     first, second = jnp.split(x_BLHE.astype(jnp.float32), 2, axis=-1)
-    turned = jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
-    return turned.astype(x_BLHE.dtype)
+    rotated = jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
+    return rotated.astype(x_BLHE.dtype)
 
 
 def sinusoids(positions: Array, width: int) -> Array:
@@ -41,7 +41,7 @@ def relative_buckets(distances: Array, buckets: int, farthest: int, causal: bool
     """The bucket of each distance, key position minus query position (Raffel et al. 2019, section 2.1).
 
     Half of the buckets hold one near distance each, the rest grow logarithmically up to `farthest`, beyond
-    which all share the last. Where attention goes both ways, each direction has half of the buckets.
+    which all distances share the last. In bidirectional attention each direction has half of the buckets.
     """
     first = jnp.zeros_like(distances)
     if causal:
@@ -60,9 +60,9 @@ def relative_buckets(distances: Array, buckets: int, farthest: int, causal: bool
 def relative_bias(table_RH: nnx.Param | Array, length: int, keys: int, farthest: int, causal: bool) -> Array:
     """bias_HLM float32 of queries at 0..length - 1 and keys at 0..keys - 1, from a table of buckets by heads.
 
-    One number a distance is looked up, and each query's row is a shifted view of them: repeated with a period
-    of one more than a row, the numbers slide by one from row to row. So neither direction has a gather of
-    (L, M) elements.
+    One value per distance is looked up, and each query's row is a shifted view of them: repeated with a
+    period of one more than a row, the values shift by one from row to row. So neither pass gathers (L, M)
+    elements.
     """
     table_RH = jnp.asarray(table_RH[...], jnp.float32)
     distances = jnp.arange(-(length - 1), keys)

@@ -1,7 +1,7 @@
-"""Looking at activations from outside: what a model computes on the way, told to whoever listens.
+"""Intermediate activations for a listener, by name.
 
-Nothing is kept, and nothing enters the program, unless a listener is there while it is traced. The model must
-then run unrolled and without rematerialisation: what is traced inside a scan does not exist outside it.
+Nothing is kept, and nothing is added to the program, unless a listener exists while it is traced. The model
+must then run unrolled and without rematerialisation: values traced inside a scan do not exist outside it.
 """
 
 from collections.abc import Callable, Iterator
@@ -14,7 +14,7 @@ _LISTENER: ContextVar[list[tuple[str, Array]] | None] = ContextVar("listener", d
 
 
 def tap(name: str, value: Callable[[], Array]) -> None:
-    """Tell a listener what `value()` gives; without one it is not called."""
+    """Pass `value()` to the listener; without one it is not called."""
     seen = _LISTENER.get()
     if seen is not None:
         seen.append((name, value()))
@@ -22,7 +22,7 @@ def tap(name: str, value: Callable[[], Array]) -> None:
 
 @contextmanager
 def listening() -> Iterator[list[tuple[str, Array]]]:
-    """While tracing inside, the list fills with names and values, layer by layer."""
+    """A list that collects names and values, layer by layer, while a model is traced inside."""
     seen: list[tuple[str, Array]] = []
     token = _LISTENER.set(seen)
     try:
