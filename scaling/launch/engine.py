@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Literal
 
 from scaling.config.devices import Devices
-from scaling.runtime.errors import BadInputError
 from scaling.launch.job import Job, Site
 from scaling.launch.template import Values, fill, template_file
+from scaling.runtime.errors import BadInputError
 
 State = Literal["alive", "gone", "unknown"]
 

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from scaling.config.devices import Devices
-from scaling.runtime.errors import BadInputError
 from scaling.launch.engine import Engine, State, call, query
 from scaling.launch.job import EXAMPLE_IMAGE, PORT, Job, Site, cloud_values, slug, train_script
 from scaling.launch.slices import host_chips
 from scaling.launch.template import Code, Values
+from scaling.runtime.errors import BadInputError
 
 # Google Cloud documentation, "TPUs in GKE" and "GPUs in GKE": values of the node labels.
 _TPUS = {

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from scaling.runtime.errors import BadInputError
-from scaling.runtime.yaml_files import dump_yaml
 from scaling.launch.slices import Placement
 from scaling.launch.template import Code, fill, template_file
+from scaling.runtime.errors import BadInputError
+from scaling.runtime.yaml_files import dump_yaml
 
 MOUNT = "/mnt/scaling"  # where cloud machines mount the bucket
 PORT = 8476  # on which the first process waits for the others

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from scaling.config.devices import Devices
-from scaling.runtime.errors import BadInputError
-from scaling.runtime.yaml_files import read_yaml
 from scaling.launch.engine import Engine, State
 from scaling.launch.job import PORT, Job, Site, cloud_values
 from scaling.launch.slices import host_chips
 from scaling.launch.template import Code, Values
+from scaling.runtime.errors import BadInputError
+from scaling.runtime.yaml_files import read_yaml
 
 # SkyPilot's names (`sky show-gpus --all`); v2 to v4 and v5p count cores, two per chip; others, chips.
 _GPUS = {

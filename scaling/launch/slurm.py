@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from scaling.config.devices import Devices
-from scaling.runtime.errors import BadInputError
 from scaling.launch.engine import Engine, State, call, query
 from scaling.launch.job import Job, Site, shared_disk_values
 from scaling.launch.slices import host_chips
 from scaling.launch.template import Values
+from scaling.runtime.errors import BadInputError
 
 _LONGEST = 365 * 24 * 60  # minutes
 

@@ -13,11 +13,8 @@ from pathlib import Path
 from pydantic import Field, ValidationError
 
 from scaling.config.base import Frozen
-from scaling.runtime.errors import BadInputError
-from scaling.runtime.files import write_atomically
 from scaling.config.load import dump_yaml
 from scaling.config.record import read_record
-from scaling.runtime.suggest import hint
 from scaling.config.sweep import SweepConfig
 from scaling.launch.engine import Engine
 from scaling.launch.gke import Gke
@@ -26,6 +23,9 @@ from scaling.launch.local import Local
 from scaling.launch.skypilot import SkyPilot
 from scaling.launch.slurm import Slurm
 from scaling.launch.tpu_vm import TpuVm
+from scaling.runtime.errors import BadInputError
+from scaling.runtime.files import write_atomically
+from scaling.runtime.suggest import hint
 from scaling.sweep.bucket import finished_in
 from scaling.sweep.directory import prepare
 from scaling.train.lock import is_locked

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from scaling.config.devices import Devices
-from scaling.runtime.errors import BadInputError
 from scaling.launch.engine import Engine, State, call, query
 from scaling.launch.job import Job, Site, cloud_values
 from scaling.launch.template import Code, Values
+from scaling.runtime.errors import BadInputError
 
 # Google Cloud documentation, "TPU software versions" and the page of each TPU. Accelerator types of v2 to v4
 # and of v5p count cores, two per chip; those of v5e and v6e count chips.

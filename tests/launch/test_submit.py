@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from scaling import cli
-from scaling.runtime.errors import BadInputError
 from scaling.config.load import load_run, load_sweep
 from scaling.config.run import RunConfig
 from scaling.launch.engine import State
@@ -18,6 +17,7 @@ from scaling.launch.local import Local
 from scaling.launch.slices import smallest_slice
 from scaling.launch.slurm import Slurm
 from scaling.launch.submit import decide, read_submissions, submit, submitting
+from scaling.runtime.errors import BadInputError
 from scaling.sweep.design import expand
 from scaling.train.recording import make_record
 from tests.parallel.clusters import tiny_run, until

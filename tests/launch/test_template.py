@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 import yaml
 
-from scaling.runtime.errors import BadInputError
 from scaling.launch.submit import ENGINES
 from scaling.launch.template import PLACEHOLDER, Code, fill, template_file
+from scaling.runtime.errors import BadInputError
 from tests.launch.conftest import MakeJob
 
 ROOT = Path(__file__).parents[2]
