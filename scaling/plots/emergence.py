@@ -157,7 +157,11 @@ def _explained(judged: Sequence[Judged], log_score: bool, predicted: bool) -> li
     """What the marks mean, of those that are drawn."""
     words = {one.verdict.word for one in judged}
     bimodal = "bimodal" in words
-    families = {one.fit.shapes[one.chosen].family for one in judged if one.chosen is not None}
+    families = {
+        one.fit.shapes[one.chosen].family
+        for one in judged
+        if one.chosen is not None and not (one.verdict.breakthrough and one.verdict.breakthrough.bimodal)
+    }
     lines = []
     if families - {"broken"}:
         lines.append(Line2D([], [], color=MUTED, lw=1.6, label="smooth fit"))
@@ -275,8 +279,15 @@ def dress(axes: Axes, against: str, label: bool) -> None:
         axes.xaxis.set_minor_formatter(FuncFormatter(lambda v, _: text(v)))
         axes.tick_params(axis="x", which="minor", labelsize=7.5, labelbottom=label)
     else:
-        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.xaxis.set_minor_formatter(FuncFormatter(lambda v, _: text(v) if _between(axes, v) else ""))
+        axes.tick_params(axis="x", which="minor", labelsize=7.5, labelbottom=label, pad=5)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: text(v)))
+
+
+def _between(axes: Axes, value: float) -> bool:
+    """Whether 2 or 5 times a power of ten gets a label: where an axis has few powers of ten."""
+    low, high = sorted(axes.get_xlim())
+    return high / low < 100 and f"{value:.0e}"[0] in "25"
 
 
 def _points(axes: Axes, all_spreads: Sequence[Spread], colour: str, marker: str, logged: bool) -> None:
