@@ -55,11 +55,12 @@ def money(usd: float) -> str:
     return f"{_digits(usd)} USD"
 
 
-def _digits(usd: float) -> str:
-    if usd < 10:
-        return f"{usd:,.2f}"
-    unit = 10 ** (floor(log10(usd)) - 2)
-    return f"{round(usd / unit) * unit:,.10g}"
+def _digits(value: float) -> str:
+    """Three significant digits, without an exponent; two decimals below 10."""
+    if value < 10:
+        return f"{value:,.2f}"
+    unit = 10 ** (floor(log10(value)) - 2)
+    return f"{round(value / unit) * unit:,.10g}"
 
 
 def estimate_text(document: dict[str, Any], run: RunConfig) -> str:
@@ -136,7 +137,7 @@ def device_lines(document: dict[str, Any], run: RunConfig) -> list[str]:
         rows.append(("the run", f"about {whole} ({seconds_in_words(low)} to {seconds_in_words(high)})"))
     lines += section("Time", rows)
     if cost:
-        rows = [("device-hours", f"{cost['device_hours']:,.4g}")]
+        rows = [("device-hours", _digits(cost["device_hours"]))]
         if cost["usd"] is not None:
             low, high = _digits(cost["usd_low"]), _digits(cost["usd_high"])
             rows.append(("price", f"about {money(cost['usd'])} ({low} to {high})"))
@@ -146,7 +147,9 @@ def device_lines(document: dict[str, Any], run: RunConfig) -> list[str]:
             rows.append(("source", cost["price_source"]))
         if cost["price_note"]:
             rows.append(("note", cost["price_note"]))
-        rows.append(("energy", f"{cost['kwh']:,.4g} kWh, {cost['kg_co2'] / 1000:,.3g} t CO2"))
+        kg = cost["kg_co2"]
+        carbon = f"{_digits(kg / 1000)} t" if kg >= 1000 else f"{_digits(kg)} kg"
+        rows.append(("energy", f"{_digits(cost['kwh'])} kWh, {carbon} CO2"))
         rows.append(("assuming", cost["energy_assumption"]))
         lines += section("Cost", rows)
     if not memory["fits"]:

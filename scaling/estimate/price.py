@@ -97,8 +97,8 @@ def cost(
         kwh=kwh,
         kg_co2=kwh * KG_CO2_PER_KWH,
         energy_assumption=(
-            f"{hardware.watts:g} W a chip, {POWER_USAGE_EFFECTIVENESS:g} for the building, "
-            f"{KG_CO2_PER_KWH:g} kg CO2 a kWh (world mean 2024, IEA)"
+            f"{hardware.watts:g} W per chip, {POWER_USAGE_EFFECTIVENESS:g} for the building, "
+            f"{KG_CO2_PER_KWH:g} kg CO2 per kWh (world mean 2024, IEA)"
         ),
     )
 
