@@ -78,7 +78,7 @@ def estimate_text(document: dict[str, Any], run: RunConfig) -> str:
     lines += section("Parameters", rows)
     target = f" and {flops['target_length']}" if flops["target_length"] else ""
     lines += section(
-        f"FLOPs a token, sequences of {flops['length']}{target}, {flops['attention_convention']} attention",
+        f"FLOPs per token, sequences of {flops['length']}{target}, {flops['attention_convention']} attention",
         [
             ("forward", f"{flops['forward']:.4e}"),
             ("forward and backward", f"{flops['train']:.4e}"),

@@ -63,7 +63,7 @@ def test_the_first_order_condition(law: str, flops: float) -> None:
     laws = made.law
     falls = laws.alpha * laws.A * point.params**-laws.alpha, laws.beta * laws.B * point.tokens**-laws.beta
     assert falls[0] == pytest.approx(falls[1], rel=0.15)
-    # Counted FLOPs a token over 6N change slowly, so that the closed form at this 6ND is as good to 1e-3.
+    # Counted FLOPs per token over 6N change slowly, so that the closed form at this 6ND is as good to 1e-3.
     params, tokens = laws.optimum(6.0 * point.params * point.tokens)
     assert point.loss <= laws.loss(params, tokens) + 1e-3
 
