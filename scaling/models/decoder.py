@@ -9,7 +9,7 @@ from scaling.models.initializers import normal, times
 from scaling.models.language_model import Batch, Terms
 from scaling.models.layers import Bands, LayerCache, LayerInputs, LayerOutputs, LayerState, Norm, dropout
 from scaling.models.mixture import router_losses
-from scaling.models.stack import run_layers, stacked_layers
+from scaling.models.stack import Stack, stacked_layers
 from scaling.models.taps import tap
 
 
@@ -76,7 +76,7 @@ class Decoder(nnx.Module):
             x_BLD = dropout(x_BLD, config.dropout, embedding_key)
             layer_keys = jax.random.split(layers_key, config.n_layers)
         states = LayerState(layer_keys, cache)
-        x_BLD, outputs = run_layers(config, self.layers, x_BLD, inputs, states, bands(config))
+        x_BLD, outputs = Stack(config, bands(config))(self.layers, x_BLD, inputs, states)
         x_BLD = x_BLD if self.final_norm is None else self.final_norm(x_BLD)
         return times(x_BLD, config.output_multiplier), outputs
 

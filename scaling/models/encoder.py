@@ -12,7 +12,7 @@ from scaling.models.initializers import normal, times
 from scaling.models.language_model import Batch, Terms
 from scaling.models.layers import Bands, Layer, LayerInputs, LayerState, Linear, Norm, dropout
 from scaling.models.pointwise import ACTIVATIONS
-from scaling.models.stack import run_layers, stacked_layers
+from scaling.models.stack import Stack, stacked_layers
 from scaling.models.taps import tap
 
 
@@ -94,15 +94,8 @@ class Encoder(nnx.Module):
             keys = jax.random.split(layers_key, config.n_layers)
         x_BLD = x_BLW if self.embedding_projection is None else self.embedding_projection(x_BLW)
 
-        x_BLD, _ = run_layers(
-            config,
-            self.layers,
-            x_BLD,
-            LayerInputs(segment_ids_BL),
-            LayerState(keys),
-            Bands((None,), (0,) * config.n_layers),
-            shared=config.share_layers,
-        )
+        stack = Stack(config, Bands((None,), (0,) * config.n_layers), shared=config.share_layers)
+        x_BLD, _ = stack(self.layers, x_BLD, LayerInputs(segment_ids_BL), LayerState(keys))
         return x_BLD if self.final_norm is None else self.final_norm(x_BLD)
 
     def masked_states(self, x_BLD: jax.Array) -> jax.Array:

@@ -11,7 +11,7 @@ from scaling.models.language_model import Batch, Terms
 from scaling.models.layers import Bands, LayerCache, LayerInputs, LayerOutputs, LayerState, Norm, dropout
 from scaling.models.mixture import Losses, router_losses
 from scaling.models.positions import relative_bias, relative_bias_at, sinusoids
-from scaling.models.stack import run_layers, stacked_layers
+from scaling.models.stack import Stack, stacked_layers
 from scaling.models.taps import tap
 
 
@@ -54,7 +54,7 @@ class Side(nnx.Module):
                 bias = relative_bias_at(self.relative_bias, inputs.positions_BL, keys, farthest)
             inputs = inputs._replace(bias=bias)
         states, bands = LayerState(layer_keys, cache), Bands((None,), (0,) * self.count)
-        x_BLD, outputs = run_layers(config, self.layers, x_BLD, inputs, states, bands)
+        x_BLD, outputs = Stack(config, bands)(self.layers, x_BLD, inputs, states)
         x_BLD = x_BLD if self.final_norm is None else self.final_norm(x_BLD)
         # T5 also drops what leaves a stack; the Transformer of 2017 does not.
         rate = config.dropout if config.positions == "relative" else 0.0

@@ -1,6 +1,7 @@
 """A stack of Transformer layers: stored stacked, run one by one, in a scan or as stages of a pipeline."""
 
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -51,146 +52,123 @@ def stacked_layers(
     return layers
 
 
-def run_layers(
-    config: TransformerConfig,
-    layers: Layer,
-    x_BLD: jax.Array,
-    inputs: LayerInputs,
-    states: LayerState,
-    bands: Bands,
-    *,
-    shared: bool = False,
-) -> tuple[jax.Array, LayerOutputs]:
-    """All N layers in order: x_BLD after the last, and what the layers returned besides, stacked.
+@dataclass(frozen=True)
+class Stack:
+    """N layers in order, run as `config` says: unrolled or scanned, rematerialised or not, or in stages.
 
     The reference is a loop, `_unrolled`. A scan runs one layer's code for every depth, and compiles once; the
     two compute the same numbers. On a mesh with pipeline stages, each stage has as many of the layers, whole
     repetitions of the pattern of bands; layers return nothing else there, and read no cache.
 
-    Args:
+    Attributes:
         config: `scan_layers`, `remat` and `mixture` are read.
-        layers: as of `stacked_layers`; with `shared` one layer, used at every depth (ALBERT).
-        x_BLD: what enters the first layer.
-        inputs: what all layers read.
-        states: what each layer has of its own; every array leads with N.
         bands: which positions each layer attends to; N of them.
-        shared: whether all depths have the same parameters.
+        shared: whether all depths have the same parameters (ALBERT).
     """
-    placed = placement()
-    if placed is not None and placed.stages > 1:
-        return _in_stages(placed, config, layers, x_BLD, inputs, states, bands)
-    run = _scanned if config.scan_layers else _unrolled
-    return run(config, layers, x_BLD, inputs, states, bands, shared)
 
+    config: TransformerConfig
+    bands: Bands
+    shared: bool = False
 
-def _unrolled(
-    config: TransformerConfig,
-    layers: Layer,
-    x_BLD: jax.Array,
-    inputs: LayerInputs,
-    states: LayerState,
-    bands: Bands,
-    shared: bool,
-) -> tuple[jax.Array, LayerOutputs]:
-    count, every = len(bands.of_layer), _group(config)
-    if shared:
-        separate = [layers] * count
-    elif every == 1:
-        separate = unstack(layers, count)
-    else:
-        groups = unstack(grouped(layers, every), count // every)
-        separate = [layer for group in groups for layer in members(group, every)]
-    outputs = []
-    for layer, state, band in zip(separate, unstack(states, count), bands.of_layer, strict=True):
-        run = partial(_run_layer, inputs=inputs, band_widths=bands.widths, band=band)
-        x_BLD, output = _rematerialised(config, run)(layer, x_BLD, state)
-        outputs.append(output)
-    return x_BLD, jax.tree.map(lambda *each: jnp.stack(each), *outputs)
+    def __call__(
+        self, layers: Layer, x_BLD: jax.Array, inputs: LayerInputs, states: LayerState
+    ) -> tuple[jax.Array, LayerOutputs]:
+        """x_BLD after the last layer, and what the layers returned besides, stacked.
 
+        Args:
+            layers: as of `stacked_layers`; one layer if it is shared.
+            x_BLD: what enters the first layer.
+            inputs: what all layers read.
+            states: what each layer has of its own; every array leads with N.
+        """
+        placed = placement()
+        if placed is not None and placed.stages > 1:
+            return self._in_stages(placed, layers, x_BLD, inputs, states)
+        run = self._scanned if self.config.scan_layers else self._unrolled
+        return run(layers, x_BLD, inputs, states)
 
-def _scanned(
-    config: TransformerConfig,
-    layers: Layer,
-    x_BLD: jax.Array,
-    inputs: LayerInputs,
-    states: LayerState,
-    bands: Bands,
-    shared: bool,
-) -> tuple[jax.Array, LayerOutputs]:
-    """A step of the scan is one layer, or a group of `mixture.every` of them."""
-    count, every = len(bands.of_layer), _group(config)
-    # Layers that differ share the code of all but their attention, which branches on the band.
-    numbers_N = jnp.array(bands.of_layer, jnp.int32) if len(bands.widths) > 1 else None
+    @property
+    def _group(self) -> int:
+        """Layers in a step of a scan."""
+        return 1 if self.config.mixture is None else self.config.mixture.every
 
-    def run(layer: Layer, x_BLD: jax.Array, state: LayerState, band: jax.Array | None) -> Any:
-        number = 0 if band is None else band
-        return _run_layer(layer, x_BLD, state, inputs=inputs, band_widths=bands.widths, band=number)
-
-    step = _rematerialised(config, run)
-    if every == 1:
-        own = None if shared else layers
-        return jax.lax.scan(
-            lambda x_BLD, each: step(layers if shared else each[0], x_BLD, *each[1:]),
-            x_BLD,
-            (own, states, numbers_N),
-            length=count,
-        )
-
-    def group(x_BLD: jax.Array, each: tuple[Any, Any, Any]) -> tuple[jax.Array, LayerOutputs]:
+    def _unrolled(
+        self, layers: Layer, x_BLD: jax.Array, inputs: LayerInputs, states: LayerState
+    ) -> tuple[jax.Array, LayerOutputs]:
+        count, every = len(self.bands.of_layer), self._group
+        if self.shared:
+            separate = [layers] * count
+        elif every == 1:
+            separate = unstack(layers, count)
+        else:
+            groups = unstack(grouped(layers, every), count // every)
+            separate = [layer for group in groups for layer in members(group, every)]
         outputs = []
-        own = (unstack(part, every) for part in each[1:])
-        for layer, state, band in zip(members(each[0], every), *own, strict=True):
-            x_BLD, output = step(layer, x_BLD, state, band)
+        for layer, state, band in zip(separate, unstack(states, count), self.bands.of_layer, strict=True):
+            step = self._rematerialised(partial(self._layer, inputs, band))
+            x_BLD, output = step(layer, x_BLD, state)
             outputs.append(output)
-        return x_BLD, jax.tree.map(lambda *parts: jnp.stack(parts), *outputs)
+        return x_BLD, jax.tree.map(lambda *each: jnp.stack(each), *outputs)
 
-    def in_groups(tree: Any) -> Any:
-        return jax.tree.map(lambda leaf: leaf.reshape(count // every, every, *leaf.shape[1:]), tree)
+    def _scanned(
+        self, layers: Layer, x_BLD: jax.Array, inputs: LayerInputs, states: LayerState
+    ) -> tuple[jax.Array, LayerOutputs]:
+        """A step of the scan is one layer, or a group of `mixture.every` of them."""
+        count, every = len(self.bands.of_layer), self._group
+        # Layers that differ share the code of all but their attention, which branches on the band.
+        several = len(self.bands.widths) > 1
+        numbers_N = jnp.array(self.bands.of_layer, jnp.int32) if several else None
 
-    each = (grouped(layers, every), in_groups(states), in_groups(numbers_N))
-    x_BLD, outputs = jax.lax.scan(group, x_BLD, each, length=count // every)
-    return x_BLD, jax.tree.map(lambda leaf: leaf.reshape(count, *leaf.shape[2:]), outputs)
+        def run(layer: Layer, x_BLD: jax.Array, state: LayerState, band: jax.Array | None) -> Any:
+            return self._layer(inputs, 0 if band is None else band, layer, x_BLD, state)
 
+        step = self._rematerialised(run)
+        if every == 1:
+            own = None if self.shared else layers
+            return jax.lax.scan(
+                lambda x_BLD, each: step(layers if self.shared else each[0], x_BLD, *each[1:]),
+                x_BLD,
+                (own, states, numbers_N),
+                length=count,
+            )
 
-def _in_stages(
-    placed: Placement,
-    config: TransformerConfig,
-    layers: Layer,
-    x_BLD: jax.Array,
-    inputs: LayerInputs,
-    states: LayerState,
-    bands: Bands,
-) -> tuple[jax.Array, LayerOutputs]:
-    run = _scanned if config.scan_layers else _unrolled
-    own = Bands(bands.widths, bands.of_layer[: len(bands.of_layer) // placed.stages])
+        def group(x_BLD: jax.Array, each: tuple[Any, Any, Any]) -> tuple[jax.Array, LayerOutputs]:
+            outputs = []
+            own = (unstack(part, every) for part in each[1:])
+            for layer, state, band in zip(members(each[0], every), *own, strict=True):
+                x_BLD, output = step(layer, x_BLD, state, band)
+                outputs.append(output)
+            return x_BLD, jax.tree.map(lambda *parts: jnp.stack(parts), *outputs)
 
-    def stage(layers: Layer, x_BLD: jax.Array, keys: Any, rows: LayerInputs, bias: Any) -> jax.Array:
-        return run(config, layers, x_BLD, rows._replace(bias=bias), LayerState(keys), own, False)[0]
+        def in_groups(tree: Any) -> Any:
+            return jax.tree.map(lambda leaf: leaf.reshape(count // every, every, *leaf.shape[1:]), tree)
 
-    rows = inputs._replace(bias=None)
-    x_BLD = pipelined(placed, stage, layers, x_BLD, states.dropout_key, rows, inputs.bias)
-    return x_BLD, LayerOutputs(None, None)
+        each = (grouped(layers, every), in_groups(states), in_groups(numbers_N))
+        x_BLD, outputs = jax.lax.scan(group, x_BLD, each, length=count // every)
+        return x_BLD, jax.tree.map(lambda leaf: leaf.reshape(count, *leaf.shape[2:]), outputs)
 
+    def _in_stages(
+        self, placed: Placement, layers: Layer, x_BLD: jax.Array, inputs: LayerInputs, states: LayerState
+    ) -> tuple[jax.Array, LayerOutputs]:
+        of_stage = self.bands.of_layer[: len(self.bands.of_layer) // placed.stages]
+        part = replace(self, bands=Bands(self.bands.widths, of_stage))
+        run = part._scanned if self.config.scan_layers else part._unrolled
 
-def _group(config: TransformerConfig) -> int:
-    """Layers in a step of a scan."""
-    return 1 if config.mixture is None else config.mixture.every
+        def stage(layers: Layer, x_BLD: jax.Array, keys: Any, rows: LayerInputs, bias: Any) -> jax.Array:
+            return run(layers, x_BLD, rows._replace(bias=bias), LayerState(keys))[0]
 
+        rows = inputs._replace(bias=None)
+        x_BLD = pipelined(placed, stage, layers, x_BLD, states.dropout_key, rows, inputs.bias)
+        return x_BLD, LayerOutputs(None, None)
 
-def _run_layer(
-    layer: Layer,
-    x_BLD: jax.Array,
-    state: LayerState,
-    *,
-    inputs: LayerInputs,
-    band_widths: tuple[int | None, ...],
-    band: int | jax.Array,
-) -> tuple[jax.Array, LayerOutputs]:
-    return layer(x_BLD, inputs, state, band_widths, band)
+    def _layer(
+        self, inputs: LayerInputs, band: int | jax.Array, layer: Layer, x_BLD: jax.Array, state: LayerState
+    ) -> tuple[jax.Array, LayerOutputs]:
+        return layer(x_BLD, inputs, state, self.bands.widths, band)
 
-
-def _rematerialised(config: TransformerConfig, function: Callable[..., Any]) -> Callable[..., Any]:
-    if config.remat == "none":
-        return function
-    # Inside a scan nothing can be merged with the forward pass, so the barrier that prevents it is waste.
-    return jax.checkpoint(function, policy=REMAT_POLICIES[config.remat], prevent_cse=not config.scan_layers)
+    def _rematerialised(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        if self.config.remat == "none":
+            return function
+        # Inside a scan nothing can be merged with the forward pass, so the barrier that prevents it is waste.
+        policy = REMAT_POLICIES[self.config.remat]
+        return jax.checkpoint(function, policy=policy, prevent_cse=not self.config.scan_layers)
