@@ -31,8 +31,7 @@ from throughput import SHAPES, model_config
 
 from scaling.config.data import DataConfig
 from scaling.config.run import RunConfig
-from scaling.config.spikes import SpikesConfig
-from scaling.config.train import TrainConfig
+from scaling.config.train import SpikesConfig, TrainConfig
 from scaling.parallel import heartbeat
 from scaling.parallel.mesh import make_mesh
 from scaling.runtime.environment import choose_platform

@@ -16,8 +16,7 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
-from scaling.config.ask import run_for
-from scaling.config.devices import parse_devices
+from scaling.config.devices import parse_devices, run_for
 from scaling.config.load import load_model, read_yaml
 from scaling.config.model import DecoderConfig
 from scaling.estimate import conventions

@@ -98,7 +98,7 @@ def estimate(
     as_json: Json = False,
 ) -> None:
     """Estimate parameters, FLOPs, memory, time and price, by arithmetic alone."""
-    from scaling.config.ask import run_for
+    from scaling.config.devices import run_for
     from scaling.estimate.estimate import model_part, on_devices, train_part, would_help
 
     if attention not in ("causal", "full"):

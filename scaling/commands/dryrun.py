@@ -24,8 +24,8 @@ from scaling.commands.options import (
 from scaling.runtime.errors import BadInputError
 
 if TYPE_CHECKING:
-    from scaling.config.compiled import Compiled
     from scaling.config.devices import Devices
+    from scaling.config.record import Compiled
     from scaling.config.run import RunConfig
 
 _GIB = 2**30
@@ -50,7 +50,7 @@ def dryrun(
     as_json: Json = False,
 ) -> None:
     """Compile the real train step for devices you do not have: memory, collectives, whether it fits."""
-    from scaling.config.ask import run_for
+    from scaling.config.devices import run_for
     from scaling.train.compiled_cache import compiled_step
 
     if not on:

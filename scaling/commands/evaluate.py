@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from scaling.commands.options import Json, Mesh, print_json, say
-from scaling.config.evaluation import Evaluation, Score
+from scaling.config.record import Evaluation, Score
 from scaling.runtime.errors import BadInputError
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def evaluate(
         raise BadInputError(f"--samples {drawn}: --pass-at {max(ks)} needs at least {max(ks)}")
     if ks and temperature <= 0:
         raise BadInputError(f"--temperature {temperature}: pass@k draws; give a temperature above 0")
-    from scaling.config.ask import parse_mesh
+    from scaling.config.devices import parse_mesh
     from scaling.config.mesh import MeshConfig
 
     sizes = None if mesh is None else parse_mesh(mesh)

@@ -10,7 +10,7 @@ from scaling.commands.options import Json, devices_named, print_json
 from scaling.runtime.errors import BadInputError
 
 if TYPE_CHECKING:
-    from scaling.config.compiled import Compiled
+    from scaling.config.record import Compiled
     from scaling.config.run import RunConfig
     from scaling.estimate.layouts import Candidate
     from scaling.estimate.planner import Inference, PlannedRun, Planner

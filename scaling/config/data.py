@@ -1,10 +1,20 @@
-"""What a model reads: source, tokenizer, packed row length, and the train/validation split."""
+"""What a model reads: the corpus and its split into rows, and the arrays of a batch under an objective."""
 
-from typing import Annotated
+import math
+from functools import lru_cache
+from typing import Annotated, NamedTuple
 
 from pydantic import Field, field_validator
 
 from scaling.config.base import Frozen
+from scaling.config.objective import (
+    ContinuationObjective,
+    DenoisingObjective,
+    MaskedObjective,
+    Objective,
+    SpanNoise,
+    SpansObjective,
+)
 
 EMBEDDED_SOURCE = "python-stdlib"
 SOURCES = f"{EMBEDDED_SOURCE}, text:GLOB, jsonl:GLOB or tfds:NAME[/CONFIG][:VERSION][:SPLIT]"
@@ -90,3 +100,145 @@ class DataConfig(Frozen):
         if value not in ("bytes", "ids") and not _names_one_of(value, ("sentencepiece",)):
             raise ValueError(f"unknown tokenizer {value!r}; give {TOKENIZERS}")
         return value
+
+
+Arrays = dict[str, tuple[tuple[int, ...], str]]
+PAIR_MARKS = 3  # [CLS] A [SEP] B [SEP]
+_ROOM = 4.0  # standard deviations between the mean length of an i.i.d. target and the most
+
+
+class RowLengths(NamedTuple):
+    """Lengths of a row in tokens. `source` is how much of data.sequence_length the longest source fills."""
+
+    window: int  # of text that a row reads; pairs of segments read at most so many
+    source: int
+    target: int | None  # of the decoder's side; None for a model of one side
+    sentinels: int
+
+
+def span_counts(window: int, rate: float, mean_length: float | None) -> tuple[int, int]:
+    """(tokens dropped, spans) of a window: at least one each, and a kept token for every span."""
+    noise = min(max(round(window * rate), 1), window - 1)
+    spans = 1 if mean_length is None else round(noise / mean_length)
+    return noise, min(max(spans, 1), noise, window - noise)
+
+
+def _sides(window: int, rate: float, mean_length: float | None) -> tuple[int, int]:
+    """Lengths of source and target of a window, each with its sentinels and its end."""
+    noise, spans = span_counts(window, rate, mean_length)
+    return window - noise + spans + 1, noise + spans + 1
+
+
+@lru_cache(maxsize=256)
+def span_lengths(length: int, rate: float, mean_length: float | None) -> tuple[int, int]:
+    """(window, target length) of span corruption for a source of `length`: T5's arithmetic.
+
+    The window is the longest whose source, sentinels and end included, is at most `length` (Raffel et al.
+    2019, section 3.1.4). At rate 0.5 the target is kept from outgrowing the source.
+
+    Raises:
+        ValueError: `length` is below 3, a kept token, a sentinel and the end.
+    """
+    if length < 3:
+        raise ValueError(f"data.sequence_length={length}: span corruption needs at least 3")
+    window = 2
+    while _sides(window + 1, rate, mean_length)[0] <= length:
+        window += 1
+    if rate == 0.5 and _sides(window, rate, mean_length)[1] > length > 3:
+        window -= 1
+    return window, _sides(window, rate, mean_length)[1]
+
+
+def iid_lengths(length: int, rate: float) -> tuple[int, int]:
+    """(window, most target symbols) where each token is dropped independently.
+
+    No token makes more than one symbol of the source, so a window of length - 1 always fits. Token i adds
+    x_i (2 - x_(i-1)) symbols to the target, a token and at the start of a run its sentinel: mean and
+    variance of the sum are in closed form.
+
+    Raises:
+        ValueError: `length` is below 3.
+    """
+    if length < 3:
+        raise ValueError(f"data.sequence_length={length}: span corruption needs at least 3")
+    window, r = length - 1, rate
+    mean = window * r * (2 - r)
+    variance = window * (r * (4 - 3 * r) - (r * (2 - r)) ** 2 - 2 * r * r * (2 - r) * (1 - r))
+    target = math.ceil(mean + _ROOM * math.sqrt(max(variance, 0.0))) + 1
+    return window, min(max(target, 3), window + 2)
+
+
+def masked_limit(rate: float, length: int) -> int:
+    """The most positions of a row that are chosen for masking."""
+    return max(1, round(rate * length))
+
+
+def noises(objective: SpansObjective | DenoisingObjective) -> tuple[SpanNoise, ...]:
+    """The settings of span corruption that rows choose from."""
+    if isinstance(objective, DenoisingObjective):
+        return objective.mixture
+    return (SpanNoise(rate=objective.rate, mean_length=objective.mean_length),)
+
+
+def row_lengths(objective: Objective, length: int) -> RowLengths:
+    """Lengths of a row whose `inputs` are `length` = data.sequence_length positions.
+
+    Raises:
+        ValueError: the objective needs longer rows.
+    """
+    if isinstance(objective, SpansObjective) and objective.iid:
+        window, target = iid_lengths(length, objective.rate)
+        return RowLengths(window, window + 1, target, min((window + 1) // 2, (target - 1) // 2))
+    if isinstance(objective, (SpansObjective, DenoisingObjective)):
+        settings = [(noise.rate, noise.mean_length) for noise in noises(objective)]
+        windows = [span_lengths(length, *setting)[0] for setting in settings]
+        sides = [_sides(w, *setting) for w, setting in zip(windows, settings, strict=True)]
+        spans = [span_counts(w, *setting)[1] for w, setting in zip(windows, settings, strict=True)]
+        source, target = max(s for s, _ in sides), max(t for _, t in sides)
+        return RowLengths(max(windows), source, target, max(spans))
+    if isinstance(objective, ContinuationObjective):
+        target = objective.target_length or length
+        return RowLengths(length + target, length, target, 0)
+    if isinstance(objective, MaskedObjective) and objective.sentences != "none":
+        if length < PAIR_MARKS + 2:
+            raise ValueError(
+                f"data.sequence_length={length}: objective.sentences={objective.sentences} needs at least "
+                f"{PAIR_MARKS + 2}, [CLS] A [SEP] B [SEP]"
+            )
+        return RowLengths(length - PAIR_MARKS, length, None, 0)
+    return RowLengths(length, length, None, 0)
+
+
+def pads(objective: Objective, length: int) -> tuple[bool, bool]:
+    """Whether rows of training may have padding in the (source, target) of an encoder-decoder."""
+    if isinstance(objective, SpansObjective) and objective.iid:
+        return True, True
+    if not isinstance(objective, (SpansObjective, DenoisingObjective)):
+        return False, False
+    settings = [(noise.rate, noise.mean_length) for noise in noises(objective)]
+    sides = [_sides(span_lengths(length, *setting)[0], *setting) for setting in settings]
+    return any(s < length for s, _ in sides), len({t for _, t in sides}) > 1
+
+
+def batch_arrays(objective: Objective, data: DataConfig, rows: int) -> Arrays:
+    """Name, shape and type of every array in a training batch of `rows` rows.
+
+    Validation batches are the same and always have float32 `weights`, of the shape of `targets`.
+    """
+    L = data.sequence_length
+    side: tuple[tuple[int, ...], str] = ((rows, L), "int32")
+    target = row_lengths(objective, L).target
+    if target is not None:
+        source_pads, target_pads = pads(objective, L)
+        arrays: Arrays = {"inputs": side}
+        arrays |= {name: ((rows, target), "int32") for name in ("decoder_inputs", "targets")}
+        arrays |= {"weights": ((rows, target), "float32")} if target_pads else {}
+        return arrays | ({"segment_ids": side} if source_pads else {})
+    arrays = {"inputs": side, "targets": side}
+    if objective.name != "causal":
+        arrays["weights"] = ((rows, L), "float32")
+    if objective.name == "prefix":
+        arrays["prefix"] = side
+    if isinstance(objective, MaskedObjective) and objective.sentences != "none":
+        return arrays | {"token_types": side, "segment_ids": side, "sentence_targets": ((rows,), "int32")}
+    return arrays | ({"segment_ids": side, "positions": side} if data.mask_documents else {})

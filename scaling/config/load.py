@@ -21,8 +21,7 @@ from scaling.config.compose import (
 from scaling.config.model import ModelConfig
 from scaling.config.objective import OBJECTIVES, objective_name
 from scaling.config.run import RunConfig
-from scaling.config.sweep import SweepConfig
-from scaling.config.sweep_tree import sweep_tree
+from scaling.config.sweep import SweepConfig, sweep_tree
 from scaling.runtime.errors import BadInputError
 from scaling.runtime.suggest import did_you_mean, hint, near
 from scaling.runtime.yaml_files import dump_yaml, parse_yaml, read_yaml

@@ -1,7 +1,8 @@
-"""Mesh configuration: how many devices each axis of parallelism takes."""
+"""How a step is split: over the axes of a device mesh, and into blocks on one device."""
 
+import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from pydantic import Field, field_validator, model_validator
 
@@ -157,3 +158,94 @@ class MeshConfig(Frozen):
         sizes = self.sizes().items()
         said = [f"{axis}={size}" for axis, size in sizes if axis in _ALWAYS_SAID or size != 1]
         return ",".join(said + ([f"microbatches={self.microbatches}"] if self.microbatches else []))
+
+
+MeshAxes = str | tuple[str, ...] | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Rules:
+    """The mesh axis, or axes, over which each logical axis is split; None replicates.
+
+    The default is fully sharded data parallelism (ZeRO stage 3; Rajbhandari et al. 2020) with Megatron's
+    tensor parallelism (Shoeybi et al. 2019): widths over `fsdp`, heads, feed-forward and vocabulary over
+    `tensor`, and the batch over `data`, `fsdp` and `expert` together. Inside a mixture the experts lie over
+    `expert` and the rows over the rest (Lepikhin et al. 2020, arXiv:2006.16668, section 3.2). Sequences lie
+    over `context` (Liu et al. 2023, arXiv:2310.01889), and so do widths, as over `fsdp`: no device holds what
+    another one could. Layers lie over `stage`, and outside them the batch does.
+    """
+
+    batch: MeshAxes = ("stage", "data", "fsdp", "expert")
+    expert_batch: MeshAxes = ("data", "fsdp")  # rows, where experts are split too
+    length: MeshAxes = "context"
+    act_embed: MeshAxes = None
+    embed: MeshAxes = ("fsdp", "context")
+    heads: MeshAxes = "tensor"
+    head: MeshAxes = None
+    mlp: MeshAxes = "tensor"
+    vocab: MeshAxes = "tensor"
+    position: MeshAxes = None
+    norm: MeshAxes = None
+    layers: MeshAxes = "stage"
+    expert: MeshAxes = "expert"
+
+    def split(
+        self, axes: Sequence[str | None], shape: Sequence[int], mesh: Mapping[str, int]
+    ) -> list[tuple[str, ...]]:
+        """For each axis of an array, the mesh axes of several devices that split it; () where it is whole.
+
+        An axis that its mesh axes do not divide is replicated (GPT-2's 50,257 pieces over 2 devices).
+
+        Raises:
+            ValueError: an unknown logical name, or one mesh axis used twice.
+        """
+        entries: list[tuple[str, ...]] = []
+        used: set[str] = set()
+        for name, size in zip(axes, shape, strict=True):
+            if name is not None and not hasattr(self, name):
+                raise ValueError(f"no rule for the logical axis {name!r}")
+            rule = getattr(self, name) if name is not None else None
+            mesh_axes = (rule,) if isinstance(rule, str) else tuple(rule or ())
+            twice = used & set(mesh_axes)
+            if twice:
+                raise ValueError(f"axes {axes} would use mesh axis {sorted(twice)[0]!r} twice")
+            used |= set(mesh_axes)
+            split = tuple(axis for axis in mesh_axes if mesh[axis] > 1)
+            ways = math.prod(mesh[axis] for axis in split)
+            entries.append(split if size % ways == 0 else ())
+        return entries
+
+
+DEFAULT_RULES = Rules()
+
+
+Bounds = tuple[tuple[int, int], ...]
+
+# Narrower blocks skip more of the masked half, and pay for it in smaller matrix products and a longer graph.
+_SMALLEST_BLOCK = 128
+_MOST_BLOCKS = 8
+# Logits formed at once on a device where no chunk is given: 2**25 fp32 numbers are 128 MiB.
+_LOGITS_AT_ONCE = 2**25
+# Fewer positions than this a chunk, and the loop costs more than the memory it saves.
+_FEWEST_POSITIONS = 64
+
+
+def attention_blocks(length: int, block: int | None = None) -> Bounds:
+    """Cuts of a sequence into the blocks of attention; the last one takes the remainder."""
+    if block is None:
+        block = max(_SMALLEST_BLOCK, -(-length // _MOST_BLOCKS))
+    return tuple((start, min(start + block, length)) for start in range(0, length, block))
+
+
+def logits_chunk(rows: int, length: int, vocab_size: int, chunk: int | None = None) -> int:
+    """Positions of each of a device's `rows` sequences whose logits are formed at once, at most `length`.
+
+    Raises:
+        ValueError: a chunk below one position.
+    """
+    if chunk is None:
+        chunk = max(_FEWEST_POSITIONS, _LOGITS_AT_ONCE // (rows * vocab_size))
+        chunk = -(-length // -(-length // chunk))  # as many chunks, of even length
+    if chunk < 1:
+        raise ValueError(f"chunk must be at least 1 position, got {chunk}")
+    return min(chunk, length)

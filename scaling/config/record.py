@@ -1,5 +1,6 @@
-"""The record of a run: what `record.json` holds. Written by the trainer, read by the ledger and the laws."""
+"""The documents that a run leaves behind: its record, its evaluations, and a compiled train step."""
 
+import importlib.metadata
 from pathlib import Path
 from typing import Literal
 
@@ -142,3 +143,167 @@ def read_record(directory: Path) -> RunRecord | None:
     except (ValidationError, UnicodeDecodeError, OSError) as error:
         first = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
         raise BadInputError(f"{path} is not a run record: {first}") from error
+
+
+Interval = tuple[float, float]
+
+
+class Score(Frozen):
+    """One metric of one task: its mean over items and its 95% interval.
+
+    `kind` says how the interval was made: `wilson` (a share of items), `exact` (a share of none or of all of
+    them: one-sided), `bootstrap` (over items), or `none` (a mean of equal values). A share of 0 of n items
+    has the interval (0, its upper bound), never (0, 0).
+    """
+
+    value: float
+    interval: Interval | None
+    kind: str
+
+
+class TaskScores(Frozen):
+    """One task asked with a number of examples in the prompt.
+
+    `n` items were scored and `skipped` were not: they did not fit the context, or could not be used, as
+    `unusable` says with file and line of the first 100; 1 / n is what a share can resolve. `chance`
+    is what guessing reaches on the task's first metric. `answer_tokens` is the mean length of an answer:
+    exact match is about token accuracy to that power. Metrics are named `exact_match`, `token_accuracy`,
+    `edit_similarity`, `answer_log_prob` (nats, of the whole answer), `choice_accuracy`, `brier`,
+    `choice_log_prob`, `pass_at_K`; `choice_accuracy` compares sums of log-probabilities, and
+    `choice_accuracy_per_token` and `choice_accuracy_unconditional` beside it otherwise. Of published
+    benchmarks also `squad_exact`, `squad_f1`, and `likeliest_match` (every token the likeliest).
+    """
+
+    task: str
+    shots: int = Field(ge=0)
+    template: str = "plain"
+    n: int = Field(ge=0)
+    skipped: int = Field(ge=0)
+    chance: float | None
+    answer_tokens: float | None
+    scores: dict[str, Score]
+    unusable: tuple[str, ...] = ()
+
+
+class Evaluation(Frozen):
+    """All scores of one checkpoint on one suite, with the scale that it stands for.
+
+    `params` counts as in the run's record, `flops` is the training compute spent up to `step`, `loss` the
+    validation loss in nats per token where the record has it.
+    """
+
+    run: str
+    run_id: str
+    family: str
+    suite: str
+    step: int = Field(ge=0)
+    tokens: int
+    flops: float
+    loss: float | None
+    params: dict[str, int]  # total, non_embedding, non_embedding_with_head
+    train_seed: int
+    seed: int  # of prompts and items
+    results: tuple[TaskScores, ...]
+    versions: dict[str, str] = Field(default_factory=dict)
+    seconds: float | None = None
+
+
+def read_evaluation(path: Path) -> Evaluation:
+    """The document at `path`.
+
+    Raises:
+        BadInputError: it cannot be read, or is not an evaluation; the message names the field.
+    """
+    try:
+        return Evaluation.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise BadInputError(f"{path} cannot be read: {error.strerror}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the document"
+        raise BadInputError(f"{path} is not an evaluation: {where}: {first['msg']}") from error
+
+
+def read_evaluations(directory: Path) -> tuple[Evaluation, ...]:
+    """Every `evals/*.json` of a run directory, or of the runs of a sweep directory, by path.
+
+    Raises:
+        BadInputError: the directory does not exist, or a document is damaged.
+    """
+    if not directory.is_dir():
+        raise BadInputError(f"{directory} is not a directory; give a run or sweep directory")
+    paths = sorted([*directory.glob("evals/*.json"), *directory.glob("*/evals/*.json")])
+    return tuple(read_evaluation(path) for path in paths)
+
+
+Effort = Literal["quick", "full"]
+
+_COMPILERS = {"tpu": ("libtpu",), "gpu": ("jax-cuda13-plugin", "jax-cuda13-pjrt"), "cpu": ()}
+
+
+class CollectiveTraffic(Frozen):
+    """Collectives of one kind in one step: how often they run, and bytes moved.
+
+    `bytes` are of the whole array on one device: what an all-gather, all-to-all or permute results in, what
+    an all-reduce or reduce-scatter starts from. In a ring of n each device sends (n - 1) / n of it, in an
+    all-reduce twice that, in a permute all.
+    """
+
+    count: int
+    bytes: int
+
+
+class Collectives(Frozen):
+    """Collectives of one step, on one device, by kind."""
+
+    all_gather: CollectiveTraffic
+    reduce_scatter: CollectiveTraffic
+    all_reduce: CollectiveTraffic
+    all_to_all: CollectiveTraffic
+    collective_permute: CollectiveTraffic
+
+
+class OutOfMemory(Frozen):
+    """By how much a program that the compiler refused is too large for a device."""
+
+    needed_bytes: int
+    capacity_bytes: int
+    over_by_bytes: int
+
+
+class Compiled(Frozen):
+    """A compiled train step. Bytes and FLOPs are of one device; what the compiler did not say is null.
+
+    `peak_bytes` is the most that lies in the device's memory at once while the step runs: arguments, which
+    it overwrites by its outputs, and temporaries. Where the compiler ran out of memory it is what would have
+    been needed.
+    """
+
+    backend: str  # tpu, cuda or cpu
+    topology: str  # as the compiler calls it
+    effort: Effort  # of the compiler; quick leaves out what makes a program fast, not what makes it fit
+    compile_seconds: float  # tracing and lowering included
+    argument_bytes: int
+    output_bytes: int | None
+    alias_bytes: int | None  # of the outputs that overwrite arguments
+    temp_bytes: int | None
+    peak_bytes: int
+    generated_code_bytes: int | None
+    flops_per_device: float  # matrix products of the step as written; scan bodies times their length
+    collectives: Collectives | None
+    notes: tuple[str, ...] = ()  # what could not be read from the program, a line each
+    capacity_bytes: int
+    fits: bool
+    out_of_memory: OutOfMemory | None
+    versions: dict[str, str]
+
+
+def versions(platform: str) -> dict[str, str]:
+    """Versions of what a compiled program comes from: tpu, gpu or cpu."""
+    found = {}
+    for package in ("jax", "jaxlib", "flax", "optax", *_COMPILERS[platform]):
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found

@@ -6,10 +6,8 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
-from scaling.config.base import Frozen
-from scaling.config.batch import Arrays, batch_arrays, masked_limit, row_lengths
-from scaling.config.data import DataConfig
-from scaling.config.identity import identity
+from scaling.config.base import Frozen, identity
+from scaling.config.data import Arrays, DataConfig, batch_arrays, masked_limit, row_lengths
 from scaling.config.mesh import MeshConfig
 from scaling.config.model import EncoderConfig, EncoderDecoderConfig, ModelConfig, TransformerConfig
 from scaling.config.objective import (
@@ -18,8 +16,7 @@ from scaling.config.objective import (
     check_family,
     with_default_objective,
 )
-from scaling.config.train import TrainConfig
-from scaling.config.watch import ProfileConfig, TrackingConfig
+from scaling.config.train import ProfileConfig, TrackingConfig, TrainConfig
 
 _UNRELATED = ("mesh", "tracking", "profile")  # fields that an id does not depend on
 
@@ -147,7 +144,7 @@ class RunConfig(Frozen):
         """Twelve hex digits: the SHA-256 of the canonical JSON of the resolved config, in part.
 
         The mesh says where a run is computed, not what: a run may resume on another one. Nor does it matter
-        how the run is watched. See `scaling.config.identity`.
+        how the run is watched. See `scaling.config.base`.
         """
         tree = {name: value for name, value in identity(self).items() if name not in _UNRELATED}
         text = json.dumps(tree, sort_keys=True, separators=(",", ":"))

@@ -1,12 +1,88 @@
-"""Training configuration: budget, batch, optimizer, schedule, evaluation and checkpoints."""
+"""Training configuration: budget, batch, optimizer, schedule, checkpoints, loss spikes, tracking."""
 
 import math
+import re
 from typing import Any, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveInt, field_validator, model_validator
 
 from scaling.config.base import Frozen
-from scaling.config.spikes import SpikesConfig
+
+_STEPS = re.compile(r"^(\d{1,9}):(\d{1,9})$")
+
+
+class TrackingConfig(Frozen):
+    """Where metrics go in addition to `metrics.jsonl`.
+
+    Keys, hosts and users of Weights & Biases and MLflow come from their own environment variables
+    (WANDB_API_KEY, MLFLOW_TRACKING_URI, ...) and stay there: a config holds no secrets.
+    """
+
+    tensorboard: bool = True
+    """Write TensorBoard events into the run directory."""
+    wandb: str | None = Field(default=None, min_length=1, max_length=120)
+    """Weights & Biases project; null is off."""
+    mlflow: str | None = Field(default=None, min_length=1, max_length=120)
+    """MLflow experiment; null is off."""
+
+
+class ProfileConfig(Frozen):
+    """A window of steps, `FIRST:STOP` as a slice, whose trace is written to `profile/` of the run.
+
+    `20:25` are the steps 20 to 24, counted from 1 as in `metrics.jsonl`.
+    """
+
+    steps: str | None = None
+    """Steps to trace, as `FIRST:STOP`; null traces none."""
+
+    @field_validator("steps", mode="before")
+    @classmethod
+    def _steps(cls, value: Any) -> Any:
+        if value is None:
+            return None
+        found = _STEPS.match(value) if isinstance(value, str) else None
+        if found is None or not 1 <= int(found[1]) < int(found[2]):
+            raise ValueError(f"{value!r}: give FIRST:STOP with 1 <= FIRST < STOP, for example 20:25")
+        return value
+
+    @property
+    def window(self) -> tuple[int, int] | None:
+        """The first step and the one after the last; None without a window."""
+        if self.steps is None:
+            return None
+        first, stop = self.steps.split(":")
+        return int(first), int(stop)
+
+
+class SpikesConfig(Frozen):
+    """Rewinding past loss spikes (Chowdhery et al. 2022, section 5.1: PaLM rewound about 100 steps from a
+    spike and skipped 200 to 500 batches, including those around it, and the spike did not recur).
+
+    A step is a spike if its loss is above the median of the `window` losses before it by `deviations`
+    robust standard deviations (1.4826 times the median absolute deviation), or if its loss or gradient
+    norm is not finite. The defaults are PaLM's where the paper gives them.
+    """
+
+    deviations: float = Field(default=10.0, gt=0)
+    """Robust standard deviations above the running median that count as a spike."""
+    window: int = Field(default=128, ge=8)
+    """Losses in the running median, in steps; steps are judged once half of them exist."""
+    rewind_steps: PositiveInt = 100
+    """Steps before the spike that the checkpoint to return to must be, at least."""
+    skip_batches: PositiveInt = 200
+    """Batches to skip, counted from `rewind_steps` before the spike."""
+    max_rewinds: NonNegativeInt = 10
+    """Rewinds after which the run stops."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "SpikesConfig":
+        if self.skip_batches <= self.rewind_steps:
+            raise ValueError(
+                f"skip_batches={self.skip_batches} would not skip the spike's own batch: give more than "
+                f"rewind_steps={self.rewind_steps}"
+            )
+        return self
+
 
 OptimizerName = Literal["adamw", "adafactor", "muon", "lion"]
 ScheduleName = Literal["cosine", "wsd", "inverse_sqrt", "linear", "constant"]

@@ -108,7 +108,7 @@ class BatchIterator:
     """Batches in the order of steps, made ahead in a background thread; its state is the next step.
 
     Batches are dicts of arrays with B = rows of the step / host_count: those that
-    `scaling.config.batch.batch_arrays` names. Where there are no weights every target counts.
+    `scaling.config.data.batch_arrays` names. Where there are no weights every target counts.
     """
 
     def __init__(

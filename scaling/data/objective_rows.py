@@ -4,8 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from scaling.config.batch import row_lengths
-from scaling.config.data import DataConfig
+from scaling.config.data import DataConfig, row_lengths
 from scaling.config.objective import MaskedObjective, Objective
 from scaling.data.packing import Batch, PackedRows
 from scaling.data.store import TokenSplit

@@ -11,7 +11,7 @@ from scaling.data.packing import Batch, Rows
 class ValidationBatches:
     """The first `tokens` positions of the validation rows, in batches of one fixed shape.
 
-    Iterating gives the arrays of `scaling.config.batch.batch_arrays`, B = batch_rows / host_count, and always
+    Iterating gives the arrays of `scaling.config.data.batch_arrays`, B = batch_rows / host_count, and always
     float32 `weights` of the shape of `targets`, 0 where nothing counts: on padding, which fills up the last
     row and the last batch, and where the objective predicts nothing. `sentence_targets` are -1 on rows that
     fill up. Can be iterated any number of times. Causal rows count to the position, others to the row.

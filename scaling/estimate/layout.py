@@ -5,7 +5,7 @@ import itertools
 import math
 from collections.abc import Mapping, Sequence
 
-from scaling.config.rules import DEFAULT_RULES, Rules
+from scaling.config.mesh import DEFAULT_RULES, Rules
 from scaling.config.run import RunConfig
 
 BYTES = {"float32": 4, "bfloat16": 2, "int32": 4}  # per number

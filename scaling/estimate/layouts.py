@@ -10,8 +10,7 @@ import heapq
 import itertools
 from collections.abc import Iterator
 
-from scaling.config.ask import LEAST_WIDTH, MOST_TENSOR
-from scaling.config.devices import Devices
+from scaling.config.devices import LEAST_WIDTH, MOST_TENSOR, Devices
 from scaling.config.mesh import MeshConfig
 from scaling.config.model import DecoderConfig, Remat
 from scaling.config.run import RunConfig

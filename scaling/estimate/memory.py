@@ -8,8 +8,8 @@ own arrays and weights. The largest phase is the peak. `benchmarks/memory.py` co
 
 import dataclasses
 
+from scaling.config.mesh import logits_chunk
 from scaling.config.run import RunConfig
-from scaling.config.tiling import logits_chunk
 from scaling.estimate.families import family_of
 from scaling.estimate.families.base import Tensor
 from scaling.estimate.layout import BYTES, Layout, array_bytes, shard_shape

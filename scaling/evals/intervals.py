@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from scaling.config.evaluation import Interval, Score
+from scaling.config.record import Interval, Score
 
 _Z = 1.959963984540054  # the 97.5% point of the normal distribution
 _RESAMPLES = 2000

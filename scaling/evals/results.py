@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from scaling.config.evaluation import TaskScores
+from scaling.config.record import TaskScores
 from scaling.evals.ask import How, Outcome
 from scaling.evals.intervals import summary
 from scaling.evals.items import Source

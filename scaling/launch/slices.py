@@ -4,8 +4,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Iterator
 
-from scaling.config.ask import default_mesh
-from scaling.config.devices import Devices, load_hardware, parse_devices
+from scaling.config.devices import Devices, default_mesh, load_hardware, parse_devices
 from scaling.config.hardware import Hardware, PriceKind
 from scaling.config.load import validate
 from scaling.config.model import DecoderConfig, NGramConfig, network

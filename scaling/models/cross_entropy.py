@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.sharding import Mesh, PartitionSpec
 
-from scaling.config.tiling import logits_chunk
+from scaling.config.mesh import logits_chunk
 from scaling.models.axes import placement
 
 

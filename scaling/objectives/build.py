@@ -29,9 +29,9 @@ def build_objective(
     is_text_V: np.ndarray,
     words: WordFlags | None = None,
 ) -> Make:
-    """The function of (rows, keys (B,)) that gives a batch, as `scaling.config.batch.batch_arrays` has it.
+    """The function of (rows, keys (B,)) that gives a batch, as `scaling.config.data.batch_arrays` has it.
 
-    Rows hold `inputs` (B, window): `scaling.config.batch.row_lengths` says how long a window is. For masked
+    Rows hold `inputs` (B, window): `scaling.config.data.row_lengths` says how long a window is. For masked
     and prefix they are packed rows or pairs of segments, whose other arrays are kept.
 
     Args:

@@ -34,7 +34,7 @@ class Masking:
         """Positions to predict, (B, L) bool: round(rate * tokens of text) of a row, at least one."""
         eligible_BL = self._is_text_V[tokens_BL]
         count_B = eligible_BL.sum(axis=1)
-        # To even at a half, as Python's round: no row exceeds scaling.config.batch.masked_limit.
+        # To even at a half, as Python's round: no row exceeds scaling.config.data.masked_limit.
         limit_B = np.maximum(np.rint(self._objective.rate * count_B).astype(np.int64), 1)
         bits_BL = bits(keys_B, _CHOICE, tokens_BL.shape[1])
         if self._words is not None:

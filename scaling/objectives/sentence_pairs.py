@@ -4,7 +4,7 @@ from typing import Literal
 
 import numpy as np
 
-from scaling.config.batch import PAIR_MARKS
+from scaling.config.data import PAIR_MARKS
 from scaling.objectives.draws import below, uniforms
 from scaling.objectives.specials import Specials
 from scaling.runtime.errors import BadInputError

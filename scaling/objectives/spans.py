@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from scaling.config.batch import noises, pads, row_lengths, span_counts, span_lengths
+from scaling.config.data import noises, pads, row_lengths, span_counts, span_lengths
 from scaling.config.objective import DenoisingObjective, SpansObjective
 from scaling.objectives.draws import below, bits, uniforms
 from scaling.objectives.specials import Specials

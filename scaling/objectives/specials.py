@@ -4,8 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scaling.config.batch import row_lengths
-from scaling.config.data import DataConfig
+from scaling.config.data import DataConfig, row_lengths
 from scaling.config.objective import MaskedObjective, Objective
 from scaling.runtime.errors import BadInputError
 

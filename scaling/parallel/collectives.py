@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator, Sequence
 
-from scaling.config.compiled import Collectives, Traffic
+from scaling.config.record import Collectives, CollectiveTraffic
 from scaling.parallel.hlo import Instruction, Module, operand_type, parse, type_bytes
 from scaling.parallel.trip_counts import Value, evaluate, trip_count, unchanged
 
@@ -18,7 +18,9 @@ _KINDS = {
 
 
 def count_collectives(text: str) -> tuple[Collectives, tuple[str, ...]]:
-    """Collectives of one run of a program on one device, and what could not be read; see `Traffic` for bytes.
+    """Collectives of one run of a program on one device, and notes on what could not be read.
+
+    See `CollectiveTraffic` for bytes.
 
     A start and its done are one. A collective in a loop counts as often as the loop runs, and once where the
     text does not say how often: then a line names the loop.
@@ -34,7 +36,9 @@ def count_collectives(text: str) -> tuple[Collectives, tuple[str, ...]]:
     for kind, size, times in counter.run(module.entry, [], set()):
         count, total = counts[kind]
         counts[kind] = count + times, total + size * times
-    found = Collectives(**{kind: Traffic(count=n, bytes=size) for kind, (n, size) in counts.items()})
+    found = Collectives(
+        **{kind: CollectiveTraffic(count=n, bytes=size) for kind, (n, size) in counts.items()}
+    )
     return found, tuple(dict.fromkeys(counter.notes))
 
 

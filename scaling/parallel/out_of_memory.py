@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import SingleDeviceSharding
 
-from scaling.config.compiled import OutOfMemory
+from scaling.config.record import OutOfMemory
 
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40, "P": 2**50}
 _SIZE = r"([0-9.]+)([KMGTP]?)"

@@ -8,7 +8,7 @@ import jax
 from flax import nnx
 from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 
-from scaling.config.rules import DEFAULT_RULES, Rules
+from scaling.config.mesh import DEFAULT_RULES, Rules
 from scaling.models.axes import Placement, placed_on
 from scaling.runtime.errors import BadInputError
 

@@ -9,8 +9,7 @@ from pathlib import Path
 import jax
 from jax.sharding import Mesh
 
-from scaling.config.evaluation import Evaluation, TaskScores, read_evaluation
-from scaling.config.record import RunRecord, read_record
+from scaling.config.record import Evaluation, RunRecord, TaskScores, read_evaluation, read_record
 from scaling.config.sweep import SweepEvaluation
 from scaling.evals.ask import Asker, How, Outcome, chosen_items
 from scaling.evals.encoding import Encoder

@@ -5,7 +5,7 @@ from typing import Literal, Protocol
 
 Split = Literal["train", "test"]
 
-# Metrics by the names of the evaluation document (`scaling.config.evaluation`), the main one first.
+# Metrics by the names of the evaluation document (`scaling.config.record`), the main one first.
 WRITTEN = ("exact_match", "token_accuracy", "edit_similarity", "answer_log_prob")
 CHOSEN = ("choice_accuracy", "brier", "choice_log_prob")
 

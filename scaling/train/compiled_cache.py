@@ -10,8 +10,8 @@ from pathlib import Path
 from pydantic import ValidationError
 
 import scaling
-from scaling.config.compiled import Compiled, Effort, versions
 from scaling.config.devices import Devices
+from scaling.config.record import Compiled, Effort, versions
 from scaling.config.run import RunConfig
 from scaling.runtime.environment import prepare_environment
 from scaling.runtime.errors import BadInputError

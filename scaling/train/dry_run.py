@@ -12,9 +12,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from scaling.config.compiled import Collectives, Compiled, Effort, OutOfMemory, versions
 from scaling.config.devices import Devices
 from scaling.config.mesh import MeshConfig
+from scaling.config.record import Collectives, Compiled, Effort, OutOfMemory, versions
 from scaling.config.run import RunConfig
 from scaling.parallel.absent import absent_devices, compiler_name
 from scaling.parallel.collectives import count_collectives

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import jax
 
-from scaling.config.watch import ProfileConfig
+from scaling.config.train import ProfileConfig
 
 NAME = "profile"
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from pydantic import BaseModel, ValidationError
 
 from scaling.config.record import Rewind
-from scaling.config.spikes import SpikesConfig
+from scaling.config.train import SpikesConfig
 from scaling.parallel.processes import from_first
 from scaling.runtime.errors import BadInputError
 from scaling.runtime.files import write_atomically

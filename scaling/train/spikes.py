@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping
 
 import numpy as np
 
-from scaling.config.spikes import SpikesConfig
+from scaling.config.train import SpikesConfig
 
 _TO_SIGMA = 1.4826  # of a median absolute deviation, for a normal distribution (Rousseeuw and Croux 1993)
 _LEAST = 1e-3  # of the median: a loss that hardly varies is no reason to call a hundredth of it a spike

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from scaling.config.rules import DEFAULT_RULES, Rules
+from scaling.config.mesh import DEFAULT_RULES, Rules
 from scaling.config.run import RunConfig
 from scaling.models.build import new_model
 from scaling.models.cross_entropy import cross_entropy

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from scaling.commands.dryrun import would_help
-from scaling.config.ask import default_mesh, parse_mesh
-from scaling.config.compiled import Compiled
+from scaling.config.devices import default_mesh, parse_mesh
+from scaling.config.record import Compiled
 from scaling.config.run import RunConfig
 from scaling.runtime.errors import BadInputError
 from scaling.train import dry_run

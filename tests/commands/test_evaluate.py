@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from scaling.config.evaluation import read_evaluations
+from scaling.config.record import read_evaluations
 from tests.commands.conftest import RunCli
 
 TINY = (

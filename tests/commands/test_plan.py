@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from scaling.commands.plan import shortlist
-from scaling.config.compiled import Compiled
 from scaling.config.load import load_run
+from scaling.config.record import Compiled
 from scaling.config.run import RunConfig
 from scaling.estimate.counts import count_parameters, train_flops_per_token
 from scaling.train import dry_run

@@ -5,8 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from scaling.config.batch import batch_arrays
-from scaling.config.data import DataConfig
+from scaling.config.data import DataConfig, batch_arrays
 from scaling.config.objective import (
     CausalObjective,
     ContinuationObjective,

@@ -4,8 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scaling.config.ask import run_for
-from scaling.config.devices import parse_devices
+from scaling.config.devices import parse_devices, run_for
 from scaling.config.load import load_model, load_run
 from scaling.config.mesh import MeshConfig
 from scaling.estimate.counts import count_parameters, tensors

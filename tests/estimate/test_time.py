@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scaling.config.ask import run_for
-from scaling.config.devices import parse_devices
+from scaling.config.devices import parse_devices, run_for
 from scaling.config.load import names
 from scaling.estimate import conventions
 from scaling.estimate.estimate import on_devices

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scaling.config.evaluation import Evaluation, Score, TaskScores
 from scaling.config.load import read_yaml
+from scaling.config.record import Evaluation, Score, TaskScores
 from scaling.laws.emergence import emergence, read_scores
 from scaling.laws.emergence.gpt3 import SIZES, TABLE, WEI
 from scaling.laws.emergence.metric import effective_length, exact_match_from_tokens

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scaling.config.batch import masked_limit
+from scaling.config.data import masked_limit
 from scaling.config.objective import MaskedObjective
 from scaling.data.tokenizers import ByteTokenizer
 from scaling.objectives.draws import row_keys

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scaling.config.batch import iid_lengths, row_lengths, span_counts, span_lengths
+from scaling.config.data import iid_lengths, row_lengths, span_counts, span_lengths
 from scaling.config.objective import DenoisingObjective, SpanNoise, SpansObjective
 from scaling.objectives.draws import row_keys
 from scaling.objectives.spans import SpanCorruption, iid_mask, span_mask

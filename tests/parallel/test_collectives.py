@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from scaling.config.compiled import Collectives, Traffic
+from scaling.config.record import Collectives, Traffic
 from scaling.parallel.collectives import count_collectives
 from scaling.parallel.hlo import type_bytes
 

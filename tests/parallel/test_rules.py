@@ -8,8 +8,7 @@ import pytest
 from jax.sharding import PartitionSpec
 
 from scaling.config.load import load_run
-from scaling.config.mesh import MeshConfig
-from scaling.config.rules import DEFAULT_RULES, Rules
+from scaling.config.mesh import DEFAULT_RULES, MeshConfig, Rules
 from scaling.models.axes import param
 from scaling.parallel.mesh import abstract_mesh, make_mesh
 from scaling.parallel.rules import partition, sharding_table

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from scaling.config.evaluation import read_evaluations
 from scaling.config.load import load_sweep
+from scaling.config.record import read_evaluations
 from scaling.config.sweep import SweepConfig
 from scaling.runtime.errors import BadInputError
 from scaling.sweep.design import expand

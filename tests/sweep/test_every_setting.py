@@ -17,8 +17,7 @@ from scaling.config.load import validate
 from scaling.config.model import ModelConfig
 from scaling.config.objective import OBJECTIVES
 from scaling.config.run import RunConfig
-from scaling.config.sweep import SweepConfig
-from scaling.config.sweep_tree import sweep_tree
+from scaling.config.sweep import SweepConfig, sweep_tree
 from scaling.runtime.errors import BadInputError
 from scaling.sweep.design import expand
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from scaling.config.compiled import Compiled
+from scaling.config.record import Compiled
 from scaling.train import compiled_cache, dry_run
 from scaling.train.compiled_cache import cache_path, compiled_step
 from tests.absent import devices, tiny_run

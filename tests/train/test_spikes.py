@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from scaling.config.load import dump_yaml
 from scaling.config.record import RunRecord, read_record
 from scaling.config.run import RunConfig
-from scaling.config.spikes import SpikesConfig
+from scaling.config.train import SpikesConfig
 from scaling.runtime.errors import BadInputError
 from scaling.train.loop import train
 from scaling.train.rewinds import NAME, Rewinds

@@ -9,8 +9,8 @@ import math
 from collections.abc import Iterator
 from typing import ClassVar, Generic, Literal, TypeVar
 
+from scaling.config.mesh import logits_chunk
 from scaling.config.model import BaselineConfig, TransformerConfig
-from scaling.config.tiling import logits_chunk
 from scaling.estimate.layout import Layout
 
 AttentionConvention = Literal["causal", "full"]

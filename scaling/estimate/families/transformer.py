@@ -9,8 +9,8 @@ import dataclasses
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
+from scaling.config.mesh import attention_blocks
 from scaling.config.model import TransformerConfig
-from scaling.config.tiling import attention_blocks
 from scaling.estimate.families.base import (
     AttentionConvention,
     Family,

@@ -3,7 +3,7 @@
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 
-from scaling.config.evaluation import Evaluation
+from scaling.config.record import Evaluation
 from scaling.laws.comparable import CORPORA, SPLITS, TOKENIZERS, TREATMENTS, mixed_line, plain
 from scaling.laws.points import Where
 from scaling.laws.read import run_facts

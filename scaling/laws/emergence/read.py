@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from scaling.config.evaluation import read_evaluations
+from scaling.config.record import read_evaluations
 from scaling.laws.emergence.experiments import evaluations_of_one_experiment, rows_of_one_experiment
 from scaling.laws.emergence.gpt3 import gpt3_scores
 from scaling.laws.emergence.scores import SCALES, Scores, as_scores, scores_from_evaluations, with_chance

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from scaling.config.evaluation import Evaluation
+from scaling.config.record import Evaluation
 from scaling.runtime.errors import BadInputError
 
 Floats = NDArray[np.float64]

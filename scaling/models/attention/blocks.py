@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from scaling.config.tiling import Bounds, attention_blocks
+from scaling.config.mesh import Bounds, attention_blocks
 from scaling.models.attention.reference import MASKED, Arrays, Static, product, visible_keys
 
 

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.sharding import PartitionSpec
 
-from scaling.config.tiling import attention_blocks
+from scaling.config.mesh import attention_blocks
 from scaling.models.attention.reference import MASKED, product
 from scaling.models.axes import Placement
 

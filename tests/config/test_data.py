@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scaling.config.batch import iid_lengths, pads, row_lengths, span_counts, span_lengths
+from scaling.config.data import iid_lengths, pads, row_lengths, span_counts, span_lengths
 from scaling.config.objective import ContinuationObjective, DenoisingObjective, SpansObjective
 
 

@@ -3,7 +3,7 @@
 import pytest
 from pydantic import create_model
 
-from scaling.config.identity import identity
+from scaling.config.base import identity
 from scaling.config.load import load_run
 from scaling.config.model import DecoderConfig, Mixture
 from scaling.config.train import TrainConfig
