@@ -21,12 +21,12 @@ from rich.console import Console
 from rich.progress import Progress
 
 from scaling.laws.fit import fit_points
-from scaling.laws.forms import ComputeOptimum
-from scaling.laws.isoflop import Method, fit_isoflops
+from scaling.laws.forms.form import ComputeOptimum
+from scaling.laws.forms.laws import LAWS
+from scaling.laws.frontier.isoflop import Method, fit_isoflops
+from scaling.laws.frontier.projection import fit_projected
+from scaling.laws.frontier.training_envelope import fit_training_envelope
 from scaling.laws.points import Points
-from scaling.laws.projection import fit_projected
-from scaling.laws.registry import LAWS
-from scaling.laws.training_envelope import fit_training_envelope
 
 Floats = NDArray[np.float64]
 Held = dict[str, bool]  # whether the interval of a quantity holds the truth; absent where there is none

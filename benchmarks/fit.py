@@ -26,10 +26,10 @@ from pathlib import Path
 import numpy as np
 from scipy.optimize import minimize
 
-from scaling.laws.bootstrap import bootstrap_parameters
-from scaling.laws.optimise import optimise
+from scaling.laws.forms.laws import LAWS
 from scaling.laws.points import Points
-from scaling.laws.registry import LAWS
+from scaling.laws.solving.optimise import optimise
+from scaling.laws.uncertainty.bootstrap import bootstrap_parameters
 
 DELTA = 1e-3
 

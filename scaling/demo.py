@@ -7,7 +7,7 @@ from typing import Any
 import jax
 
 from scaling.config.load import load_sweep
-from scaling.laws import LawFit, fit_points, read_points
+from scaling.laws import Law, fit_points, read_points
 from scaling.laws.sources import Sources
 from scaling.plots.figures import save_figure
 from scaling.plots.kinds import Options, draw
@@ -32,7 +32,7 @@ BOOTSTRAP = 500
 class Demo:
     """What the demo leaves behind."""
 
-    law: LawFit
+    law: Law
     figures: tuple[Path, ...]
     report: Path
 

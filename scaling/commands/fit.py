@@ -12,8 +12,8 @@ from scaling.commands.options import Json, print_json, say
 from scaling.runtime.errors import BadInputError
 
 if TYPE_CHECKING:
-    from scaling.laws import LawFit, Points
-    from scaling.laws.approaches import Approach
+    from scaling.laws import Law, Points
+    from scaling.laws.frontier.approaches import Approach
     from scaling.laws.sources import Sources
 
 # What N and C may count; of a directory of runs, sensitivity fits each.
@@ -68,9 +68,9 @@ def fit(
         print_prediction,
     )
     from scaling.laws import LAWS, fit_points, parse_columns, read_points
-    from scaling.laws.allocation import allocate
     from scaling.laws.by_value import exponents, fit_by
-    from scaling.laws.predicted import predicted
+    from scaling.laws.downstream.predicted import predicted
+    from scaling.laws.frontier.optimum import allocate
     from scaling.laws.sources import Sources
     from scaling.runtime.files import write_atomically
 
@@ -86,7 +86,7 @@ def fit(
     def read(n: str, c: str) -> "Points":
         return read_points(source, named, n, c, family, force, chosen)
 
-    def fit_one(points: "Points", others: Mapping[str, "Points"]) -> "LawFit":
+    def fit_one(points: "Points", others: Mapping[str, "Points"]) -> "Law":
         with _progress() as tell:
             return fit_points(
                 points,
@@ -149,10 +149,10 @@ def fit(
     typer.echo(f"Written to {path}" + (f" and {path.with_name('approaches.json')}" if found else ""))
 
 
-def _document(law: "LawFit", budgets: list[float], place: dict[str, float]) -> dict[str, Any]:
+def _document(law: "Law", budgets: list[float], place: dict[str, float]) -> dict[str, Any]:
     """law.json with the answers that were asked for."""
-    from scaling.laws.allocation import allocate
-    from scaling.laws.predicted import predicted
+    from scaling.laws.downstream.predicted import predicted
+    from scaling.laws.frontier.optimum import allocate
 
     document: dict[str, Any] = law.model_dump(mode="json")
     if budgets:
@@ -237,12 +237,12 @@ def _countings(source: Path, read: Any, params: str, flops: str) -> dict[str, An
 
 
 def _approaches(
-    sources: "Sources", law: "LawFit", bootstrap: int, seed: int, path: Path
+    sources: "Sources", law: "Law", bootstrap: int, seed: int, path: Path
 ) -> tuple["Approach", ...]:
     """The approaches side by side, also written beside the law."""
     import json
 
-    from scaling.laws.approaches import compare_approaches
+    from scaling.laws.frontier.approaches import compare_approaches
     from scaling.runtime.files import write_atomically
 
     say("comparing approaches")

@@ -7,11 +7,11 @@ from scaling.commands.estimate_text import decimals
 from scaling.tables import show, show_text, table
 
 if TYPE_CHECKING:
-    from scaling.laws import LawFit
-    from scaling.laws.approaches import Approach
-    from scaling.laws.diagnostics import Averaging
+    from scaling.laws import Law
+    from scaling.laws.downstream.predicted import Predicted
+    from scaling.laws.frontier.approaches import Approach
     from scaling.laws.law import Allocation
-    from scaling.laws.predicted import Predicted
+    from scaling.laws.sections import Averaging
 
 _REPLICATES = {
     "seed": "seeds",
@@ -19,7 +19,7 @@ _REPLICATES = {
 }
 
 
-def print_law(law: "LawFit") -> None:
+def print_law(law: "Law") -> None:
     """Everything of a law that fits on a screen."""
     show_text(f"{law.law}: {law.equation}" + ("   [forced]" if law.forced else ""))
     show(_parameters(law))
@@ -76,7 +76,7 @@ def _interval(ends: Sequence[float | None] | None) -> str:
     return f"[{_number(low) if low is not None else 'free'}, {_number(high) if high is not None else 'free'}]"
 
 
-def _parameters(law: "LawFit") -> Any:
+def _parameters(law: "Law") -> Any:
     """Bootstrap, profile and Hessian intervals of each reported quantity; absent columns are left out."""
     names = dict.fromkeys(
         [*law.parameters, *(law.profile or ()), *(law.hessian.intervals if law.hessian else ())]
@@ -108,8 +108,8 @@ def _parameters(law: "LawFit") -> Any:
     return table("Parameters", ("", "value", "95% bootstrap", "95% profile", "95% Hessian"), rows)
 
 
-def _ratio_interval(law: "LawFit", flops: float) -> tuple[float, float] | None:
-    from scaling.laws.allocation import allocate
+def _ratio_interval(law: "Law", flops: float) -> tuple[float, float] | None:
+    from scaling.laws.frontier.optimum import allocate
 
     if law.bootstrap is None:
         return None
@@ -131,7 +131,7 @@ def _forms(averaging: "Averaging") -> str:
     )
 
 
-def _noise(law: "LawFit") -> None:
+def _noise(law: "Law") -> None:
     residual = law.residual_noise
     words = f"residuals {residual:.2%} (robust standard deviation)" if residual else "residuals: none left"
     if not law.logarithmic and residual:
@@ -149,7 +149,7 @@ def _noise(law: "LawFit") -> None:
     show_text(f"{words}; {seeds}")
 
 
-def _rolling(law: "LawFit") -> Any:
+def _rolling(law: "Law") -> Any:
     rows = [
         (
             f"{cut.flops:.2e}",
@@ -166,7 +166,7 @@ def _rolling(law: "LawFit") -> Any:
     return table("Rolled hold-out", heads, rows)
 
 
-def _sensitivity(law: "LawFit") -> Any:
+def _sensitivity(law: "Law") -> Any:
     names = list(law.parameters)
     rows = []
     for row in law.sensitivity or ():

@@ -16,7 +16,7 @@ _UNITS = {"flops": "FLOPs", "params": "parameters", "tokens": "tokens", "unique_
 
 
 class HoldoutRow(BaseModel):
-    """What is read of one row of a rolled hold-out (`scaling.laws.diagnostics.CutOff`)."""
+    """What is read of one row of a rolled hold-out (`scaling.laws.sections.CutOff`)."""
 
     model_config = ConfigDict(frozen=True, allow_inf_nan=False)
 

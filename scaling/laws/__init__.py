@@ -2,15 +2,15 @@
 
 from typing import TYPE_CHECKING, Any
 
-from scaling.laws.chain import Chain
 from scaling.laws.columns import parse_columns
-from scaling.laws.critical_batch import CriticalBatch
-from scaling.laws.forms import Law
-from scaling.laws.holdout import holdout_groups, holdout_mask
-from scaling.laws.law import LawFit, read_law
+from scaling.laws.downstream.chain import Chain
+from scaling.laws.forms.critical_batch import CriticalBatch
+from scaling.laws.forms.form import Form
+from scaling.laws.forms.laws import LAWS
+from scaling.laws.law import Law, read_law
 from scaling.laws.points import Points
 from scaling.laws.read import points_from_records, read_points, read_records
-from scaling.laws.registry import LAWS
+from scaling.laws.uncertainty.holdout import holdout_groups, holdout_mask
 
 if TYPE_CHECKING:
     from scaling.laws.fit import fit_points
@@ -19,8 +19,8 @@ __all__ = [
     "LAWS",
     "Chain",
     "CriticalBatch",
+    "Form",
     "Law",
-    "LawFit",
     "Points",
     "fit_points",
     "holdout_groups",

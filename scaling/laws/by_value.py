@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from scaling.laws.law import LawFit
+from scaling.laws.law import Law
 from scaling.laws.points import Points
 from scaling.laws.select import split_by
 from scaling.runtime.errors import BadInputError
@@ -13,8 +13,8 @@ def fit_by(
     points: Points,
     column: str,
     countings: Mapping[str, Points],
-    fit: Callable[[Points, Mapping[str, Points]], LawFit],
-) -> tuple[dict[str, LawFit], dict[str, str]]:
+    fit: Callable[[Points, Mapping[str, Points]], Law],
+) -> tuple[dict[str, Law], dict[str, str]]:
     """The law of each value's points, and why the points of a value give none.
 
     Args:
@@ -28,7 +28,7 @@ def fit_by(
     """
     parts = split_by(points, column)
     others = {label: split_by(other, column) for label, other in countings.items()}
-    laws: dict[str, LawFit] = {}
+    laws: dict[str, Law] = {}
     refused: dict[str, str] = {}
     for value, part in parts.items():
         try:
@@ -46,7 +46,7 @@ def fit_by(
 
 
 def exponents(
-    points: Points, column: str, laws: Mapping[str, LawFit], refused: Mapping[str, str]
+    points: Points, column: str, laws: Mapping[str, Law], refused: Mapping[str, str]
 ) -> list[dict[str, Any]]:
     """A row for each value, in the order of the points: its parameters and exponent a with their intervals.
 

@@ -14,7 +14,7 @@ from dataclasses import replace
 import numpy as np
 
 from scaling.config.record import TokenizerInfo
-from scaling.laws.law import LawFit
+from scaling.laws.law import Law
 from scaling.laws.points import BITS_PER_BYTE, NATS_PER_TOKEN, Points
 from scaling.runtime.errors import BadInputError
 
@@ -77,7 +77,7 @@ def comparable(points: Points, force: bool = False) -> tuple[Points, tuple[str, 
     return points, tuple(reasons)
 
 
-def check_law(points: Points, law: LawFit) -> None:
+def check_law(points: Points, law: Law) -> None:
     """Nothing, where a law is of the losses that points hold.
 
     Raises:

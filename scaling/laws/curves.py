@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scaling.config.record import read_record
-from scaling.laws.training_envelope import smoothed
+from scaling.laws.frontier.training_envelope import smoothed
 from scaling.runtime.errors import BadInputError
 
 Floats = NDArray[np.float64]

@@ -7,28 +7,28 @@ from typing import get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from scaling.laws.allocation import optimum_of
-from scaling.laws.averaged import fit_averaged, fit_then
-from scaling.laws.bootstrap import LEVEL, document
 from scaling.laws.comparable import comparable
-from scaling.laws.coverage import missed_coverage
-from scaling.laws.curvature import TEXT, Curvature, curvature, curvature_intervals
-from scaling.laws.diagnostics import Hessian
-from scaling.laws.downstream import DownstreamError
-from scaling.laws.law import LawFit, Objective
-from scaling.laws.limiting import reported
-from scaling.laws.limits import bootstrapped, choose, profiled_of
-from scaling.laws.objective import RESIDUALS, Residual, describe
-from scaling.laws.optimise import Optimised, boundary_hits
+from scaling.laws.downstream.averaged import fit_averaged, fit_then
+from scaling.laws.forms.laws import LAWS
+from scaling.laws.forms.limiting import reported
+from scaling.laws.forms.quantities import Ends, Quantities, quantities
+from scaling.laws.forms.task_error import DownstreamError
+from scaling.laws.frontier.optimum import optimum_of
+from scaling.laws.law import Law, ObjectiveValue
 from scaling.laws.order import canonical
 from scaling.laws.points import Points
-from scaling.laws.quantities import Ends, Quantities, quantities
 from scaling.laws.refusals import refuse, unidentified_minima
-from scaling.laws.registry import LAWS
-from scaling.laws.replicates import seed_noise
-from scaling.laws.rolling import roll
-from scaling.laws.sensitivity import sensitivity as rows_of
-from scaling.laws.tested import held_out, predict_held
+from scaling.laws.sections import Hessian
+from scaling.laws.solving.objective import RESIDUALS, Residual, describe
+from scaling.laws.solving.optimise import Optimised, boundary_hits
+from scaling.laws.uncertainty.bootstrap import LEVEL, document
+from scaling.laws.uncertainty.coverage import missed_coverage
+from scaling.laws.uncertainty.curvature import TEXT, Curvature, curvature, curvature_intervals
+from scaling.laws.uncertainty.limits import bootstrapped, choose, profiled_of
+from scaling.laws.uncertainty.replicates import seed_noise
+from scaling.laws.uncertainty.rolling import roll
+from scaling.laws.uncertainty.sensitivity import sensitivity as rows_of
+from scaling.laws.uncertainty.tested import held_out, predict_held
 from scaling.runtime.errors import BadInputError
 from scaling.runtime.suggest import hint
 
@@ -51,7 +51,7 @@ def fit_points(
     sensitivity: bool = False,
     countings: Mapping[str, Points] | None = None,
     then: str | None = None,
-) -> LawFit:
+) -> Law:
     """Fit `law` to all points; then once more without the largest runs, and predict those.
 
     The objective is sum_i weight_i Huber_delta(log L(theta, i) - log L_i) (Hoffmann et al. 2022, equation
@@ -171,12 +171,12 @@ def fit_points(
     named = (
         [] if draws is None else [dict(zip(form.parameter_names, map(float, d), strict=True)) for d in draws]
     )
-    return LawFit(
+    return Law(
         law=law,
         equation=form.equation,
         parameters=reported(form, best.theta, best.reference),
         intervals=intervals,
-        objective=Objective(name=describe(residual, form.target), delta=delta, value=best.value),
+        objective=ObjectiveValue(name=describe(residual, form.target), delta=delta, value=best.value),
         n_points=len(points),
         n_selected=len(best.x),
         n_starts=best.n_starts,

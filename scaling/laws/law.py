@@ -11,7 +11,10 @@ from pydantic import ValidationError
 from scaling.config.base import Frozen
 from scaling.config.reach import Reach
 from scaling.config.record import TokenizerInfo
-from scaling.laws.diagnostics import (
+from scaling.laws.forms.form import ComputeOptimum, Form
+from scaling.laws.forms.laws import LAWS
+from scaling.laws.forms.limiting import limiting_form
+from scaling.laws.sections import (
     Averaging,
     CutOff,
     Hessian,
@@ -20,9 +23,6 @@ from scaling.laws.diagnostics import (
     SeedNoise,
     SensitivityRow,
 )
-from scaling.laws.forms import ComputeOptimum, Law
-from scaling.laws.limiting import limiting_form
-from scaling.laws.registry import LAWS
 from scaling.runtime.errors import BadInputError
 from scaling.runtime.files import write_atomically
 
@@ -33,7 +33,7 @@ LEVEL = 0.95
 NORMAL_DRAWS = 1000
 
 
-class Objective(Frozen):
+class ObjectiveValue(Frozen):
     """What was minimised: the sum over points of weight times Huber_delta of the residual in the name."""
 
     name: str
@@ -101,7 +101,7 @@ class Bootstrap(Frozen):
     samples: dict[str, tuple[float | None, ...]]  # null: infinite
 
 
-class LawFit(Frozen):
+class Law(Frozen):
     """A fitted law. Intervals are bootstrap percentiles, empty where no bootstrap was asked for.
 
     `loss_unit` is the unit of the losses that it was fitted to and predicts; `tokenizer` and `dataset` are
@@ -116,7 +116,7 @@ class LawFit(Frozen):
     equation: str
     parameters: dict[str, float | None]
     intervals: dict[str, tuple[float | None, float | None]]
-    objective: Objective
+    objective: ObjectiveValue
     n_points: int
     n_starts: int
     n_starts_at_best: int
@@ -145,10 +145,10 @@ class LawFit(Frozen):
     dataset: str | None = None
     notes: tuple[str, ...] = ()
     averaging: Averaging | None = None  # of a law whose form is chosen by evidence
-    then: "LawFit | None" = None  # the error of tasks at this law's loss, from the same runs
+    then: "Law | None" = None  # the error of tasks at this law's loss, from the same runs
 
     @property
-    def form(self) -> Law:
+    def form(self) -> Form:
         """The functional form; where a limit is adopted, the law's limiting form."""
         law = LAWS[self.law]
         adopted = [(one.parameter, one.limit) for one in self.limits if one.adopted]
@@ -228,7 +228,7 @@ class LawFit(Frozen):
         write_atomically(path, self.model_dump_json(indent=2).encode() + b"\n")
 
 
-def read_law(path: Path) -> LawFit:
+def read_law(path: Path) -> Law:
     """The document at `path`.
 
     Raises:
@@ -242,7 +242,7 @@ def read_law(path: Path) -> LawFit:
             f"{path} cannot be read: {error.strerror}; give a law.json of `scaling fit`"
         ) from error
     try:
-        law = LawFit.model_validate_json(text)
+        law = Law.model_validate_json(text)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "the document"

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scaling.config.record import TokenizerInfo
-from scaling.laws.critical_batch import KAPLAN_BATCH
+from scaling.laws.forms.critical_batch import KAPLAN_BATCH
 from scaling.runtime.errors import BadInputError
 
 Floats = NDArray[np.float64]

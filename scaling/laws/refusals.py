@@ -7,18 +7,18 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from scaling.laws.forms import Law
-from scaling.laws.hyperparameters import BestSetting
-from scaling.laws.isoflop import MIN_SIZES, TIE, isoflop_minima
-from scaling.laws.optimise import log_variables
+from scaling.laws.forms.form import Form
+from scaling.laws.forms.hyperparameters import BestSetting
+from scaling.laws.frontier.isoflop import MIN_SIZES, TIE, isoflop_minima
 from scaling.laws.points import Points
+from scaling.laws.solving.optimise import log_variables
 from scaling.runtime.errors import BadInputError
 
 MIN_TRIED = 3
 SHOWN = 3  # of a list of offenders; the rest is counted
 
 
-def refuse(form: Law, points: Points, force: bool, part: bool = False) -> tuple[str, ...]:
+def refuse(form: Form, points: Points, force: bool, part: bool = False) -> tuple[str, ...]:
     """What stands against the fit, raised unless forced; nothing is fitted to no point, however forced.
 
     A `part` of the points, as below a hold-out, is not asked how the sweep was designed.
@@ -42,7 +42,7 @@ def refuse(form: Law, points: Points, force: bool, part: bool = False) -> tuple[
     return tuple(reasons)
 
 
-def _too_few(form: Law, points: Points, n: int) -> Iterator[str]:
+def _too_few(form: Form, points: Points, n: int) -> Iterator[str]:
     if n < form.min_points:
         on = "" if n == len(points) else f" of {len(points)} on the lower envelope"
         yield (
@@ -58,7 +58,7 @@ def _too_few(form: Law, points: Points, n: int) -> Iterator[str]:
             )
 
 
-def _followers(form: Law, points: Points) -> Iterator[str]:
+def _followers(form: Form, points: Points) -> Iterator[str]:
     columns = log_variables(form, points)
     if columns.shape[1] == 2 and np.abs(np.corrcoef(columns.T)).min() > 0.9999:
         yield (
@@ -78,7 +78,7 @@ def _mid_schedule(points: Points) -> Iterator[str]:
     )
 
 
-def unidentified_minima(form: Law, points: Points) -> tuple[str, ...]:
+def unidentified_minima(form: Form, points: Points) -> tuple[str, ...]:
     """Warnings of a law of N and D: isoFLOP groups whose minimum is not inside the sizes.
 
     The law needs no such minimum (it is fitted to the valley itself); the optimum at these budgets is an
@@ -95,7 +95,7 @@ def unidentified_minima(form: Law, points: Points) -> tuple[str, ...]:
     )
 
 
-def _edges(form: Law, points: Points) -> Iterator[str]:
+def _edges(form: Form, points: Points) -> Iterator[str]:
     """Settings whose best value at a budget is at the end of what was tried."""
     if isinstance(form, BestSetting):
         values = points.column(form.target)

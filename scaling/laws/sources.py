@@ -11,7 +11,7 @@ import numpy as np
 from scaling.config.record import RunRecord
 from scaling.laws.comparable import check_law, comparable, in_bits_per_byte
 from scaling.laws.curves import Curve, read_curves
-from scaling.laws.law import LawFit, read_law
+from scaling.laws.law import Law, read_law
 from scaling.laws.points import BITS_PER_BYTE, Points, Where
 from scaling.laws.read import read_points, read_records
 from scaling.laws.run_files import bytes_per_token
@@ -41,7 +41,7 @@ class Sources:
     def of(
         cls,
         points: Points,
-        law: LawFit | None = None,
+        law: Law | None = None,
         curves: Sequence[Curve] = (),
         records: Sequence[RunRecord] = (),
     ) -> "Sources":
@@ -110,7 +110,7 @@ class Sources:
         return tuple(self._of_each((path for path in self.paths if path.is_dir()), read))
 
     @cached_property
-    def law(self) -> LawFit | None:
+    def law(self) -> Law | None:
         """The law that was asked for, or the one that `scaling fit` left beside the first source."""
         return law_of(self.paths[0], self.law_path)
 
@@ -119,7 +119,7 @@ class Sources:
         """Every run record of the sources."""
         return tuple(self._of_each(self.paths, lambda path: read_records(path, self.where)))
 
-    def need_law(self, kind: str) -> LawFit:
+    def need_law(self, kind: str) -> Law:
         """The law, or one line that says how to get it.
 
         Raises:
@@ -130,7 +130,7 @@ class Sources:
         return self.law
 
 
-def law_of(source: Path, law: Path | None) -> LawFit | None:
+def law_of(source: Path, law: Path | None) -> Law | None:
     """The law at the path `law`, or the one that lies in a sweep directory or beside a CSV."""
     if law is not None:
         return read_law(law)

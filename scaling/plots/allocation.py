@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from scaling.laws.approaches import Approach, compare_approaches
+from scaling.laws.frontier.approaches import Approach, compare_approaches
 from scaling.laws.points import Points
 from scaling.laws.sources import Sources
 from scaling.plots.figures import counting_note, dress, footnote, panels

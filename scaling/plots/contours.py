@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from scaling.laws.law import LawFit
+from scaling.laws.law import Law
 from scaling.laws.points import Points
 from scaling.laws.sources import Sources
 from scaling.plots.figures import (
@@ -88,7 +88,7 @@ def contours_figure(sources: Sources, options: Options) -> Figure:
     return figure
 
 
-def check_surface(law: LawFit) -> None:
+def check_surface(law: Law) -> None:
     """Nothing, of a law of loss over params and tokens.
 
     Raises:
@@ -101,7 +101,7 @@ def check_surface(law: LawFit) -> None:
         )
 
 
-def surface(law: LawFit, points: Points) -> tuple[Floats, Floats, Floats]:
+def surface(law: Law, points: Points) -> tuple[Floats, Floats, Floats]:
     """(X,) tokens, (Y,) params and (Y, X) the loss, somewhat beyond the runs."""
     tokens = np.geomspace(points.tokens.min() / ROOM, points.tokens.max() * ROOM, GRID)
     params = np.geomspace(points.params.min() / ROOM, points.params.max() * ROOM, GRID)

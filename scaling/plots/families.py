@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from scaling.config.record import RunRecord
-from scaling.laws.envelope import lower_envelope
+from scaling.laws.forms.envelope import lower_envelope
 from scaling.laws.sources import Sources
 from scaling.plots.figures import canvas
 from scaling.plots.kinds import Options

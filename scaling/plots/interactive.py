@@ -9,8 +9,8 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from scaling.laws.curves import Curve
-from scaling.laws.envelope import lower_envelope
-from scaling.laws.law import LawFit
+from scaling.laws.forms.envelope import lower_envelope
+from scaling.laws.law import Law
 from scaling.laws.points import Points
 from scaling.plots.figures import compute_label
 from scaling.plots.losses import (
@@ -32,7 +32,7 @@ Trace = dict[str, Any]
 
 
 def interactive_loss_vs_compute(
-    points: Points, law: LawFit | None, curves: Sequence[Curve] = ()
+    points: Points, law: Law | None, curves: Sequence[Curve] = ()
 ) -> dict[str, Any]:
     """Loss against compute with the envelope, the law and its band; hover shows a run."""
     traces = _curves(points, curves, "flops")
@@ -67,7 +67,7 @@ def interactive_loss_vs_compute(
 
 
 def interactive_loss_vs_tokens(
-    points: Points, law: LawFit | None, curves: Sequence[Curve] = ()
+    points: Points, law: Law | None, curves: Sequence[Curve] = ()
 ) -> dict[str, Any]:
     """Loss against tokens, one colour a size, with the law at each size; hover shows a run."""
     traces = _curves(points, curves, "tokens")
@@ -87,7 +87,7 @@ def interactive_loss_vs_tokens(
     return {"data": traces, "layout": _layout(label, points, law, ends)}
 
 
-def _measured(points: Points, law: LawFit | None, x: str) -> list[Trace]:
+def _measured(points: Points, law: Law | None, x: str) -> list[Trace]:
     held = held_out(points, law)
     traces = []
     for size, colour in size_colours(points.params.tolist()).items():
@@ -159,7 +159,7 @@ def _curves(points: Points, curves: Sequence[Curve], x: str) -> list[Trace]:
     return traces
 
 
-def _predicted(law: LawFit, x: str) -> list[Trace]:
+def _predicted(law: Law, x: str) -> list[Trace]:
     if law.holdout is None:
         return []
     shown = law.holdout.predictions
@@ -203,7 +203,7 @@ def line_trace(x: NDArray[np.float64], y: NDArray[np.float64], name: str, line: 
     }
 
 
-def _layout(title: str, points: Points, law: LawFit | None, ends: tuple[float, float]) -> dict[str, Any]:
+def _layout(title: str, points: Points, law: Law | None, ends: tuple[float, float]) -> dict[str, Any]:
     """Axes that open on the final losses; curves beyond them can be moved into view."""
     loss, _ = label_of("loss", points)
     form = "power" if "FLOPs" in title else "B"

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from scaling.laws.approaches import Approach
-from scaling.laws.isoflop import IsoFlopMinima, isoflop_groups
-from scaling.laws.law import LawFit
+from scaling.laws.frontier.approaches import Approach
+from scaling.laws.frontier.isoflop import IsoFlopMinima, isoflop_groups
+from scaling.laws.law import Law
 from scaling.laws.points import Points
 from scaling.plots.allocation import COLOURS, PAPERS
 from scaling.plots.contours import surface
@@ -123,7 +123,7 @@ def interactive_exponents(found: Sequence[Approach]) -> Document:
     return {"data": traces, "layout": layout}
 
 
-def interactive_residuals(law: LawFit, points: Points) -> Document:
+def interactive_residuals(law: Law, points: Points) -> Document:
     """Log residuals against compute, coloured by size; hover shows a run."""
     residual, chosen = log_residuals(law, points)
     traces = []
@@ -142,7 +142,7 @@ def interactive_residuals(law: LawFit, points: Points) -> Document:
     return {"data": traces, "layout": layout}
 
 
-def interactive_contours(law: LawFit, points: Points) -> Document:
+def interactive_contours(law: Law, points: Points) -> Document:
     """The surface of a law of N and D, the runs on it and the compute-optimal path."""
     tokens, params, loss = surface(law, points)
     traces: list[Document] = [
@@ -174,7 +174,7 @@ def interactive_contours(law: LawFit, points: Points) -> Document:
     return {"data": traces, "layout": layout}
 
 
-def interactive_profile(law: LawFit, profile: Profile) -> Document:
+def interactive_profile(law: Law, profile: Profile) -> Document:
     """The objective above its minimum as one quantity is held at other values."""
     layout = base_layout() | {"showlegend": False, "annotations": [], "shapes": []}
     layout["margin"] = {"l": 50, "r": 12, "t": 30, "b": 44}

@@ -11,11 +11,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
-from scaling.laws.akima import akima
-from scaling.laws.isoflop import IsoFlopMinima, Refusal, fit_isoflops, isoflop_groups, isoflop_minima
+from scaling.laws.frontier.akima import akima
+from scaling.laws.frontier.isoflop import IsoFlopMinima, Refusal, fit_isoflops, isoflop_groups, isoflop_minima
 from scaling.laws.points import Points
-from scaling.laws.resample import percentiles
 from scaling.laws.sources import Sources
+from scaling.laws.uncertainty.resample import percentiles
 from scaling.plots.allocation import exponent_text
 from scaling.plots.figures import (
     counting_note,

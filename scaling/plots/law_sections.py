@@ -4,10 +4,10 @@ import html
 import math
 from collections.abc import Sequence
 
-from scaling.laws.approaches import Approach
-from scaling.laws.law import LawFit
+from scaling.laws.forms.laws import LAWS
+from scaling.laws.frontier.approaches import Approach
+from scaling.laws.law import Law
 from scaling.laws.points import Points
-from scaling.laws.registry import LAWS
 from scaling.plots.html_table import Cell, html_table, maybe, number_cell, text_cell
 from scaling.plots.style import fixed, plain, scientific, short
 from scaling.plots.words import greek, markup
@@ -16,7 +16,7 @@ NONE = "\N{EN DASH}"
 SYMBOLS = {"params": "N", "tokens": "D", "flops": "C", "unique_tokens": "U"}
 
 
-def law_section(law: LawFit) -> str:
+def law_section(law: Law) -> str:
     """The equation, the parameters and their intervals; what the data do not identify is named as such."""
     free = law.unidentified
     head = ["parameter", "value"]
@@ -44,7 +44,7 @@ def law_section(law: LawFit) -> str:
     )
 
 
-def _limits(law: LawFit) -> str:
+def _limits(law: Law) -> str:
     """What the points do not exclude: the limiting forms of the law."""
     full = LAWS[law.law].equation
     items = []
@@ -80,7 +80,7 @@ def between(interval: Sequence[float | None] | None) -> str:
     return f"{rounded(low, interval)} {NONE} {rounded(high, interval)}"
 
 
-def budgets_section(law: LawFit) -> str:
+def budgets_section(law: Law) -> str:
     """What the law would train at each budget; nothing for a law without an optimum."""
     if law.optimum is None:
         return ""
@@ -125,7 +125,7 @@ def budgets_section(law: LawFit) -> str:
     )
 
 
-def holdout_section(law: LawFit) -> str:
+def holdout_section(law: Law) -> str:
     """The held-out test, point by point; nothing where none was made."""
     test = law.holdout
     if test is None:
@@ -153,7 +153,7 @@ def holdout_section(law: LawFit) -> str:
     )
 
 
-def diagnostics_section(law: LawFit) -> str:
+def diagnostics_section(law: Law) -> str:
     """Whether the search found the optimum, and what it warned of."""
     rows = [
         ("objective", f"{law.objective.name}, delta {law.objective.delta:g}"),
@@ -193,7 +193,7 @@ def approaches_section(found: Sequence[Approach], points: Points) -> str:
     )
 
 
-def rolling_section(law: LawFit) -> str:
+def rolling_section(law: Law) -> str:
     """Predictions of each next larger range of compute, where law.json has them."""
     if not law.rolling:
         return ""
@@ -215,7 +215,7 @@ def rolling_section(law: LawFit) -> str:
     return f"<section><h2>Rolling held-out test</h2><p>{note}</p>{html_table(head, rows)}</section>"
 
 
-def sensitivity_section(law: LawFit) -> str:
+def sensitivity_section(law: Law) -> str:
     """The law fitted in other ways, where law.json has it."""
     if not law.sensitivity:
         return ""

@@ -11,8 +11,8 @@ from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from scaling.laws.curves import Curve
-from scaling.laws.envelope import lower_envelope
-from scaling.laws.law import LawFit
+from scaling.laws.forms.envelope import lower_envelope
+from scaling.laws.law import Law
 from scaling.laws.points import Points
 from scaling.laws.sources import Sources
 from scaling.plots.figures import (
@@ -161,13 +161,13 @@ def predicted_vs_measured(sources: Sources, options: Options) -> Figure:
     return figure
 
 
-def has_frontier(law: LawFit) -> bool:
+def has_frontier(law: Law) -> bool:
     """Whether the law gives a loss at a compute: by a frontier, or directly."""
     direct = law.form.variables == ("flops",) and law.form.target == "loss"
     return direct or law.frontier() is not None
 
 
-def frontier_loss(law: LawFit, flops: Floats) -> tuple[Floats, tuple[Floats, Floats] | None]:
+def frontier_loss(law: Law, flops: Floats) -> tuple[Floats, tuple[Floats, Floats] | None]:
     """Loss on the compute-optimal frontier (or of a law of compute), with its bootstrap band."""
     frontier = law.frontier()
     if frontier is None:
@@ -176,7 +176,7 @@ def frontier_loss(law: LawFit, flops: Floats) -> tuple[Floats, tuple[Floats, Flo
     return law.predict(**sizes), law.interval(**sizes)
 
 
-def _law_of_loss(kind: str, law: LawFit | None) -> LawFit | None:
+def _law_of_loss(kind: str, law: Law | None) -> Law | None:
     if law is not None and law.form.target != "loss":
         raise BadInputError(f"{kind} shows losses; {law.law} predicts {law.form.target}: give a law of loss")
     return law
@@ -192,7 +192,7 @@ def _trunks(axes: Axes, curves: Sequence[Curve], colours: dict[float, str], x: s
     return [Line2D([], [], label="training loss, smoothed", **style)] if curves else []
 
 
-def held_out(points: Points, law: LawFit | None) -> NDArray[np.bool_]:
+def held_out(points: Points, law: Law | None) -> NDArray[np.bool_]:
     """(n,) which points the law's test held out, recognised by their numbers."""
     if law is None or law.holdout is None or getattr(points, law.form.target) is None:
         return np.zeros(len(points), bool)
@@ -218,7 +218,7 @@ def _scatter(
     return handles
 
 
-def _predictions(axes: Axes, law: LawFit | None, x: str) -> list[Line2D]:
+def _predictions(axes: Axes, law: Law | None, x: str) -> list[Line2D]:
     """What the law fitted without the held-out runs predicts for them, with its interval."""
     if law is None or law.holdout is None:
         return []
@@ -235,11 +235,11 @@ def _predictions(axes: Axes, law: LawFit | None, x: str) -> list[Line2D]:
     return [Line2D([], [], ls="", marker="_", ms=10, color=INK, mew=1.6, label=label)]
 
 
-def _level(law: LawFit) -> str:
+def _level(law: Law) -> str:
     return f"{law.bootstrap.level:.0%}" if law.bootstrap else ""
 
 
-def loss_limits(points: Points, law: LawFit | None, beyond: bool = False) -> tuple[float, float]:
+def loss_limits(points: Points, law: Law | None, beyond: bool = False) -> tuple[float, float]:
     """The least and greatest loss on an axis: of final losses and predictions, not of training curves.
 
     With `beyond` there is room for a law that is drawn to more compute than the runs have.
@@ -259,7 +259,7 @@ def loss_limits(points: Points, law: LawFit | None, beyond: bool = False) -> tup
     return bottom, high * room**1.5
 
 
-def compute_limits(points: Points, law: LawFit | None) -> tuple[float, float]:
+def compute_limits(points: Points, law: Law | None) -> tuple[float, float]:
     """The least and greatest compute on an axis: of the runs, and as far as a law is drawn beyond them."""
     low, high = float(points.flops.min()), float(points.flops.max())
     beyond = BEYOND if law is not None and has_frontier(law) else 1.0

@@ -7,7 +7,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import NDArray
 
-from scaling.laws.law import LawFit
+from scaling.laws.law import Law
 from scaling.laws.sources import Sources
 from scaling.plots.figures import (
     canvas,
@@ -82,7 +82,7 @@ def curve_grid(values: Floats, name: str) -> Floats:
     return np.geomspace(values.min() / beyond, values.max() * beyond, 160)
 
 
-def _one(axes: Axes, law: LawFit, x: Floats, y: Floats, chosen: NDArray[np.bool_]) -> list[Line2D]:
+def _one(axes: Axes, law: Law, x: Floats, y: Floats, chosen: NDArray[np.bool_]) -> list[Line2D]:
     name = law.form.variables[0]
     grid = curve_grid(x[chosen], name)
     look = spots(len(x), 38)
@@ -98,7 +98,7 @@ def _one(axes: Axes, law: LawFit, x: Floats, y: Floats, chosen: NDArray[np.bool_
 
 
 def _by_size(
-    axes: Axes, law: LawFit, params: Floats, x: Floats, y: Floats, chosen: NDArray[np.bool_]
+    axes: Axes, law: Law, params: Floats, x: Floats, y: Floats, chosen: NDArray[np.bool_]
 ) -> list[Line2D]:
     name = law.form.variables[1]
     colours = size_colours(params.tolist())

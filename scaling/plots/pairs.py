@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
-from scaling.laws.law import LawFit
+from scaling.laws.law import Law
 from scaling.laws.sources import Sources
 from scaling.plots.figures import footnote, panels
 from scaling.plots.kinds import Options
@@ -22,7 +22,7 @@ LOG = "log\N{SUBSCRIPT ONE}\N{SUBSCRIPT ZERO} "
 INNER = (0.005, 0.995)  # of the resamples, on the axes
 
 
-def pair_samples(law: LawFit) -> dict[str, Floats]:
+def pair_samples(law: Law) -> dict[str, Floats]:
     """(S,) resamples of each parameter under its label; a scale that spans decades as log10.
 
     What a limiting form holds is left out, as are resamples in which a parameter is infinite.
@@ -101,7 +101,7 @@ def _symbol(label: str) -> str:
     return label.removesuffix(name) + mathtext(name)
 
 
-def _estimate(law: LawFit, label: str) -> float:
+def _estimate(law: Law, label: str) -> float:
     name = label.removeprefix(LOG)
     value = law.values()[name]
     return float(np.log10(value)) if name != label else value

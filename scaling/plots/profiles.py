@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from scaling.laws.law import LawFit
-from scaling.laws.quantities import RATIO
+from scaling.laws.forms.quantities import RATIO
+from scaling.laws.law import Law
 from scaling.laws.sources import Sources
 from scaling.plots.figures import footnote, legend_beside, line_handle, panels
 from scaling.plots.kinds import Options
@@ -38,7 +38,7 @@ class Profile:
     identified: bool
 
 
-def profiles_of(law: LawFit) -> tuple[Profile, ...]:
+def profiles_of(law: Law) -> tuple[Profile, ...]:
     """The profiles a law carries; none where it was fitted without them."""
     given = getattr(law, "profile", None) or {}
     out = []
@@ -96,7 +96,7 @@ def profiles_figure(sources: Sources, options: Options) -> Figure:
     return figure
 
 
-def estimate_of(profile: Profile, law: LawFit) -> float | None:
+def estimate_of(profile: Profile, law: Law) -> float | None:
     """The law's own value of what a profile is of."""
     if profile.name in law.parameters:
         return law.parameters[profile.name]
@@ -109,7 +109,7 @@ def estimate_of(profile: Profile, law: LawFit) -> float | None:
     return frontier.a
 
 
-def _panel(axes: Axes, profile: Profile, law: LawFit) -> None:
+def _panel(axes: Axes, profile: Profile, law: Law) -> None:
     least = min(float(profile.objective.min()), law.objective.value)
     axes.plot(profile.grid, profile.objective - least, color=ENVELOPE, lw=1.6, zorder=4)
     estimate = estimate_of(profile, law)

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from plotly.offline import get_plotlyjs
 
-from scaling.laws.approaches import compare_approaches
 from scaling.laws.comparable import comparable
 from scaling.laws.curves import Curve
-from scaling.laws.law import LawFit
+from scaling.laws.frontier.approaches import compare_approaches
+from scaling.laws.law import Law
 from scaling.laws.points import Points, Where
 from scaling.laws.sources import Sources
 from scaling.plots.law_sections import (
@@ -33,7 +33,7 @@ from scaling.runtime.files import write_atomically
 
 def write_report(
     source: Path | Sequence[Path] | Points,
-    law: LawFit | None,
+    law: Law | None,
     out: Path,
     params: str = "non_embedding_with_head",
     flops: str = "6nd",
@@ -82,7 +82,7 @@ def write_report(
 def render(
     title: str,
     points: Points,
-    law: LawFit | None,
+    law: Law | None,
     runs: Sequence[Run],
     curves: Sequence[Curve],
     params: str = "non_embedding_with_head",

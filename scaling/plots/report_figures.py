@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from scaling.laws.approaches import Approach
 from scaling.laws.curves import Curve
-from scaling.laws.isoflop import isoflop_minima
-from scaling.laws.law import LawFit
+from scaling.laws.frontier.approaches import Approach
+from scaling.laws.frontier.isoflop import isoflop_minima
+from scaling.laws.law import Law
 from scaling.laws.points import Points
 from scaling.plots.allocation import PAPERS
 from scaling.plots.interactive import interactive_loss_vs_compute, interactive_loss_vs_tokens
@@ -47,7 +47,7 @@ class Piece:
 
 
 def figures_of(
-    points: Points, law: LawFit | None, curves: Sequence[Curve], found: Sequence[Approach]
+    points: Points, law: Law | None, curves: Sequence[Curve], found: Sequence[Approach]
 ) -> list[Piece]:
     """The figures in the order of the page."""
     counting = f"N: {points.counting['params']}. C: {points.counting['flops']}."
@@ -90,7 +90,7 @@ def figures_of(
     return pieces
 
 
-def _compute_note(law: LawFit | None) -> str:
+def _compute_note(law: Law | None) -> str:
     note = "Filled points: measured and fitted. Dashed line: lower envelope of the measured points."
     if law is not None:
         note += " Orange line: the law fitted to all runs, drawn to ten times the largest compute"

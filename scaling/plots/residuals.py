@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from scaling.laws.law import LawFit
+from scaling.laws.law import Law
 from scaling.laws.points import Points
 from scaling.laws.sources import Sources
 from scaling.plots.figures import (
@@ -25,7 +25,7 @@ from scaling.plots.words import WORDS
 Floats = NDArray[np.float64]
 
 
-def log_residuals(law: LawFit, points: Points) -> tuple[Floats, NDArray[np.bool_]]:
+def log_residuals(law: Law, points: Points) -> tuple[Floats, NDArray[np.bool_]]:
     """(n,) log of measured over predicted, and which points the law speaks about.
 
     Raises:

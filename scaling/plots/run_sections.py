@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from scaling.config.record import RunRecord
-from scaling.laws.law import LawFit
+from scaling.laws.law import Law
 from scaling.laws.points import Points
 from scaling.plots.html_table import html_table, number_cell, text_cell
 from scaling.plots.law_sections import between, rounded
@@ -14,7 +14,7 @@ from scaling.plots.style import scientific, short
 from scaling.plots.words import greek
 
 
-def summary(points: Points, law: LawFit | None, records: Sequence[RunRecord]) -> str:
+def summary(points: Points, law: Law | None, records: Sequence[RunRecord]) -> str:
     """The headline numbers at the top."""
     runs = len(records) or len(set(points.groups))
     tiles = [
@@ -61,7 +61,7 @@ def points_section(points: Points) -> str:
     return f"<section><h2>Points</h2>{html_table(head, rows)}</section>"
 
 
-def conventions_section(points: Points, law: LawFit | None, records: Sequence[RunRecord]) -> str:
+def conventions_section(points: Points, law: Law | None, records: Sequence[RunRecord]) -> str:
     """What N, C and loss count, and the versions."""
     rows = [
         ("parameters N", points.counting["params"]),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from scaling.laws import fit_points, parse_columns, read_points
-from scaling.laws.allocation import allocate
+from scaling.laws.frontier.optimum import allocate
 from scaling.runtime.errors import BadInputError
 from tests.laws.known import few_starts
 

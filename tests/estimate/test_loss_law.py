@@ -19,7 +19,7 @@ from scaling.estimate.loss_law import (
     for_model,
     read_loss_law,
 )
-from scaling.laws.law import LawFit
+from scaling.laws.law import Law
 from scaling.runtime.errors import BadInputError
 
 CHINCHILLA, REPLICATION = PUBLISHED["chinchilla"], PUBLISHED["chinchilla-replication"]
@@ -87,7 +87,7 @@ def test_intervals() -> None:
 def test_a_law_of_ones_own(tmp_path: Path) -> None:
     path = write(tmp_path / "law.json", document())
     law = find_law(str(path))
-    theirs = LawFit.model_validate(document())
+    theirs = Law.model_validate(document())
     assert law.loss(3e8, 5e9) == pytest.approx(float(theirs.predict(params=3e8, tokens=5e9)))
     assert law.counts == "total" and law.note is None
     interval, _ = law.interval(3e8, 5e9)
@@ -101,7 +101,7 @@ def test_the_bootstrap_of_ones_own_law_is_the_interval(tmp_path: Path) -> None:
     fit = document(bootstrap=boot)
     law = read_loss_law(write(tmp_path / "law.json", fit))
     interval, meaning = law.interval(3e8, 5e9)
-    theirs = LawFit.model_validate(fit).interval(params=3e8, tokens=5e9)
+    theirs = Law.model_validate(fit).interval(params=3e8, tokens=5e9)
     assert interval is not None and theirs is not None and "90%" in meaning
     assert interval == pytest.approx([float(bound) for bound in theirs])
 

@@ -8,8 +8,8 @@ import pytest
 from scipy.optimize import differential_evolution, minimize
 
 from scaling.laws import LAWS
-from scaling.laws.objective import huber, residuals
-from scaling.laws.optimise import optimise
+from scaling.laws.solving.objective import huber, residuals
+from scaling.laws.solving.optimise import optimise
 from tests.laws.known import points_of
 
 DELTA = 1e-3  # nearly the absolute value: the objective has a corner at every point

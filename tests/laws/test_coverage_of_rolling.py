@@ -5,8 +5,8 @@ import pytest
 from scipy.stats import binom
 
 from scaling.laws import fit_points
-from scaling.laws.coverage import binomial_tail, missed_coverage
-from scaling.laws.diagnostics import CutOff
+from scaling.laws.sections import CutOff
+from scaling.laws.uncertainty.coverage import binomial_tail, missed_coverage
 from tests.laws.known import few_starts, ladder
 
 

@@ -7,8 +7,8 @@ import pytest
 from scipy.optimize import least_squares
 
 from scaling.laws import fit_points, read_law
-from scaling.laws.downstream import DownstreamError, risen
-from scaling.laws.error_fit import average, fit_errors
+from scaling.laws.downstream.error_fit import average, fit_errors
+from scaling.laws.forms.task_error import DownstreamError, risen
 from scaling.laws.points import Points
 from scaling.runtime.errors import BadInputError
 from tests.laws.known import points_of

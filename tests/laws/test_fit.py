@@ -3,7 +3,7 @@ import pytest
 from scipy.optimize import minimize, minimize_scalar
 
 from scaling.laws import LAWS, fit_points, read_law
-from scaling.laws.optimise import optimise
+from scaling.laws.solving.optimise import optimise
 from scaling.runtime.errors import BadInputError
 from tests.laws.known import TRUE, few_starts, ladder, points_of
 
@@ -109,7 +109,7 @@ def test_exact_derivatives_of_terms_equal_automatic_ones():
     import jax
     import jax.numpy as jnp
 
-    from scaling.laws import solver
+    from scaling.laws.solving import solver
 
     points, law = ladder(0.01), LAWS["chinchilla"]
     x = np.log(np.stack([points.params, points.tokens], 1))

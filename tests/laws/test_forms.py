@@ -7,7 +7,7 @@ import pytest
 from scipy.optimize import minimize_scalar
 
 from scaling.laws import LAWS, CriticalBatch, Points, fit_points, read_points
-from scaling.laws.power_laws import lowest_of_each
+from scaling.laws.forms.power_laws import lowest_of_each
 from scaling.runtime.errors import BadInputError
 from tests.laws.known import points_of
 
@@ -106,8 +106,8 @@ def test_gradient_is_that_of_finite_differences(name, residual):
     import jax
     import jax.numpy as jnp
 
-    from scaling.laws import solver
-    from scaling.laws.objective import huber, residuals
+    from scaling.laws.solving import solver
+    from scaling.laws.solving.objective import huber, residuals
 
     law, random = LAWS[name], np.random.default_rng(3)
     x = random.normal(size=(11, len(law.variables)))

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scaling.laws import holdout_groups, holdout_mask
-from scaling.laws.envelope import lower_envelope
+from scaling.laws.forms.envelope import lower_envelope
 from scaling.runtime.errors import BadInputError
 from tests.laws.known import ladder, points_of
 

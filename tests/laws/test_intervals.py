@@ -5,11 +5,11 @@ import pytest
 from scipy import stats
 
 from scaling.laws import LAWS, fit_points
-from scaling.laws.curvature import curvature, curvature_intervals
-from scaling.laws.optimise import Optimised
-from scaling.laws.quantities import quantities
-from scaling.laws.solver import solve
-from scaling.laws.student import t_quantile
+from scaling.laws.forms.quantities import quantities
+from scaling.laws.solving.optimise import Optimised
+from scaling.laws.solving.solver import solve
+from scaling.laws.uncertainty.curvature import curvature, curvature_intervals
+from scaling.laws.uncertainty.student import t_quantile
 from tests.laws.known import TRUE, few_starts, ladder, points_of
 
 LEVEL = 0.95

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 
 from scaling.laws import LAWS
-from scaling.laws.frontier import fit_power_law
-from scaling.laws.isoflop import fit_isoflops, isoflop_groups, isoflop_minima
-from scaling.laws.projection import fit_projected
+from scaling.laws.frontier.isoflop import fit_isoflops, isoflop_groups, isoflop_minima
+from scaling.laws.frontier.power_law import fit_power_law
+from scaling.laws.frontier.projection import fit_projected
 from scaling.runtime.errors import BadInputError
 from tests.laws.known import TRUE, ladder, points_of
 from tests.laws.valleys import BUDGETS, exponent, valleys

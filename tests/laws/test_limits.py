@@ -11,8 +11,8 @@ from scipy import stats
 from scaling.commands.fit_text import print_law
 from scaling.estimate.loss_law import read_loss_law
 from scaling.laws import LAWS, fit_points, read_law
-from scaling.laws.limiting import limiting_form
-from scaling.laws.student import drop_quantile
+from scaling.laws.forms.limiting import limiting_form
+from scaling.laws.uncertainty.student import drop_quantile
 from scaling.plots.law_sections import law_section
 from scaling.plots.run_sections import summary
 from tests.laws.known import TRUE, few_starts, ladder, points_of

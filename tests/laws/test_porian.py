@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from scaling.laws.frontier import fit_power_law
-from scaling.laws.isoflop import fit_isoflops
-from scaling.laws.projection import fit_projected
+from scaling.laws.frontier.isoflop import fit_isoflops
+from scaling.laws.frontier.power_law import fit_power_law
+from scaling.laws.frontier.projection import fit_projected
 from tests.laws.porian import DATA, EXPONENTS, columns, experiment_points
 
 pytestmark = pytest.mark.skipif(

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.optimize import least_squares, nnls
 
-from scaling.laws.projection import fit_projected, non_negative
+from scaling.laws.frontier.projection import fit_projected, non_negative
 from scaling.runtime.errors import BadInputError
 from tests.laws.known import TRUE, ladder, points_of
 from tests.laws.valleys import exponent, valleys

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from scaling.laws.frontier import fit_power_law
-from scaling.laws.resample import jackknife, leave_one_out
+from scaling.laws.frontier.power_law import fit_power_law
+from scaling.laws.uncertainty.resample import jackknife, leave_one_out
 
 
 def test_the_jackknife_of_a_mean_is_students_interval() -> None:

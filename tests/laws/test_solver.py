@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
-from scaling.laws import LAWS, fit_points, solver
-from scaling.laws.derivatives import Pins
-from scaling.laws.optimise import log_variables
-from scaling.laws.quantities import quantities
+from scaling.laws import LAWS, fit_points
+from scaling.laws.forms.quantities import quantities
+from scaling.laws.solving import solver
+from scaling.laws.solving.derivatives import Pins
+from scaling.laws.solving.optimise import log_variables
 from tests.laws.known import few_starts, ladder
 
 

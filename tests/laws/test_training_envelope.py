@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from scaling.laws import LAWS
-from scaling.laws.training_envelope import fit_training_envelope, smoothed
+from scaling.laws.frontier.training_envelope import fit_training_envelope, smoothed
 from scaling.runtime.errors import BadInputError
 from tests.laws.known import TRUE
 from tests.laws.valleys import exponent

@@ -8,18 +8,18 @@ import numpy as np
 from scipy.optimize import least_squares
 
 from scaling.laws import LAWS
-from scaling.laws.allocation import optimum_of
-from scaling.laws.bootstrap import document, intervals_of
-from scaling.laws.diagnostics import CutOff, Profile, SensitivityRow
-from scaling.laws.law import Holdout, LawFit, Objective, Prediction
+from scaling.laws.frontier.optimum import optimum_of
+from scaling.laws.law import Holdout, Law, ObjectiveValue, Prediction
 from scaling.laws.points import Points
+from scaling.laws.sections import CutOff, Profile, SensitivityRow
+from scaling.laws.uncertainty.bootstrap import document, intervals_of
 
 DRAWS = 60
 
 
 def law_of(
     points: Points, name: str = "chinchilla", held_sizes: int = 0, resampled: bool = True, full: bool = False
-) -> LawFit:
+) -> Law:
     """A law through the points.
 
     Args:
@@ -45,12 +45,12 @@ def law_of(
     draws = np.array([form.parameters(t, reference) for t in thetas])
     named = [dict(zip(form.parameter_names, map(float, draw), strict=True)) for draw in draws]
     parameters = dict(zip(form.parameter_names, map(float, form.parameters(theta, reference)), strict=True))
-    return LawFit(
+    return Law(
         law=name,
         equation=form.equation,
         parameters=parameters,
         intervals=intervals_of(form, draws, {}, float(np.exp(y.mean()))) if resampled else {},
-        objective=Objective(name="Huber loss of log residuals", delta=1e-3, value=0.00123456),
+        objective=ObjectiveValue(name="Huber loss of log residuals", delta=1e-3, value=0.00123456),
         n_points=len(points),
         n_selected=int(chosen.sum()),
         n_starts=4500,

@@ -10,8 +10,8 @@ import pytest
 from matplotlib.collections import PathCollection
 
 from scaling.laws import fit_points, read_points
-from scaling.laws.approaches import compare_approaches
-from scaling.laws.isoflop import isoflop_minima
+from scaling.laws.frontier.approaches import compare_approaches
+from scaling.laws.frontier.isoflop import isoflop_minima
 from scaling.laws.sources import Sources, join_points
 from scaling.plots.isoflops import valley
 from scaling.plots.kinds import KINDS, Options, draw

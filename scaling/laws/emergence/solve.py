@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scaling.laws.emergence.shapes import ENTRIES, HIGH, LOW, mean
-from scaling.laws.solver import float64_on_host
+from scaling.laws.solving.solver import float64_on_host
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

@@ -1,0 +1,265 @@
+"""The document of `downstream-error`: forms averaged by evidence, their bootstrap, their hold-outs."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scaling.laws.downstream.error_fit import (
+    FLOORS,
+    SHAPES,
+    STEEPNESS,
+    average,
+    gradient_norm,
+    resampled,
+)
+from scaling.laws.forms.form import Form
+from scaling.laws.forms.task_error import DownstreamError, check_errors
+from scaling.laws.law import Holdout, Law, ObjectiveValue, Prediction
+from scaling.laws.points import Points
+from scaling.laws.refusals import refuse
+from scaling.laws.sections import Averaging, CutOff
+from scaling.laws.solving.optimise import log_variables
+from scaling.laws.uncertainty.bootstrap import LEVEL, bootstrap_counts, document, intervals_of, percentiles_of
+from scaling.laws.uncertainty.coverage import missed_coverage
+from scaling.laws.uncertainty.rolling import splits
+from scaling.laws.uncertainty.tested import held_out
+from scaling.runtime.errors import BadInputError
+
+Floats = NDArray[np.float64]
+Progress = Callable[[str, float], None]
+
+FORM = DownstreamError()
+TEST_RESAMPLES = 400  # of the hold-outs
+
+
+@dataclass(frozen=True)
+class _Draws:
+    """The likeliest form, the average, and parameters (R, 5) of resamples; None without a bootstrap."""
+
+    best: dict[str, float]
+    averaging: Averaging
+    parameters: Floats | None
+
+    def errors(self, loss: Floats) -> Floats:
+        """(m,) predictions."""
+        errors = [one.weight * FORM.predict(one.parameters, loss=loss) for one in self.averaging.forms]
+        return np.sum(errors, axis=0)
+
+    def sampled(self, loss: Floats) -> Floats:
+        """(R, m) predictions of the resamples, with the correction for few points."""
+        assert self.parameters is not None
+        rows = np.array([FORM.predict(_named(row), loss=loss) for row in self.parameters])
+        widened: Floats = self.averaging.widened(rows, self.errors(loss))
+        return widened
+
+
+def fit_averaged(
+    points: Points,
+    bootstrap: int,
+    holdout: float | int | None,
+    seed: int,
+    rolling: int,
+    warnings: list[str],
+    force: bool,
+    forced: bool,
+    tell: Progress,
+    counts: Floats | None = None,
+) -> Law:
+    """Fit `downstream-error` to points that the caller found fit for it.
+
+    `forced` says whether `force` let something through already; `counts` (R, n) are resamples of the same
+    runs that another law was fitted to.
+
+    Raises:
+        BadInputError: errors that are none, or the points leave nothing to fit after the hold-out.
+    """
+    rising = check_errors(points.loss, points.column("error"), points.labels, points.source, force)
+    warnings, forced = [*rising, *warnings], forced or bool(rising)
+    tell("fit", 0.0)
+    held, rule = held_out(points, holdout)
+    tell("bootstrap", 0.2)
+    found = _fit(points, bootstrap, seed, counts)
+    best, test = found.best, None
+    if held is not None:
+        tell("hold-out", 0.6)
+        test = _tested(points, held, rule, bootstrap, seed)
+    rolled = None
+    if rolling:
+        tell("rolling hold-out", 0.8)
+        rolled = _rolled(points, rolling, bootstrap, seed)
+    if (missed := missed_coverage(rolled, LEVEL)) is not None:
+        warnings.append(missed)
+    tell("done", 1.0)
+    loss, error = points.loss, points.column("error")
+    off = FORM.predict(best, loss=loss) - error
+    span = float(loss.max() - loss.min())
+    step = best["k"] * span >= 0.99 * STEEPNESS[-1]
+    return Law(
+        law=FORM.name,
+        equation=FORM.equation,
+        parameters=best,
+        intervals={} if found.parameters is None else intervals_of(FORM, found.parameters, {}, 1.0),
+        objective=ObjectiveValue(
+            name="half the sum of squares of (error_pred - error_obs)",
+            delta=10.0,
+            value=float((points.weight * off**2).sum() / 2),
+        ),
+        n_points=len(points),
+        n_selected=len(points),
+        n_starts=len(SHAPES) * FLOORS,
+        n_starts_at_best=1,
+        gradient_norm=gradient_norm(best, loss, error, points.weight),
+        boundary_hits=("k at its upper bound: the error is a step between two losses",) if step else (),
+        holdout=test,
+        optimum=None,
+        counting=points.counting,
+        loss_unit=points.loss_unit,
+        tokenizer=points.tokenizer,
+        dataset=points.corpus,
+        notes=points.notes,
+        bootstrap=None if found.parameters is None else document(FORM, points, found.parameters, seed),
+        averaging=found.averaging,
+        rolling=rolled,
+        ranges={
+            name: (float(values.min()), float(values.max()))
+            for name in ("params", "tokens", "flops", "loss", "error")
+            for values in [points.column(name)]
+        },
+        warnings=tuple(warnings),
+        forced=forced,
+        dropped=points.dropped,
+        source=points.source,
+        versions={"numpy": version("numpy")},
+    )
+
+
+def fit_then(
+    points: Points,
+    first: Form,
+    then: str,
+    bootstrap: int,
+    holdout: float | int | None,
+    seed: int,
+    rolling: int,
+    force: bool,
+) -> Law:
+    """The error of tasks at the loss of `first`, from the points that have one and the same resamples.
+
+    Raises:
+        BadInputError: `then` or the target of `first` is not accepted, or the errors do not determine the
+            law.
+    """
+    if then != FORM.name:
+        raise BadInputError(f"--then {then!r} is not accepted; give {FORM.name}")
+    if first.target != "loss":
+        raise BadInputError(
+            f"--then {then}: {first.name} predicts {first.target}; give a law of loss, for example chinchilla"
+        )
+    if points.error is None or np.isnan(points.error).all():
+        raise BadInputError(
+            f"--then {then}: {points.source} has no column error; add one, or name it: --columns error=NAME"
+        )
+    known = ~np.isnan(points.error)
+    rest = points.subset(known)
+    warnings = list(refuse(FORM, rest, force, part=True))
+    counts = None
+    if bootstrap:
+        counts = bootstrap_counts(first, points, bootstrap, seed)[0][:, known]
+        # A resample of next to no errors says nothing of the second step: it keeps the data's own fit.
+        levels = np.array([len(np.unique(rest.loss[row > 0].round(9))) for row in counts])
+        counts[levels < FORM.min_levels] = 1.0
+    forced = force and bool(warnings)
+    tell: Progress = lambda phase, share: None  # noqa: E731
+    return fit_averaged(rest, bootstrap, holdout, seed, rolling, warnings, force, forced, tell, counts)
+
+
+def _named(values: Floats) -> dict[str, float]:
+    return {name: float(v) for name, v in zip(FORM.parameter_names, values, strict=True)}
+
+
+def _fit(points: Points, bootstrap: int, seed: int, counts: Floats | None = None) -> _Draws:
+    loss, error = points.loss, points.column("error")
+    best, averaging = average(loss, error, points.weight)
+    if not bootstrap:
+        return _Draws(best, averaging, None)
+    if counts is None:
+        counts, _ = bootstrap_counts(FORM, points, bootstrap, seed)
+    parameters = resampled(averaging, loss, error, counts * points.weight, seed)
+    return _Draws(best, averaging, parameters)
+
+
+def _tested(points: Points, held: NDArray[np.bool_], rule: str, bootstrap: int, seed: int) -> Holdout:
+    """Fit without the held-out runs and predict them."""
+    rest, target = points.subset(~held), points.subset(held)
+    levels = len(np.unique(np.round(rest.loss, 9)))
+    if len(rest) < FORM.min_points or levels < FORM.min_levels:
+        raise BadInputError(
+            f"hold-out of {int(held.sum())} points: {len(rest)} points of {levels} different losses are "
+            f"left; {FORM.name} needs at least {FORM.min_points} of {FORM.min_levels}: add runs, or give no "
+            "hold-out"
+        )
+    found = _fit(rest, min(bootstrap, TEST_RESAMPLES), seed)
+    predicted, measured = found.errors(target.loss), target.column("error")
+    ends = (
+        [None] * len(target)
+        if found.parameters is None
+        else [percentiles_of(column) for column in found.sampled(target.loss).T]
+    )
+    relative = predicted / measured - 1
+    return Holdout(
+        n=len(target),
+        mean_abs_rel_error=float(np.abs(relative).mean()),
+        max_abs_rel_error=float(np.abs(relative).max()),
+        n_fitted=len(rest),
+        rule=rule,
+        parameters=found.best,
+        predictions=tuple(
+            Prediction(
+                label=target.labels[i],
+                group=target.groups[i],
+                params=float(target.params[i]),
+                tokens=float(target.tokens[i]),
+                flops=float(target.flops[i]),
+                measured=float(measured[i]),
+                predicted=float(predicted[i]),
+                rel_error=float(relative[i]),
+                interval=ends[i],
+            )
+            for i in np.argsort(target.flops, kind="stable")
+        ),
+    )
+
+
+def _rolled(points: Points, cuts: int, bootstrap: int, seed: int) -> tuple[CutOff, ...]:
+    """The hold-out rolled over cut-offs of compute; intervals hold the noise of a run."""
+    rows = []
+    envelope = FORM.select(log_variables(FORM, points), np.log(points.loss))
+    for cut, kept, ahead in splits(FORM, points, envelope, cuts):
+        below, target = points.subset(kept), points.subset(ahead)
+        found = _fit(below, min(bootstrap, TEST_RESAMPLES), seed)
+        predicted, measured = found.errors(target.loss), target.column("error")
+        inside = None
+        if found.parameters is not None:
+            draws = found.sampled(target.loss)
+            noise = np.random.default_rng([seed, 4]).normal(size=draws.shape)
+            low, high = np.quantile(
+                draws + found.averaging.residual_noise * noise, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0
+            )
+            inside = float(((low <= measured) & (measured <= high)).mean())
+        relative = predicted / measured - 1
+        rows.append(
+            CutOff(
+                flops=cut,
+                extrapolation=float(target.flops.max() / cut),
+                n_fitted=len(below),
+                n=len(target),
+                mean_abs_rel_error=float(np.abs(relative).mean()),
+                max_abs_rel_error=float(np.abs(relative).max()),
+                inside=inside,
+                parameters=found.best,
+            )
+        )
+    return tuple(rows)

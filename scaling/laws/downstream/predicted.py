@@ -1,0 +1,115 @@
+"""What a fitted law predicts at a place, with its intervals and how far that is beyond the data."""
+
+from typing import Any
+
+import numpy as np
+
+from scaling.config.base import Frozen
+from scaling.config.reach import Reach, reach
+from scaling.laws.downstream.chain import Chain
+from scaling.laws.law import Interval, Law
+from scaling.runtime.errors import BadInputError
+
+NORMAL = 1.96
+SMALLEST = 1e-9  # of a lower end: below it the data say zero
+
+
+class Step(Frozen):
+    """A value with its 95% interval."""
+
+    value: float
+    interval: Interval | None
+
+
+class Predicted(Frozen):
+    """A law's target at a place. `interval` is the law's own, `run_interval` holds the noise of one run too.
+
+    Of a law with `then` the target is the error of tasks, `loss` the step before it, and the interval goes
+    through both. `accuracy` is 1 - error.
+    """
+
+    at: dict[str, float]
+    target: str
+    value: float
+    interval: Interval | None
+    run_interval: Interval | None
+    method: str | None
+    reach: Reach | None
+    loss: Step | None = None
+    accuracy: Step | None = None
+
+
+def predicted(law: Law, place: dict[str, float]) -> Predicted:
+    """The target of `law`, or of the law after it, at a value of each variable.
+
+    Raises:
+        BadInputError: a form without a floor is below zero there.
+    """
+    far = reach(place, law.ranges, law.rolling)
+    method = None if law.sampled() is None else "bootstrap" if law.bootstrap else "Hessian"
+    value, interval = _value(law.predict(**place)), _ends(law.interval(**place), law.form.target)
+    if law.then is None:
+        if law.form.target == "error" and value <= 0:
+            raise BadInputError(
+                f"--predict: {law.law} has no floor and is below 0 at {_words(place)}; use --law "
+                "downstream-error, whose floor is chosen by evidence"
+            )
+        return Predicted(
+            at=place,
+            target=law.form.target,
+            value=value,
+            interval=interval,
+            run_interval=_of_one_run(law, value, interval),
+            method=method,
+            reach=far,
+            accuracy=_accuracy(value, interval) if law.form.target == "error" else None,
+        )
+    chain = Chain(law, law.then)
+    error, ends = _value(chain.predict(**place)), _ends(chain.interval(**place), "error")
+    return Predicted(
+        at=place,
+        target="error",
+        value=error,
+        interval=ends,
+        run_interval=chain.run_interval(**place),
+        method=None if ends is None else "joint bootstrap of both steps",
+        reach=reach(place | {"loss": value}, law.ranges | {"loss": law.then.ranges["loss"]}, law.rolling),
+        loss=Step(value=value, interval=interval),
+        accuracy=_accuracy(error, ends),
+    )
+
+
+def _words(place: dict[str, float]) -> str:
+    return ", ".join(f"{name} {value:.4g}" for name, value in place.items())
+
+
+def _value(array: Any) -> float:
+    return float(np.asarray(array))
+
+
+def _ends(ends: Any, target: str) -> Interval | None:
+    if ends is None:
+        return None
+    low, high = (float(np.asarray(end)) for end in ends)
+    if target == "error":
+        low, high = min(max(low, 0.0), 1.0), min(max(high, 0.0), 1.0)
+    return (0.0 if 0 < low < SMALLEST else low), high
+
+
+def _accuracy(error: float, interval: Interval | None) -> Step:
+    return Step(value=1 - error, interval=None if interval is None else (1 - interval[1], 1 - interval[0]))
+
+
+def _of_one_run(law: Law, value: float, interval: Interval | None) -> Interval | None:
+    """The interval with a run's residual noise added in quadrature."""
+    noise = law.residual_noise
+    if interval is None or not noise:
+        return None
+    low, high = interval
+    if law.logarithmic:
+        if low <= 0 or value <= 0:
+            return None
+        below, above = (np.hypot(np.log(end / value), NORMAL * noise) for end in interval)
+        return float(value * np.exp(-below)), float(value * np.exp(above))
+    ends = value - np.hypot(value - low, NORMAL * noise), value + np.hypot(high - value, NORMAL * noise)
+    return _ends(ends, law.form.target)

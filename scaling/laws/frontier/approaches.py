@@ -1,0 +1,218 @@
+"""The three approaches of Hoffmann et al. 2022 (arXiv:2203.15556), section 3, side by side for one sweep."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scaling.config.base import Frozen
+from scaling.laws.forms.form import ComputeOptimum, Form
+from scaling.laws.forms.laws import LAWS
+from scaling.laws.frontier.isoflop import Method, fit_isoflops
+from scaling.laws.frontier.power_law import PowerLaw
+from scaling.laws.frontier.projection import NAMES, fit_projected
+from scaling.laws.frontier.training_envelope import TrainingCurve, fit_training_envelope
+from scaling.laws.law import Law
+from scaling.laws.points import Points
+from scaling.laws.uncertainty.resample import Interval
+from scaling.runtime.errors import BadInputError
+
+Floats = NDArray[np.float64]
+
+POOR = 0.01  # relative; seeds differ by 0.1% or so
+SHOWN = 60  # points of the envelope kept for a figure
+LINE = 20  # points of a power law with its band
+
+
+class OptimalPoint(Frozen):
+    """One optimum an approach found, or reads off its law."""
+
+    flops: float
+    params: float
+    tokens: float
+
+
+class LinePoint(Frozen):
+    """N_opt and D_opt of an approach's power laws at one compute, with 95% intervals."""
+
+    flops: float
+    params: float
+    tokens: float
+    params_interval: Interval | None = None
+    tokens_interval: Interval | None = None
+
+
+class Approach(Frozen):
+    """N_opt = k C^a and D_opt = k' C^b by one approach; `refused` says why there is none, and what to add.
+
+    `line` is the two power laws with their bands, over the compute of the optima.
+    """
+
+    name: str = ""
+    a: float | None = None
+    b: float | None = None
+    k: float | None = None  # N_opt at C = 1
+    a_interval: Interval | None = None
+    b_interval: Interval | None = None
+    n: int = 0  # budgets, or points for a law
+    optima: tuple[OptimalPoint, ...] = ()
+    line: tuple[LinePoint, ...] = ()
+    notes: tuple[str, ...] = ()
+    refused: str | None = None
+
+
+def compare_approaches(
+    points: Points,
+    curves: Sequence[TrainingCurve] = (),
+    law: Law | None = None,
+    method: Method = "parabola",
+    bootstrap: int = 1000,
+    seed: int = 0,
+) -> tuple[Approach, ...]:
+    """Exponents by envelope, isoFLOP minima, variable projection and fitted law, each where it is possible.
+
+    Args:
+        points: finished budgets; those of equal compute make the isoFLOP groups.
+        curves: training curves in the same counting of N and C, for the envelope.
+        law: a fit with a closed optimum, for approach 3.
+        method: of the isoFLOP minima.
+        bootstrap: resamples of each approach but the law, which has its own.
+        seed: of the resamples.
+    """
+    builders: dict[str, Callable[[], Approach]] = {
+        "envelope of training curves": lambda: _envelope(curves, float(points.flops.min()), bootstrap, seed),
+        f"isoFLOP minima ({method})": lambda: _isoflop(points, method, bootstrap, seed),
+        "variable projection": lambda: _projected(points, bootstrap, seed),
+        "fitted law": lambda: _law(points, law),
+    }
+    found = []
+    for name, build in builders.items():
+        try:
+            found.append(build().model_copy(update={"name": name}))
+        except BadInputError as error:
+            found.append(Approach(name=name, refused=str(error)))
+    return tuple(found)
+
+
+def _powers(
+    params: PowerLaw, tokens: PowerLaw, bootstrap: int, optima: Floats, notes: tuple[str, ...]
+) -> Approach:
+    """`optima` is (K, 3): FLOPs, N and D."""
+    if bootstrap and params.interval_method is None:
+        notes = (*notes, "fewer than half of the resamples determine the exponent: no interval; add runs")
+    elif params.interval_method == "jackknife":
+        notes = (
+            *notes,
+            "interval by leaving out each run in turn: fewer than half of the resamples determine it",
+        )
+    return Approach(
+        a=params.exponent,
+        b=tokens.exponent,
+        k=params.k,
+        a_interval=params.exponent_interval,
+        b_interval=tokens.exponent_interval,
+        n=params.n,
+        optima=_optima(optima),
+        line=_line(
+            grid := np.geomspace(optima[:, 0].min(), optima[:, 0].max(), LINE),
+            (params.predict(grid), tokens.predict(grid)),
+            (params.interval(grid), tokens.interval(grid)),
+        ),
+        notes=notes,
+    )
+
+
+def _line(
+    flops: Floats, values: Sequence[Floats], bands: Sequence[tuple[Floats, Floats] | None]
+) -> tuple[LinePoint, ...]:
+    """`values` and `bands` are those of N and of D at `flops`."""
+
+    def ends(band: tuple[Floats, Floats] | None, i: int) -> Interval | None:
+        return None if band is None else (float(band[0][i]), float(band[1][i]))
+
+    return tuple(
+        LinePoint(
+            flops=float(c),
+            params=float(values[0][i]),
+            tokens=float(values[1][i]),
+            params_interval=ends(bands[0], i),
+            tokens_interval=ends(bands[1], i),
+        )
+        for i, c in enumerate(flops)
+    )
+
+
+def _optima(rows: Floats) -> tuple[OptimalPoint, ...]:
+    return tuple(OptimalPoint(flops=float(c), params=float(n), tokens=float(d)) for c, n, d in rows)
+
+
+def _envelope(curves: Sequence[TrainingCurve], from_flops: float, bootstrap: int, seed: int) -> Approach:
+    fit = fit_training_envelope(curves, bootstrap, seed, from_flops=from_flops)
+    shown = np.unique(np.linspace(0, len(fit.flops_K) - 1, SHOWN).astype(int))
+    optima = np.stack([fit.flops_K, fit.params_K, fit.tokens_K], axis=1)[shown]
+    return _powers(fit.params, fit.tokens, bootstrap, optima, (fit.caveat,))
+
+
+def _isoflop(points: Points, method: Method, bootstrap: int, seed: int) -> Approach:
+    fit = fit_isoflops(points, method, bootstrap=bootstrap, seed=seed)
+    optima = np.array([(m.flops, m.params, m.tokens) for m in fit.minima.minima])
+    refused = [r.reason for r in fit.minima.refused if r.sizes > 1]
+    if single := sum(r.sizes == 1 for r in fit.minima.refused):
+        refused.append(f"{single} budget(s) have runs of one size only")
+    return _powers(fit.params, fit.tokens, bootstrap, optima, tuple(refused))
+
+
+def _projected(points: Points, bootstrap: int, seed: int) -> Approach:
+    fit = fit_projected(points, bootstrap, seed)
+    if fit.optimum is None:
+        raise BadInputError(
+            f"{points.source}: the term of params or of tokens is 0, and there is no optimum; vary both more"
+        )
+    notes = tuple(f"not determined by these points: {name}" for name in fit.at_bound)
+    missed = f"the law misses the measured losses by {fit.rms_error:.2%}, root mean square"
+    notes = (*notes, missed + ("" if fit.rms_error < POOR else ": its form does not hold over all sizes"))
+    rows = [dict(zip(NAMES, row, strict=True)) for row in fit.samples_S5.tolist()]
+    # A resample without one of the terms has no optimum.
+    draws = [row for row in rows if row["A"] > 0 and row["B"] > 0]
+    if 2 * len(draws) < len(rows):
+        draws = []
+    return _closed(fit.optimum, fit.intervals, points, fit.n, notes, draws, LAWS["chinchilla"])
+
+
+def _law(points: Points, law: Law | None) -> Approach:
+    if law is None:
+        raise BadInputError("no fitted law was given; fit one of params and tokens, as `chinchilla`")
+    optimum = law.frontier()
+    if optimum is None:
+        raise BadInputError(f"{law.law} has no closed optimum; fit one of params and tokens, as `chinchilla`")
+    intervals = law.optimum.intervals if law.optimum else {}
+    return _closed(optimum, intervals, points, law.n_selected, law.warnings, law.draws() or [], law.form)
+
+
+def _closed(
+    optimum: ComputeOptimum,
+    intervals: Mapping[str, Interval],
+    points: Points,
+    n: int,
+    notes: tuple[str, ...],
+    draws: Sequence[Mapping[str, float]],
+    form: Form,
+) -> Approach:
+    """A law's optimum, read over the points' compute; `draws` are parameters of its resamples."""
+    flops = np.geomspace(points.flops.min(), points.flops.max(), LINE)
+    drawn = [o for parameters in draws if (o := form.optimum(parameters)) is not None]
+    bands: list[tuple[Floats, Floats] | None] = [None, None]
+    if drawn:
+        low, high = np.quantile([[o.params(flops), o.tokens(flops)] for o in drawn], [0.025, 0.975], axis=0)
+        bands = [(low[0], high[0]), (low[1], high[1])]
+    return Approach(
+        a=optimum.a,
+        b=optimum.b,
+        k=float(optimum.params(1.0)),
+        a_interval=intervals.get("a"),
+        b_interval=intervals.get("b"),
+        n=n,
+        optima=_optima(np.stack([flops, optimum.params(flops), optimum.tokens(flops)], axis=1)),
+        line=_line(flops, (optimum.params(flops), optimum.tokens(flops)), bands),
+        notes=notes,
+    )

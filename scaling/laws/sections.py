@@ -1,0 +1,123 @@
+"""What `law.json` says about how far a fit can be trusted."""
+
+from typing import Any
+
+import numpy as np
+from pydantic import Field
+
+from scaling.config.base import Frozen
+
+Interval = tuple[float, float]
+
+
+class Profile(Frozen):
+    """The least objective with one quantity held, over a grid of its values (`uncertainty.profile`).
+
+    An end of `interval` is null where the objective does not rise to the threshold on that side: the points
+    do not identify the quantity there, and `flat_range` is how far the search went.
+    """
+
+    grid: tuple[float, ...]
+    objective: tuple[float, ...]
+    interval: tuple[float | None, float | None]
+    identified: bool
+    flat_range: tuple[float | None, float | None] | None = None  # null: to infinity
+
+
+class LimitComparison(Frozen):
+    """A limit of a parameter that the points do not exclude (`scaling.laws.uncertainty.limits`).
+
+    `adopted`: the law's parameters, intervals and predictions are those of the limiting form. `statistic` is
+    the drop test of the limit, `threshold` its 95% quantile; null where every point is fitted exactly.
+    """
+
+    parameter: str
+    limit: float | None  # null: infinity
+    equation: str  # of the limiting form
+    adopted: bool
+    rise: float  # objective of the limiting form less that of the form it is compared with
+    statistic: float | None
+    threshold: float | None
+    other: dict[str, float | None]  # parameters of the form that is not reported
+
+
+class Hessian(Frozen):
+    """Standard errors from the curvature at the optimum (`uncertainty.curvature`); null where it has none.
+
+    `standard_errors` are on the scale of the interval: of the logarithm for a quantity positive by
+    construction. `theta`, `reference` and `covariance` are the fitted parameters as the search saw them.
+    """
+
+    estimator: str
+    level: float
+    condition: float | None
+    flattest: str  # the direction of theta that the points hold least
+    reason: str | None  # why there are no intervals
+    intervals: dict[str, tuple[float | None, float | None] | None]
+    standard_errors: dict[str, float | None]
+    freedom: int | None  # points less parameters
+    drop_scale: float | None  # E[psi^2] / E[psi'], which the profile's threshold is made of
+    residual_noise: float | None  # robust standard deviation of the residuals
+    theta: dict[str, float]
+    reference: tuple[float, ...]
+    covariance: tuple[tuple[float, ...], ...] | None
+
+
+class CutOff(Frozen):
+    """One step of the rolled test: fitted to runs up to a compute, read on the runs beyond."""
+
+    flops: float
+    extrapolation: float  # largest compute predicted over the cut-off
+    n_fitted: int
+    n: int
+    mean_abs_rel_error: float
+    max_abs_rel_error: float
+    inside: float | None  # share of points inside the prediction interval, a run's noise included
+    parameters: dict[str, float | None]
+
+
+class SeedNoise(Frozen):
+    """Runs that differ only in their seed: the error no law can go below.
+
+    `by` is how they were told: by seed, or, where no column names it, by equal numbers in all that is given.
+    """
+
+    std_log_loss: float  # pooled over the sets
+    n_sets: int
+    n_points: int
+    by: str = "seed"
+
+
+class SensitivityRow(Frozen):
+    """The law fitted again with one choice changed. `refused` says why that was not possible."""
+
+    change: str
+    n: int
+    delta: float
+    counting: dict[str, str]
+    parameters: dict[str, float | None] = Field(default_factory=dict)
+    a: float | None = None
+    at: dict[str, float] = Field(default_factory=dict)  # where the prediction is made
+    prediction: float | None = None
+    refused: str | None = None
+
+
+class WeightedForm(Frozen):
+    """One candidate of an average over forms."""
+
+    shape: str
+    parameters: dict[str, float]
+    weight: float
+
+
+class Averaging(Frozen):
+    """Forms that the evidence does not tell apart, weighted by it, the heaviest first."""
+
+    criterion: str
+    residual_noise: float  # standard deviation of one run's target around the law
+    inflation: float  # what the spread of a bootstrap of few points is too narrow by
+    forms: tuple[WeightedForm, ...]
+
+    def widened(self, draws: Any, centre: Any) -> Any:
+        """(R, ...) predictions of resamples with the spread that so few points owe, as shares."""
+        return np.clip(centre + self.inflation * (np.asarray(draws) - centre), 0.0, 1.0)

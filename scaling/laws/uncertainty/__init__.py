@@ -1,0 +1,1 @@
+"""Uncertainty of a fit: bootstrap, curvature, profiles, limits, hold-outs and sensitivity."""

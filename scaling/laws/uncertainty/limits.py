@@ -1,0 +1,282 @@
+"""Limiting forms: a law whose parameter the points let run to a limit, fitted without that parameter.
+
+A parameter at a bound bends the others, and has no interval: E of a small ladder runs to 0, R_N of data
+without excess parameters to infinity, a break to where there are no points. Every law declares such limits
+(`forms.form.Limit`). Each limiting form is fitted too, and compared with the full one by the drop
+test of `uncertainty.curvature.Scale`: with k entries of theta held, T = 2 (F_limit - F_full) / drop is k
+times an F-distributed number with k and n - P degrees of freedom.
+
+- T below its 95% quantile: the points do not exclude the limit. The parameter is unidentified, and its
+  interval is open on that side.
+- T about 0, or an entry of theta at the edge of its box: the full form is no better than its limit, and the
+  limiting form is reported. So it is where a break, whose place and sharpness mean nothing without it, is not
+  needed.
+- An entry of theta at the edge of its box, where there is no limiting form, is held there.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scaling.laws.forms.form import Form, Limit
+from scaling.laws.forms.limiting import limiting_form, reported
+from scaling.laws.forms.quantities import Ends, Quantities, quantities
+from scaling.laws.points import Points
+from scaling.laws.sections import LimitComparison, Profile
+from scaling.laws.solving.objective import Residual, residuals
+from scaling.laws.solving.optimise import Optimised, optimise
+from scaling.laws.solving.refits import refits
+from scaling.laws.solving.solver import solve
+from scaling.laws.uncertainty.bootstrap import bootstrap_parameters, intervals_of
+from scaling.laws.uncertainty.curvature import Curvature, curvature, residual_scale
+from scaling.laws.uncertainty.profile import profiles
+from scaling.laws.uncertainty.student import drop_quantile
+
+Floats = NDArray[np.float64]
+
+LEVEL = 0.95
+NEAR = 0.25  # T: a parameter half a standard error from its limit is at it
+SHARES = (0.1, 0.4, 0.8)  # of the target: where a term is held to find fits in which it is not absent
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The form to report with its optimum, the full law's optimum, and the limits not excluded.
+
+    `open_ends` names the parameters that are unidentified, and which ends of their intervals are open.
+    """
+
+    form: Form
+    best: Optimised
+    full: Optimised
+    limits: tuple[LimitComparison, ...] = ()
+    open_ends: Mapping[str, tuple[bool, bool]] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Compared:
+    limit: Limit
+    form: Form
+    theta: Floats
+    rise: float
+    statistic: float | None
+    threshold: float | None
+
+    @property
+    def excluded(self) -> bool:
+        if self.statistic is None or self.threshold is None:
+            return self.rise > 0
+        return self.statistic > self.threshold
+
+    @property
+    def near(self) -> bool:
+        if self.excluded or self.limit.side == "inside":
+            return not self.excluded
+        return self.statistic is None or self.statistic <= NEAR
+
+    def is_at(self, edges: Collection[int]) -> bool:
+        """Whether something it would hold is at the edge of its box already, and the points allow it."""
+        return not self.excluded and any(entry in edges for entry, _ in self.limit.held)
+
+
+def choose(
+    law: Form, points: Points, delta: float, seed: int, width: int, residual: Residual = "log"
+) -> Chosen:
+    """Fit `law`, and what it becomes at each of its limits, and choose the form to report."""
+    full = optimise(law, points, delta, seed, width, residual)
+    form, best = law, full
+    taken, kept = list[_Compared](), list[_Compared]()
+    while True:
+        compared = [_compare(law, form, best, taken, one, delta, width, residual) for one in form.limits]
+        at_edge = {entry for entry, _ in _edges(form, best)}
+        adopted = next((one for one in compared if one.near or one.is_at(at_edge)), None)
+        if adopted is None:
+            break
+        taken.append(adopted)
+        # Of a parameter that means nothing here, the opposite limit is not excluded either.
+        kept += [
+            one for one in compared if one.limit.parameter == adopted.limit.parameter and one is not adopted
+        ]
+        form = adopted.form
+        best = optimise(form, points, delta, seed, width, residual)
+    kept = [one for one in (*kept, *compared) if not one.excluded]
+    edges = _edges(form, best)
+    if edges:
+        form = limiting_form(law, tuple(one.limit for one in taken), tuple(edges))
+    open_ends: dict[str, tuple[bool, bool]] = {}
+    for one in (*taken, *kept):
+        side = one.limit.side
+        here = open_ends.get(one.limit.parameter, (False, False))
+        open_ends[one.limit.parameter] = (here[0] or side == "lower", here[1] or side == "upper")
+        open_ends |= dict.fromkeys(one.limit.absent, (True, True))
+    warnings = [_in_words(one, one in taken) for one in (*taken, *kept)]
+    for entry, value in edges:
+        name, lower = law.parameter_names[entry], value == law.bounds[entry][0]
+        open_ends[name] = (lower, not lower)
+        warnings.append(
+            f"{name} is unidentified: {law.theta_names[entry]} is at its {'lower' if lower else 'upper'} "
+            f"bound {value:g}, and is held there for the intervals of the others"
+        )
+    documents = [
+        LimitComparison(
+            parameter=one.limit.parameter,
+            limit=one.limit.value,
+            equation=one.form.equation,
+            adopted=one in taken,
+            rise=one.rise,
+            statistic=one.statistic,
+            threshold=one.threshold,
+            other=reported(law, full.theta, full.reference)
+            if one in taken
+            else reported(one.form, one.theta, best.reference),
+        )
+        for one in (*taken, *kept)
+    ]
+    return Chosen(form, best, full, tuple(documents), open_ends, tuple(warnings))
+
+
+def _compare(
+    law: Form,
+    form: Form,
+    best: Optimised,
+    taken: Sequence[_Compared],
+    limit: Limit,
+    delta: float,
+    width: int,
+    residual: Residual,
+) -> _Compared:
+    there = limiting_form(law, (*(one.limit for one in taken), limit))
+    weights = best.weight[None]
+    found = refits(there, best.x, best.log_loss, weights, best, delta, residual, width)
+    rise = float(found.value[0] - best.value)
+    off = residuals(residual, form.log_loss(best.theta, best.x), best.log_loss)
+    fitted = int(form.free.sum())
+    scale = residual_scale(off, best.weight, delta, fitted)
+    if scale is None:
+        # A perfect fit has an objective of rounding errors, below which nothing is told apart.
+        same = rise <= 1e-9 * best.value + 1e-18 * best.weight.sum()
+        return _Compared(limit, there, found.theta[0], 0.0 if same else rise, None, None)
+    statistic = 2 * rise / (scale.drop * best.weight.mean())
+    threshold = drop_quantile(LEVEL, fitted - int(there.free.sum()), scale.freedom)
+    return _Compared(limit, there, found.theta[0], rise, max(statistic, 0.0), threshold)
+
+
+def _edges(form: Form, best: Optimised) -> list[tuple[int, float]]:
+    """Entries of theta at the edge of their boxes, which no limit holds."""
+    return [
+        (i, edge)
+        for i, box in enumerate(form.bounds)
+        for edge in box
+        if i not in form.held and abs(best.theta[i] - edge) < 1e-9
+    ]
+
+
+def _in_words(one: _Compared, adopted: bool) -> str:
+    limit = one.limit
+    subject = f"{limit.parameter} is unidentified"
+    if limit.absent:
+        subject += ", and with it " + ", ".join(f"{name} is unidentified" for name in limit.absent)
+    place = "infinity" if limit.value is None else f"{limit.value:g}"
+    evidence = (
+        "every point is fitted exactly"
+        if one.statistic is None or one.threshold is None
+        else f"drop test {one.statistic:.2g}, 95% at {one.threshold:.2g}"
+    )
+    if adopted:
+        return (
+            f"{subject}: the law fits as well with {limit.parameter} at its limit {place} "
+            f"({evidence}); reported is {one.form.equation}"
+        )
+    return (
+        f"{subject}: the points do not exclude the limit {place} of {limit.parameter} "
+        f"({evidence}), {one.form.equation}"
+    )
+
+
+def elsewhere(law: Form, best: Optimised, names: Sequence[str], delta: float, width: int) -> Floats:
+    """(K, P) fits in which terms that may be absent are held at a share of the target.
+
+    The objective is flat in the log of a term towards 0: a resample started there finds no other fit.
+    """
+    level = float(best.log_loss.min())
+    found = [best.theta[None][:0]]
+    for limit in law.limits:
+        if limit.parameter not in names or not limit.share:
+            continue
+        for share in SHARES:
+            inside = limiting_form(law, (), ((limit.held[0][0], level + np.log(share)),))
+            start = best.theta[None].copy()
+            one = np.array([0])
+            out = solve(
+                inside, best.x, best.log_loss, best.weight[None], one, start, np.array([0.3]), delta, width
+            )
+            found.append(out.theta)
+    return np.concatenate(found)
+
+
+def profiled_of(
+    law: Form,
+    chosen: Chosen,
+    found: Curvature,
+    asked: Quantities,
+    delta: float,
+    residual: Residual,
+    width: int,
+) -> dict[str, Profile]:
+    """Profiles in the form that is reported, and of the parameters it holds in the full law."""
+    form, best, full = chosen.form, chosen.best, chosen.full
+    out = profiles(form, best, found, asked, delta, residual, LEVEL, width)
+    lacking = [name for name in chosen.open_ends if name not in out]
+    if lacking:
+        everything = quantities(law, full.reference, asked.flops)
+        curved = curvature(law, full, delta, residual, tuple(lacking))
+        out |= profiles(law, full, curved, everything, delta, residual, LEVEL, width, lacking)
+    for name, (low, high) in chosen.open_ends.items():
+        if name in out:
+            out[name] = _opened(out[name], low, high)
+    return {name: out[name] for name in asked.names if name in out}
+
+
+def _opened(one: Profile, low: bool, high: bool) -> Profile:
+    """The profile with its ends open where the parameter may run to a limit."""
+    ends = (None if low else one.interval[0], None if high else one.interval[1])
+    if ends == one.interval:
+        return one
+    flat = one.flat_range or (one.grid[0], one.grid[-1])
+    return one.model_copy(update={"interval": ends, "identified": None not in ends, "flat_range": flat})
+
+
+def bootstrapped(
+    law: Form,
+    chosen: Chosen,
+    points: Points,
+    open_ends: Mapping[str, tuple[bool, bool]],
+    delta: float,
+    n: int,
+    seed: int,
+    width: int,
+    residual: Residual,
+) -> tuple[Floats, dict[str, Ends]]:
+    """Draws of the form that is reported, and intervals; of parameters it holds, from draws of the full law.
+
+    Resamples of the full law start where its terms are present too, so that they find the largest values that
+    a parameter at its limit may have.
+    """
+    target = float(np.median(points.column(law.target)))
+    others = elsewhere(law, chosen.full, list(open_ends), delta, width)
+    full: Floats | None = None
+    if chosen.form is law or chosen.open_ends:
+        full = bootstrap_parameters(law, points, chosen.full, delta, n, seed, width, residual, others)
+    draws = full
+    if chosen.form is not law or full is None:
+        draws = bootstrap_parameters(chosen.form, points, chosen.best, delta, n, seed, width, residual)
+    assert draws is not None
+    intervals = intervals_of(chosen.form, draws, open_ends, target)
+    if full is not None and chosen.form is not law:
+        of_full = intervals_of(law, full, open_ends, target)
+        held = {law.parameter_names[i] for i in chosen.form.held}
+        intervals |= {name: ends for name, ends in of_full.items() if name in held}
+    return draws, {name: intervals[name] for name in law.parameter_names if name in intervals}

@@ -1,0 +1,164 @@
+"""How much a fit owes to choices: delta, single sizes and budgets, the data set, and what N and C count."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scaling.laws.forms.form import Form
+from scaling.laws.forms.limiting import reported
+from scaling.laws.points import Points
+from scaling.laws.sections import SensitivityRow
+from scaling.laws.solving.objective import Residual
+from scaling.laws.solving.optimise import Optimised, log_variables
+from scaling.laws.solving.refits import refits
+
+Floats = NDArray[np.float64]
+
+DELTAS = (1e-4, 1e-3, 1e-2, 10.0)  # 10 lies beyond every residual: least squares
+REACH = 10.0  # times the largest compute
+DATASETS = 8  # more are not shown one by one
+
+
+@dataclass(frozen=True)
+class _Change:
+    label: str
+    kept: NDArray[np.bool_]
+
+
+def sensitivity(
+    form: Form,
+    points: Points,
+    best: Optimised,
+    delta: float,
+    residual: Residual,
+    width: int,
+    countings: Mapping[str, Points] | None = None,
+) -> tuple[SensitivityRow, ...]:
+    """The law fitted again with one choice changed at a time; the first row is the fit as it stands.
+
+    `countings` are the same runs with N or C counted otherwise.
+    """
+    everything = _Change("as fitted", np.ones(len(points), bool))
+    changes = [everything, *_left_out(points)]
+    rows = _rows(form, points, changes, best, delta, residual, width, points)
+    deltas: list[SensitivityRow] = []
+    for other in DELTAS:
+        if not np.isclose(other, delta):
+            label = "least squares" if other >= 10 else f"delta {other:g}"
+            change = [_Change(label, everything.kept)]
+            deltas += _rows(form, points, change, best, other, residual, width, points)
+    rows[1:1] = deltas
+    for label, counted in (countings or {}).items():
+        change = [_Change(label, np.ones(len(counted), bool))]
+        rows += _rows(form, counted, change, best, delta, residual, width, counted)
+    return tuple(rows)
+
+
+def _left_out(points: Points) -> list[_Change]:
+    """Points without a size, a budget or a data set; tokens per parameter tell the shortest budgets."""
+    ratio = points.tokens / points.params
+    size = np.round(np.log(points.params), 9)
+    changes = [
+        _Change("without the smallest size", size > size.min()),
+        _Change("without the largest size", size < size.max()),
+    ]
+    shortest = np.array([ratio[i] <= ratio[size == size[i]].min() * (1 + 1e-9) for i in range(len(points))])
+    several = np.array([len(np.unique(ratio[size == s].round(6))) > 1 for s in size])
+    if (shortest & several).any():
+        changes.append(_Change("without the shortest budgets", ~(shortest & several)))
+    names = list(dict.fromkeys(points.dataset))
+    if 1 < len(names) <= DATASETS:
+        data = np.array(points.dataset)
+        changes += [_Change(f"only {name or 'no data set'}", data == name) for name in names]
+    return changes
+
+
+def _rows(
+    form: Form,
+    points: Points,
+    changes: list[_Change],
+    best: Optimised,
+    delta: float,
+    residual: Residual,
+    width: int,
+    span: Points,
+) -> list[SensitivityRow]:
+    """One solve for all changes of one delta and one set of points."""
+    columns, log_loss = log_variables(form, points), np.log(points.loss)
+    weights = np.zeros((len(changes), len(points)))
+    refused: list[str | None] = []
+    for row, change in zip(weights, changes, strict=True):
+        index = np.flatnonzero(change.kept)
+        if len(index):
+            index = index[form.select(columns[index], log_loss[index])]
+        row[index] = points.weight[index]
+        refused.append(_cannot(form, columns[index]))
+    target = np.log(points.column(form.target))
+    found = refits(form, columns - best.reference, target, weights, best, delta, residual, width)
+    at = extrapolated(form, span)
+    rows = []
+    for change, theta, used, why in zip(changes, found.theta, weights, refused, strict=True):
+        base = {
+            "change": change.label,
+            "n": int((used > 0).sum()),
+            "delta": delta,
+            "counting": points.counting,
+        }
+        if why is not None:
+            rows.append(SensitivityRow(**base, refused=why))
+            continue
+        values = form.parameters(theta, best.reference)
+        parameters = {name: float(v) for name, v in zip(form.parameter_names, values, strict=True)}
+        present = [v for name, v in parameters.items() if name not in form.absent and v < np.inf]
+        where, frontier = dict(at), form.optimum(parameters)
+        if frontier is not None:
+            flops = REACH * float(span.flops.max())
+            where = {
+                "flops": flops,
+                "params": float(frontier.params(flops)),
+                "tokens": float(frontier.tokens(flops)),
+            }
+        variables = {name: where[name] for name in form.variables}
+        prediction = float(form.predict(parameters, **variables))
+        usable = np.isfinite([*present, *where.values(), prediction]).all()
+        if not usable:
+            rows.append(
+                SensitivityRow(**base, refused="the points leave the law free: a parameter is no number")
+            )
+            continue
+        rows.append(
+            SensitivityRow(
+                **base,
+                parameters=reported(form, theta, best.reference),
+                a=None if frontier is None else frontier.a,
+                at=where,
+                prediction=prediction,
+            )
+        )
+    return rows
+
+
+def _cannot(form: Form, columns: Floats) -> str | None:
+    if len(columns) < form.min_points:
+        return f"{len(columns)} point(s); at least {form.min_points} are needed"
+    for name, column in zip(form.variables, columns.T, strict=True):
+        levels = len(np.unique(np.round(column, 9)))
+        if levels < form.min_levels:
+            return f"{levels} different value(s) of {name}; at least {form.min_levels} are needed"
+    return None
+
+
+def extrapolated(form: Form, points: Points) -> dict[str, float]:
+    """A point beyond the data: ten times the largest compute, or of a law of loss a tenth below the least.
+
+    Where compute is shared by two variables each has its root.
+    """
+    scales = [name for name in form.variables if name != "loss"]
+    each = REACH ** (1 / max(1, len(scales)))
+    out = {}
+    for name in form.variables:
+        values = points.column(name)
+        out[name] = 0.9 * float(values.min()) if name == "loss" else each * float(values.max())
+    return out
