@@ -108,7 +108,7 @@ class Form:
         target: the field it predicts.
         bounds: box of each entry of theta.
         limits: what its parameters can run to, the most drastic first.
-        held: entries of theta that a limiting form holds (`scaling.laws.uncertainty.limits`); none of a law itself.
+        held: entries of theta that a limiting form holds (`uncertainty.limits`); none of a law itself.
         absent: parameters that a limiting form lacks.
     """
 
