@@ -2,12 +2,13 @@
 
     python benchmarks/throughput.py                    # S and M on 2 cores, about 5 minutes
     python benchmarks/throughput.py --shapes S --rounds 3 --allocator tuned
+    python benchmarks/throughput.py --sides ours --against CHECKOUT     # another state of this project
 
 prints one JSON document: for each shape and side the median tokens/s over rounds, the MFU against the GEMM
 peak that the same process measured, and the ratio ours / theirs, the median of the ratios of each round.
-Both sides train the same GPT-2 shape in fp32 with AdamW, no dropout, on one fixed random batch, and each
-lives in a process of its own that waits while the other is timed. `--allocator tuned` keeps freed memory
-inside the process (glibc's variables must be there before it starts): both sides get it, or neither.
+Both sides train the same GPT-2 shape in fp32 with AdamW, no dropout, on one fixed random batch. Each runs in
+its own process, which waits while the other is timed. `--allocator tuned` keeps freed memory inside the
+process (glibc reads its variables at the start): both sides get it, or neither.
 """
 
 import argparse
@@ -20,6 +21,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from scaling.config.model import DecoderConfig
@@ -176,16 +178,17 @@ def answer(value: dict[str, Any]) -> None:
 
 
 class Worker:
-    """A side in a process of its own, pinned to the cores all sides share."""
+    """A side in its own process, pinned to the cores that all sides share; `script` is this file of any checkout."""
 
-    def __init__(self, side: str, shape_name: str, arguments: argparse.Namespace) -> None:
+    def __init__(self, side: str, script: Path, shape_name: str, arguments: argparse.Namespace) -> None:
         cores = sorted(os.sched_getaffinity(0))[: arguments.cores]
         environment = dict(os.environ, OMP_NUM_THREADS=str(len(cores)), JAX_PLATFORMS="cpu")
+        environment["PYTHONPATH"] = str(script.parents[1])
         for name in ALLOCATOR:
             environment.pop(name, None)
         if arguments.allocator == "tuned":
             environment |= ALLOCATOR
-        command = [sys.executable, __file__, "--worker", side, "--shapes", shape_name]
+        command = [sys.executable, str(script), "--worker", side, "--shapes", shape_name]
         command += ["--cores", str(len(cores)), "--warmup", str(arguments.warmup)]
         self.process = subprocess.Popen(
             command,
@@ -220,7 +223,11 @@ def compare(shape_name: str, arguments: argparse.Namespace) -> dict[str, Any]:
     """All sides of one shape, a round of each in turn."""
     shape = SHAPES[shape_name]
     flops_per_token = train_flops_per_token(model_config(shape), shape.length, "causal")
-    workers = {side: Worker(side, shape_name, arguments) for side in arguments.sides}
+    script = Path(__file__).resolve()
+    workers = {side: Worker(side, script, shape_name, arguments) for side in arguments.sides}
+    if arguments.against is not None:
+        other = arguments.against.resolve() / "benchmarks" / script.name
+        workers["against"] = Worker("ours", other, shape_name, arguments)
     rounds: dict[str, list[dict[str, Any]]] = {side: [] for side in workers}
     for _ in range(arguments.rounds):
         for side, worker in workers.items():
@@ -259,6 +266,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--shapes", nargs="+", choices=SHAPES, default=["S", "M"])
     parser.add_argument("--sides", nargs="+", choices=SIDES, default=["ours", "hf_sdpa"])
+    parser.add_argument("--against", type=Path, help="another checkout of this project, as a further side")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=3, help="steps timed in a round; their median counts")
     parser.add_argument("--warmup", type=int, default=2)
