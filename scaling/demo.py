@@ -8,7 +8,7 @@ import jax
 
 from scaling.config.load import load_sweep
 from scaling.laws import Law, fit_points, read_points
-from scaling.laws.sources import Sources
+from scaling.laws.read.inputs import Sources
 from scaling.plots.figures import save_figure
 from scaling.plots.kinds import Options, draw
 from scaling.plots.report import write_report

@@ -43,8 +43,8 @@ def plot(
     """Draw one figure."""
     check_kind(kind)
     from scaling.laws import parse_columns
-    from scaling.laws.select import name_of_value
-    from scaling.laws.sources import Sources
+    from scaling.laws.read.inputs import Sources
+    from scaling.laws.read.select import name_of_value
     from scaling.plots.figures import check_path, save_figure
     from scaling.plots.kinds import Options, draw_and_tell
 
@@ -95,7 +95,7 @@ def report(
 ) -> None:
     """Write a self-contained HTML page about one sweep or several."""
     from scaling.laws import parse_columns
-    from scaling.laws.sources import law_of
+    from scaling.laws.read.inputs import law_of
     from scaling.plots.report import write_report
 
     named = parse_columns(columns) if columns else None

@@ -14,7 +14,7 @@ from scaling.runtime.errors import BadInputError
 if TYPE_CHECKING:
     from scaling.laws import Law, Points
     from scaling.laws.frontier.approaches import Approach
-    from scaling.laws.sources import Sources
+    from scaling.laws.read.inputs import Sources
 
 # What N and C may count; of a directory of runs, sensitivity fits each.
 COUNTINGS = ("total", "non_embedding", "non_embedding_with_head")
@@ -71,7 +71,7 @@ def fit(
     from scaling.laws.by_value import exponents, fit_by
     from scaling.laws.downstream.predicted import predicted
     from scaling.laws.frontier.optimum import allocate
-    from scaling.laws.sources import Sources
+    from scaling.laws.read.inputs import Sources
     from scaling.runtime.files import write_atomically
 
     budgets, place = _budgets(at), _place(predict)

@@ -25,6 +25,6 @@ Family = Annotated[str | None, typer.Option(help="model family, if a directory h
 
 def where_of(text: str | None) -> "Where | None":
     """The rows that `--where` selects; None for all."""
-    from scaling.laws.select import parse_where
+    from scaling.laws.read.select import parse_where
 
     return None if text is None else parse_where(text)

@@ -5,7 +5,7 @@ from typing import Any
 
 from scaling.laws.law import Law
 from scaling.laws.points import Points
-from scaling.laws.select import split_by
+from scaling.laws.read.select import split_by
 from scaling.runtime.errors import BadInputError
 
 

@@ -7,7 +7,6 @@ from typing import get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from scaling.laws.comparable import comparable
 from scaling.laws.downstream.averaged import fit_averaged, fit_then
 from scaling.laws.forms.laws import LAWS
 from scaling.laws.forms.limiting import reported
@@ -15,8 +14,8 @@ from scaling.laws.forms.quantities import Ends, Quantities, quantities
 from scaling.laws.forms.task_error import DownstreamError
 from scaling.laws.frontier.optimum import optimum_of
 from scaling.laws.law import Law, ObjectiveValue
-from scaling.laws.order import canonical
-from scaling.laws.points import Points
+from scaling.laws.points import Points, canonical
+from scaling.laws.read.comparable import comparable
 from scaling.laws.refusals import refuse, unidentified_minima
 from scaling.laws.sections import Hessian
 from scaling.laws.solving.objective import RESIDUALS, Residual, describe

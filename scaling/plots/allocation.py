@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from scaling.laws.frontier.approaches import Approach, compare_approaches
 from scaling.laws.points import Points
-from scaling.laws.sources import Sources
+from scaling.laws.read.inputs import Sources
 from scaling.plots.figures import counting_note, dress, footnote, panels
 from scaling.plots.kinds import Options
 from scaling.plots.scales import log_axis

@@ -15,7 +15,7 @@ from matplotlib.ticker import NullLocator
 from scaling.config.load import load_run, read_yaml
 from scaling.config.model import Parametrization, TransformerConfig
 from scaling.config.record import read_record
-from scaling.laws.sources import Sources
+from scaling.laws.read.inputs import Sources
 from scaling.plots.figures import STYLE
 from scaling.plots.kinds import Options
 from scaling.plots.style import GRID, INK, MUTED, size_colours

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from scaling.laws.law import Law
 from scaling.laws.points import Points
-from scaling.laws.sources import Sources
+from scaling.laws.read.inputs import Sources
 from scaling.plots.figures import (
     canvas,
     counting_note,

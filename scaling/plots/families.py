@@ -9,7 +9,7 @@ from matplotlib.lines import Line2D
 
 from scaling.config.record import RunRecord
 from scaling.laws.forms.envelope import lower_envelope
-from scaling.laws.sources import Sources
+from scaling.laws.read.inputs import Sources
 from scaling.plots.figures import canvas
 from scaling.plots.kinds import Options
 from scaling.plots.scales import log_axis

@@ -8,10 +8,10 @@ import numpy as np
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from scaling.laws.curves import Curve
 from scaling.laws.forms.envelope import lower_envelope
 from scaling.laws.law import Law
 from scaling.laws.points import Points
+from scaling.laws.read.curves import Curve
 from scaling.plots.figures import compute_label
 from scaling.plots.losses import (
     ROOM,

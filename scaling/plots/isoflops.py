@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scaling.laws.frontier.akima import akima
 from scaling.laws.frontier.isoflop import IsoFlopMinima, Refusal, fit_isoflops, isoflop_groups, isoflop_minima
 from scaling.laws.points import Points
-from scaling.laws.sources import Sources
+from scaling.laws.read.inputs import Sources
 from scaling.laws.uncertainty.resample import percentiles
 from scaling.plots.allocation import exponent_text
 from scaling.plots.figures import (

@@ -14,7 +14,7 @@ from scaling.runtime.suggest import hint
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from scaling.laws.sources import Sources
+    from scaling.laws.read.inputs import Sources
 
 # "module:function" within scaling.plots: of (Sources, Options), a figure, or a figure and the numbers that it
 # tells as plain JSON; or a BadInputError.

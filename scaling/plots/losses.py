@@ -10,11 +10,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
-from scaling.laws.curves import Curve
 from scaling.laws.forms.envelope import lower_envelope
 from scaling.laws.law import Law
 from scaling.laws.points import Points
-from scaling.laws.sources import Sources
+from scaling.laws.read.curves import Curve
+from scaling.laws.read.inputs import Sources
 from scaling.plots.figures import (
     canvas,
     compute_label,

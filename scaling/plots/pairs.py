@@ -8,7 +8,7 @@ from matplotlib.ticker import MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
 from scaling.laws.law import Law
-from scaling.laws.sources import Sources
+from scaling.laws.read.inputs import Sources
 from scaling.plots.figures import footnote, panels
 from scaling.plots.kinds import Options
 from scaling.plots.scales import DistinctFormatter

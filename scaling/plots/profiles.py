@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from scaling.laws.forms.quantities import RATIO
 from scaling.laws.law import Law
-from scaling.laws.sources import Sources
+from scaling.laws.read.inputs import Sources
 from scaling.plots.figures import footnote, legend_beside, line_handle, panels
 from scaling.plots.kinds import Options
 from scaling.plots.scales import DistinctFormatter, log_axis

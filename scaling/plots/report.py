@@ -7,12 +7,12 @@ from pathlib import Path
 
 from plotly.offline import get_plotlyjs
 
-from scaling.laws.comparable import comparable
-from scaling.laws.curves import Curve
 from scaling.laws.frontier.approaches import compare_approaches
 from scaling.laws.law import Law
 from scaling.laws.points import Points, Where
-from scaling.laws.sources import Sources
+from scaling.laws.read.comparable import comparable
+from scaling.laws.read.curves import Curve
+from scaling.laws.read.inputs import Sources
 from scaling.plots.law_sections import (
     approaches_section,
     budgets_section,

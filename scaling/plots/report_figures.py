@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from scaling.laws.curves import Curve
 from scaling.laws.frontier.approaches import Approach
 from scaling.laws.frontier.isoflop import isoflop_minima
 from scaling.laws.law import Law
 from scaling.laws.points import Points
+from scaling.laws.read.curves import Curve
 from scaling.plots.allocation import PAPERS
 from scaling.plots.interactive import interactive_loss_vs_compute, interactive_loss_vs_tokens
 from scaling.plots.interactive_law import (

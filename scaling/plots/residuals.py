@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from scaling.laws.law import Law
 from scaling.laws.points import Points
-from scaling.laws.sources import Sources
+from scaling.laws.read.inputs import Sources
 from scaling.plots.figures import (
     counting_note,
     footnote,

@@ -7,8 +7,7 @@ from pathlib import Path
 
 from scaling.config.record import RunRecord, read_record
 from scaling.laws.points import Where
-from scaling.laws.read import read_records
-from scaling.laws.run_files import facts_of
+from scaling.laws.read.records import facts_of, read_records
 from scaling.plots.html_table import Cell, html_table, maybe, number_cell, text_cell
 from scaling.plots.style import scientific, short
 

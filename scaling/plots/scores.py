@@ -4,7 +4,7 @@ from matplotlib.figure import Figure
 
 from scaling.laws.emergence import Scores, read_scores
 from scaling.laws.emergence import emergence as answer_of
-from scaling.laws.sources import Sources
+from scaling.laws.read.inputs import Sources
 from scaling.plots.emergence import emergence_figure, sharp_and_smooth_figure
 from scaling.plots.in_context import in_context_figure
 from scaling.plots.kinds import Options

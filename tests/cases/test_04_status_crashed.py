@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from scaling.laws import fit_points, read_points
-from scaling.laws.select import parse_where
+from scaling.laws.read.select import parse_where
 from scaling.runtime.errors import BadInputError
 
 CASE = Path(__file__).parent / "04-status-crashed"

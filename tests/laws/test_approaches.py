@@ -3,9 +3,9 @@ import json
 import pytest
 
 from scaling.laws import fit_points
-from scaling.laws.curves import read_curves
 from scaling.laws.frontier.approaches import compare_approaches
 from scaling.laws.frontier.training_envelope import fit_training_envelope
+from scaling.laws.read.curves import read_curves
 from tests.laws.known import few_starts, ladder
 from tests.laws.test_training_envelope import curves
 from tests.laws.valleys import exponent, valleys

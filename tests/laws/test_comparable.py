@@ -9,9 +9,9 @@ import pytest
 
 from scaling.config.record import RunRecord, TokenizerInfo
 from scaling.laws import fit_points, read_law, read_points
-from scaling.laws.comparable import check_law, comparable
-from scaling.laws.select import parse_where, rows_where, split_by
-from scaling.laws.sources import Sources, join_points
+from scaling.laws.read.comparable import check_law, comparable
+from scaling.laws.read.inputs import Sources, join_points
+from scaling.laws.read.select import parse_where, rows_where, split_by
 from scaling.runtime.errors import BadInputError
 from tests.laws.known import few_starts, ladder, points_of
 from tests.plots.sweep_of import write_sweep

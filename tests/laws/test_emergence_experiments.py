@@ -3,7 +3,7 @@
 import pytest
 
 from scaling.laws.emergence import read_scores
-from scaling.laws.select import parse_where
+from scaling.laws.read.select import parse_where
 from scaling.runtime.errors import BadInputError
 
 

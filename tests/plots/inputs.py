@@ -9,8 +9,8 @@ from tempfile import mkdtemp
 import numpy as np
 
 from scaling.laws import LAWS, read_points
-from scaling.laws.curves import read_curves
-from scaling.laws.sources import Sources, join_points
+from scaling.laws.read.curves import read_curves
+from scaling.laws.read.inputs import Sources, join_points
 from tests.laws.known import ladder, points_of
 from tests.laws.valleys import valleys
 from tests.plots.drawn_law import law_of

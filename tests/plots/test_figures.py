@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from scaling.laws import fit_points, read_points
-from scaling.laws.curves import read_curves, read_metrics
-from scaling.laws.sources import Sources
+from scaling.laws.read.curves import read_curves, read_metrics
+from scaling.laws.read.inputs import Sources
 from scaling.plots.figures import save_figure
 from scaling.plots.kinds import draw
 from scaling.plots.style import scientific, short

@@ -12,7 +12,7 @@ from matplotlib.collections import PathCollection
 from scaling.laws import fit_points, read_points
 from scaling.laws.frontier.approaches import compare_approaches
 from scaling.laws.frontier.isoflop import isoflop_minima
-from scaling.laws.sources import Sources, join_points
+from scaling.laws.read.inputs import Sources, join_points
 from scaling.plots.isoflops import valley
 from scaling.plots.kinds import KINDS, Options, draw
 from scaling.plots.profiles import profiles_of

@@ -3,7 +3,7 @@
 import pytest
 from matplotlib.figure import Figure
 
-from scaling.laws.sources import Sources
+from scaling.laws.read.inputs import Sources
 from scaling.plots.kinds import KINDS, Options, draw
 from scaling.runtime.errors import BadInputError
 from tests.plots.inputs import INPUTS

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from scaling.laws import fit_points
-from scaling.laws.sources import Sources
+from scaling.laws.read.inputs import Sources
 from scaling.plots.interactive import interactive_loss_vs_compute, interactive_loss_vs_tokens
 from scaling.plots.kinds import draw
 from scaling.plots.report import write_report

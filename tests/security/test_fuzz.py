@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from scaling.config.load import config_root, dump_yaml, load_model, load_run, load_sweep, read_yaml
 from scaling.config.record import read_record
 from scaling.laws import parse_columns
-from scaling.laws.table import read_csv
+from scaling.laws.read.table import read_csv
 from scaling.runtime.errors import BadInputError
 from scaling.sweep.design import expand
 from scaling.train.run_directory import read_origin, read_run

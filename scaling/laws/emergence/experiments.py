@@ -4,10 +4,10 @@ from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 
 from scaling.config.record import Evaluation
-from scaling.laws.comparable import CORPORA, SPLITS, TOKENIZERS, TREATMENTS, mixed_line, plain
 from scaling.laws.points import Where
-from scaling.laws.read import run_facts
-from scaling.laws.select import rows_where
+from scaling.laws.read.comparable import CORPORA, SPLITS, TOKENIZERS, TREATMENTS, mixed_line, plain
+from scaling.laws.read.records import run_facts
+from scaling.laws.read.select import rows_where
 from scaling.runtime.errors import BadInputError
 
 EXPERIMENTS = CORPORA | SPLITS | TOKENIZERS | TREATMENTS | {"family", "modelfamily"}

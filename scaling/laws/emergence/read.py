@@ -12,7 +12,7 @@ from scaling.laws.emergence.gpt3 import gpt3_scores
 from scaling.laws.emergence.scores import SCALES, Scores, as_scores, scores_from_evaluations, with_chance
 from scaling.laws.emergence.shares import fill_chance, items_from_errors, read_percents
 from scaling.laws.points import Where
-from scaling.laws.sheet import csv_rows
+from scaling.laws.read.sheet import csv_rows
 from scaling.runtime.errors import BadInputError
 
 NUMBERS = (

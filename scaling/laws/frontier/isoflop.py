@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 
 from scaling.laws.frontier.akima import akima_minimum
 from scaling.laws.frontier.power_law import MIN_OPTIMA, PowerLaw, fit_power_law
-from scaling.laws.order import canonical
-from scaling.laws.points import Points
+from scaling.laws.points import Points, canonical
 from scaling.laws.uncertainty.resample import leave_one_out, run_counts
 from scaling.runtime.errors import BadInputError
 

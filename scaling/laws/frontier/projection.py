@@ -17,8 +17,7 @@ from numpy.typing import NDArray
 
 from scaling.laws.forms.form import ComputeOptimum
 from scaling.laws.forms.laws import LAWS
-from scaling.laws.order import canonical
-from scaling.laws.points import Points
+from scaling.laws.points import Points, canonical
 from scaling.laws.uncertainty.resample import Interval, percentiles, run_counts
 from scaling.runtime.errors import BadInputError
 

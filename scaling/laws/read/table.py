@@ -13,24 +13,34 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scaling.config.record import TokenizerInfo
-from scaling.laws import headers
-from scaling.laws.cells import count_unit, decimal_mark, finite_positive, flops_unit, read_number
-from scaling.laws.columns import (
+from scaling.laws.points import BITS_PER_BYTE, NATS_PER_TOKEN, Points
+from scaling.laws.read.cells import (
+    count_unit,
+    decimal_mark,
+    finite_positive,
+    flops_unit,
+    is_final,
+    read_number,
+    unknown_words,
+)
+from scaling.laws.read.columns import (
+    BITS_PER_TOKEN,
+    COUNTED,
     NAMES,
+    NATS_PER_BYTE,
     NUMBERS,
     OPTIONAL,
+    PERPLEXITY,
     REQUIRED,
     TOKENIZER,
     Columns,
     check_fields,
     columns_of,
+    is_training_loss,
 )
-from scaling.laws.headers import COUNTED, is_training_loss
-from scaling.laws.plausible import Table, questions
-from scaling.laws.points import BITS_PER_BYTE, NATS_PER_TOKEN, Points
-from scaling.laws.select import Where, rows_where
-from scaling.laws.sheet import csv_rows
-from scaling.laws.status import is_final, unknown_words
+from scaling.laws.read.plausible import Table, questions
+from scaling.laws.read.select import Where, rows_where
+from scaling.laws.read.sheet import csv_rows
 from scaling.runtime.errors import BadInputError
 
 Floats = NDArray[np.float64]
@@ -217,11 +227,11 @@ def _tokenizers(
 
 def _losses(values: Floats, unit: str) -> tuple[Floats, str, tuple[str, ...]]:
     """Losses in nats per token or bits per byte, the unit, and what was done to them."""
-    if unit == headers.PERPLEXITY:
+    if unit == PERPLEXITY:
         return np.log(values), NATS_PER_TOKEN, ("losses are logarithms of perplexities",)
-    if unit == headers.BITS:
+    if unit == BITS_PER_TOKEN:
         return values * math.log(2), NATS_PER_TOKEN, ("losses in bits per token are read as nats",)
-    if unit == headers.NATS_PER_BYTE:
+    if unit == NATS_PER_BYTE:
         return values / math.log(2), BITS_PER_BYTE, ("losses in nats per byte are read as bits per byte",)
     return values, unit, () if unit == NATS_PER_TOKEN else (f"losses are in {unit}",)
 
@@ -253,7 +263,7 @@ def _row(
         if unit:
             spelled[field] = min(cell, spelled.get(field, cell))
         row[field] = value if unit else value * found.factors.get(field, 1.0)
-        least = 1.0 if field == "loss" and found.unit == headers.PERPLEXITY else 0.0
+        least = 1.0 if field == "loss" and found.unit == PERPLEXITY else 0.0
         if not finite_positive(row[field]) or row[field] <= least:
             wanted = "a perplexity above 1" if least else "a positive finite number"
             raise BadInputError(_refused(path, line, header[place[field]], field, cell, wanted))

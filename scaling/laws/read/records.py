@@ -1,17 +1,138 @@
-"""Reading points: from a CSV file, a run directory, or a sweep directory of run directories."""
+"""Points from run directories: the records, configs and logs that training runs write."""
 
-from collections.abc import Mapping, Sequence
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 
-from scaling.config.record import RunRecord, TokenizerInfo, read_record
+from scaling.config.record import Point, RunRecord, TokenizerInfo, read_record
 from scaling.laws.points import Points, Where
-from scaling.laws.run_files import facts_of, recipe_of, schedule_ends, tokenizer_of
-from scaling.laws.select import rows_where
-from scaling.laws.table import read_csv
+from scaling.laws.read.select import rows_where
 from scaling.runtime.errors import BadInputError
+from scaling.runtime.yaml_files import parse_yaml
+
+DECAYED = 0.5  # of the peak: schedules end at a tenth or less, and a trunk before its cooldown at all of it
+
+
+def recipe_of(run: RunRecord, home: Path | None) -> str:
+    """A text that is equal for runs that differ in nothing but name and training seed.
+
+    The resolved config without them; where there is none, what the record knows.
+    """
+    config = _config(home)
+    if isinstance(config, dict) and isinstance(config.get("train"), dict):
+        config = {k: v for k, v in config.items() if k != "name"}
+        config["train"] = {k: v for k, v in config["train"].items() if k != "seed"}
+        return json.dumps(config, sort_keys=True, default=str)
+    known = (run.family, run.objective, run.dataset, run.tokenizer, run.params.total, run.flops_per_token)
+    return json.dumps([*known, run.budget_tokens])
+
+
+def _config(home: Path | None) -> Any:
+    """The resolved config of a run directory; None where there is none that can be read."""
+    if home is None or not (path := home / "config.yaml").is_file():
+        return None
+    try:
+        return _parsed(path.read_text())
+    except (OSError, ValueError, BadInputError):
+        return None
+
+
+@lru_cache(maxsize=4096)
+def _parsed(text: str) -> Any:
+    """A config's text; the same runs are read once for each way to count."""
+    return parse_yaml(text, "config.yaml")
+
+
+def facts_of(run: RunRecord, home: Path | None) -> dict[str, str]:
+    """What rows of a directory are selected by: facts of the record, and every value of its config by path.
+
+    A value is written as in YAML or, of a list, as in JSON: {"dataset": "stdlib", "model.n_layers": "6"}.
+    """
+    config = _config(home)
+    facts = dict(_leaves(config, "")) if isinstance(config, dict) else {}
+    known = {
+        "name": run.name,
+        "family": run.family,
+        "objective": run.objective,
+        "status": run.status,
+        "dataset": run.dataset,
+        "tokenizer": run.tokenizer,
+        "vocab_size": run.vocab_size if run.vocab_size is not None else facts.get("model.vocab_size"),
+        "seed": run.seed,
+    }
+    return {name: str(value) for name, value in known.items() if value is not None} | facts
+
+
+def _leaves(config: dict[str, Any], prefix: str) -> Iterator[tuple[str, str]]:
+    for key, value in config.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{prefix}{key}.")
+        elif value is not None and (prefix or key != "name"):
+            yield f"{prefix}{key}", value if isinstance(value, str) else json.dumps(value)
+
+
+def tokenizer_of(run: RunRecord, point: Point, home: Path | None) -> TokenizerInfo | None:
+    """What a token of a run's losses is; bytes per token follow from its loss in both units.
+
+    `home` is the run's directory, whose `files.json` identifies the tokenizer by its content.
+    """
+    if run.tokenizer is None:
+        return None
+    bits = point.bits_per_byte
+    return TokenizerInfo(
+        name=run.tokenizer,
+        hash=None if home is None else _tokenizer_identity(home),
+        vocab_size=run.vocab_size,
+        bytes_per_token=point.loss / math.log(2) / bits if bits else None,
+    )
+
+
+def _tokenizer_identity(home: Path) -> str | None:
+    try:
+        identity = json.loads((home / "files.json").read_bytes())["tokenizer"]["identity"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None  # a run of an earlier version, or one without a tokenizer file
+    return identity if isinstance(identity, str) else None
+
+
+def bytes_per_token(run: RunRecord) -> float | None:
+    """UTF-8 bytes of text per predicted token of a run's validation set, from its last losses."""
+    if not run.validation_loss or not run.bits_per_byte:
+        return None
+    return run.validation_loss / math.log(2) / run.bits_per_byte
+
+
+def schedule_ends(run: RunRecord, home: Path | None) -> tuple[bool, ...]:
+    """For each point, whether the learning rate had come down from its peak at its step.
+
+    True where the directory does not tell: the trainer writes points only at the end of a schedule.
+    """
+    rates: list[tuple[int, Any, float]] = []
+    if home is not None and (home / "metrics.jsonl").is_file():
+        for line in (home / "metrics.jsonl").read_bytes().split(b"\n"):
+            try:
+                row = json.loads(line)
+                rates.append((int(row["step"]), row.get("branch"), float(row["learning_rate"])))
+            except (ValueError, KeyError, TypeError):
+                continue  # a line of an evaluation, or one that a killed process left half written
+    return tuple(_decayed(rates, point.step, point.tokens) for point in run.points)
+
+
+def _decayed(rates: list[tuple[int, Any, float]], step: int, tokens: int) -> bool:
+    branch = [(s, r) for s, b, r in rates if b == tokens and s <= step]
+    trunk = [(s, r) for s, b, r in rates if b is None and s <= step]
+    path = branch or trunk
+    peak = max((r for _, r in [*branch, *trunk]), default=0.0)
+    # The last line may be logged well before the end; then it tells nothing.
+    if not path or peak <= 0 or max(path)[0] < 0.98 * step:
+        return True
+    return max(path)[1] <= DECAYED * peak
+
 
 ParamCounting = Literal["total", "non_embedding", "non_embedding_with_head"]
 FlopCounting = Literal["6nd", "counted"]
@@ -27,51 +148,13 @@ FLOPS_TEXT = {
 }
 
 
-def read_points(
-    path: Path,
-    columns: dict[str, str] | None = None,
-    params: str = "non_embedding_with_head",
-    flops: str = "6nd",
-    family: str | None = None,
-    force: bool = False,
-    where: Where | None = None,
-) -> Points:
-    """Points from a CSV file, a run directory, or a sweep directory of run directories.
-
-    Args:
-        path: a CSV file, or a directory.
-        columns: for a CSV, which column holds a field, where they differ: {"params": "N"}.
-        params: for a directory, which count of parameters is N: a `ParamCounting`.
-        flops: for a directory, "6nd" or "counted".
-        family: for a directory, the family of models whose runs are meant, where there are several.
-        force: leave out rows whose numbers are none, or not positive, and count them in `dropped`; read
-            implausible units as they are, and keep the question in `doubts`.
-        where: the values of columns that rows are selected by; of a directory, facts of its runs.
-
-    Raises:
-        BadInputError: the path, a column or a value is not usable; the message says where.
-    """
-    path = Path(path)
-    if path.is_dir():
-        if columns:
-            raise BadInputError(
-                f"columns: {path} is a directory of runs; columns are named only for a CSV file"
-            )
-        homes = {record.id: home for home, record in _homes(path)}
-        records = read_records(path, where)
-        return points_from_records(records, path, params, flops, family, force, homes)
-    if not path.exists():
-        raise BadInputError(f"{path} does not exist; give a CSV file, a run directory or a sweep directory")
-    return read_csv(path, columns or {}, force, where)
-
-
 def read_records(directory: Path, where: Where | None = None) -> tuple[RunRecord, ...]:
     """The run records of a sweep directory (`*/record.json`), or of one run directory, by name of directory.
 
     Raises:
         BadInputError: the directory is missing, a record is not one, or no run has what `where` asks for.
     """
-    found = _homes(directory)
+    found = run_homes(directory)
     if where:
         facts = [facts_of(record, home) for home, record in found]
         names = dict.fromkeys(name for one in facts for name in one)
@@ -82,10 +165,10 @@ def read_records(directory: Path, where: Where | None = None) -> tuple[RunRecord
 
 def run_facts(directory: Path) -> dict[str, dict[str, str]]:
     """What each run of a directory is selected by, by the id of its record; see `facts_of`."""
-    return {record.id: facts_of(record, home) for home, record in _homes(directory)}
+    return {record.id: facts_of(record, home) for home, record in run_homes(directory)}
 
 
-def _homes(directory: Path) -> list[tuple[Path, RunRecord]]:
+def run_homes(directory: Path) -> list[tuple[Path, RunRecord]]:
     """Run directories with their records."""
     directory = Path(directory)
     if not directory.is_dir():

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from scaling.laws.cells import PF_DAY
+from scaling.laws.read.cells import PF_DAY
 
 Floats = NDArray[np.float64]
 

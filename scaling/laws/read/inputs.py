@@ -9,16 +9,54 @@ from typing import Any, TypeVar
 import numpy as np
 
 from scaling.config.record import RunRecord
-from scaling.laws.comparable import check_law, comparable, in_bits_per_byte
-from scaling.laws.curves import Curve, read_curves
 from scaling.laws.law import Law, read_law
 from scaling.laws.points import BITS_PER_BYTE, Points, Where
-from scaling.laws.read import read_points, read_records
-from scaling.laws.run_files import bytes_per_token
-from scaling.laws.select import NoRowsError, split_by
+from scaling.laws.read.comparable import check_law, comparable, in_bits_per_byte
+from scaling.laws.read.curves import Curve, read_curves
+from scaling.laws.read.records import bytes_per_token, points_from_records, read_records, run_homes
+from scaling.laws.read.select import NoRowsError, split_by
+from scaling.laws.read.table import read_csv
 from scaling.runtime.errors import BadInputError
 
 Part = TypeVar("Part")
+
+
+def read_points(
+    path: Path,
+    columns: dict[str, str] | None = None,
+    params: str = "non_embedding_with_head",
+    flops: str = "6nd",
+    family: str | None = None,
+    force: bool = False,
+    where: Where | None = None,
+) -> Points:
+    """Points from a CSV file, a run directory, or a sweep directory of run directories.
+
+    Args:
+        path: a CSV file, or a directory.
+        columns: for a CSV, which column holds a field, where they differ: {"params": "N"}.
+        params: for a directory, which count of parameters is N: a `ParamCounting`.
+        flops: for a directory, "6nd" or "counted".
+        family: for a directory, the family of models whose runs are meant, where there are several.
+        force: leave out rows whose numbers are none, or not positive, and count them in `dropped`; read
+            implausible units as they are, and keep the question in `doubts`.
+        where: the values of columns that rows are selected by; of a directory, facts of its runs.
+
+    Raises:
+        BadInputError: the path, a column or a value is not usable; the message says where.
+    """
+    path = Path(path)
+    if path.is_dir():
+        if columns:
+            raise BadInputError(
+                f"columns: {path} is a directory of runs; columns are named only for a CSV file"
+            )
+        homes = {record.id: home for home, record in run_homes(path)}
+        records = read_records(path, where)
+        return points_from_records(records, path, params, flops, family, force, homes)
+    if not path.exists():
+        raise BadInputError(f"{path} does not exist; give a CSV file, a run directory or a sweep directory")
+    return read_csv(path, columns or {}, force, where)
 
 
 @dataclass(frozen=True)
