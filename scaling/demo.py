@@ -9,9 +9,9 @@ import jax
 from scaling.config.load import load_sweep
 from scaling.laws import Law, fit_points, read_points
 from scaling.laws.read.inputs import Sources
-from scaling.plots.figures import save_figure
 from scaling.plots.kinds import Options, draw
 from scaling.plots.report import write_report
+from scaling.plots.style import save_figure
 from scaling.sweep.execute import run_sweep
 from scaling.sweep.workers import available_cores
 from scaling.train.progress import Reporter

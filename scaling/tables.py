@@ -11,8 +11,8 @@ from textwrap import wrap
 from rich.cells import cell_len
 
 from scaling.config.record import RunRecord
-from scaling.sweep.forecast import Forecast
-from scaling.sweep.ledger import Entry
+from scaling.sweep.directory import LedgerEntry
+from scaling.sweep.planned_run import PlannedRun
 
 _GAP = "  "
 _NARROWEST = 40  # columns of a terminal that are respected
@@ -191,7 +191,7 @@ def show_text(text: str, indent: str = "  ") -> None:
         print("\n".join(parts) or line)
 
 
-def forecast_table(title: str, forecasts: Sequence[Forecast], total_seconds: float | None = None) -> Table:
+def forecast_table(title: str, forecasts: Sequence[PlannedRun], total_seconds: float | None = None) -> Table:
     """The plan of a sweep: a row per run, and a row for the sum, which takes `total_seconds`."""
     rows = [
         (
@@ -233,7 +233,7 @@ def _number(value: float | None, form: str) -> str:
     return "-" if value is None else format(value, form)
 
 
-def ledger_table(title: str, entries: Sequence[Entry]) -> Table:
+def ledger_table(title: str, entries: Sequence[LedgerEntry]) -> Table:
     """A row per run: how far it is, what it reached, what it took."""
     rows = []
     for entry in entries:
@@ -265,7 +265,7 @@ def _rewinds(record: RunRecord | None) -> str:
     return "" if count == 0 else f"{count} rewind{'s' if count > 1 else ''}"
 
 
-def goodput_text(entries: Sequence[Entry]) -> str | None:
+def goodput_text(entries: Sequence[LedgerEntry]) -> str | None:
     """Where the wall time of all runs went, in one line; None where none has any."""
     found = [entry.record.goodput for entry in entries if entry.record and entry.record.goodput]
     wall = sum(one.wall for one in found)

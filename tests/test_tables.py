@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from scaling.config.load import load_sweep, names
 from scaling.sweep.design import expand
-from scaling.sweep.forecast import forecast
+from scaling.sweep.planned_run import plan_run
 from scaling.tables import Table, count_in_words, forecast_table, seconds_in_words, show_text, table
 
 NAMES = ("run", "status", "done", "params", "tokens", "FLOPs", "loss", "bits/byte", "time", "tok/s", "note")
@@ -94,7 +94,7 @@ def test_any_table(rows: list[list[str]], left: int, keys: int, width: int) -> N
 
 @pytest.mark.parametrize("name", names("sweeps"))
 def test_plans_of_the_named_sweeps_fit_80_columns(name: str) -> None:
-    plans = [forecast(run, 1e11) for run in expand(load_sweep(name))]
+    plans = [plan_run(run, 1e11) for run in expand(load_sweep(name))]
     check(forecast_table(f"Sweep {name}", plans), 80)
 
 

@@ -12,14 +12,14 @@ from scaling.runtime.errors import BadInputError
 if TYPE_CHECKING:
     from scaling.config.run import RunConfig
     from scaling.data.ahead import DataAhead
-    from scaling.sweep.forecast import Forecast
+    from scaling.sweep.planned_run import PlannedRun
 
 _DAY = 86400.0
 
 
 def forecasts(
     runs: "Sequence[RunConfig]", achieved: float | None = None, workers: int = 1
-) -> "list[Forecast]":
+) -> "list[PlannedRun]":
     """The cost of each run on this machine, of which each of several workers has its share.
 
     `achieved` is the rate of finished runs in the same directory: measured, with the workers they had.
@@ -27,12 +27,12 @@ def forecasts(
     import jax
 
     from scaling.parallel.mesh import abstract_mesh
-    from scaling.sweep.forecast import forecast
+    from scaling.sweep.planned_run import plan_run
     from scaling.train.device import matmul_peak
 
     devices = len(jax.devices())
     return [
-        forecast(
+        plan_run(
             run,
             matmul_peak(run.model.compute_dtype) * abstract_mesh(run.mesh, devices).size / workers,
             achieved,
@@ -42,11 +42,11 @@ def forecasts(
 
 
 def seconds_left(
-    runs: "Sequence[RunConfig]", plans: "Sequence[Forecast]", directory: Path, workers: int
+    runs: "Sequence[RunConfig]", plans: "Sequence[PlannedRun]", directory: Path, workers: int
 ) -> float:
     """How long the runs take that are not finished in a sweep's directory."""
     from scaling.sweep.execute import is_finished
-    from scaling.sweep.forecast import seconds_at_once
+    from scaling.sweep.planned_run import seconds_at_once
 
     left = [
         plan.seconds

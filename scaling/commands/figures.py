@@ -45,8 +45,8 @@ def plot(
     from scaling.laws import parse_columns
     from scaling.laws.read.inputs import Sources
     from scaling.laws.read.select import name_of_value
-    from scaling.plots.figures import check_path, save_figure
     from scaling.plots.kinds import Options, draw_and_tell
+    from scaling.plots.style import check_path, save_figure
 
     check_path(out)
     named = parse_columns(columns) if columns else None

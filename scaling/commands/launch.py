@@ -12,8 +12,8 @@ from scaling.runtime.errors import BadInputError
 
 if TYPE_CHECKING:
     from scaling.config.run import RunConfig
-    from scaling.launch.engine import Engine
     from scaling.launch.job import Job, Site
+    from scaling.launch.launcher import Launcher
     from scaling.launch.submit import Decision
 
 _MONTH = 720.0
@@ -50,12 +50,12 @@ def launch(
     from scaling.config.load import load_sweep
     from scaling.launch.job import Job, Site
     from scaling.launch.slices import smallest_slice
-    from scaling.launch.submit import decide, engine_named, submit
+    from scaling.launch.submit import decide, launcher_named, submit
     from scaling.sweep.design import expand
 
     if not on:
         raise BadInputError("--on: name the engine: local, slurm, gke, tpu-vm or skypilot")
-    engine = engine_named(on)
+    engine = launcher_named(on)
     for option, value in (("--within", within), ("--price", price)):
         if value is not None and not 0 < value < float("inf"):
             raise BadInputError(f"{option} {value:g}: give a positive number")
@@ -113,7 +113,7 @@ def _this_command() -> tuple[str, ...]:
 
 
 def _document(
-    engine: "Engine", site: "Site", kind: str, decisions: "list[Decision]", dry_run: bool
+    engine: "Launcher", site: "Site", kind: str, decisions: "list[Decision]", dry_run: bool
 ) -> dict[str, Any]:
     from scaling.estimate.counts import count_parameters
 
@@ -167,7 +167,7 @@ def _document(
 
 
 def _print(
-    engine: "Engine",
+    engine: "Launcher",
     site: "Site",
     kind: str,
     document: dict[str, Any],

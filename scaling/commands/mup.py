@@ -29,13 +29,13 @@ def check_mup(
 
     config = load_run(run, overrides or ())
     if out is not None:
-        from scaling.plots.figures import check_path
+        from scaling.plots.style import check_path
 
         check_path(out)
     check = check_coordinates(config, _widths(widths), steps, tolerance, say)
     if out is not None:
-        from scaling.plots.coordinates import coordinates_figure
-        from scaling.plots.figures import save_figure
+        from scaling.plots.mup import coordinates_figure
+        from scaling.plots.style import save_figure
 
         save_figure(coordinates_figure(check), out)
     if as_json:

@@ -157,7 +157,7 @@ def _sweep(
     from scaling.commands.ahead import confirm_long, data_of, data_text, forecasts, seconds_left
     from scaling.laws.read import read_records
     from scaling.parallel.processes import is_first, several
-    from scaling.sweep.forecast import achieved_flops, seconds_at_once
+    from scaling.sweep.planned_run import achieved_flops, seconds_at_once
     from scaling.sweep.workers import check_workers
     from scaling.tables import forecast_table, seconds_in_words, show, show_text
 
@@ -223,8 +223,7 @@ def status(
     as_json: Json = False,
 ) -> None:
     """Show the ledger of a sweep: progress, loss and time of every run."""
-    from scaling.sweep.bucket import downloaded, is_bucket
-    from scaling.sweep.ledger import read_ledger
+    from scaling.sweep.directory import downloaded, is_bucket, read_ledger
 
     if is_bucket(directory):
         with downloaded(directory) as copy:

@@ -29,7 +29,7 @@ def import_hf(
     as_json: Json = False,
 ) -> None:
     """Make a run from a Hugging Face checkpoint: GPT-1, GPT-2, LLaMA, BERT, RoBERTa, ALBERT or T5."""
-    from scaling.hf.run import import_run
+    from scaling.hf.convert import import_run
 
     record = import_run(path, out, tokenizer=tokenizer, dtype=dtype, say=say)
     if as_json:
@@ -52,7 +52,7 @@ def export_hf(
     as_json: Json = False,
 ) -> None:
     """Write a run's weights as config.json and safetensors, for transformers to load."""
-    from scaling.hf.run import export_run
+    from scaling.hf.convert import export_run
 
     try:
         most = int(float(shard_bytes))

@@ -1,7 +1,14 @@
 """The layouts of decoders: GPT-1, GPT-2 and LLaMA."""
 
 from scaling.config.model import DecoderConfig
-from scaling.hf.layout import ACTIVATIONS, Copy, Layout, Rule, same, turned
+from scaling.hf.architecture import (
+    ACTIVATIONS,
+    Architecture,
+    Copy,
+    Rule,
+    same,
+    turned,
+)
 
 _QKV = ("layers.attention.query", "layers.attention.key", "layers.attention.value")
 _PLAIN = {
@@ -49,7 +56,7 @@ _GPT_DEFAULTS = {
     "resid_pdrop": 0.1,
 }
 
-GPT1 = Layout(
+GPT1 = Architecture(
     model_type="openai-gpt",
     family=DecoderConfig,
     prefix="transformer.",
@@ -74,7 +81,7 @@ GPT1 = Layout(
     unused=(r"position_ids", r".*\.attn\.bias"),
 )
 
-GPT2 = Layout(
+GPT2 = Architecture(
     model_type="gpt2",
     family=DecoderConfig,
     prefix="transformer.",
@@ -104,7 +111,7 @@ GPT2 = Layout(
     unused=(r".*\.attn\.bias", r".*\.attn\.masked_bias"),
 )
 
-LLAMA = Layout(
+LLAMA = Architecture(
     model_type="llama",
     family=DecoderConfig,
     prefix="model.",

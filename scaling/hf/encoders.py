@@ -3,7 +3,14 @@
 from typing import Any
 
 from scaling.config.model import EncoderConfig
-from scaling.hf.layout import ACTIVATIONS, Copy, Layout, Rule, same, turned
+from scaling.hf.architecture import (
+    ACTIVATIONS,
+    Architecture,
+    Copy,
+    Rule,
+    same,
+    turned,
+)
 
 
 def _linear(theirs: str, ours: str) -> tuple[Rule, Rule]:
@@ -111,7 +118,7 @@ _BERT_HEAD = _head(
     "cls.predictions.decoder",
     "bert.embeddings.word_embeddings.weight",
 )
-BERT = Layout(
+BERT = Architecture(
     model_type="bert",
     prefix="bert.",
     rules=(
@@ -151,7 +158,7 @@ _ROBERTA_HEAD = _head(
     "lm_head.decoder",
     "roberta.embeddings.word_embeddings.weight",
 )
-ROBERTA = Layout(
+ROBERTA = Architecture(
     model_type="roberta",
     prefix="roberta.",
     # Positions count from padding_idx + 1 = 2; the rows before have no position.
@@ -185,7 +192,7 @@ _ALBERT_HEAD = _head(
     "predictions.decoder",
     "albert.embeddings.word_embeddings.weight",
 )
-ALBERT = Layout(
+ALBERT = Architecture(
     model_type="albert",
     prefix="albert.",
     rules=(

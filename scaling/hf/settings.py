@@ -12,7 +12,10 @@ from scaling.config.model import (
     TransformerConfig,
     network,
 )
-from scaling.hf.layout import Layout, place
+from scaling.hf.architecture import Architecture, place
+from scaling.hf.decoders import GPT1, GPT2, LLAMA
+from scaling.hf.encoders import ALBERT, BERT, ROBERTA
+from scaling.hf.t5 import T5
 from scaling.runtime.errors import BadInputError
 
 Settings = Mapping[str, Any]
@@ -24,7 +27,7 @@ TOKEN_IDS = ("bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_toke
 
 
 def model_from(
-    layout: Layout, settings: Settings, names: Collection[str], tied: bool, where: str, name: str
+    layout: Architecture, settings: Settings, names: Collection[str], tied: bool, where: str, name: str
 ) -> ModelConfig:
     """The model that a checkpoint holds.
 
@@ -81,7 +84,7 @@ def _number(family: Any, ours: str, theirs: str, value: Any, where: str) -> int 
     return value
 
 
-def _activation(layout: Layout, settings: Settings, where: str) -> tuple[str, bool]:
+def _activation(layout: Architecture, settings: Settings, where: str) -> tuple[str, bool]:
     key = layout.activation_key
     value = settings.get(key, layout.defaults.get(key))
     if not isinstance(value, str) or value not in layout.activations:
@@ -134,7 +137,7 @@ def _check_scale(settings: Settings, tied: bool, where: str) -> None:
         )
 
 
-def why_not(layout: Layout, model: ModelConfig) -> str | None:
+def why_not(layout: Architecture, model: ModelConfig) -> str | None:
     """What of a model has no place in a layout of its family; None where it fits."""
     if not isinstance(model, TransformerConfig):
         return f"family={model.family}"
@@ -170,22 +173,22 @@ def _plain(value: Any) -> str:
     return str(list(value) if isinstance(value, tuple) else value)
 
 
-def _activation_name(layout: Layout, model: Any) -> str | None:
+def _activation_name(layout: Architecture, model: Any) -> str | None:
     wanted = (model.activation, model.gated)
     return next((name for name, meant in layout.activations.items() if meant == wanted), None)
 
 
-def _switches(layout: Layout, model: Any) -> tuple[str, ...]:
+def _switches(layout: Architecture, model: Any) -> tuple[str, ...]:
     """The heads that decide on the class; the pooler does not."""
     return tuple(name for name in layout.heads if name != "pooler" and getattr(model, name))
 
 
-def architecture(layout: Layout, model: ModelConfig) -> str:
+def architecture(layout: Architecture, model: ModelConfig) -> str:
     """The class that transformers loads a model as."""
     return layout.architectures[_switches(layout, model)]
 
 
-def settings_of(layout: Layout, model: ModelConfig, dtype: str, source: Settings) -> dict[str, Any]:
+def settings_of(layout: Architecture, model: ModelConfig, dtype: str, source: Settings) -> dict[str, Any]:
     """config.json for a model that fits a layout; `source` gives the ids of special tokens."""
     model = network(model)
     out: dict[str, Any] = {
@@ -206,3 +209,37 @@ def settings_of(layout: Layout, model: ModelConfig, dtype: str, source: Settings
         out["rope_theta"] = model.rotary_base
     out |= {key: source[key] for key in TOKEN_IDS if isinstance(source.get(key), int)}
     return out
+
+
+ARCHITECTURES = {layout.model_type: layout for layout in (GPT2, GPT1, LLAMA, BERT, ROBERTA, ALBERT, T5)}
+
+
+def architecture_named(model_type: Any, where: str) -> Architecture:
+    """The layout of a `model_type`.
+
+    Raises:
+        BadInputError: there is none.
+    """
+    if not isinstance(model_type, str) or model_type not in ARCHITECTURES:
+        raise BadInputError(f"{where}: {model_type!r} is not known here; known: {', '.join(ARCHITECTURES)}")
+    return ARCHITECTURES[model_type]
+
+
+def architecture_for(model: ModelConfig, first: str | None = None) -> Architecture:
+    """A layout that a model can be written in, `first` before all others.
+
+    Raises:
+        BadInputError: there is none; the message says what stands against each of the family's.
+    """
+    order = [layout for layout in ARCHITECTURES.values() if isinstance(model, layout.family)]
+    if isinstance(model, EncoderConfig) and model.token_types == 1:
+        order.sort(key=lambda layout: layout is not ROBERTA)  # one token type is RoBERTa's mark
+    order.sort(key=lambda layout: layout.model_type != first)
+    against = []
+    for layout in order:
+        reason = why_not(layout, model)
+        if reason is None:
+            return layout
+        against.append(f"{layout.model_type} has no {reason}")
+    reasons = "; ".join(against) or f"family={model.family} has none"
+    raise BadInputError(f"model {model.name}: no Hugging Face layout fits ({reasons})")

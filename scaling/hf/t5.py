@@ -1,7 +1,13 @@
 """The layout of T5: v1.0 (ReLU, tied head) and v1.1 (gated GELU, a head of its own)."""
 
 from scaling.config.model import EncoderDecoderConfig
-from scaling.hf.layout import Copy, Layout, Rule, same, turned
+from scaling.hf.architecture import (
+    Architecture,
+    Copy,
+    Rule,
+    same,
+    turned,
+)
 
 
 def _attention(theirs: str, ours: str) -> tuple[Rule, ...]:
@@ -28,7 +34,7 @@ def _side(side: str) -> tuple[Rule, ...]:
     )
 
 
-T5 = Layout(
+T5 = Architecture(
     model_type="t5",
     family=EncoderDecoderConfig,
     rules=(

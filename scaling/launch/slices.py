@@ -23,7 +23,7 @@ _MOST_HOSTS = 1024
 
 
 @dataclasses.dataclass(frozen=True)
-class Placement:
+class PlacedRun:
     """A run laid out on a slice. Hours are those of the complete run, including cooldown branches."""
 
     run: RunConfig  # with the mesh of its layout
@@ -102,7 +102,7 @@ def _layouts(run: RunConfig, devices: Devices) -> Iterator[RunConfig]:
             continue  # the batch does not divide evenly
 
 
-def _placed(run: RunConfig, devices: Devices, kind: PriceKind, usd: float | None) -> Placement | None:
+def _placed(run: RunConfig, devices: Devices, kind: PriceKind, usd: float | None) -> PlacedRun | None:
     """The fastest layout that fits on the devices; None if none does."""
     best: tuple[StepTime, RunConfig, int] | None = None
     platform, dtype = devices.hardware.platform, network(run.model).compute_dtype
@@ -119,7 +119,7 @@ def _placed(run: RunConfig, devices: Devices, kind: PriceKind, usd: float | None
     steps = math.ceil(computed_tokens(run.train) / run.train.batch_tokens)
     hours = steps * time.seconds / 3600
     spent = cost(devices, hours, time.spread, kind=kind, usd_per_device_hour=usd)
-    return Placement(one, devices, hours, hours * time.spread[1], needed, spent)
+    return PlacedRun(one, devices, hours, hours * time.spread[1], needed, spent)
 
 
 def smallest_slice(
@@ -130,7 +130,7 @@ def smallest_slice(
     price_kind: PriceKind = "on-demand",
     usd_per_device_hour: float | None = None,
     accepted: Callable[[Devices], bool] = lambda devices: True,
-) -> Placement:
+) -> PlacedRun:
     """The fewest chips of a kind on which a run fits, with 10% of memory free, and finishes in time.
 
     Only the mesh is chosen; the run keeps its rematerialisation and accumulation.
@@ -140,7 +140,7 @@ def smallest_slice(
     """
     if isinstance(run.model, NGramConfig):
         raise BadInputError(f"{run.name}: an n-gram is counted on one machine; run it with scaling sweep")
-    quickest: Placement | None = None
+    quickest: PlacedRun | None = None
     largest: Devices | None = None
     for devices in slices_of(kind):
         if not accepted(devices):

@@ -16,23 +16,19 @@ from scaling.config.base import Frozen
 from scaling.config.load import dump_yaml
 from scaling.config.record import read_record
 from scaling.config.sweep import SweepConfig
-from scaling.launch.engine import Engine
-from scaling.launch.gke import Gke
+from scaling.launch.cloud import Gke, SkyPilot, TpuVm
 from scaling.launch.job import Job, Site
-from scaling.launch.local import Local
-from scaling.launch.skypilot import SkyPilot
-from scaling.launch.slurm import Slurm
-from scaling.launch.tpu_vm import TpuVm
+from scaling.launch.launcher import Launcher
+from scaling.launch.shared_disk import Local, Slurm
 from scaling.runtime.errors import BadInputError
 from scaling.runtime.files import write_atomically
 from scaling.runtime.suggest import hint
-from scaling.sweep.bucket import finished_in
-from scaling.sweep.directory import prepare
+from scaling.sweep.directory import finished_in, prepare
 from scaling.train.lock import is_locked
 
 FILE = "submissions.json"
 _LOCK = "submissions.lock"
-ENGINES: dict[str, Engine] = {one.name: one for one in (Local(), Slurm(), Gke(), TpuVm(), SkyPilot())}
+LAUNCHERS: dict[str, Launcher] = {one.name: one for one in (Local(), Slurm(), Gke(), TpuVm(), SkyPilot())}
 
 
 class Submission(Frozen):
@@ -104,18 +100,18 @@ class Decision:
     reason: str
 
 
-def engine_named(name: str) -> Engine:
+def launcher_named(name: str) -> Launcher:
     """The engine of that name.
 
     Raises:
         BadInputError: there is none.
     """
-    if name not in ENGINES:
-        raise BadInputError(f"--on {name}: unknown engine; {hint(name, ENGINES)}")
-    return ENGINES[name]
+    if name not in LAUNCHERS:
+        raise BadInputError(f"--on {name}: unknown engine; {hint(name, LAUNCHERS)}")
+    return LAUNCHERS[name]
 
 
-def decide(jobs: Sequence[Job], engine: Engine) -> list[Decision]:
+def decide(jobs: Sequence[Job], engine: Launcher) -> list[Decision]:
     """What to do with each run, from its record, the ledger and the scheduler."""
     if not jobs:
         return []
@@ -125,7 +121,7 @@ def decide(jobs: Sequence[Job], engine: Engine) -> list[Decision]:
     return [_decide(job, engine, ledger.runs.get(job.run_id), elsewhere) for job in jobs]
 
 
-def _decide(job: Job, engine: Engine, earlier: Submission | None, elsewhere: set[str]) -> Decision:
+def _decide(job: Job, engine: Launcher, earlier: Submission | None, elsewhere: set[str]) -> Decision:
     path = job.site.directory / job.run_name
     try:
         record = read_record(path)
@@ -139,7 +135,7 @@ def _decide(job: Job, engine: Engine, earlier: Submission | None, elsewhere: set
         return Decision(job, True, "new")
     called = f"{earlier.engine} job {earlier.job or earlier.name}"
     if earlier.engine != engine.name:
-        state = engine_named(earlier.engine).state(earlier.name, earlier.job, job.site)
+        state = launcher_named(earlier.engine).state(earlier.name, earlier.job, job.site)
     else:
         state = engine.state(earlier.name, earlier.job, job.site)
     if state == "alive":
@@ -152,7 +148,7 @@ def _decide(job: Job, engine: Engine, earlier: Submission | None, elsewhere: set
 
 
 def submit(
-    sweep: SweepConfig, jobs: Sequence[Job], engine: Engine, site: Site, say: Callable[[str], None]
+    sweep: SweepConfig, jobs: Sequence[Job], engine: Launcher, site: Site, say: Callable[[str], None]
 ) -> list[Decision]:
     """Submits the runs that need it. Each group is written to the ledger before it is handed to the engine.
 
@@ -184,7 +180,7 @@ def submit(
     return decisions
 
 
-def _note(directory: Path, engine: Engine, group: Sequence[Job], names: Sequence[str | None]) -> None:
+def _note(directory: Path, engine: Launcher, group: Sequence[Job], names: Sequence[str | None]) -> None:
     noted = {
         job.run_id: Submission(
             run=job.run_name,

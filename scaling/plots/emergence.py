@@ -9,18 +9,28 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 from matplotlib.transforms import ScaledTranslation
 from numpy.typing import NDArray
 
+from scaling.laws.emergence import emergence as answer_of
+from scaling.laws.emergence import read_scores
 from scaling.laws.emergence.answer import Answer
 from scaling.laws.emergence.breakthrough import wilson
 from scaling.laws.emergence.document import SharpAndSmooth
 from scaling.laws.emergence.metric_names import metric_named
 from scaling.laws.emergence.scores import Scores
 from scaling.laws.emergence.verdict import Judged
-from scaling.plots.figures import STYLE
-from scaling.plots.style import GRID, INK, MUTED, scientific, short, size_colours
+from scaling.laws.read.inputs import Sources
+from scaling.plots.kinds import Options
+from scaling.plots.labels import scientific, short
+from scaling.plots.style import (
+    GRID,
+    INK,
+    MUTED,
+    STYLE,
+    size_colours,
+)
 from scaling.runtime.errors import BadInputError
 
 Floats = NDArray[np.float64]
@@ -210,7 +220,7 @@ def _panel(
     task, metric = what
     own = [j for j in answer.judged if j.series.key[:2] == what]
     logged = log_score and own[0].series.bounded
-    dress(axes, answer.document.against, label)
+    dress_panel(axes, answer.document.against, label)
     handles, strips = [], 0
     for i, judged in enumerate(own):
         colour, marker = _look(i, own)
@@ -261,7 +271,7 @@ def _rows(scores: Scores, judged: Judged) -> Scores:
     return rows if judged.series.size is None else rows.subset(rows.params == judged.series.size)
 
 
-def dress(axes: Axes, against: str, label: bool) -> None:
+def dress_panel(axes: Axes, against: str, label: bool) -> None:
     """The axis of scale, and the quiet style of a small panel."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(color=GRID, lw=0.6)
@@ -380,3 +390,109 @@ def _score_axis(axes: Axes, own: Sequence[Judged], logged: bool) -> None:
     else:
         axes.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
     axes.yaxis.set_major_locator(MaxNLocator(nbins=5))
+
+
+def emergence_of(sources: Sources, options: Options) -> Figure:
+    """The kind `emergence`."""
+    return emergence_figure(answer_of(_scores(sources, options), options.against), options.log_score)
+
+
+def sharp_and_smooth_of(sources: Sources, options: Options) -> Figure:
+    """The kind `sharp-and-smooth`."""
+    return sharp_and_smooth_figure(answer_of(_scores(sources, options), options.against), options.log_score)
+
+
+def in_context_of(sources: Sources, options: Options) -> Figure:
+    """The kind `in-context`."""
+    return in_context_figure(_scores(sources, options))
+
+
+def _scores(sources: Sources, options: Options) -> Scores:
+    if len(sources.paths) != 1:
+        raise BadInputError(f"{len(sources.paths)} sources of scores: give one sweep directory, or one CSV")
+    scores = read_scores(sources.paths[0], sources.params, where=sources.where, force=sources.force)
+    return scores.choose(options.tasks, options.shots, options.metrics)
+
+
+def in_context_figure(scores: Scores) -> Figure:
+    """A panel for each task and metric; sizes from dark to light, the mean over seeds with its interval.
+
+    Of each run the last checkpoint is shown.
+
+    Raises:
+        BadInputError: no task was asked with several numbers of examples, rows have no parameters, or there
+            are more panels than a page holds.
+    """
+    scores = scores.last_steps()
+    sizes = scores.scale("params")
+    pairs = list(dict.fromkeys(zip(scores.task, scores.metric, strict=True)))
+    panels = [p for p in pairs if len(np.unique(scores.shots[_of(scores, p)])) > 1]
+    if not panels:
+        raise BadInputError(
+            f"{scores.source} has no task with several numbers of examples; evaluate with --shots 0,1,8"
+        )
+    if len(panels) > MAX_PANELS:
+        raise BadInputError(
+            f"{len(panels)} panels do not fit one figure; choose at most {MAX_PANELS} with --tasks"
+        )
+    columns = min(4, int(np.ceil(np.sqrt(len(panels)))))
+    lines = -(-len(panels) // columns)
+    colours = size_colours([float(s) for s in np.unique(sizes)])
+    with rc_context(STYLE):
+        grow = 1.9 if len(panels) == 1 else 1.25 if columns < 3 else 1.0
+        figure = Figure(
+            figsize=(grow * PANEL[0] * columns + 1.3, grow * PANEL[1] * lines + 0.5), layout="constrained"
+        )
+        every = figure.subplots(lines, columns, squeeze=False)
+        for i, axes in enumerate(every.flat):
+            if i >= len(panels):
+                axes.set_visible(False)
+                continue
+            task, metric = panels[i]
+            rows = scores.subset(_of(scores, panels[i]))
+            axes.spines[["top", "right"]].set_visible(False)
+            axes.grid(color=GRID, lw=0.6)
+            axes.tick_params(labelsize=7.5)
+            axes.set_title(task, fontsize=10)
+            axes.set_ylabel(metric.replace("_", " "), fontsize=8, color=MUTED)
+            for size, colour in colours.items():
+                _line(axes, rows.subset(rows.params == size), colour)
+            chance = rows.chance[np.isfinite(rows.chance)]
+            if len(chance) and chance.max() > 0:
+                axes.axhline(float(chance.max()), color=INK, lw=0.9, ls=(0, (1, 1.5)), zorder=1)
+            shots = [int(s) for s in np.unique(rows.shots)]
+            axes.set_xscale("symlog", linthresh=1.0, linscale=0.6)
+            axes.xaxis.set_major_locator(FixedLocator(shots))
+            axes.xaxis.set_minor_locator(NullLocator())
+            axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
+            axes.yaxis.set_major_locator(MaxNLocator(nbins=5))
+            if metric_named(metric).fraction:
+                axes.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{100 * v:g}%"))
+        figure.supxlabel("Examples in the prompt", fontsize=10.5, color=INK)
+        handles = [
+            Line2D([], [], color=c, marker="o", ms=5, mec="white", lw=1.6, label=f"N = {short(s)}")
+            for s, c in reversed(colours.items())
+        ]
+        handles.append(Line2D([], [], color=INK, lw=0.9, ls=(0, (1, 1.5)), label="chance"))
+        figure.legend(handles=handles, loc="outside right upper")
+    return figure
+
+
+def _of(scores: Scores, panel: tuple[str, str]) -> np.ndarray:
+    pairs = zip(scores.task, scores.metric, strict=True)
+    return np.array([pair == panel for pair in pairs], bool)
+
+
+def _line(axes: Axes, rows: Scores, colour: str) -> None:
+    shots = np.unique(rows.shots)
+    means = []
+    for shot in shots:
+        here = rows.subset(rows.shots == shot)
+        (spread,) = spreads(here, "params")
+        means.append(spread.mean)
+        if len(spread.seeds) > 1:
+            axes.plot([shot] * len(spread.seeds), spread.seeds, ls="", marker="o", ms=2.6, color=colour,
+                      alpha=0.35, mec="none")  # fmt: skip
+        if np.isfinite(spread.low):
+            axes.plot([shot] * 2, [spread.low, spread.high], color=colour, lw=1)
+    axes.plot(shots, means, color=colour, marker="o", ms=5, mec="white", mew=0.8, lw=1.5)

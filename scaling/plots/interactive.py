@@ -12,7 +12,7 @@ from scaling.laws.forms.envelope import lower_envelope
 from scaling.laws.law import Law
 from scaling.laws.points import Points
 from scaling.laws.read.curves import Curve
-from scaling.plots.figures import compute_label
+from scaling.plots.labels import DistinctFormatter, Unit, compute_label, label_of, scientific, short
 from scaling.plots.losses import (
     ROOM,
     compute_limits,
@@ -22,10 +22,15 @@ from scaling.plots.losses import (
     loss_limits,
     sizes_in_tokens,
 )
-from scaling.plots.scales import DistinctFormatter, Unit
-from scaling.plots.style import ENVELOPE, GRID, INK, LAW, MUTED, scientific, short, size_colours
-from scaling.plots.theme import PAPER
-from scaling.plots.words import label_of
+from scaling.plots.report_html import PAPER
+from scaling.plots.style import (
+    ENVELOPE,
+    GRID,
+    INK,
+    LAW,
+    MUTED,
+    size_colours,
+)
 
 MAX_CURVE_POINTS = 160  # a line on a screen shows no more, and the page stays small
 Trace = dict[str, Any]

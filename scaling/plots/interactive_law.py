@@ -11,16 +11,25 @@ from scaling.laws.frontier.approaches import Approach
 from scaling.laws.frontier.isoflop import IsoFlopMinima, isoflop_groups
 from scaling.laws.law import Law
 from scaling.laws.points import Points
-from scaling.plots.allocation import COLOURS, PAPERS
-from scaling.plots.contours import surface
-from scaling.plots.figures import compute_label
+from scaling.plots.compute_optimal import COLOURS, PAPERS, budget_colours, interval_of, valley
 from scaling.plots.interactive import base_layout, line_trace, log_axis_layout, point_trace
-from scaling.plots.isoflops import budget_colours, interval_of, valley
-from scaling.plots.profiles import Profile, estimate_of, is_wide, shown_range
-from scaling.plots.residuals import log_residuals
-from scaling.plots.style import ENVELOPE, GRID, INK, LAW, MUTED, scientific, short, size_colours
-from scaling.plots.theme import PAPER
-from scaling.plots.words import label_of, markup, quantity
+from scaling.plots.labels import compute_label, label_of, markup, quantity, scientific, short
+from scaling.plots.law_figures import log_residuals, surface
+from scaling.plots.report_html import PAPER
+from scaling.plots.style import (
+    ENVELOPE,
+    GRID,
+    INK,
+    LAW,
+    MUTED,
+    size_colours,
+)
+from scaling.plots.uncertainty import (
+    Profile,
+    estimate_of,
+    is_wide,
+    shown_range,
+)
 
 Floats = NDArray[np.float64]
 Document = dict[str, Any]

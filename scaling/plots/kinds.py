@@ -22,19 +22,19 @@ KINDS: dict[str, str] = {
     "loss-vs-compute": "losses:loss_vs_compute",
     "loss-vs-tokens": "losses:loss_vs_tokens",
     "predicted-vs-measured": "losses:predicted_vs_measured",
-    "law": "one_variable:law_figure",
-    "isoflop": "isoflops:isoflop_figure",
-    "allocation": "allocation:allocation_figure",
-    "exponents": "allocation:exponents_figure",
-    "residuals": "residuals:residuals_figure",
-    "contours": "contours:contours_figure",
-    "profiles": "profiles:profiles_figure",
-    "bootstrap": "pairs:bootstrap_figure",
-    "families": "families:families_figure",
-    "lr-bowls": "bowls:bowls_of",
-    "emergence": "scores:emergence_of",
-    "sharp-and-smooth": "scores:sharp_and_smooth_of",
-    "in-context": "scores:in_context_of",
+    "law": "law_figures:law_figure",
+    "isoflop": "compute_optimal:isoflop_figure",
+    "allocation": "compute_optimal:allocation_figure",
+    "exponents": "compute_optimal:exponents_figure",
+    "residuals": "law_figures:residuals_figure",
+    "contours": "law_figures:contours_figure",
+    "profiles": "uncertainty:profiles_figure",
+    "bootstrap": "uncertainty:bootstrap_figure",
+    "families": "losses:families_figure",
+    "lr-bowls": "mup:bowls_of",
+    "emergence": "emergence:emergence_of",
+    "sharp-and-smooth": "emergence:sharp_and_smooth_of",
+    "in-context": "emergence:in_context_of",
 }
 
 
@@ -79,7 +79,7 @@ def draw_and_tell(
     check_kind(kind)
     from matplotlib import rc_context
 
-    from scaling.plots.figures import STYLE
+    from scaling.plots.style import STYLE
 
     module, function = KINDS[kind].split(":")
     with rc_context(STYLE):

@@ -1,12 +1,20 @@
 """A sweep directory: run directories, and `sweep.yaml`, which says what they are of."""
 
-from pathlib import Path
-from typing import Any
+import contextlib
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal
 
 from scaling.config.load import dump_yaml, read_yaml, validate
+from scaling.config.record import RunRecord, read_record
 from scaling.config.sweep import READS, SweepConfig
 from scaling.runtime.errors import BadInputError
-from scaling.runtime.files import write_atomically
+from scaling.runtime.files import patiently, write_atomically
+from scaling.sweep.design import expand
+from scaling.train.lock import is_locked
 
 
 def read_sweep(directory: Path) -> SweepConfig:
@@ -57,3 +65,108 @@ def prepare(sweep: SweepConfig, directory: Path) -> None:
         write_atomically(path, dump_yaml(sweep).encode())
     except OSError as error:
         raise BadInputError(f"{directory}: cannot be written ({error.strerror})") from error
+
+
+RunStatus = Literal["pending", "running", "interrupted", "failed", "finished", "imported", "damaged"]
+
+
+@dataclass(frozen=True)
+class LedgerEntry:
+    """One run of the ledger; `record` is None until the run has started."""
+
+    name: str
+    status: RunStatus
+    record: RunRecord | None
+    note: str | None = None
+
+
+def _entry(directory: Path, elsewhere: bool) -> LedgerEntry:
+    try:
+        record = read_record(directory)
+    except BadInputError as error:
+        return LedgerEntry(directory.name, "damaged", None, str(error))
+    if record is None:
+        return LedgerEntry(directory.name, "running" if is_locked(directory) else "pending", None)
+    status: RunStatus = record.status
+    if status == "running" and not elsewhere and not is_locked(directory):
+        status = "interrupted"  # the process died without a word
+    return LedgerEntry(directory.name, status, record, record.error)
+
+
+def read_ledger(directory: Path, *, elsewhere: bool = False) -> list[LedgerEntry]:
+    """The runs of a sweep directory in the order of its design, then any others; or of one run directory.
+
+    What runs `elsewhere` holds no lock here: of a copy, a record that says it runs is believed.
+
+    Raises:
+        BadInputError: neither a sweep nor a run directory.
+    """
+    if not directory.is_dir():
+        raise BadInputError(f"{directory}: no such directory")
+    if (directory / "config.yaml").is_file():
+        return [_entry(directory, elsewhere)]
+    planned: list[str] = []
+    if (directory / "sweep.yaml").is_file():
+        sweep = read_sweep(directory)
+        with contextlib.suppress(BadInputError):  # of a version that accepted more
+            planned = [run.name for run in expand(sweep)]
+    found = sorted(p.parent.name for p in directory.glob("*/config.yaml"))
+    names = planned + [name for name in found if name not in planned]
+    if not names:
+        raise BadInputError(
+            f"{directory}: neither a sweep nor a run directory (no sweep.yaml, no config.yaml)"
+        )
+    return [_entry(directory / name, elsewhere) for name in names]
+
+
+_FILES = ("sweep.yaml", "config.yaml", "record.json", "*/config.yaml", "*/record.json")
+
+
+def is_bucket(name: str) -> bool:
+    """Whether a directory is named by the URL of a file system: gs://, s3://, file://, memory://."""
+    return "://" in name
+
+
+@contextlib.contextmanager
+def downloaded(url: str) -> Iterator[Path]:
+    """Inside, a copy of the records and configs of a sweep or run directory.
+
+    Raises:
+        BadInputError: the bucket cannot be read, after half a minute of tries, or has no such directory.
+    """
+    with tempfile.TemporaryDirectory(prefix="scaling-bucket-") as folder:
+        target = Path(folder) / (PurePosixPath(url.rstrip("/")).name or "bucket")
+        target.mkdir()
+        try:
+            system, root = _system(url)
+            patterns = [f"{root}/{pattern}" for pattern in _FILES]
+            found = sorted({path for name in patterns for path in patiently(partial(system.glob, name))})
+            for path in found:
+                copy = target / PurePosixPath(path).relative_to(root)
+                copy.parent.mkdir(exist_ok=True)
+                copy.write_bytes(patiently(partial(system.cat_file, path)))
+        except ImportError as error:
+            raise BadInputError(f"{url}: {error} (or the extra cloud of this package)") from error
+        except Exception as error:  # every store has its own kinds: credentials, network, names
+            line = (str(error).splitlines() or [type(error).__name__])[0]
+            raise BadInputError(f"{url}: cannot be read: {line[:200]}") from error
+        if not found:
+            raise BadInputError(f"{url}: neither a sweep nor a run directory (no sweep.yaml, no config.yaml)")
+        yield target
+
+
+def _system(url: str) -> tuple[Any, str]:
+    import fsspec
+
+    system, root = fsspec.core.url_to_fs(url)
+    return system, str(root).rstrip("/")
+
+
+def finished_in(url: str) -> set[str]:
+    """Ids of the runs in a bucket's sweep directory that are finished; none where it cannot be read."""
+    try:
+        with downloaded(url) as directory:
+            records = [read_record(path.parent) for path in directory.glob("*/record.json")]
+    except BadInputError:
+        return set()
+    return {record.id for record in records if record is not None and record.status == "finished"}

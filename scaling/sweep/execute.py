@@ -14,8 +14,8 @@ from scaling.runtime.errors import BadInputError
 from scaling.sweep.design import expand
 from scaling.sweep.directory import prepare
 from scaling.sweep.evaluations import evaluate_run
-from scaling.sweep.forecast import forecast
-from scaling.sweep.workers import Outcome, check_workers, train_at_once
+from scaling.sweep.planned_run import plan_run
+from scaling.sweep.workers import RunOutcome, check_workers, train_at_once
 from scaling.train.loop import train
 from scaling.train.progress import Reporter, Silent
 from scaling.train.run_files import own_data
@@ -60,7 +60,7 @@ def run_sweep(
         else:
             todo.append((run, path))
     if workers > 1:
-        outcomes = train_at_once(todo, workers, reporter, lambda run: forecast(run, 1.0).seconds)
+        outcomes = train_at_once(todo, workers, reporter, lambda run: plan_run(run, 1.0).seconds)
     else:
         outcomes = _in_turn(todo, reporter)
     for outcome in outcomes:
@@ -86,17 +86,17 @@ def run_sweep(
     return [records[run.name] for run in runs if run.name in records], failures
 
 
-def _in_turn(todo: Sequence[tuple[RunConfig, Path]], reporter: Reporter) -> Iterator[Outcome]:
+def _in_turn(todo: Sequence[tuple[RunConfig, Path]], reporter: Reporter) -> Iterator[RunOutcome]:
     """Train one run after the other in this process."""
     for run, path in todo:
         try:
-            yield Outcome(run, train(run, path, reporter))
+            yield RunOutcome(run, train(run, path, reporter))
         except InterruptedRunError:
             raise
         except Exception as error:  # whatever stopped this run must not stop the others
             if several() and not isinstance(error, SharedError | BadInputError):
                 raise  # but the others of this run's processes did not see it
-            yield Outcome(run, None, (str(error).splitlines() or [type(error).__name__])[0])
+            yield RunOutcome(run, None, (str(error).splitlines() or [type(error).__name__])[0])
         finally:
             jax.clear_caches()  # the next size compiles its own programs
 

@@ -26,7 +26,7 @@ _POLL_SECONDS = 0.5  # between looks at whether this process was asked to stop
 
 
 @dataclass(frozen=True)
-class Outcome:
+class RunOutcome:
     """How one run ended: its record, or one line that says why there is none."""
 
     run: RunConfig
@@ -66,7 +66,7 @@ def train_at_once(
     workers: int,
     reporter: Reporter,
     cost: Callable[[RunConfig], float],
-) -> Iterator[Outcome]:
+) -> Iterator[RunOutcome]:
     """Train each run in its directory, up to `workers` at a time; yields outcomes as runs end.
 
     Args:
@@ -128,7 +128,7 @@ class _Worker:
         self.run = run
         self.connection.send((run, path))
 
-    def hear(self) -> Outcome | None:
+    def hear(self) -> RunOutcome | None:
         """Pass one report on; the outcome where it ended the run."""
         assert self.run is not None
         try:
@@ -142,7 +142,7 @@ class _Worker:
         run, self.run = self.run, None
         self.reporter.finish()
         record = RunRecord.model_validate_json(content) if what == "finished" else None
-        return Outcome(run, record, None if record else str(content))
+        return RunOutcome(run, record, None if record else str(content))
 
     def stop(self) -> None:
         """Ask the run under way to save itself and end."""

@@ -13,7 +13,7 @@ from scaling.data.sources import TextFiles
 from scaling.data.tokenizer_training import train_sentencepiece
 from scaling.data.tokenizers import load_tokenizer
 from scaling.evals.engine import GREEDY
-from scaling.hf.run import export_run
+from scaling.hf.convert import export_run
 from scaling.models.generate import Beams, Sampling, generate
 from scaling.runtime.errors import BadInputError
 from scaling.sweep.evaluations import asker_of

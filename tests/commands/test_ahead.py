@@ -8,7 +8,7 @@ import typer
 
 from scaling.commands import ahead
 from scaling.runtime.errors import BadInputError
-from scaling.sweep.forecast import seconds_at_once
+from scaling.sweep.planned_run import seconds_at_once
 from tests.commands.conftest import RunCli
 
 YEARS = "design: grid\nbase: {base: cpu, train: {tokens: 1000000000000}}\naxes: {train.seed: [1, 2]}\n"

@@ -18,7 +18,7 @@ PAIRS = {"ids": [[5, 6, 7], [8, 9, 10, 11, 1]], "decoder_ids": [[0, 5, 6, 7], [0
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Imported runs: gpt2 and t5 that read ids, and text, which reads bytes."""
-    from scaling.hf.run import import_run
+    from scaling.hf.convert import import_run
 
     folder = tmp_path_factory.mktemp("runs")
     for name in ("gpt2", "bert", "bert-bare", "t5"):

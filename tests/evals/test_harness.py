@@ -26,7 +26,7 @@ from scaling.evals.ask import Asked, Asker, How
 from scaling.evals.harness import HarnessModel
 from scaling.evals.items import Example, Item
 from scaling.evals.templates import template_named
-from scaling.hf.run import export_run, import_run
+from scaling.hf.convert import export_run, import_run
 from scaling.runtime.errors import BadInputError
 from scaling.sweep.evaluations import asker_of
 from scaling.train.trained import load_trained

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from scaling.hf.files import Weights
-from scaling.hf.run import import_run
+from scaling.hf.checkpoint import Weights
+from scaling.hf.convert import import_run
 from scaling.runtime.errors import BadInputError
 from tests.hf.peers import edit, saved
 

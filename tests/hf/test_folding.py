@@ -10,8 +10,7 @@ import pytest
 
 from scaling.config.load import validate
 from scaling.config.model import ModelConfig
-from scaling.hf.folding import fold, standard
-from scaling.hf.run import export_run, import_run
+from scaling.hf.convert import export_run, fold, import_run, standard
 from scaling.models.build import new_model
 from scaling.models.score import score
 from scaling.train.loop import train

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from scaling.config.load import load_model, model_names, validate
 from scaling.config.model import DecoderConfig, ModelConfig
 from scaling.estimate.counts import count_parameters, tensors
-from scaling.hf.layout import place, to_ours, to_theirs
-from scaling.hf.layouts import layout_for
+from scaling.hf.architecture import place, to_ours, to_theirs
+from scaling.hf.settings import architecture_for
 from scaling.runtime.errors import BadInputError
 
 LAYOUT_OF = {
@@ -30,7 +30,7 @@ NAMED = [name for name in model_names() if name.split("-")[0] in LAYOUT_OF]
 @pytest.mark.parametrize("name", NAMED)
 def test_every_number_of_a_named_model_has_one_place(name: str) -> None:
     model = load_model(name)
-    layout = layout_for(model)
+    layout = architecture_for(model)
     assert layout.model_type == LAYOUT_OF[name.split("-")[0]]
     placed, unplaced = place(layout, model)
     names = [one for part in placed for one in part.names]
@@ -60,7 +60,7 @@ def test_our_tensors_come_back_from_theirs(
     model = load_model(name, [f"{key}={value}" for key, value in changes.items()])
     draw = np.random.default_rng(seed)
     ours = {tensor.name: draw.normal(size=tensor.shape).astype(np.float32) for tensor in tensors(model)}
-    for placed in place(layout_for(model), model)[0]:
+    for placed in place(architecture_for(model), model)[0]:
         theirs = to_theirs(placed, ours)
         assert all(array.shape == placed.shape for array in theirs.values())
         for tensor, values in to_ours(placed, theirs.__getitem__).items():
@@ -83,7 +83,7 @@ def test_our_tensors_come_back_from_theirs(
 def test_models_without_a_layout_say_why(changes: dict[str, Any], said: str) -> None:
     fields = {"vocab_size": 64, "max_length": 16, "n_layers": 2, "d_model": 32, "n_heads": 4}
     with pytest.raises(BadInputError) as error:
-        layout_for(validate(DecoderConfig, fields | changes))
+        architecture_for(validate(DecoderConfig, fields | changes))
     assert said in str(error.value) and "\n" not in str(error.value)
 
 
@@ -100,5 +100,5 @@ def test_families_and_heads_without_a_layout() -> None:
     ]
     for tree, said in cases:
         with pytest.raises(BadInputError) as error:
-            layout_for(validate(ModelConfig, tree))
+            architecture_for(validate(ModelConfig, tree))
         assert said in str(error.value)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from scaling.hf.run import export_run, import_run
+from scaling.hf.convert import export_run, import_run
 from scaling.train.trained import load_trained
 from tests.hf.peers import torch, transformers
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from scaling.config.model import EncoderConfig, EncoderDecoderConfig
-from scaling.hf.run import import_run
+from scaling.hf.convert import import_run
 from scaling.models.score import score
 from scaling.train.trained import load_trained
 from tests.hf.peers import PEERS, V, edit, saved, torch, transformers

@@ -11,10 +11,10 @@ from safetensors.numpy import load_file, save_file
 
 from scaling.config.record import read_record
 from scaling.estimate.counts import tensors
-from scaling.hf.run import export_run, import_run
+from scaling.hf.convert import export_run, import_run
 from scaling.models.score import score
 from scaling.runtime.errors import BadInputError
-from scaling.sweep.ledger import read_ledger
+from scaling.sweep.directory import read_ledger
 from scaling.train.checkpoints import restore_model
 from scaling.train.loop import train
 from scaling.train.run_directory import read_run

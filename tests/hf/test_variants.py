@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from scaling.estimate.counts import count_parameters
-from scaling.hf.run import export_run, import_run
+from scaling.hf.convert import export_run, import_run
 from scaling.models.score import score
 from scaling.runtime.errors import BadInputError
 from scaling.train.trained import load_trained

@@ -12,13 +12,10 @@ import pytest
 import yaml
 
 from scaling.config.load import load_run
-from scaling.launch.gke import Gke
+from scaling.launch.cloud import Gke, SkyPilot, TpuVm
 from scaling.launch.job import Site, slug, train_script
-from scaling.launch.local import Local
-from scaling.launch.skypilot import SkyPilot
-from scaling.launch.slurm import Slurm
-from scaling.launch.submit import ENGINES
-from scaling.launch.tpu_vm import TpuVm
+from scaling.launch.shared_disk import Local, Slurm
+from scaling.launch.submit import LAUNCHERS
 from scaling.runtime.errors import BadInputError
 from tests.launch.conftest import MakeJob, gpt3_jobs
 
@@ -226,7 +223,7 @@ def test_names_that_are_none_are_refused(site: dict[str, str], words: str, tmp_p
 def test_every_engine_checks_what_it_needs(tmp_path: Path) -> None:
     for name, words in (("gke", "--bucket"), ("tpu-vm", "--bucket"), ("skypilot", "--bucket")):
         with pytest.raises(BadInputError, match=words):
-            ENGINES[name].check(Site(tmp_path, "s"))
+            LAUNCHERS[name].check(Site(tmp_path, "s"))
     with pytest.raises(BadInputError, match="--image"):
         Gke().check(Site(tmp_path, "s", bucket="gs://abc"))
     with pytest.raises(BadInputError, match="--zone"):

@@ -6,7 +6,7 @@ from scaling.config.devices import parse_devices
 from scaling.config.load import load_run, load_sweep
 from scaling.config.run import RunConfig
 from scaling.estimate.estimate import on_devices
-from scaling.launch.slices import Placement, host_chips, slices_of, smallest_slice
+from scaling.launch.slices import PlacedRun, host_chips, slices_of, smallest_slice
 from scaling.runtime.errors import BadInputError
 from scaling.sweep.design import expand
 
@@ -47,7 +47,7 @@ def test_nothing_smaller_does_it(name: str, kind: str) -> None:
 
 def test_less_time_takes_more_chips() -> None:
     run = gpt3()["gpt3-13b"]
-    placed: list[Placement] = [smallest_slice(run, "tpu-v5p", within=hours) for hours in (700, 200, 60)]
+    placed: list[PlacedRun] = [smallest_slice(run, "tpu-v5p", within=hours) for hours in (700, 200, 60)]
     chips = [one.devices.chips for one in placed]
     assert chips == sorted(chips) and chips[0] < chips[-1]
 

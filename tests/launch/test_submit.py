@@ -11,11 +11,10 @@ import pytest
 from scaling import cli
 from scaling.config.load import load_run, load_sweep
 from scaling.config.run import RunConfig
-from scaling.launch.engine import State
 from scaling.launch.job import Job, Site
-from scaling.launch.local import Local
+from scaling.launch.launcher import State
+from scaling.launch.shared_disk import Local, Slurm
 from scaling.launch.slices import smallest_slice
-from scaling.launch.slurm import Slurm
 from scaling.launch.submit import decide, read_submissions, submit, submitting
 from scaling.runtime.errors import BadInputError
 from scaling.sweep.design import expand

@@ -12,8 +12,13 @@ from typing import Any
 import pytest
 import yaml
 
-from scaling.launch.submit import ENGINES
-from scaling.launch.template import PLACEHOLDER, Code, fill, template_file
+from scaling.launch.job import (
+    PLACEHOLDER,
+    Code,
+    fill,
+    template_file,
+)
+from scaling.launch.submit import LAUNCHERS
 from scaling.runtime.errors import BadInputError
 from tests.launch.conftest import MakeJob
 
@@ -26,7 +31,7 @@ def test_the_launch_folder_holds_the_templates_of_the_engines_and_the_testbed() 
     names = {
         str(path.relative_to(ROOT / "launch")) for path in (ROOT / "launch").rglob("*") if path.is_file()
     }
-    assert names == {TRAIN, "slurm/testbed.sh", *(engine.template for engine in ENGINES.values())}
+    assert names == {TRAIN, "slurm/testbed.sh", *(engine.template for engine in LAUNCHERS.values())}
     for name in names:
         assert template_file(name) == ROOT / "launch" / name
 
@@ -40,9 +45,9 @@ def test_an_installed_package_finds_its_templates(tmp_path: Path) -> None:
     for source, target in build["wheel"]["force-include"].items():
         shutil.copytree(ROOT / source, tmp_path / target)
     program = """
-from scaling.launch.submit import ENGINES
+from scaling.launch.submit import LAUNCHERS
 from scaling.launch.template import template_file
-print(*(template_file(name) for name in ("train.bash", *(engine.template for engine in ENGINES.values()))))
+print(*(template_file(name) for name in ("train.bash", *(engine.template for engine in LAUNCHERS.values()))))
 """
     environment = os.environ | {"PYTHONPATH": str(tmp_path)}
     done = subprocess.run(
@@ -59,7 +64,7 @@ print(*(template_file(name) for name in ("train.bash", *(engine.template for eng
 )
 def test_no_placeholder_is_left(device: str, site: dict[str, Any], make_job: MakeJob) -> None:
     job = make_job(device, **site)
-    for engine in ENGINES.values():
+    for engine in LAUNCHERS.values():
         if engine.accepts(job.placement.devices):
             text = engine.submission([job])
             assert not PLACEHOLDER.search(text) and "\n##" not in text and "None" not in text, engine.name
@@ -119,9 +124,9 @@ def test_templates_that_cannot_be_filled_in_are_refused_in_one_line(kind: str, t
 def test_a_user_brings_a_template(make_job: MakeJob, tmp_path: Path) -> None:
     mine = tmp_path / "mine"
     mine.write_text("#!/bin/sh\nmodule load cuda\nrun-all __RUNS__\n")
-    assert ENGINES["slurm"].submission([make_job("cpu:1", template=mine)]).endswith("\nrun-all run-1\n")
+    assert LAUNCHERS["slurm"].submission([make_job("cpu:1", template=mine)]).endswith("\nrun-all run-1\n")
     for name in ("gke", "skypilot"):
-        text = template_file(ENGINES[name].template).read_text()
+        text = template_file(LAUNCHERS[name].template).read_text()
         mine.write_text(f'{text}\nmine: {{script: "a\\n__TRAIN__\\n", of: __SWEEP__}}\n')
-        filled = yaml.safe_load(ENGINES[name].submission([make_job("h100-sxm:1", template=mine)]))
+        filled = yaml.safe_load(LAUNCHERS[name].submission([make_job("h100-sxm:1", template=mine)]))
         assert filled["mine"]["of"] == "Sweep_1" and "scaling train " in filled["mine"]["script"]

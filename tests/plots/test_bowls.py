@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from scaling.cli import app
 from scaling.config.load import dump_yaml, load_run
 from scaling.config.record import ParameterCounts, Point, RunRecord
-from scaling.plots.bowls import Bowl, read_bowls, shift
+from scaling.plots.mup import Bowl, read_bowls, shift
 from scaling.runtime.errors import BadInputError
 
 RATES = tuple(2.0**power for power in range(-8, -1))

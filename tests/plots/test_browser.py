@@ -10,7 +10,7 @@ import pytest
 
 from scaling.laws import read_points
 from scaling.plots.report import write_report
-from scaling.plots.theme import DARK_PAPER
+from scaling.plots.report_html import DARK_PAPER
 from tests.plots.drawn_law import law_of
 from tests.plots.sweep_of import write_sweep
 

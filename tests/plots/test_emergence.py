@@ -4,9 +4,8 @@ import pytest
 from scaling.laws.emergence import emergence, read_scores
 from scaling.laws.emergence.breakthrough import Z, wilson
 from scaling.laws.emergence.scores import as_scores
-from scaling.plots.emergence import emergence_figure, sharp_and_smooth_figure, spreads
-from scaling.plots.figures import save_figure
-from scaling.plots.in_context import in_context_figure
+from scaling.plots.emergence import emergence_figure, in_context_figure, sharp_and_smooth_figure, spreads
+from scaling.plots.style import save_figure
 from scaling.runtime.errors import BadInputError
 from tests.laws.emergent import drawn, logistic
 

@@ -6,9 +6,9 @@ import pytest
 from scaling.laws import fit_points, read_points
 from scaling.laws.read.curves import read_curves, read_metrics
 from scaling.laws.read.inputs import Sources
-from scaling.plots.figures import save_figure
 from scaling.plots.kinds import draw
-from scaling.plots.style import scientific, short
+from scaling.plots.labels import scientific, short
+from scaling.plots.style import save_figure
 from scaling.runtime.errors import BadInputError
 from tests.laws.known import few_starts
 from tests.plots.sweep_of import write_sweep

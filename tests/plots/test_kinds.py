@@ -13,10 +13,10 @@ from scaling.laws import fit_points, read_points
 from scaling.laws.frontier.approaches import compare_approaches
 from scaling.laws.frontier.isoflop import isoflop_minima
 from scaling.laws.read.inputs import Sources, join_points
-from scaling.plots.isoflops import valley
+from scaling.plots.compute_optimal import valley
 from scaling.plots.kinds import KINDS, Options, draw
-from scaling.plots.profiles import profiles_of
-from scaling.plots.residuals import log_residuals, normal_quantiles
+from scaling.plots.law_figures import log_residuals, normal_quantiles
+from scaling.plots.uncertainty import profiles_of
 from scaling.runtime.errors import BadInputError
 from tests.end_to_end.conftest import run_cli
 from tests.laws.known import few_starts, ladder

@@ -5,9 +5,16 @@ from pathlib import Path
 import pytest
 
 from scaling.laws import read_points
-from scaling.plots.law_sections import between, rounded
 from scaling.plots.report import embed, write_report
-from scaling.plots.theme import DARK_GRID, DARK_PAPER, NEUTRAL, READABLE, contrast, dark_colours
+from scaling.plots.report_html import (
+    DARK_GRID,
+    DARK_PAPER,
+    NEUTRAL,
+    READABLE,
+    contrast,
+    dark_colours,
+)
+from scaling.plots.report_law import between, rounded
 from scaling.runtime.errors import BadInputError
 from tests.plots.drawn_law import law_of
 from tests.plots.sweep_of import write_sweep

@@ -2,8 +2,15 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from scaling.plots.scales import DistinctFormatter, log_axis, percent_axis
-from scaling.plots.style import fixed, plain, scientific, short
+from scaling.plots.labels import (
+    DistinctFormatter,
+    fixed,
+    log_axis,
+    percent_axis,
+    plain,
+    scientific,
+    short,
+)
 
 
 def test_ticks_that_would_read_alike_get_more_digits():

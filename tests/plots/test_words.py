@@ -1,7 +1,12 @@
 import pytest
 
 from scaling.laws import LAWS
-from scaling.plots.words import greek, markup, mathtext, quantity
+from scaling.plots.labels import (
+    greek,
+    markup,
+    mathtext,
+    quantity,
+)
 
 
 def test_equations_have_greek_letters_and_powers():

@@ -100,7 +100,7 @@ def test_a_checkpoint_is_known_by_a_number_alone(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("file", ["../outside.safetensors", "/etc/passwd", "a/../../b", "..\\b", "a\0b", 3])
 def test_an_index_of_weights_stays_in_its_directory(file: object, tmp_path: Path) -> None:
-    from scaling.hf.files import Weights
+    from scaling.hf.checkpoint import Weights
 
     (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"x": file}}))
     with pytest.raises(BadInputError, match="not a file in this directory"):

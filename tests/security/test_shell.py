@@ -12,13 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from scaling.config.load import load_run
-from scaling.launch.gke import Gke
+from scaling.launch.cloud import Gke, SkyPilot, TpuVm
 from scaling.launch.job import Job, Site, train_script
-from scaling.launch.local import Local
-from scaling.launch.skypilot import SkyPilot
+from scaling.launch.shared_disk import Local, Slurm
 from scaling.launch.slices import smallest_slice
-from scaling.launch.slurm import Slurm
-from scaling.launch.tpu_vm import TpuVm
 from scaling.runtime.errors import BadInputError
 
 SHELLCHECK = Path(sys.executable).with_name("shellcheck")

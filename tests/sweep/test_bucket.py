@@ -8,8 +8,7 @@ import pytest
 from scaling.config.load import dump_yaml, load_run
 from scaling.estimate.counts import count_parameters
 from scaling.runtime.errors import BadInputError
-from scaling.sweep.bucket import downloaded, finished_in
-from scaling.sweep.ledger import read_ledger
+from scaling.sweep.directory import downloaded, finished_in, read_ledger
 from scaling.train.recording import make_record
 
 

@@ -12,9 +12,8 @@ from scaling.estimate.counts import count_parameters, run_flops_per_token, train
 from scaling.runtime.errors import BadInputError
 from scaling.runtime.yaml_files import as_yaml
 from scaling.sweep.design import expand, short
-from scaling.sweep.directory import read_sweep
-from scaling.sweep.forecast import forecast
-from scaling.sweep.ledger import read_ledger
+from scaling.sweep.directory import read_ledger, read_sweep
+from scaling.sweep.planned_run import plan_run
 from scaling.train import segments
 
 BASE = {"model": {"vocab_size": 257, "max_length": 64}, "data": {"sequence_length": 64}}
@@ -84,7 +83,7 @@ def test_isoflop_budgets_keep_their_flops() -> None:
         batch = 1024 * train_flops_per_token(run.model, 64)
         left = min(budget - spent for budget in sweep.budgets if budget >= spent - 1)
         assert left < batch + 1, "within a batch of its budget, and never over it"
-        assert forecast(run, 1e11).flops == pytest.approx(spent)
+        assert plan_run(run, 1e11).flops == pytest.approx(spent)
 
 
 def test_a_grid_is_every_combination_and_every_seed() -> None:
@@ -134,7 +133,7 @@ def test_short(number: float, text: str) -> None:
 
 def test_recipe_values_are_power_laws() -> None:
     recipe = Recipe(reference_params=1e5, learning_rate=0.01, learning_rate_exponent=-0.5)
-    from scaling.sweep.recipes import training_at_size
+    from scaling.sweep.design import training_at_size
 
     assert training_at_size(recipe, 400_000, 64)["learning_rate"] == pytest.approx(0.005)
 

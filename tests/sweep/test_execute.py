@@ -12,8 +12,8 @@ from scaling.config.run import RunConfig
 from scaling.config.sweep import SweepConfig
 from scaling.runtime.errors import BadInputError
 from scaling.sweep import workers
+from scaling.sweep.directory import read_ledger
 from scaling.sweep.execute import run_sweep
-from scaling.sweep.ledger import read_ledger
 from scaling.train.progress import Silent, Status
 from scaling.train.stopping import InterruptedRunError
 
@@ -79,7 +79,7 @@ def test_a_failure_is_recorded_and_the_rest_go_on(sweep: SweepConfig, tmp_path: 
 
 
 def test_planned_runs_are_pending(sweep: SweepConfig, tmp_path: Path) -> None:
-    from scaling.sweep.execute import prepare
+    from scaling.sweep.directory import prepare
 
     prepare(sweep, tmp_path / "out")
     assert [entry.status for entry in read_ledger(tmp_path / "out")] == ["pending"] * 3

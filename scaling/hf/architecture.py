@@ -63,7 +63,7 @@ class Copy:
 
 
 @dataclasses.dataclass(frozen=True)
-class Layout:
+class Architecture:
     """One `model_type` of config.json.
 
     - `prefix`: of every tensor that is no head; a checkpoint of the bare model leaves it out.
@@ -115,7 +115,7 @@ class Placed:
         return _stacked(self.tensors[0])
 
 
-def place(layout: Layout, model: ModelConfig) -> tuple[list[Placed], list[str]]:
+def place(layout: Architecture, model: ModelConfig) -> tuple[list[Placed], list[str]]:
     """Where every tensor of a model lies in a layout, and the names of those that have no place there."""
     known = {tensor.name: tensor for tensor in tensors(model)}
     placed: list[Placed] = []

@@ -16,17 +16,14 @@ import numpy as np
 
 from scaling.config.data import DataConfig
 from scaling.config.load import dump_yaml, validate
-from scaling.config.model import ModelConfig, network
+from scaling.config.model import EncoderConfig, EncoderDecoderConfig, ModelConfig, TransformerConfig, network
 from scaling.config.record import RunRecord
 from scaling.config.run import RunConfig
 from scaling.data.tokenizers import load_tokenizer
 from scaling.estimate.counts import count_parameters, tensors, train_flops_per_token
-from scaling.hf.checkpoint import Checkpoint
-from scaling.hf.files import write
-from scaling.hf.folding import fold, standard
-from scaling.hf.layout import Arrays, place, to_theirs
-from scaling.hf.layouts import LAYOUTS, layout_for, layout_named
-from scaling.hf.settings import TOKEN_IDS, settings_of
+from scaling.hf.architecture import Arrays, place, to_theirs
+from scaling.hf.checkpoint import Checkpoint, write
+from scaling.hf.settings import ARCHITECTURES, TOKEN_IDS, architecture_for, architecture_named, settings_of
 from scaling.runtime.errors import BadInputError
 from scaling.train.checkpoints import Checkpoints, restore_model
 from scaling.train.device import git_commit, versions
@@ -133,8 +130,8 @@ def export_run(
     model = standard(trained)
     origin = read_origin(path)
     first = layout or origin.get("model_type")
-    chosen = layout_for(model, first if first in LAYOUTS else None)
-    if layout is not None and layout_named(layout, "--layout") is not chosen:
+    chosen = architecture_for(model, first if first in ARCHITECTURES else None)
+    if layout is not None and architecture_named(layout, "--layout") is not chosen:
         raise BadInputError(
             f"--layout {layout}: the model of {path} does not fit it; {chosen.model_type} does"
         )
@@ -264,3 +261,57 @@ def _made_whole(out: Path) -> Iterator[Path]:
         if isinstance(error, OSError):
             raise BadInputError(f"--out {out}: cannot be written ({error.strerror or error})") from error
         raise
+
+
+_STANDARD = {"parametrization": "standard", "base_width": None, "base_d_head": None, "base_depth": None}
+_SCORES = r"(.*\.)?(cross_)?attention\.query(_bias)?"
+_BRANCHES = r"(.*\.)?((cross_)?attention\.out|feed_forward\.down|mixture\.down)(_bias)?"
+
+
+def standard(model: ModelConfig) -> ModelConfig:
+    """The model that `fold` gives weights for: the same shapes, the standard parametrisation."""
+    return model.model_copy(update=_STANDARD) if isinstance(model, TransformerConfig) else model
+
+
+def fold(model: ModelConfig, arrays: Arrays) -> Arrays:
+    """Weights with which the standard model computes what a muP model computes with `arrays`.
+
+    Scores go into queries, residual branches into their last projection, and the head's multiplier into the
+    head, or where it is tied into the norm before it.
+
+    Args:
+        model: without sinusoidal positions, which no layout has.
+        arrays: every tensor of the model by our names; not changed.
+    """
+    if not isinstance(model, TransformerConfig) or model.parametrization == "standard":
+        return arrays
+    folded = dict(arrays)
+
+    def multiply(pattern: str, factor: float, last: bool = False) -> None:
+        """Arrays whose names match whole; `last` is the last layer's entry alone."""
+        for name in [name for name in folded if factor != 1.0 and re.fullmatch(pattern, name)]:
+            wide = folded[name].astype(np.float32)
+            wide[-1 if last else slice(None)] *= factor
+            folded[name] = wide.astype(arrays[name].dtype)
+
+    heads = (model.base_d_head or model.d_head) / model.d_head
+    unscaled = isinstance(model, EncoderDecoderConfig) and not model.scale_attention
+    multiply(_SCORES, heads if unscaled else heads**0.5)
+    multiply(_BRANCHES, model.residual_multiplier)
+    multiply(r"(.*\.)?mixture\.router", model.output_multiplier)
+    multiply(r"sentence_head\.kernel", model.output_multiplier)
+    if not model.tie_embeddings:
+        multiply("untied_head", model.output_multiplier)
+        return folded
+    factor, side = model.output_multiplier, ""
+    if isinstance(model, EncoderDecoderConfig):
+        side = r"decoder\."
+        if model.positions == "relative":  # the standard model divides by sqrt(width), this one by the base's
+            factor *= model.width_ratio**0.5
+    if isinstance(model, EncoderConfig):
+        multiply(r"mlm_norm\.(scale|bias)", factor)
+    elif model.norm == "pre":
+        multiply(rf"{side}final_norm\.(scale|bias)", factor)
+    else:
+        multiply(rf"{side}layers\.feed_forward_norm\.(scale|bias)", factor, last=True)
+    return folded

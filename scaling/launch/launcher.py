@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import Literal
 
 from scaling.config.devices import Devices
-from scaling.launch.job import Job, Site
-from scaling.launch.template import Values, fill, template_file
+from scaling.launch.job import Job, Site, Values, fill, template_file
 from scaling.runtime.errors import BadInputError
 
 State = Literal["alive", "gone", "unknown"]
 
 
-class Engine(ABC):
+class Launcher(ABC):
     """A scheduler, or a service that rents devices, to which runs are submitted."""
 
     name: str

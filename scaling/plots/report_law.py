@@ -8,9 +8,21 @@ from scaling.laws.forms.laws import LAWS
 from scaling.laws.frontier.approaches import Approach
 from scaling.laws.law import Law
 from scaling.laws.points import Points
-from scaling.plots.html_table import Cell, html_table, maybe, number_cell, text_cell
-from scaling.plots.style import fixed, plain, scientific, short
-from scaling.plots.words import greek, markup
+from scaling.plots.labels import (
+    fixed,
+    greek,
+    markup,
+    plain,
+    scientific,
+    short,
+)
+from scaling.plots.report_html import (
+    Cell,
+    html_table,
+    maybe,
+    number_cell,
+    text_cell,
+)
 
 NONE = "\N{EN DASH}"
 SYMBOLS = {"params": "N", "tokens": "D", "flops": "C", "unique_tokens": "U"}
