@@ -46,7 +46,7 @@ def test_an_installed_package_finds_its_templates(tmp_path: Path) -> None:
         shutil.copytree(ROOT / source, tmp_path / target)
     program = """
 from scaling.launch.submit import LAUNCHERS
-from scaling.launch.template import template_file
+from scaling.launch.job import template_file
 print(*(template_file(name) for name in ("train.bash", *(engine.template for engine in LAUNCHERS.values()))))
 """
     environment = os.environ | {"PYTHONPATH": str(tmp_path)}

@@ -31,7 +31,6 @@ def page(tmp_path_factory):
     law = law_of(read_points(sweep), held_sizes=1, full=True)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("scaling.plots.report.RESAMPLES", 20)
-        patch.setattr("scaling.plots.report_figures.RESAMPLES", 20)
         return write_report(sweep, law, home / "report.html")
 
 

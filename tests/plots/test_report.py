@@ -27,7 +27,6 @@ EVIL = f'<img src=x onerror="{BREAK}"> </script><script>{BREAK}</script> {{{{plo
 def few_resamples():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("scaling.plots.report.RESAMPLES", 20)
-        patch.setattr("scaling.plots.report_figures.RESAMPLES", 20)
         yield
 
 
