@@ -8,7 +8,6 @@ from collections.abc import Iterator
 import numpy as np
 
 from scaling.laws.forms.form import Form
-from scaling.laws.forms.hyperparameters import BestSetting
 from scaling.laws.frontier.isoflop import MIN_SIZES, TIE, isoflop_minima
 from scaling.laws.points import Points
 from scaling.laws.solving.optimise import log_variables
@@ -97,7 +96,7 @@ def unidentified_minima(form: Form, points: Points) -> tuple[str, ...]:
 
 def _edges(form: Form, points: Points) -> Iterator[str]:
     """Settings whose best value at a budget is at the end of what was tried."""
-    if isinstance(form, BestSetting):
+    if form.swept:
         values = points.column(form.target)
         where = []
         levels = np.round(log_variables(form, points), 9)

@@ -7,7 +7,7 @@ import pytest
 from scipy.optimize import minimize_scalar
 
 from scaling.laws import LAWS, CriticalBatch, Points, fit_points, read_points
-from scaling.laws.forms.power_laws import lowest_of_each
+from scaling.laws.forms.envelope import lowest_of_each
 from scaling.runtime.errors import BadInputError
 from tests.laws.known import points_of
 

@@ -1,9 +1,19 @@
-"""The lower envelope of loss against compute."""
+"""Which points a law of an envelope describes: the lowest loss of each level, or the lower convex hull."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
+
+
+def lowest_of_each(log_variables: Floats, log_loss: Floats) -> NDArray[np.bool_]:
+    """(n,) True for the point of lowest loss at each value of the variables (n, V)."""
+    _, level = np.unique(np.round(log_variables, 9), axis=0, return_inverse=True)
+    level = level.reshape(-1)
+    order = np.lexsort((log_loss, level))
+    mask = np.zeros(len(log_loss), bool)
+    mask[order[np.diff(level[order], prepend=-1) > 0]] = True
+    return mask
 
 
 def lower_envelope(log_flops: Floats, log_loss: Floats) -> NDArray[np.bool_]:

@@ -1,6 +1,7 @@
-"""The form that a law has at its limits, as a law: entries of theta held, and parameters missing.
+"""The form that a law has at its limits: entries of theta held, and parameters missing.
 
-Its search is the full law's, with a box of no width around each held entry: nothing more is compiled.
+The full law's compiled search serves it, with a box of no width around each held entry: nothing more is
+compiled.
 """
 
 from collections.abc import Mapping
@@ -10,59 +11,99 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from scaling.laws.forms.form import Form, Limit
+from scaling.laws.forms.form import Floats, Form, Limit
 
-Floats = NDArray[np.float64]
+
+class LimitingForm(Form):
+    """`law` at some of its limits, with further entries of theta held at the `edges` of their boxes."""
+
+    def __init__(self, law: Form, limits: tuple[Limit, ...], edges: tuple[tuple[int, float], ...]) -> None:
+        self.law = law
+        self.name, self.target, self.swept = law.name, law.target, law.swept
+        self.parameter_names, self.theta_names = law.parameter_names, law.theta_names
+        self.variables, self.min_levels = law.variables, law.min_levels
+        self.held = {entry: value for limit in limits for entry, value in limit.held} | dict(edges)
+        self.absent = tuple(dict.fromkeys(name for limit in limits for name in limit.absent))
+        self.bounds = tuple(
+            (self.held[i], self.held[i]) if i in self.held else box for i, box in enumerate(law.bounds)
+        )
+        self.limits = tuple(one for one in law.limits if not {i for i, _ in one.held} & set(self.held))
+        self.equation = law.equation
+        for limit in limits:
+            for old, new in limit.rewrite:
+                self.equation = self.equation.replace(old, new)
+        self._reported = dict.fromkeys(self.absent, np.nan) | {
+            limit.parameter: np.inf if limit.value is None else limit.value for limit in limits
+        }
+        # Entries that are held do not depend on these; they only have to have a logarithm.
+        self._stand_ins = dict.fromkeys(self._reported, 1.0) | {
+            limit.parameter: 0.0 for limit in limits if limit.side == "inside"
+        }
+        self._has_optimum = all(limit.optimum for limit in limits)
+
+    @property
+    def program(self) -> Form:
+        """The full law."""
+        return self.law
+
+    def select(self, log_variables: Floats, log_loss: Floats) -> NDArray[np.bool_]:
+        """(n,) the points of the full law."""
+        return self.law.select(log_variables, log_loss)
+
+    def reference(self, log_variables: Floats) -> Floats:
+        """(V,) that of the full law."""
+        return self.law.reference(log_variables)
+
+    def terms(self, x: Any, xp: Any = np) -> Any:
+        """(K, n, P) those of the full law."""
+        return self.law.terms(x, xp)
+
+    def log_loss(self, theta: Any, x: Any, xp: Any = np) -> Any:
+        """(n,) that of the full law, whose held entries make it the limiting form."""
+        return self.law.log_loss(theta, x, xp)
+
+    def starts(self, x: Floats, log_loss: Floats, reference: Floats) -> Floats:
+        """(S, P) those of the full law."""
+        return self.law.starts(x, log_loss, reference)
+
+    def parameters(self, theta: Any, reference: Floats, xp: Any = np) -> Any:
+        """(..., P) with the values of the limits, and NaN for absent parameters."""
+        out = np.array(self.law.parameters(theta, reference))
+        for name, value in self._reported.items():
+            out[..., self.parameter_names.index(name)] = value
+        return out
+
+    def theta(self, parameters: Mapping[str, float], reference: Floats) -> Floats:
+        """The inverse of `parameters`."""
+        known = {name: value for name, value in parameters.items() if name not in self._reported}
+        out = self.law.theta(self._stand_ins | known, reference)
+        for entry, value in self.held.items():
+            out[entry] = value
+        return out
+
+    def log_frontier(self, parameters: Mapping[str, Any], xp: Any = np) -> tuple[Any, Any] | None:
+        """That of the full law, if the limiting form keeps it."""
+        return self.law.log_frontier(parameters, xp) if self._has_optimum else None
+
+    def own_scale(self, name: str) -> int | None:
+        """As in the full law."""
+        return self.law.own_scale(name)
+
+    def from_own_scale(self, name: str, value: float) -> float:
+        """As in the full law."""
+        return self.law.from_own_scale(name, value)
+
+    def predict(self, parameters: Mapping[str, float], **variables: Any) -> Floats:
+        """The target from reported parameters; without a limit, that of the full law."""
+        if not self._reported:
+            return self.law.predict(parameters, **variables)
+        return super().predict(parameters, **variables)
 
 
 @lru_cache(maxsize=256)
 def limiting_form(law: Form, limits: tuple[Limit, ...], edges: tuple[tuple[int, float], ...] = ()) -> Form:
     """`law` at its limits, with further entries of theta held at the `edges` of their boxes."""
-    if not limits and not edges:
-        return law
-    held = {entry: value for limit in limits for entry, value in limit.held} | dict(edges)
-    absent = tuple(dict.fromkeys(name for limit in limits for name in limit.absent))
-    values = {limit.parameter: np.inf if limit.value is None else limit.value for limit in limits}
-    # What is held does not depend on these; they only have to have a logarithm.
-    anything = dict.fromkeys((*values, *absent), 1.0)
-    anything |= {limit.parameter: 0.0 for limit in limits if limit.side == "inside"}
-    equation = law.equation
-    for limit in limits:
-        for old, new in limit.rewrite:
-            equation = equation.replace(old, new)
-    lost = any(not limit.optimum for limit in limits)
-    kind: Any = type(law)
-
-    class LimitingForm(kind):  # type: ignore[misc]
-        def parameters(self, theta: Any, reference: Floats, xp: Any = np) -> Any:
-            out = np.array(kind.parameters(law, theta, reference))
-            for name in law.parameter_names:
-                if name in values or name in absent:
-                    out[..., law.parameter_names.index(name)] = values.get(name, np.nan)
-            return out
-
-        def theta(self, parameters: Mapping[str, float], reference: Floats) -> Floats:
-            known = {name: value for name, value in parameters.items() if name not in (*values, *absent)}
-            out = kind.theta(law, anything | known, reference)
-            for entry, value in held.items():
-                out[entry] = value
-            return out
-
-        def log_frontier(self, parameters: Mapping[str, Any], xp: Any = np) -> tuple[Any, Any] | None:
-            return None if lost else kind.log_frontier(law, parameters, xp)
-
-        @property
-        def program(self) -> Form:
-            return law
-
-    named = {
-        "equation": equation,
-        "held": held,
-        "absent": absent,
-        "bounds": tuple((held[i], held[i]) if i in held else box for i, box in enumerate(law.bounds)),
-        "limits": tuple(one for one in law.limits if not {i for i, _ in one.held} & set(held)),
-    }
-    return type("LimitingForm", (LimitingForm,), named)()
+    return LimitingForm(law, limits, edges) if limits or edges else law
 
 
 def reported(form: Form, theta: Floats, reference: Floats) -> dict[str, float | None]:

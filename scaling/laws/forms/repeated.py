@@ -1,4 +1,4 @@
-"""Repeated data: what passes over the same tokens are worth (Muennighoff et al. 2023)."""
+"""Repeated data: the value of further passes over the same tokens (Muennighoff et al. 2023)."""
 
 from collections.abc import Mapping
 from itertools import product
@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from scaling.laws.forms.form import EXPONENT, LOG_TERM, Chinchilla, Floats, Form, Limit, no_term
+from scaling.laws.forms.chinchilla import CHINCHILLA
+from scaling.laws.forms.form import EXPONENT, LOG_TERM, Floats, Form, Limit, no_term
 
 # R* as log(1 + SCALE / R*), which is 0 where repetition is never worthless, linear in 1 / R* from there, and
 # linear in log R* where R* is small.
@@ -76,7 +77,7 @@ class RepeatedData(Form):
     def parameters(self, theta: Any, reference: Floats, xp: Any = np) -> Any:
         """Terms move from the reference point to N = D = 1."""
         theta = xp.asarray(theta, float)
-        base = Chinchilla().parameters(theta[..., :5], reference, xp)
+        base = CHINCHILLA.parameters(theta[..., :5], reference, xp)
         return xp.concatenate([base, _half_life(theta[..., 5:], xp)], axis=-1)
 
     def theta(self, parameters: Mapping[str, float], reference: Floats) -> Floats:
@@ -84,7 +85,7 @@ class RepeatedData(Form):
         lives = np.array([parameters["R_N"], parameters["R_D"]])
         with np.errstate(divide="ignore"):
             decays = np.minimum(np.log1p(SCALE / lives), WORTHLESS)
-        return np.concatenate([Chinchilla().theta(parameters, reference), decays])
+        return np.concatenate([CHINCHILLA.theta(parameters, reference), decays])
 
     def own_scale(self, name: str) -> int | None:
         """R_N and R_D are infinite at 0."""
@@ -102,9 +103,9 @@ def _half_life(decay: Any, xp: Any = np) -> Any:
 
 
 def _worth(log_ratio: Any, decay: Any, xp: Any) -> Any:
-    """log(1 + R (1 - exp(-(ratio - 1) / R))): what `ratio` passes over the same are worth, in passes.
+    """log(1 + R (1 - exp(-(ratio - 1) / R))): the value of `ratio` passes over the same data, in passes.
 
-    `decay` is log(1 + SCALE / R); where it is 0 every pass is worth one.
+    `decay` is log(1 + SCALE / R); where it is 0, every pass counts in full.
     """
     repeats = xp.expm1(xp.minimum(log_ratio, LARGEST))
     rate = xp.expm1(decay) / SCALE  # 1 / R

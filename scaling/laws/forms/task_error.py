@@ -45,16 +45,12 @@ class DownstreamError(Form):
     variables = ("loss",)
     target = "error"
     bounds = ()
+    min_levels = 4  # a sigmoid needs as many different losses as it has parameters
 
     @property
     def min_points(self) -> int:
         """One more than its parameters: floor, ceiling, k and L0."""
         return 5
-
-    @property
-    def min_levels(self) -> int:
-        """A sigmoid needs as many different losses as it has parameters."""
-        return 4
 
     def predict(self, parameters: Mapping[str, float], **variables: Any) -> Floats:
         """Errors, between the floor and the ceiling."""
