@@ -18,7 +18,7 @@ import numpy as np
 
 from scaling.config.load import validate
 from scaling.config.model import DecoderConfig
-from scaling.evals.engine import Engine, Request
+from scaling.evals.inference import InferenceEngine, Request
 from scaling.models.build import new_model
 from scaling.models.score import score
 
@@ -52,7 +52,7 @@ def main() -> None:
     fields = {"vocab_size": 257, "max_length": 1 << length.bit_length(), "n_layers": 4}
     config = validate(DecoderConfig, fields | {"d_model": 128, "n_heads": 4, "init_std": 0.1})
     model = new_model(config, jax.random.key(0))
-    engine = Engine(model, start=256, rows=64)
+    engine = InferenceEngine(model, start=256, rows=64)
     texts = [r.context + r.answer for r in requests]
 
     def cached() -> list[np.ndarray]:

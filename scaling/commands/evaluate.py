@@ -11,8 +11,8 @@ from scaling.config.record import Evaluation, Score
 from scaling.runtime.errors import BadInputError
 
 if TYPE_CHECKING:
-    from scaling.evals.ask import How
-    from scaling.evals.items import Source
+    from scaling.evals.evaluator import EvalSettings
+    from scaling.evals.items import EvalTask
 
 
 def evaluate(
@@ -59,9 +59,9 @@ def evaluate(
     if not run.is_dir():
         raise BadInputError(f"{run}: no such directory; give a run or a sweep directory")
 
-    from scaling.evals.ask import How
+    from scaling.evals.evaluator import EvalSettings
+    from scaling.evals.prompts import template_named
     from scaling.evals.suites import load_suite
-    from scaling.evals.templates import template_named
     from scaling.parallel.compiled import keep_compiled
     from scaling.sweep.evaluations import Asks, jobs_of
     from scaling.sweep.evaluations import evaluate as evaluate_job
@@ -69,9 +69,11 @@ def evaluate(
     chosen = load_suite(suite, None if tasks is None else [name.strip() for name in tasks.split(",")])
     named = None if template is None else template_named(template)
 
-    def hows(source: "Source") -> "tuple[How, ...]":
+    def hows(source: "EvalTask") -> "tuple[EvalSettings, ...]":
         words = named or template_named(source.template)
-        return tuple(How(words, count, items, seed, new_tokens, ks, drawn, temperature) for count in counts)
+        return tuple(
+            EvalSettings(words, count, items, seed, new_tokens, ks, drawn, temperature) for count in counts
+        )
 
     asks = Asks(chosen, hows, again)
     keep_compiled()

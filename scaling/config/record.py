@@ -1,6 +1,7 @@
 """The documents that a run leaves behind: its record, its evaluations, and a compiled train step."""
 
 import importlib.metadata
+import math
 from pathlib import Path
 from typing import Literal
 
@@ -159,6 +160,16 @@ class Score(Frozen):
     value: float
     interval: Interval | None
     kind: str
+
+
+def wilson(successes: float, n: float) -> Interval:
+    """The two-sided 95% score interval of a share (Wilson 1927, equation 4)."""
+    z = 1.959963984540054  # the 97.5% point of the normal distribution
+    share, z2 = successes / n, z**2
+    centre = (share + z2 / (2 * n)) / (1 + z2 / n)
+    half = z / (1 + z2 / n) * math.sqrt(max(share * (1 - share), 0.0) / n + z2 / (4 * n * n))
+    low = 0.0 if successes == 0 else max(0.0, centre - half)
+    return low, (1.0 if successes == n else min(1.0, centre + half))
 
 
 class TaskScores(Frozen):

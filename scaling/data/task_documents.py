@@ -3,10 +3,9 @@
 from functools import cached_property
 
 from scaling.config.data import TasksConfig
-from scaling.tasks import word_list
-from scaling.tasks.demonstrations import demonstration
-from scaling.tasks.registry import SUITES, task
-from scaling.tasks.template import CHAIN, PLAIN
+from scaling.tasks import SUITES, task_named
+from scaling.tasks.demonstrations import CHAIN, PLAIN, demonstration
+from scaling.tasks.language import words_identity
 
 _FORMAT = 1  # raised whenever a task's draws or texts change, so that no cache holds the former ones
 
@@ -17,7 +16,7 @@ class TaskDocuments:
     def __init__(self, config: TasksConfig) -> None:
         """Raises BadInputError for a name that is no task's."""
         self._config = config
-        self._tasks = tuple(map(task, config.names))
+        self._tasks = tuple(map(task_named, config.names))
         self._template = CHAIN if config.reasoning else PLAIN
 
     @property
@@ -28,11 +27,14 @@ class TaskDocuments:
     @cached_property
     def identity(self) -> str:
         """Names, shots, seed and template; of tasks on words also the words, which machines have or lack."""
-        config = self._config
-        words = word_list.identity() if set(config.names) & set(SUITES["gpt3-words"]) else ""
-        return (
-            f"tasks:{_FORMAT}:{'+'.join(config.names)}:{config.shots}:{config.seed}:{self._template}:{words}"
+        config, template = self._config, self._template
+        words = words_identity() if set(config.names) & set(SUITES["gpt3-words"]) else ""
+        # Fingerprints of corpora and checkpoints contain this text: its format must not change.
+        form = (
+            f"Template(name={template.name!r}, question={template.question!r}, answer={template.answer!r}, "
+            f"separator={template.separator!r}, stop={template.stops[0]!r}, marker={template.marker!r})"
         )
+        return f"tasks:{_FORMAT}:{'+'.join(config.names)}:{config.shots}:{config.seed}:{form}:{words}"
 
     def __getitem__(self, index: int) -> str:
         config = self._config

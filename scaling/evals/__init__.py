@@ -1,1 +1,1 @@
-"""Task suites asked of a model: prompts, a batched engine with a cache, scores with intervals."""
+"""Task suites evaluated on a model: prompts, batched inference with a cache, scores with intervals."""

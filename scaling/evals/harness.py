@@ -1,8 +1,8 @@
-"""A model of this package behind lm-evaluation-harness's interface: `pip install 'scaling-lab[evals]'`.
+"""A model of this package as an lm-evaluation-harness model: `pip install 'scaling-lab[evals]'`.
 
-    simple_evaluate(model=HarnessModel(asker), tasks=["hellaswag"], num_fewshot=8)
+    simple_evaluate(model=HarnessModel(evaluator), tasks=["hellaswag"], num_fewshot=8)
 
-runs the harness's own tasks over the engine of `scaling evaluate`, with its cache and its mesh.
+runs the harness's own tasks on the engine of `scaling evaluate`, with its cache and its mesh.
 """
 
 import json
@@ -13,8 +13,9 @@ from lm_eval.api.instance import Instance
 from lm_eval.api.model import LM
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 
-from scaling.evals.ask import Asker, cut
-from scaling.evals.engine import Request
+from scaling.evals.evaluator import Evaluator, cut
+from scaling.evals.inference import Request
+from scaling.evals.prompts import common_length
 from scaling.models.generate import Sampling
 from scaling.runtime.errors import BadInputError
 
@@ -23,29 +24,29 @@ _KNOWN = {"until", "max_gen_toks", "do_sample", "temperature", "top_k", "top_p"}
 
 
 class HarnessModel(LM):
-    """Answers the harness's three questions.
+    """Implements the three methods of the harness's `LM`.
 
-    A context begins with the id that texts begin with in training, as `scaling evaluate` has it. What does
-    not fit the model's positions is refused: the harness's own models cut it from the left without a word.
+    A context begins with the id that texts begin with in training, as in `scaling evaluate`. Requests that
+    exceed the model's positions are refused; the harness's own models silently cut them from the left.
     """
 
-    def __init__(self, asker: Asker) -> None:
+    def __init__(self, evaluator: Evaluator) -> None:
         super().__init__()
-        self.asker = asker
+        self.evaluator = evaluator
 
     def loglikelihood(self, requests: list[Instance], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
-        """The log-probability of each continuation, in nats, and whether greedy writing would write it."""
-        pairs = [self.asker.encoder.pair(*request.args) for request in requests]
-        start = (self.asker.engine.start,)
-        pairs = [(context or start, answer) for context, answer in pairs]
+        """The log-probability of each continuation, in nats, and whether greedy decoding would produce it."""
+        engine, encoder = self.evaluator.engine, self.evaluator.encoder
+        pairs = [encoder.pair(*request.args) for request in requests]
+        pairs = [(context or (engine.start,), answer) for context, answer in pairs]
         shared = _common([context for context, _ in pairs])
-        scored = self.asker.engine.score([Request(context, answer, shared) for context, answer in pairs])
+        scored = engine.score([Request(context, answer, shared) for context, answer in pairs])
         return [(each.total, all(each.likeliest)) for each in scored]
 
     def loglikelihood_rolling(self, requests: list[Instance], disable_tqdm: bool = False) -> list[float]:
-        """The log-probability of each whole text, in nats, in windows of as many positions as there are."""
-        engine, encoder = self.asker.engine, self.asker.encoder
-        if engine.reads_pairs:
+        """The log-probability of each text, in nats, in windows of the model's positions."""
+        engine, encoder = self.evaluator.engine, self.evaluator.encoder
+        if engine.encoder_decoder:
             raise BadInputError("an encoder-decoder has no probability of a text by itself")
         windows: list[Request] = []
         owners: list[int] = []
@@ -62,18 +63,18 @@ class HarnessModel(LM):
         return totals
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
-        """What the model writes after each context, up to the first of the request's stops."""
+        """Generated text after each context, up to the first of the request's stops."""
         texts = [""] * len(requests)
         groups: dict[str, list[int]] = {}
         for i, request in enumerate(requests):
             groups.setdefault(json.dumps(request.args[1], sort_keys=True), []).append(i)
         for settings, indices in groups.items():
             contexts = [requests[i].args[0] for i in indices]
-            for i, text in zip(indices, self._write(contexts, json.loads(settings)), strict=True):
+            for i, text in zip(indices, self._generate(contexts, json.loads(settings)), strict=True):
                 texts[i] = text
         return texts
 
-    def _write(self, contexts: Sequence[str], settings: dict[str, Any]) -> list[str]:
+    def _generate(self, contexts: Sequence[str], settings: dict[str, Any]) -> list[str]:
         unknown = sorted(set(settings) - _KNOWN)
         if unknown:
             raise BadInputError(
@@ -87,22 +88,14 @@ class HarnessModel(LM):
             settings.get("top_k") if drawn else None,
             settings.get("top_p") if drawn else None,
         )
-        tokenizer = self.asker.encoder.tokenizer
-        ids = [self.asker.encoder.context(context) or (self.asker.engine.start,) for context in contexts]
+        engine, encoder = self.evaluator.engine, self.evaluator.encoder
+        ids = [encoder.context(context) or (engine.start,) for context in contexts]
         shared = [_common(ids)] * len(ids)
         new = int(settings.get("max_gen_toks", _NEW_TOKENS))
-        written = self.asker.written(ids, shared, stops, new, sampling)
-        return [cut(tokenizer.decode(text), stops) for (text,) in written]
+        generated = self.evaluator.generate(ids, shared, stops, new, sampling)
+        return [cut(encoder.tokenizer.decode(text), stops) for (text,) in generated]
 
 
 def _common(contexts: Sequence[tuple[int, ...]]) -> int:
-    """How many ids all contexts begin with."""
-    if not contexts:
-        return 0
-    first, last = min(contexts), max(contexts)
-    count = 0
-    for a, b in zip(first, last, strict=False):
-        if a != b:
-            break
-        count += 1
-    return count
+    """The number of leading ids that all contexts share."""
+    return common_length(min(contexts), max(contexts)) if contexts else 0

@@ -1,8 +1,8 @@
-"""The compiled parts of an evaluation: read what prompts share, read the rest, score answers, write.
+"""The compiled programs of inference: read shared prefixes, read the rest, score answers, generate.
 
-All are calls of `scaling.models.cache.extend`. The last token of a context is not read with the context but
-with the answer: what it predicts is the answer's first token. Rows are padded to the right; what lies past a
-row's end is written over by what comes next, and never looked at.
+All call `scaling.models.cache.extend`. The last token of a context is read with the answer and not with the
+context, because it predicts the answer's first token. Rows are padded to the right; entries past a row's end
+are overwritten by later tokens and never attended to.
 """
 
 from collections.abc import Callable
@@ -24,7 +24,7 @@ Model = Decoder | EncoderDecoder
 
 
 class Programs:
-    """Compiled for one mesh; a new shape is a new program, and models of one config share them."""
+    """The programs of one mesh. A new array shape compiles once; models with one config share them."""
 
     def __init__(self, mesh: Mesh) -> None:
         def on_mesh(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -40,23 +40,23 @@ class Programs:
         self.of_rows = jax.jit(on_mesh(Cache.of_rows))
         self.keys = jax.jit(keys)
         self.score_answers = jax.jit(on_mesh(score_answers), static_argnames="writable")
-        self.write = jax.jit(on_mesh(write), static_argnames=("count", "sampling", "writable"))
+        self.generate = jax.jit(on_mesh(generate), static_argnames=("count", "sampling", "writable"))
 
 
 @lru_cache(maxsize=8)
 def programs_on(mesh: Mesh) -> Programs:
-    """The programs of a mesh, kept: the next model of the same shape compiles nothing."""
+    """The programs of a mesh, cached: the next model of the same shape compiles nothing."""
     return Programs(mesh)
 
 
 def keys(seed: jax.Array, items_B: jax.Array, samples_B: jax.Array) -> jax.Array:
-    """A PRNG key for each row, of its item and of which sample of the item it is."""
+    """A PRNG key for each row, from the numbers of its item and of its sample."""
     of_item = jax.vmap(partial(jax.random.fold_in, jax.random.key(seed)))(items_B)
     return jax.vmap(jax.random.fold_in)(of_item, samples_B)
 
 
 def read_prefix(model: Decoder, tokens_1L: jax.Array, length: int) -> Cache:
-    """The cache of one sequence, with room for `length` tokens; of no tokens (1, 0) it is empty."""
+    """The cache of one sequence, with room for `length` tokens; empty for tokens of shape (1, 0)."""
     cache = empty_cache(model, 1, length)
     if tokens_1L.shape[1] == 0:
         return cache
@@ -64,14 +64,14 @@ def read_prefix(model: Decoder, tokens_1L: jax.Array, length: int) -> Cache:
 
 
 def read_rest(model: Decoder, prefix: Cache, tokens_BL: jax.Array, start: jax.Array, rows: int) -> Cache:
-    """The caches of `rows` sequences that begin with the prefix's `start` tokens and go on with their own."""
+    """The cache of `rows` sequences: the prefix's `start` tokens followed by tokens of their own."""
     cache = prefix.of_rows(jnp.zeros((rows,), jnp.int32))
     positions_BL = jnp.broadcast_to(start + jnp.arange(tokens_BL.shape[1]), tokens_BL.shape)
     return extend(model, cache, tokens_BL, positions_BL)[1]
 
 
 def read_sources(model: EncoderDecoder, sources_BM: jax.Array, lengths_B: jax.Array, length: int) -> Cache:
-    """The caches of sources, each with room for `length` tokens of target."""
+    """The cache of encoder sources, with room for `length` target tokens each."""
     real_BM = jnp.arange(sources_BM.shape[1]) < lengths_B[:, None]
     return source_cache(model, sources_BM, real_BM, length)
 
@@ -85,10 +85,10 @@ def score_answers(
     targets_BL: jax.Array,
     writable: int | None = None,
 ) -> tuple[jax.Array, jax.Array]:
-    """Log-probabilities (B, L) in nats of the targets, and whether each is the likeliest `writable` token.
+    """Log-probabilities (B, L) of the targets in nats, and whether each is the likeliest `writable` token.
 
-    Row i goes on from row `rows_B[i]` of the cache, or from row i where that is None, which spares a copy;
-    its first token stands at `starts_B[i]`.
+    Row i continues row `rows_B[i]` of the cache, or row i if `rows_B` is None, which spares a copy. Its first
+    token is at position `starts_B[i]`.
     """
     positions_BL = starts_B[:, None] + jnp.arange(tokens_BL.shape[1])
     if rows_B is not None:
@@ -99,7 +99,7 @@ def score_answers(
     return log_probs_BL, jnp.argmax(logits_BLV[..., :writable], axis=-1) == targets_BL
 
 
-def write(
+def generate(
     model: Model,
     cache: Cache,
     token_B: jax.Array,
@@ -109,9 +109,9 @@ def write(
     sampling: Sampling,
     writable: int | None = None,
 ) -> tuple[jax.Array, Cache]:
-    """`count` tokens (B, count) after `token_B`, which stands at `position_B` and is not read yet.
+    """`count` tokens (B, count) after `token_B`, which is at `position_B` and not in the cache yet.
 
-    Each token is below `writable`. Each row draws by its own key and position: what it says does not depend
+    Each token is below `writable`. Each row samples with its own key and position, so that it does not depend
     on its neighbours.
     """
     draw = jax.vmap(lambda logits_V, key: sample(logits_V[None, :writable], sampling, key)[0])

@@ -11,13 +11,11 @@ from jax.sharding import Mesh
 
 from scaling.config.record import Evaluation, RunRecord, TaskScores, read_evaluation, read_record
 from scaling.config.sweep import SweepEvaluation
-from scaling.evals.ask import Asker, How, Outcome, chosen_items
-from scaling.evals.encoding import Encoder
-from scaling.evals.engine import Engine
-from scaling.evals.items import Source
-from scaling.evals.results import task_scores
+from scaling.evals.evaluator import EvalSettings, Evaluator, TaskResult, chosen_items
+from scaling.evals.inference import InferenceEngine
+from scaling.evals.items import EvalTask
+from scaling.evals.prompts import PromptEncoder, template_named
 from scaling.evals.suites import Suite, load_suite
-from scaling.evals.templates import template_named
 from scaling.runtime.errors import BadInputError
 from scaling.runtime.files import write_atomically
 from scaling.train.checkpoints import kept_steps
@@ -105,15 +103,15 @@ class Asks:
     """What every checkpoint is asked: a suite, a template or None for each task's own, numbers of shots."""
 
     suite: Suite
-    hows: Callable[[Source], tuple[How, ...]]
+    hows: Callable[[EvalTask], tuple[EvalSettings, ...]]
     again: bool = False  # whether what a document holds is asked once more
 
-    def all(self) -> list[tuple[Source, How]]:
+    def all(self) -> list[tuple[EvalTask, EvalSettings]]:
         """Each task in each way it is asked."""
-        return [(source, how) for source in self.suite.sources for how in self.hows(source)]
+        return [(source, how) for source in self.suite.tasks for how in self.hows(source)]
 
 
-def left_to_do(job: Job, asks: Asks) -> tuple[list[tuple[Source, How]], list[TaskScores]]:
+def left_to_do(job: Job, asks: Asks) -> tuple[list[tuple[EvalTask, EvalSettings]], list[TaskScores]]:
     """What no document holds yet, and the scores that one holds.
 
     Done is what was asked of the same checkpoint with the same seed, shots, template and number of items.
@@ -146,10 +144,11 @@ def evaluate_run(path: Path, evaluation: SweepEvaluation, say: Say) -> Evaluatio
         BadInputError: the suite is unknown, or the run cannot be evaluated.
     """
 
-    def hows(source: Source) -> tuple[How, ...]:
+    def hows(source: EvalTask) -> tuple[EvalSettings, ...]:
         template = template_named(source.template)
         return tuple(
-            How(template, shots, evaluation.items, 0, None, (), 0, 0.8) for shots in sorted(evaluation.shots)
+            EvalSettings(template, shots, evaluation.items, 0, None, (), 0, 0.8)
+            for shots in sorted(evaluation.shots)
         )
 
     asks = Asks(load_suite(evaluation.suite, evaluation.tasks or None), hows)
@@ -169,20 +168,20 @@ def evaluate(job: Job, asks: Asks, mesh: Mesh | None, say: Say, advance: Callabl
     if not left:
         return read_evaluation(path)
     trained = load_trained(job.path, say, step=job.step, mesh=mesh)
-    asker = asker_of(trained, mesh)
+    evaluator = evaluator_of(trained, mesh)
     for source, how in left:
         advance(f"{source.name}, {how.shots} shots")
-        outcome = asker.ask(source, how)
+        outcome = evaluator.evaluate(source, how)
         for reason in outcome.unusable[:_SAID]:
             say(f"skipped: {reason}")
         if len(outcome.unusable) > _SAID:
             say(f"skipped: {len(outcome.unusable) - _SAID} more items of {source.name} like these")
-        if not outcome.asked:
+        if not outcome.items:
             say(_too_long(job, source, how, outcome))
-        results.append(task_scores(source, how, outcome))
+        results.append(outcome.scores(source, how))
     if not any(scores.n for scores in results):
         raise BadInputError(_too_long(job, *left[0], outcome))
-    order = {source.name: i for i, source in enumerate(asks.suite.sources)}
+    order = {source.name: i for i, source in enumerate(asks.suite.tasks)}
     results.sort(key=lambda scores: (order.get(scores.task, len(order)), scores.task, scores.shots))
     document = _document(job, trained, asks, results, time.perf_counter() - began)
     path.parent.mkdir(exist_ok=True)
@@ -190,17 +189,18 @@ def evaluate(job: Job, asks: Asks, mesh: Mesh | None, say: Say, advance: Callabl
     return document
 
 
-def asker_of(trained: Trained, mesh: Mesh | None) -> Asker:
-    """Asks a trained model, with its own tokenizer.
+def evaluator_of(trained: Trained, mesh: Mesh | None) -> Evaluator:
+    """The evaluator of a trained model, with its own tokenizer.
 
     Raises:
         BadInputError: the run reads ids alone, or its tokenizer has more pieces than the model.
     """
-    engine = Engine(trained.model, trained.start, mesh, writable=trained.writable)
-    return Asker(engine, Encoder(trained.tokenizer, None if engine.reads_pairs else trained.start))
+    engine = InferenceEngine(trained.model, trained.start, mesh, writable=trained.writable)
+    begin = None if engine.encoder_decoder else trained.start
+    return Evaluator(engine, PromptEncoder(trained.tokenizer, begin))
 
 
-def _too_long(job: Job, source: Source, how: How, outcome: Outcome) -> str:
+def _too_long(job: Job, source: EvalTask, how: EvalSettings, outcome: TaskResult) -> str:
     positions = read_run(job.path).model.max_length
     return (
         f"{job.path}: {source.name} with {how.shots} shots: all {outcome.skipped} prompts are longer than "

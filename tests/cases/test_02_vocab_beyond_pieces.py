@@ -12,11 +12,11 @@ from scaling.config.load import load_run
 from scaling.data.sources import TextFiles
 from scaling.data.tokenizer_training import train_sentencepiece
 from scaling.data.tokenizers import load_tokenizer
-from scaling.evals.engine import GREEDY
+from scaling.evals.inference import GREEDY
 from scaling.hf.convert import export_run
 from scaling.models.generate import Beams, Sampling, generate
 from scaling.runtime.errors import BadInputError
-from scaling.sweep.evaluations import asker_of
+from scaling.sweep.evaluations import evaluator_of
 from scaling.train.loop import train
 from scaling.train.trained import Trained, load_trained
 
@@ -61,8 +61,8 @@ def test_ids_beyond_the_tokenizer_are_never_written(moved: Path) -> None:
             writable=trained.writable,
         )  # fmt: skip
         assert all(id_ < pieces for id_ in ids)
-    asker = asker_of(trained, None)
-    ((ids,),) = asker.written([tuple(prompts[0])], [0], ("\0",), 12, GREEDY)
+    evaluator = evaluator_of(trained, None)
+    ((ids,),) = evaluator.generate([tuple(prompts[0])], [0], ("\0",), 12, GREEDY)
     assert all(id_ < pieces for id_ in ids)
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scaling.evals.adapters.reading import lines_of, read_csv, read_jsonl, read_tsv
+from scaling.evals.benchmark_files import lines_of, read_csv, read_jsonl, read_tsv
 from scaling.evals.suites import load_suite
 
 HERE = Path(__file__).parent / "08-unicode-line-breaks"
@@ -16,9 +16,9 @@ MARKS = "\u2028\u2029\x85\x0b\x0c\x1c\x1d\x1e"
 
 
 def test_rows_with_marks_are_one_row_each() -> None:
-    (rte,) = load_suite(f"glue:{HERE}/RTE" if (HERE / "RTE").is_dir() else f"glue:{HERE}/glue/RTE").sources
+    (rte,) = load_suite(f"glue:{HERE}/RTE" if (HERE / "RTE").is_dir() else f"glue:{HERE}/glue/RTE").tasks
     assert rte.size() == 13
-    (anatomy,) = load_suite(f"mmlu:{HERE}/mmlu").sources
+    (anatomy,) = load_suite(f"mmlu:{HERE}/mmlu").tasks
     assert anatomy.size() == 4
     last = anatomy.item(3, 0, 0).query.question
     assert last.startswith("Two\nlines\nA. a")

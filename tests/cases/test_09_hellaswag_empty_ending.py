@@ -6,21 +6,20 @@ from typing import Any
 
 import pytest
 
-from scaling.evals.ask import Asker, How
-from scaling.evals.results import task_scores
+from scaling.evals.evaluator import EvalSettings, Evaluator
+from scaling.evals.prompts import template_named
 from scaling.evals.suites import load_suite
-from scaling.evals.templates import template_named
 from scaling.runtime.errors import BadInputError
-from tests.evals.test_ask import asker
+from tests.evals.test_evaluator import evaluator
 
 FILE = Path(__file__).parent / "09-hellaswag-empty-ending" / "hs.jsonl"
 
 
 def scores_of(suite: str) -> Any:
-    (source,) = load_suite(suite).sources
-    one: Asker = asker(positions=10_000)[0]
-    how = How(template_named(source.template))
-    return task_scores(source, how, one.ask(source, how))
+    (source,) = load_suite(suite).tasks
+    one: Evaluator = evaluator(positions=10_000)[0]
+    how = EvalSettings(template_named(source.template))
+    return one.evaluate(source, how).scores(source, how)
 
 
 def test_an_emptied_ending_is_skipped_and_named() -> None:
@@ -69,13 +68,13 @@ def test_every_format_skips_alike(kind: str, tmp_path: Path) -> None:
 
 def test_a_file_without_a_usable_item_is_refused(tmp_path: Path) -> None:
     (tmp_path / "t.txt").write_text("alone\nalone\n")
-    with pytest.raises(BadInputError, match=r"line 1: text: .*, and 1 more like it: there is no item left"):
+    with pytest.raises(BadInputError, match=r"line 1: text: .*, and 1 more like it: there is no usable item"):
         load_suite(f"lambada:{tmp_path}/t.txt")
 
 
 def test_skipped_items_are_never_shown(tmp_path: Path) -> None:
     (tmp_path / "t.txt").write_text("a b\nalone\nc d\n")
-    (source,) = load_suite(f"lambada:{tmp_path}/t.txt").sources
+    (source,) = load_suite(f"lambada:{tmp_path}/t.txt").tasks
     for seed in range(10):
         (shown,) = source.item(0, 1, seed).shots
         assert shown.answer == "d"

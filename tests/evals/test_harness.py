@@ -22,13 +22,14 @@ from lm_eval.api.task import ConfigurableTask
 from lm_eval.models.huggingface import HFLM
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 
-from scaling.evals.ask import Asked, Asker, How
+from scaling.evals.evaluator import EvalSettings, Evaluator, ScoredItem
 from scaling.evals.harness import HarnessModel
-from scaling.evals.items import Example, Item
-from scaling.evals.templates import template_named
+from scaling.evals.items import Item
+from scaling.evals.prompts import template_named
 from scaling.hf.convert import export_run, import_run
 from scaling.runtime.errors import BadInputError
-from scaling.sweep.evaluations import asker_of
+from scaling.sweep.evaluations import evaluator_of
+from scaling.tasks.task import Example
 from scaling.train.trained import load_trained
 
 SHOTS = 3
@@ -51,7 +52,7 @@ def byte_tokenizer() -> Any:
 
 
 @pytest.fixture(scope="module")
-def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Asker, HFLM]]:
+def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Evaluator, HFLM]]:
     """One random LLaMA: ours from an imported run, theirs from what that run exports."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # its threads wait by spinning, which a busy machine pays for dearly
@@ -73,8 +74,8 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Asker, HFLM
     import_run(folder / "published", folder / "run", tokenizer="bytes")
     export_run(folder / "run", folder / "exported")
     theirs = transformers.AutoModelForCausalLM.from_pretrained(folder / "exported").eval()
-    asker = asker_of(load_trained(folder / "run", print), None)
-    yield asker, HFLM(pretrained=theirs, tokenizer=byte_tokenizer(), batch_size=4, add_bos_token=True)
+    evaluator = evaluator_of(load_trained(folder / "run", print), None)
+    yield evaluator, HFLM(pretrained=theirs, tokenizer=byte_tokenizer(), batch_size=4, add_bos_token=True)
     torch.set_num_threads(threads)
 
 
@@ -135,13 +136,13 @@ def by_harness(model: Any, task: Any) -> list[dict[str, Any]]:
     return sorted(samples, key=lambda sample: sample["doc_id"])
 
 
-def by_us(asker: Asker, source: Listed) -> tuple[Asked, ...]:
-    outcome = asker.ask(source, How(template_named("plain"), SHOTS, new_tokens=8))
+def by_us(evaluator: Evaluator, source: Listed) -> tuple[ScoredItem, ...]:
+    outcome = evaluator.evaluate(source, EvalSettings(template_named("plain"), SHOTS, new_tokens=8))
     assert outcome.skipped == 0
-    return outcome.asked
+    return outcome.items
 
 
-Models = tuple[Asker, HFLM]
+Models = tuple[Evaluator, HFLM]
 SIDES: dict[str, Callable[[Models], Any]] = {"ours": lambda both: HarnessModel(both[0]), "hf": lambda b: b[1]}
 EITHER = ["ours", pytest.param("hf", marks=pytest.mark.slow)]
 
@@ -181,7 +182,7 @@ def test_writing_agrees_to_the_item(both: Models, side: str) -> None:
     asked = tuple(Example(f"{rng.randrange(1000)}*{i}", "?") for i in range(10))
     metrics = ("exact_match", "answer_log_prob")
     first = by_us(both[0], Listed("writing", shown + asked, metrics))
-    answers = [one.said if i % 2 else "12" for i, one in enumerate(first)]
+    answers = [one.generated if i % 2 else "12" for i, one in enumerate(first)]
     right = tuple(Example(e.question, answer or "?") for e, answer in zip(asked, answers, strict=True))
     source = Listed("writing", shown + right, metrics)
     task = harness_task(
@@ -196,7 +197,7 @@ def test_writing_agrees_to_the_item(both: Models, side: str) -> None:
     )
     theirs, ours = by_harness(SIDES[side](both), task), by_us(both[0], source)
     for sample, one in zip(theirs, ours, strict=True):
-        assert sample["resps"][0][0].strip() == one.said
+        assert sample["resps"][0][0].strip() == one.generated
         assert sample["exact_match"] == one.values["exact_match"]
     assert 0 < sum(one.values["exact_match"] for one in ours) < 10
 

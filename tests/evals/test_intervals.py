@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from scaling.evals.intervals import mean, share, summary, wilson, zero_bound
+from scaling.config.record import wilson
+from scaling.evals.metrics import mean, share, summary, zero_bound
 
 
 @given(st.integers(1, 5000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from scaling.evals.metrics import (
     brier,
+    choice_probabilities,
     edit_distance,
     edit_similarity,
     pass_at_k,
-    posterior,
     right_log_prob,
     squad_exact,
     squad_f1,
@@ -51,7 +51,7 @@ def test_brier_of_the_ends_and_of_chance() -> None:
 
 def test_probabilities_of_choices() -> None:
     scores = [math.log(1e-30), math.log(3e-30)]
-    assert posterior(scores) == pytest.approx([0.25, 0.75])
+    assert choice_probabilities(scores) == pytest.approx([0.25, 0.75])
     assert right_log_prob(scores, (1.0, 0.0)) == pytest.approx(math.log(0.25))
     assert right_log_prob([-2000.0, -2001.0], (0.0, 1.0)) == pytest.approx(-1 - math.log1p(math.exp(-1)))
 

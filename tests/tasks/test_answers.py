@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from scaling.tasks.registry import TASKS
+from scaling.tasks import TASKS
 
 
 def some(name, count=200, shots=0, split="test"):

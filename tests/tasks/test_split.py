@@ -6,9 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scaling.tasks.example import Task
-from scaling.tasks.registry import TASKS
-from scaling.tasks.split import TEST_SHARE, side
+from scaling.tasks import TASKS
+from scaling.tasks.task import TEST_SHARE, IndependentTask, Task, side
 
 COUNTED = [name for name, task in TASKS.items() if task.size("test") is not None]
 NAMES = st.sampled_from(list(TASKS))
@@ -102,7 +101,7 @@ def test_episodes(name, index, seed, shots, split):
 
 @settings(max_examples=150, deadline=None)
 @given(
-    st.sampled_from([n for n in TASKS if hasattr(TASKS[n], "everything")]),
+    st.sampled_from([n for n in TASKS if isinstance(TASKS[n], IndependentTask)]),
     st.integers(0, 10**9),
     st.integers(0, 99),
 )

@@ -1,4 +1,4 @@
-"""Random numbers for tasks: a SplitMix64 sequence by a key, spelled out, the same on every Python."""
+"""SplitMix64, the random numbers of tasks: written out, so that every version of Python draws the same."""
 
 import hashlib
 from collections.abc import MutableSequence, Sequence
@@ -15,29 +15,29 @@ def hash64(text: str) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
 
 
-class Draws:
-    """An endless sequence of draws set by the parts of its key, and nothing else."""
+class SplitMix:
+    """An endless sequence of random numbers, determined by the parts of its key (Steele, Lea, Flood 2014)."""
 
     def __init__(self, *key: str | int) -> None:
         self._state = hash64(repr(key))
 
     def bits(self) -> int:
-        """The next 64 bits (Steele, Lea, Flood 2014)."""
+        """The next 64 bits."""
         self._state = z = (self._state + _GOLDEN) & _MASK
         z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
         z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & _MASK
         return z ^ (z >> 31)
 
     def below(self, bound: int) -> int:
-        """From 0 to bound - 1, uniform to within bound / 2^64."""
+        """An integer from 0 to bound - 1, uniform to within bound / 2^64."""
         return (self.bits() * bound) >> 64
 
     def one(self, of: Sequence[T]) -> T:
-        """One of a sequence."""
+        """One element of a sequence."""
         return of[self.below(len(of))]
 
     def some(self, of: Sequence[T], count: int) -> list[T]:
-        """`count` of a sequence, each place at most once, in random order."""
+        """`count` elements of a sequence in random order, without replacement."""
         pool = list(of)
         for i in range(count):
             j = i + self.below(len(pool) - i)
@@ -45,9 +45,9 @@ class Draws:
         return pool[:count]
 
     def shuffle(self, items: MutableSequence[Any]) -> None:
-        """Puts a list in random order (Fisher, Yates)."""
+        """Shuffle a list in place (Fisher and Yates)."""
         items[:] = self.some(items, len(items))
 
     def letters(self, of: str, count: int) -> str:
-        """`count` characters of `of`, with repetition."""
+        """`count` characters of `of`, with replacement."""
         return "".join([of[self.below(len(of))] for _ in range(count)])

@@ -6,20 +6,19 @@ import numpy as np
 import pytest
 
 from scaling.data.tokenizers import ByteTokenizer
-from scaling.evals.adapters.file_task import Asking, FileTask, chosen
-from scaling.evals.ask import Asker, How, chosen_items
-from scaling.evals.encoding import Encoder
-from scaling.evals.engine import Request, Scored
-from scaling.evals.items import Example
-from scaling.evals.results import task_scores
-from scaling.evals.templates import Template, template_named
+from scaling.evals.evaluator import EvalSettings, Evaluator, chosen_items
+from scaling.evals.inference import Request, Scored
+from scaling.evals.items import BenchmarkTask, Question, choice_question
+from scaling.evals.prompts import PromptEncoder, template_named
 from scaling.runtime.errors import BadInputError
+from scaling.tasks.demonstrations import Template
+from scaling.tasks.task import Example
 
 
 class Known:
     """An engine whose model gives byte b the log-probability -b / 100, and writes a fixed text."""
 
-    start, reads_pairs = 256, False
+    start, encoder_decoder = 256, False
 
     def __init__(self, positions: int = 200, text: str = " 12\nmore") -> None:
         self.config = type("Config", (), {"max_length": positions})
@@ -36,7 +35,7 @@ class Known:
             for r in requests
         ]
 
-    def write(
+    def generate(
         self, contexts: list[tuple[int, ...]], *, samples: int = 1, **how: Any
     ) -> list[list[list[int]]]:
         self.contexts += [bytes(context[1:]).decode() for context in contexts]
@@ -44,21 +43,23 @@ class Known:
         return [[texts[k % 2] for k in range(samples)] for _ in contexts]
 
 
-def asker(**of_engine: Any) -> tuple[Asker, Known]:
+def evaluator(**of_engine: Any) -> tuple[Evaluator, Known]:
     engine = Known(**of_engine)
-    return Asker(engine, Encoder(ByteTokenizer(), 256)), engine  # type: ignore[arg-type]
+    return Evaluator(engine, PromptEncoder(ByteTokenizer(), 256)), engine  # type: ignore[arg-type]
 
 
-def how(name: str = "question-answer", **changes: Any) -> How:
-    return How(template_named(name), **changes)
+def how(name: str = "question-answer", **changes: Any) -> EvalSettings:
+    return EvalSettings(template_named(name), **changes)
 
 
 def test_choices_are_compared_three_ways() -> None:
     """Sums favour the short choice, means the one of low bytes; asked or not, this model says the same."""
-    source = FileTask(
-        "t", (chosen("x", ("b", "!!!!!!"), 1), chosen("y", ("b", "!!!!!!"), 0)), ("choice_accuracy", "brier")
+    source = BenchmarkTask(
+        "t",
+        (choice_question("x", ("b", "!!!!!!"), 1), choice_question("y", ("b", "!!!!!!"), 0)),
+        ("choice_accuracy", "brier"),
     )
-    one, two = asker()[0].ask(source, how()).asked
+    one, two = evaluator()[0].evaluate(source, how()).items
     short, long = -(32 + 98) / 100, -(32 + 6 * 33) / 100
     assert one.choice_log_probs == pytest.approx((short, long))
     assert (one.values["choice_accuracy"], two.values["choice_accuracy"]) == (0, 1)
@@ -67,25 +68,25 @@ def test_choices_are_compared_three_ways() -> None:
     p = 1 / (1 + np.exp(short - long))
     assert one.values["brier"] == pytest.approx(2 * (1 - p) ** 2)
     assert one.values["answer_log_prob"] == pytest.approx(long)
-    scores = task_scores(source, how(), asker()[0].ask(source, how()))
+    scores = evaluator()[0].evaluate(source, how()).scores(source, how())
     assert scores.n == 2 and scores.scores["choice_accuracy"].value == 0.5
     assert next(iter(scores.scores)) == "choice_accuracy" and scores.answer_tokens == 4.5
 
 
 def test_the_unconditional_likelihood_is_that_after_the_answers_prefix() -> None:
-    one, engine = asker()
-    one.ask(FileTask("t", (chosen("x", ("a", "b"), 0),), ("choice_accuracy",)), how())
+    one, engine = evaluator()
+    one.evaluate(BenchmarkTask("t", (choice_question("x", ("a", "b"), 0),), ("choice_accuracy",)), how())
     assert engine.contexts == ["Question: x\nAnswer:"] * 2 + ["Answer:"] * 2
 
 
 def test_written_answers_end_at_the_stop() -> None:
-    source = FileTask(
+    source = BenchmarkTask(
         "t",
-        tuple(Asking(Example("q", a), (a, "twelve")) for a in ("12", "13")),
+        tuple(Question(Example("q", a), (a, "twelve")) for a in ("12", "13")),
         ("exact_match", "edit_similarity", "token_accuracy", "answer_log_prob"),
     )
-    one, two = asker()[0].ask(source, how()).asked
-    assert one.said == two.said == "12"
+    one, two = evaluator()[0].evaluate(source, how()).items
+    assert one.generated == two.generated == "12"
     assert (one.values["exact_match"], two.values["exact_match"]) == (1, 0)
     assert two.values["edit_similarity"] == 0.5
     assert two.values["answer_log_prob"] == pytest.approx(-(32 + 49 + 51) / 100)
@@ -93,23 +94,28 @@ def test_written_answers_end_at_the_stop() -> None:
 
 
 def test_pass_at_k_counts_right_draws() -> None:
-    source = FileTask("t", (Asking(Example("q", "12"), ("12",)),), ("exact_match",))
-    (one,) = asker()[0].ask(source, how(pass_at=(1, 2), samples=4)).asked
+    source = BenchmarkTask("t", (Question(Example("q", "12"), ("12",)),), ("exact_match",))
+    (one,) = evaluator()[0].evaluate(source, how(pass_at=(1, 2), samples=4)).items
     assert one.values["pass_at_1"] == pytest.approx(0.5)  # every other draw is right
     assert one.values["pass_at_2"] == pytest.approx(1 - 1 / 6)
 
 
 def test_a_prompt_that_does_not_fit_is_skipped_and_counted() -> None:
-    asked = tuple(Asking(Example("x" * n, "1"), ("1",)) for n in (1, 20, 40))
-    outcome = asker(positions=50)[0].ask(FileTask("t", asked, ("answer_log_prob",)), how())
-    assert [one.index for one in outcome.asked] == [0, 1] and outcome.skipped == 1
-    assert not asker(positions=5)[0].ask(FileTask("t", asked, ("answer_log_prob",)), how()).asked
+    asked = tuple(Question(Example("x" * n, "1"), ("1",)) for n in (1, 20, 40))
+    source = BenchmarkTask("t", asked, ("answer_log_prob",))
+    outcome = evaluator(positions=50)[0].evaluate(source, how())
+    assert [one.index for one in outcome.items] == [0, 1] and outcome.skipped == 1
+    assert (
+        not evaluator(positions=5)[0].evaluate(BenchmarkTask("t", asked, ("answer_log_prob",)), how()).items
+    )
 
 
 def test_reasoning_is_written_first_and_the_answer_after_the_marker() -> None:
-    source = FileTask("t", (Asking(Example("2+3-1", "4", reasoning="5"), ("4",)),), ("answer_log_prob",))
-    one, engine = asker(text="5,9:7\n")
-    one.ask(source, how("chain"))
+    source = BenchmarkTask(
+        "t", (Question(Example("2+3-1", "4", reasoning="5"), ("4",)),), ("answer_log_prob",)
+    )
+    one, engine = evaluator(text="5,9:7\n")
+    one.evaluate(source, how("chain"))
     assert engine.contexts == ["2+3-1=", "2+3-1=5,9:"]
     template = template_named("chain-of-thought")
     shot = template.prefix("", [Example("2+3-1", "4", reasoning="2+3 is 5.")])
@@ -120,14 +126,14 @@ def test_descriptions_stand_at_the_head() -> None:
     prefix = template_named("described").prefix("Add.", [Example("1+1", "2")])
     assert prefix == "Add.\n\nQ: 1+1\nA: 2\n\n"
     assert template_named("instruction").prefix("Add.", []) == "Add. Answer each question.\n\n"
-    assert Template("x", stops=("\n", ";")).said(" a ; b\nc") == "a"
+    assert Template("x", stops=("\n", ";")).answer_in(" a ; b\nc") == "a"
 
 
 def test_pairs_are_cut_where_the_tokenizer_lets_them() -> None:
-    encoder = Encoder(ByteTokenizer(), 256)
+    encoder = PromptEncoder(ByteTokenizer(), 256)
     assert encoder.pair("A: ", "x") == ((256, *b"A:"), tuple(b" x"))
     assert encoder.pair("", "x") == ((256,), tuple(b"x"))
-    assert Encoder(ByteTokenizer(), None).pair("ab", "c") == (tuple(b"ab"), tuple(b"c"))
+    assert PromptEncoder(ByteTokenizer(), None).pair("ab", "c") == (tuple(b"ab"), tuple(b"c"))
     assert encoder.shared("ab", encoder.context("abc")) == 3
 
 
@@ -140,6 +146,6 @@ def test_items_are_drawn_under_the_seed() -> None:
 
 def test_unknown_metrics_and_templates_are_refused() -> None:
     with pytest.raises(BadInputError, match="metric 'bleu': known: choice_accuracy"):
-        asker()[0].ask(FileTask("t", (Asking(Example("q", "1"), ("1",)),), ("bleu",)), how())
+        evaluator()[0].evaluate(BenchmarkTask("t", (Question(Example("q", "1"), ("1",)),), ("bleu",)), how())
     with pytest.raises(BadInputError, match="--template x: unknown; known: plain, chain"):
         template_named("x")

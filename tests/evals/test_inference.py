@@ -9,7 +9,7 @@ import pytest
 from scaling.config.load import validate
 from scaling.config.mesh import MeshConfig
 from scaling.config.model import DecoderConfig, EncoderConfig, EncoderDecoderConfig
-from scaling.evals.engine import Engine, Request
+from scaling.evals.inference import InferenceEngine, Request
 from scaling.models.build import new_model
 from scaling.models.generate import Sampling, generate
 from scaling.models.score import score
@@ -71,7 +71,7 @@ def plainly(model: Any, requests: list[Request], start: int = 0) -> list[np.ndar
 )
 def test_cached_and_batched_log_probs_are_the_plain_ones(build: Any, changes: dict[str, Any]) -> None:
     model, requests = build(**changes), requests_of()
-    scored = Engine(model, start=0, rows=4).score(requests)
+    scored = InferenceEngine(model, start=0, rows=4).score(requests)
     for got, want in zip(scored, plainly(model, requests), strict=True):
         np.testing.assert_allclose(got.log_probs, want, atol=1e-5)
         assert len(got.likeliest) == len(want)
@@ -79,9 +79,9 @@ def test_cached_and_batched_log_probs_are_the_plain_ones(build: Any, changes: di
 
 def test_the_likeliest_tokens_are_those_that_greedy_writing_writes() -> None:
     model = decoder()
-    engine = Engine(model, start=0)
+    engine = InferenceEngine(model, start=0)
     contexts = [request.context for request in requests_of()]
-    written = engine.write(contexts, new_tokens=5, ended=lambda ids: False, shared=[20] * len(contexts))
+    written = engine.generate(contexts, new_tokens=5, ended=lambda ids: False, shared=[20] * len(contexts))
     requests = [Request(c, tuple(ids), 20) for c, (ids,) in zip(contexts, written, strict=True)]
     assert all(all(scored.likeliest) for scored in engine.score(requests))
     wrong = [Request(r.context, (r.answer[0], (r.answer[1] + 1) % 40), 20) for r in requests]
@@ -94,7 +94,7 @@ def test_the_likeliest_tokens_are_those_that_greedy_writing_writes() -> None:
 def test_greedy_writing_is_generates(build: Any) -> None:
     model = build()
     contexts = list(dict.fromkeys(request.context for request in requests_of()))
-    written = Engine(model, start=3, rows=4).write(
+    written = InferenceEngine(model, start=3, rows=4).generate(
         contexts, new_tokens=11, ended=lambda ids: False, shared=[20] * len(contexts)
     )
     plain = generate(model, [list(c) for c in contexts], new_tokens=11, sampling=Sampling(0.0), start=3)
@@ -105,20 +105,22 @@ def test_greedy_writing_is_generates(build: Any) -> None:
 
 def test_writing_ends_where_it_is_told_and_at_the_last_position() -> None:
     model = decoder()
-    ended = Engine(model, start=0).write([(1, 2, 3)], new_tokens=30, ended=lambda ids: len(ids) >= 4)
+    ended = InferenceEngine(model, start=0).generate(
+        [(1, 2, 3)], new_tokens=30, ended=lambda ids: len(ids) >= 4
+    )
     assert 4 <= len(ended[0][0]) < 30
-    full = Engine(model, start=0).write([tuple([7] * 60)], new_tokens=30, ended=lambda ids: False)
+    full = InferenceEngine(model, start=0).generate([tuple([7] * 60)], new_tokens=30, ended=lambda ids: False)
     assert len(full[0][0]) == 5  # 60 read, the last of them with the first new one: 64 positions
 
 
 def test_draws_depend_on_the_item_and_not_on_its_neighbours() -> None:
-    engine = Engine(decoder(), start=0, rows=4)
+    engine = InferenceEngine(decoder(), start=0, rows=4)
     contexts = [(1, 2, 3), (4, 5), (6, 7, 8, 9)]
     how = {"new_tokens": 6, "ended": lambda ids: False, "sampling": Sampling(1.0), "samples": 3, "seed": 5}
-    together = engine.write(contexts, **how)
-    assert engine.write(contexts[:1], **how)[0] == together[0]
+    together = engine.generate(contexts, **how)
+    assert engine.generate(contexts[:1], **how)[0] == together[0]
     assert len({tuple(ids) for each in together for ids in each}) == 9
-    assert engine.write(contexts, **how | {"seed": 6}) != together
+    assert engine.generate(contexts, **how | {"seed": 6}) != together
 
 
 @pytest.mark.parametrize(
@@ -132,7 +134,7 @@ def test_draws_depend_on_the_item_and_not_on_its_neighbours() -> None:
 )
 def test_eight_devices_give_the_scores_of_one(build: Any, sizes: dict[str, int]) -> None:
     model, requests = build(), requests_of()
-    engine = Engine(model, start=0, mesh=make_mesh(MeshConfig(**sizes)))
+    engine = InferenceEngine(model, start=0, mesh=make_mesh(MeshConfig(**sizes)))
     assert len(jax.tree.leaves(engine.model)[0].sharding.device_set) == 8
     for got, want in zip(engine.score(requests), plainly(model, requests), strict=True):
         np.testing.assert_allclose(got.log_probs, want, atol=1e-5)
@@ -142,12 +144,14 @@ def test_eight_devices_write_what_one_does() -> None:
     model, contexts = decoder(), [request.context for request in requests_of()][:6]
     how = {"new_tokens": 6, "ended": lambda ids: False, "sampling": Sampling(1.0), "samples": 2}
     mesh = make_mesh(MeshConfig(data=2, fsdp=2, tensor=2))
-    assert Engine(model, 0, mesh).write(contexts, **how) == Engine(model, 0).write(contexts, **how)
+    assert InferenceEngine(model, 0, mesh).generate(contexts, **how) == InferenceEngine(model, 0).generate(
+        contexts, **how
+    )
 
 
 def test_what_is_shared_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """One reading of each prefix that two contexts have, and none of the prefix of one alone."""
-    engine = Engine(decoder(), start=0)
+    engine = InferenceEngine(decoder(), start=0)
     read: list[int] = []
     plain = engine._programs.read_prefix
 
@@ -175,11 +179,11 @@ def test_what_cannot_be_scored_is_refused(
     context: tuple[int, ...], answer: tuple[int, ...], said: str
 ) -> None:
     with pytest.raises(BadInputError, match=said):
-        Engine(decoder(), start=0).score([Request(context, answer)])
+        InferenceEngine(decoder(), start=0).score([Request(context, answer)])
 
 
 def test_an_encoder_is_refused() -> None:
     config = validate(EncoderConfig, {**TINY, "family": "encoder"})
     model = jax.eval_shape(lambda: new_model(config, jax.random.key(0)))
     with pytest.raises(BadInputError, match="family=encoder is not evaluated"):
-        Engine(model, start=0)
+        InferenceEngine(model, start=0)

@@ -1,4 +1,4 @@
-"""Files of benchmarks read with care: what is missing is named by file, line and field."""
+"""Rows of benchmark files (JSON, JSONL, TSV, CSV, TFDS); errors name file, line and field."""
 
 import csv
 import io
@@ -13,11 +13,11 @@ from scaling.runtime.errors import BadInputError
 
 
 class EmptyFieldError(BadInputError):
-    """A field of an item has nothing in it: the item is skipped and counted."""
+    """A field of an item is empty: the item is skipped and counted."""
 
 
-class Entry:
-    """One line or element of a file, and where it stands."""
+class Row:
+    """The fields of one line or element of a file, and its place (`where`) for messages."""
 
     def __init__(self, where: str, fields: Any) -> None:
         if not isinstance(fields, dict):
@@ -25,15 +25,15 @@ class Entry:
         self.where, self.fields = where, fields
 
     def refuse(self, field: str, problem: str) -> BadInputError:
-        """An error about a field of this entry."""
+        """An error about a field of this row."""
         return BadInputError(f"{self.where}: {field}: {problem}")
 
     def empty(self, field: str, problem: str = "is empty") -> EmptyFieldError:
-        """An error about a field of this entry that has nothing in it."""
+        """An error about an empty field of this row."""
         return EmptyFieldError(f"{self.where}: {field}: {problem}")
 
     def get(self, field: str, kind: type | tuple[type, ...] = str) -> Any:
-        """A field that must be there and be of a kind.
+        """A required field of a type.
 
         Raises:
             BadInputError: names file, line and field.
@@ -47,37 +47,37 @@ class Entry:
         return value
 
     def text(self, field: str) -> str:
-        """A field that is a text with something in it."""
+        """A field that is a non-empty text."""
         value: str = self.get(field)
         if not value.strip():
             raise self.empty(field)
         return value
 
     def texts(self, field: str) -> tuple[str, ...]:
-        """A field that is a list of texts, none of them empty."""
+        """A field that is a list of non-empty texts."""
         values = self.get(field, list)
         for value in values:
             if not isinstance(value, str):
-                raise self.refuse(field, f"holds {str(value)[:40]!r}, which is no text")
+                raise self.refuse(field, f"holds {str(value)[:40]!r}, which is not a text")
         if not values or not all(value.strip() for value in values):
             raise self.empty(field, "has an empty element" if values else "is empty")
         return tuple(values)
 
-    def inside(self, field: str) -> "Entry":
-        """A field that has fields itself."""
-        return Entry(f"{self.where}: {field}", self.get(field, dict))
+    def object(self, field: str) -> "Row":
+        """A field that is an object with fields."""
+        return Row(f"{self.where}: {field}", self.get(field, dict))
 
-    def entries(self, field: str) -> Iterator["Entry"]:
+    def objects(self, field: str) -> Iterator["Row"]:
         """The elements of a field that is a list of objects."""
         for i, value in enumerate(self.get(field, list)):
-            yield Entry(f"{self.where}: {field}[{i}]", value)
+            yield Row(f"{self.where}: {field}[{i}]", value)
 
     def index(self, field: str, count: int) -> int:
-        """A field that is a number below `count`, also as digits in a text."""
+        """A field that is an integer below `count`, or its digits as text."""
         value = self.get(field, (int, str))
         text = str(value)
         if not text.isdecimal() or int(text) >= count:
-            raise self.refuse(field, f"{text[:40]!r} is no choice: there are {count}, counted from 0")
+            raise self.refuse(field, f"{text[:40]!r} is not a choice: there are {count}, counted from 0")
         return int(text)
 
 
@@ -93,10 +93,10 @@ def _named(kind: type | tuple[type, ...]) -> str:
 
 
 def read_text(path: str | Path) -> str:
-    """A file as text, also compressed; its line ends as they are.
+    """The text of a file, decompressed if necessary, with its line ends unchanged.
 
     Raises:
-        BadInputError: it cannot be read, is not UTF-8, or has nothing in it.
+        BadInputError: it cannot be read, is not UTF-8, or is empty.
     """
     try:
         text = read_plain(Path(path).expanduser()).decode("utf-8-sig")
@@ -112,29 +112,29 @@ def read_text(path: str | Path) -> str:
 
 
 def lines_of(text: str) -> list[str]:
-    """The lines of a text: only CR and LF end one, not U+2028, U+0085, VT or FF, which fields may hold."""
+    """The lines of a text. Only CR and LF end a line: fields may contain U+2028, U+0085, VT and FF."""
     return re.split(r"\r\n|\r|\n", text)
 
 
-def read_json(path: str | Path) -> Entry:
-    """A JSON file that holds one object.
+def read_json(path: str | Path) -> Row:
+    """A JSON file with one object.
 
     Raises:
-        BadInputError: it is not one.
+        BadInputError: it is not JSON, or not an object.
     """
     try:
-        return Entry(str(path), json.loads(read_text(path)))
+        return Row(str(path), json.loads(read_text(path)))
     except (ValueError, RecursionError) as error:
         raise BadInputError(f"{path}: not JSON ({str(error)[:100]})") from error
 
 
-def read_jsonl(path: str | Path) -> list[Entry]:
-    """The objects of a file, one a line.
+def read_jsonl(path: str | Path) -> list[Row]:
+    """The objects of a file, one per line.
 
     Raises:
-        BadInputError: names the line that is no JSON object.
+        BadInputError: a line is not a JSON object.
     """
-    entries = []
+    rows = []
     for number, line in enumerate(lines_of(read_text(path)), 1):
         if not line.strip():
             continue
@@ -142,19 +142,19 @@ def read_jsonl(path: str | Path) -> list[Entry]:
             tree = json.loads(line)
         except (ValueError, RecursionError) as error:
             raise BadInputError(f"{path}: line {number}: not JSON ({str(error)[:100]})") from error
-        entries.append(Entry(f"{path}: line {number}", tree))
-    return entries
+        rows.append(Row(f"{path}: line {number}", tree))
+    return rows
 
 
-def read_tsv(path: str | Path) -> list[Entry]:
-    """The rows of a file with a header, fields between tabs, quotes meaning nothing (GLUE's layout).
+def read_tsv(path: str | Path) -> list[Row]:
+    """The rows of a tab-separated file with a header and without quoting (GLUE's layout).
 
     Raises:
-        BadInputError: names the line that has not as many fields as the header.
+        BadInputError: a line has another number of fields than the header.
     """
     lines = lines_of(read_text(path))
     header = lines[0].split("\t")
-    entries = []
+    rows = []
     for number, line in enumerate(lines[1:], 2):
         if not line.strip():
             continue
@@ -163,17 +163,17 @@ def read_tsv(path: str | Path) -> list[Entry]:
             raise BadInputError(
                 f"{path}: line {number}: {len(values)} fields, and the header has {len(header)}"
             )
-        entries.append(Entry(f"{path}: line {number}", dict(zip(header, values, strict=True))))
-    return entries
+        rows.append(Row(f"{path}: line {number}", dict(zip(header, values, strict=True))))
+    return rows
 
 
-def read_csv(path: str | Path, names: Sequence[str]) -> list[Entry]:
-    """The rows of a comma-separated file without a header, its columns named.
+def read_csv(path: str | Path, names: Sequence[str]) -> list[Row]:
+    """The rows of a comma-separated file without a header, whose columns are `names`.
 
     Raises:
-        BadInputError: names the line that has another number of fields.
+        BadInputError: a line has another number of fields.
     """
-    entries = []
+    rows = []
     reader = csv.reader(io.StringIO(read_text(path), newline=""))
     try:
         for row in reader:
@@ -182,14 +182,14 @@ def read_csv(path: str | Path, names: Sequence[str]) -> list[Entry]:
             where = f"{path}: line {reader.line_num}"
             if len(row) != len(names):
                 raise BadInputError(f"{where}: {len(row)} fields; expected {len(names)}: {', '.join(names)}")
-            entries.append(Entry(where, dict(zip(names, row, strict=True))))
+            rows.append(Row(where, dict(zip(names, row, strict=True))))
     except csv.Error as error:
         raise BadInputError(f"{path}: line {reader.line_num}: {error}") from error
-    return entries
+    return rows
 
 
 def files_in(path: str, pattern: str) -> list[Path]:
-    """The file itself, or the files of a directory that fit a pattern.
+    """The file itself, or the files of a directory that match a pattern.
 
     Raises:
         BadInputError: there is none.
@@ -205,8 +205,8 @@ def files_in(path: str, pattern: str) -> list[Path]:
     return [place]
 
 
-def read_entries(path: str, reader: Callable[[str | Path], list[Entry]]) -> list[Entry]:
-    """The entries of a file, or with `tfds:NAME[/CONFIG][@SPLIT]` those of a prepared data set.
+def read_rows(path: str, reader: Callable[[str | Path], list[Row]]) -> list[Row]:
+    """The rows of a file, or of a prepared data set for `tfds:NAME[/CONFIG][:VERSION][:SPLIT]`.
 
     Raises:
         BadInputError: there are none.
@@ -216,24 +216,24 @@ def read_entries(path: str, reader: Callable[[str | Path], list[Entry]]) -> list
     return reader(path)
 
 
-def _read_tfds(spec: str) -> list[Entry]:
-    """Examples of `tfds:NAME[/CONFIG][:VERSION][:SPLIT]`, by default those of the split `validation`.
+def _read_tfds(spec: str) -> list[Row]:
+    """The examples of a prepared data set; the default split is `validation`.
 
-    The data set must be prepared as ArrayRecord; no TensorFlow is needed.
+    The data set must be prepared as ArrayRecord; TensorFlow is not needed.
 
     Raises:
-        BadInputError: no such dataset or split, or one that was prepared in another format.
+        BadInputError: no such data set or split, or it was prepared in another format.
     """
     from scaling.data.tfds_source import open_examples
 
     examples = open_examples(spec.removeprefix("tfds:"), "validation")
     if len(examples) == 0:
         raise BadInputError(f"{spec}: the split is empty")
-    return [Entry(f"{spec}: example {i}", _plain(examples[i])) for i in range(len(examples))]
+    return [Row(f"{spec}: example {i}", _plain(examples[i])) for i in range(len(examples))]
 
 
 def _plain(value: Any) -> Any:
-    """Bytes as text and arrays as lists, as a JSON file would hold them."""
+    """Bytes as text and arrays as lists, as in a JSON file."""
     if isinstance(value, dict):
         return {str(name): _plain(each) for name, each in value.items()}
     if isinstance(value, bytes):

@@ -4,18 +4,16 @@ import sys
 import pytest
 
 from scaling.runtime.errors import BadInputError
-from scaling.tasks import word_list
-from scaling.tasks.demonstrations import demonstration, reasoned
-from scaling.tasks.example import CHOSEN, WRITTEN, Example
-from scaling.tasks.registry import SUITES, TASKS, task
-from scaling.tasks.template import CHAIN, PLAIN
+from scaling.tasks import SUITES, TASKS, language, task_named
+from scaling.tasks.demonstrations import CHAIN, PLAIN, demonstration
+from scaling.tasks.task import CHOICE_METRICS, FREE_METRICS, Example
 
 
 def test_every_task_says_what_it_is():
     for name, one in TASKS.items():
         assert one.name == name and name == name.lower() and " " not in name
         assert one.definition.endswith(".") and one.description
-        assert set(one.metrics) <= {*WRITTEN, *CHOSEN} and one.metrics[0] in (
+        assert set(one.metrics) <= {*FREE_METRICS, *CHOICE_METRICS} and one.metrics[0] in (
             "exact_match",
             "choice_accuracy",
         )
@@ -32,9 +30,9 @@ def test_a_name_that_is_none():
     with pytest.raises(
         BadInputError, match=r"^task 'add6r': unknown; did you mean add\dr, add\dr, add\dr or add\dr\?$"
     ):
-        task("add6r")
+        task_named("add6r")
     with pytest.raises(BadInputError, match=r"^task '???': unknown; known: add2, add3".replace("?", r"\?")):
-        task("???")
+        task_named("???")
 
 
 def test_demonstrations_have_the_format_of_prompts():
@@ -42,24 +40,30 @@ def test_demonstrations_have_the_format_of_prompts():
     for index in range(20):
         lesson = one.lesson(index, 8, seed=3)
         text = demonstration(one, index, 8, seed=3)
-        assert text == PLAIN.prompt(lesson[:-1], lesson[-1]) + lesson[-1].answer + PLAIN.separator
-        assert text.count(PLAIN.stop) == 9
+        assert (
+            text
+            == PLAIN.prefix("", lesson[:-1])
+            + PLAIN.unsolved(lesson[-1])
+            + lesson[-1].answer
+            + PLAIN.separator
+        )
+        assert text.count(PLAIN.stops[0]) == 9
     assert demonstration(one, 0, 8) != demonstration(one, 0, 8, seed=1) != demonstration(one, 1, 8, seed=1)
 
 
 def test_reasoning_stands_between_question_and_answer():
     example = Example("m 7+5-3+8", "7", reasoning="2,9")
     assert PLAIN.solved(example) == "m 7+5-3+8=7\n" and CHAIN.solved(example) == "m 7+5-3+8=2,9:7\n"
-    assert CHAIN.asked(example) == PLAIN.asked(example)
+    assert CHAIN.unsolved(example) == PLAIN.unsolved(example)
     lesson = TASKS["chain4"].lesson(5, 2)
-    assert reasoned(TASKS["chain4"], 5, 2) == "".join(map(CHAIN.solved, lesson))
+    assert demonstration(TASKS["chain4"], 5, 2, template=CHAIN) == "".join(map(CHAIN.solved, lesson))
 
 
 @pytest.fixture
 def fresh_words():
-    word_list.words.cache_clear()
+    language.words.cache_clear()
     yield
-    word_list.words.cache_clear()
+    language.words.cache_clear()
 
 
 def test_words_of_a_file_of_ones_own(tmp_path, monkeypatch, fresh_words):
@@ -67,9 +71,9 @@ def test_words_of_a_file_of_ones_own(tmp_path, monkeypatch, fresh_words):
     letters = "abcdefghijklmnopqrst"
     path.write_text("\n".join(["Upper", "it's", "four", *(f"{a}{b}xyz" for a in letters for b in letters)]))
     monkeypatch.setenv("SCALING_WORDS", str(path))
-    assert len(word_list.words()) == 400 and word_list.words()[0] == "aaxyz"
+    assert len(language.words()) == 400 and language.words()[0] == "aaxyz"
     answers = {TASKS["cycle"].episode("test", i, 0).query.answer for i in range(50)}
-    assert answers <= set(word_list.words())
+    assert answers <= set(language.words())
 
 
 def test_too_few_words_or_none(tmp_path, monkeypatch, fresh_words):
@@ -87,17 +91,17 @@ def test_too_few_words_or_none(tmp_path, monkeypatch, fresh_words):
 
 def test_words_of_python_where_there_is_no_dictionary(tmp_path, monkeypatch, fresh_words):
     monkeypatch.delenv("SCALING_WORDS", raising=False)
-    monkeypatch.setattr(word_list, "DICTIONARY", tmp_path / "none")
-    words = word_list.words()
+    monkeypatch.setattr(language, "DICTIONARY", tmp_path / "none")
+    words = language.words()
     assert len(set(words)) == len(words) >= 1_000 and {"about", "other", "should"} <= set(words)
-    monkeypatch.setattr(word_list.sysconfig, "get_path", lambda name: str(tmp_path))
-    word_list.words.cache_clear()
+    monkeypatch.setattr(language.sysconfig, "get_path", lambda name: str(tmp_path))
+    language.words.cache_clear()
     with pytest.raises(BadInputError, match=r"library has 0 words .* set SCALING_WORDS"):
-        word_list.words()
+        language.words()
 
 
 def test_tasks_stay_light():
     heavy = "{'jax', 'numpy', 'grain'}"
-    imports = "import sys, scaling.tasks.demonstrations, scaling.tasks.registry"
+    imports = "import sys, scaling.tasks, scaling.tasks.demonstrations"
     code = f"{imports}; assert not {heavy} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,4 +1,4 @@
-"""The engine: many contexts and answers in, log-probabilities or text out, in batches over a mesh."""
+"""The inference engine: contexts and answers in, log-probabilities or text out, in batches over a mesh."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,8 +9,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from scaling.config.mesh import MeshConfig
-from scaling.evals.batches import Group, groups_of, padded
-from scaling.evals.buckets import bucket, power_of_two
+from scaling.evals.prefix_groups import Group, bucket, column, groups_of, padded, power_of_two
 from scaling.evals.programs import programs_on
 from scaling.models.cache import Cache
 from scaling.models.decoder import Decoder
@@ -22,18 +21,18 @@ from scaling.runtime.errors import BadInputError
 
 GREEDY = Sampling(temperature=0)
 
-_WRITTEN_AT_ONCE = 8  # tokens between two looks for the end of a text
+_TOKENS_PER_CALL = 8  # generated before the next check for the end of a text
 _PREFIXES_KEPT = 4
-_ROWS = {"cpu": 64}  # at most; elsewhere 256
-_BYTES = {"cpu": 2**28}  # of caches, attention scores and logits a device; elsewhere 2**31
+_MAX_ROWS = {"cpu": 64}  # elsewhere 256
+_BYTES = {"cpu": 2**28}  # per device for caches, attention scores and logits; elsewhere 2**31
 
 
 @dataclass(frozen=True)
 class Request:
     """An answer to score after a context, both as ids.
 
-    The first `shared` ids of the context are those of other requests too, and are then read once. Of an
-    encoder-decoder the context is the source, and the answer the target.
+    Other requests begin with the same first `shared` ids of the context, which are then computed once. For an
+    encoder-decoder the context is the source and the answer is the target.
     """
 
     context: tuple[int, ...]
@@ -43,22 +42,22 @@ class Request:
 
 @dataclass(frozen=True)
 class Scored:
-    """Of each token of an answer its log-probability in nats, and whether it was the likeliest."""
+    """The log-probability of each token of an answer, in nats, and whether it was the likeliest token."""
 
     log_probs: tuple[float, ...]
     likeliest: tuple[bool, ...]
 
     @property
     def total(self) -> float:
-        """The log-probability of the whole answer, in nats."""
+        """The log-probability of the complete answer, in nats."""
         return float(sum(self.log_probs))
 
 
-class Engine:
-    """Scores and writes with one model, laid out over a mesh as in training.
+class InferenceEngine:
+    """Scores and generates with one model, sharded over a mesh as in training.
 
     Raises:
-        BadInputError: a family that has no text before it to go on from.
+        BadInputError: the model's family does not continue texts, or the mesh has pipeline stages.
     """
 
     def __init__(
@@ -69,24 +68,24 @@ class Engine:
         rows: int | None = None,
         writable: int | None = None,
     ) -> None:
-        """`start` is the id that a decoder's target begins with; `rows` bounds a batch, None chooses.
+        """`start` is the id that a decoder's target begins with; `rows` limits a batch (None: by memory).
 
-        Only ids below `writable` are ever written; None is all of the vocabulary.
+        Only ids below `writable` are ever generated; None is the complete vocabulary.
         """
         config = model.config
         if not isinstance(model, Decoder | EncoderDecoder):
             raise BadInputError(
-                f"model {config.name}: family={config.family} is not evaluated on suites; "
-                "decoder and encoder_decoder are"
+                f"model {config.name}: family={config.family} cannot be evaluated on suites; "
+                "only decoder and encoder_decoder can"
             )
         self.mesh = make_mesh(MeshConfig(), jax.devices()[:1]) if mesh is None else mesh
         if self.mesh.shape["stage"] > 1:
             raise BadInputError(
-                f"mesh.stage={self.mesh.shape['stage']}: pipeline stages are for training; give 1"
+                f"mesh.stage={self.mesh.shape['stage']}: inference has no pipeline stages; use 1"
             )
         self.model = jax.device_put(model, shardings(model, self.mesh))
         self.config, self.start, self.writable = config, start, writable
-        self.reads_pairs = isinstance(model, EncoderDecoder)
+        self.encoder_decoder = isinstance(model, EncoderDecoder)
         self._programs = programs_on(self.mesh)
         self._rows = rows
         self._shards = int(np.prod([self.mesh.shape[axis] for axis in ("data", "fsdp", "expert")]))
@@ -94,8 +93,8 @@ class Engine:
         self._prefixes: dict[tuple[tuple[int, ...], int], Cache] = {}
 
     def fits(self, context: Sequence[int], answer_tokens: int) -> bool:
-        """Whether a context and an answer of so many tokens are within the model's positions."""
-        if self.reads_pairs:
+        """Whether a context and an answer of `answer_tokens` tokens fit the model's positions."""
+        if self.encoder_decoder:
             return max(len(context), answer_tokens) <= self.config.max_length
         return len(context) + answer_tokens - 1 <= self.config.max_length
 
@@ -104,11 +103,11 @@ class Engine:
     def score(
         self, requests: Sequence[Request], advance: Callable[[int], None] = lambda count: None
     ) -> list[Scored]:
-        """The scores of each answer, in order. `advance` hears how many requests were done.
+        """The scores of each answer, in order. `advance` is called with the number of requests just done.
 
         Raises:
-            BadInputError: an empty context or answer, ids outside the vocabulary, more than the model has
-                positions for.
+            BadInputError: an empty context or answer, ids outside the vocabulary, or more tokens than the
+                model has positions.
         """
         for i, request in enumerate(requests):
             self._check(i, request.context, len(request.answer), request.answer)
@@ -125,32 +124,29 @@ class Engine:
                     )
             pending.clear()
 
-        for group in groups_of([(r.context, r.shared) for r in requests], self.reads_pairs):
+        for group in groups_of([(r.context, r.shared) for r in requests], self.encoder_decoder):
             answers = [i for members in group.members for i in members]
             longest = bucket(max(len(requests[i].answer) for i in answers))
-            length = longest if self.reads_pairs else group.length(longest, self.config.max_length)
+            length = longest if self.encoder_decoder else group.length(longest, self.config.max_length)
             rows = self._rows_of(group, length, longest)
             for batch in group.batches(rows):
                 cache = self._read(batch, rows, length)
-                # The first answer of every context, then the second ones: rows then lie as in the cache.
+                # The first answer of every context, then the second ones: rows are then ordered as in the
+                # cache, which spares a copy.
                 most = max(map(len, batch.members))
-                turns = [
+                ordered = [
                     (row, each[k])
                     for k in range(most)
                     for row, each in enumerate(batch.members)
                     if k < len(each)
                 ]
-                of_row, indices = [row for row, _ in turns], [i for _, i in turns]
+                of_row, indices = [row for row, _ in ordered], [i for _, i in ordered]
                 done = []
                 for first in range(0, len(indices), rows):
                     some = slice(first, first + rows)
-                    done.append(
-                        (
-                            indices[some],
-                            self._answers(requests, indices[some], of_row[some], cache, rows, longest),
-                        )
-                    )
-                collect()  # the batch before: this one is already under way
+                    arrays = self._answers(requests, indices[some], of_row[some], cache, rows, longest)
+                    done.append((indices[some], arrays))
+                collect()  # of the batch before; the device is already working on this one
                 pending.extend(done)
                 advance(len(indices))
         collect()
@@ -165,23 +161,23 @@ class Engine:
         height: int,
         longest: int,
     ) -> Any:
-        first = [self.start if self.reads_pairs else requests[i].context[-1] for i in indices]
-        starts = [0 if self.reads_pairs else len(requests[i].context) - 1 for i in indices]
+        first = [self.start if self.encoder_decoder else requests[i].context[-1] for i in indices]
+        starts = [0 if self.encoder_decoder else len(requests[i].context) - 1 for i in indices]
         answers = [requests[i].answer for i in indices]
         inputs = [(token, *answer[:-1]) for token, answer in zip(first, answers, strict=True)]
         return self._programs.score_answers(
             self.model,
             cache,
-            None if _in_order(of_row) else self._put(_column(of_row, height)),
+            None if _in_order(of_row) else self._put(column(of_row, height)),
             self._put(padded(inputs, height, longest)),
-            self._put(_column(starts, height)),
+            self._put(column(starts, height)),
             self._put(padded(answers, height, longest)),
             writable=self.writable,
         )
 
-    # -- writing ---------------------------------------------------------------------------------------
+    # -- generation ------------------------------------------------------------------------------------
 
-    def write(
+    def generate(
         self,
         contexts: Sequence[tuple[int, ...]],
         *,
@@ -193,10 +189,10 @@ class Engine:
         seed: int = 0,
         advance: Callable[[int], None] = lambda count: None,
     ) -> list[list[list[int]]]:
-        """What the model writes after each context: `samples` lists of at most `new_tokens` ids.
+        """Continuations of each context: `samples` lists of at most `new_tokens` ids.
 
-        `ended` says of the ids so far whether a text is over; some ids may follow its end. A text also ends
-        where the model's positions do.
+        `ended` decides from the ids so far whether a text has ended; some ids may follow its end. A text also
+        ends at the model's last position.
 
         Raises:
             BadInputError: as `score`; or no position is left for the first new token.
@@ -205,32 +201,32 @@ class Engine:
         for i, context in enumerate(contexts):
             self._check(i, context, 1, ())
         limits = [
-            min(new_tokens, self.config.max_length + (0 if self.reads_pairs else 1 - len(context)))
+            min(new_tokens, self.config.max_length + (0 if self.encoder_decoder else 1 - len(context)))
             for context in contexts
         ]
         results: list[list[list[int]]] = [[] for _ in contexts]
-        room = -(-new_tokens // _WRITTEN_AT_ONCE) * _WRITTEN_AT_ONCE
+        room = -(-new_tokens // _TOKENS_PER_CALL) * _TOKENS_PER_CALL
         prompts = list(zip(contexts, shared or [0] * len(contexts), strict=True))
-        for group in groups_of(prompts, self.reads_pairs):
-            length = bucket(room) if self.reads_pairs else group.length(room, self.config.max_length)
+        for group in groups_of(prompts, self.encoder_decoder):
+            length = bucket(room) if self.encoder_decoder else group.length(room, self.config.max_length)
             rows = self._rows_of(group, length, 1, samples)
             for batch in group.batches(max(1, rows // samples)):
-                # Several requests of one context are one context with as many answers.
+                # Several requests with the same context are one context with several answers.
                 wanted = [(index, row) for row, members in enumerate(batch.members) for index in members]
-                turns = [(index, row, k) for index, row in wanted for k in range(samples)]
-                cache = self._read(batch, self._whole(max(1, rows // samples)), length)
-                for first in range(0, len(turns), rows):
-                    some = turns[first : first + rows]
-                    texts = self._continue(batch, some, cache, rows, limits, ended, sampling, seed)
+                jobs = [(index, row, k) for index, row in wanted for k in range(samples)]
+                cache = self._read(batch, self._divisible(max(1, rows // samples)), length)
+                for first in range(0, len(jobs), rows):
+                    some = jobs[first : first + rows]
+                    texts = self._generate(batch, some, cache, rows, limits, ended, sampling, seed)
                     for (index, _, _), text in zip(some, texts, strict=True):
                         results[index].append(text)
                 advance(len(wanted))
         return results
 
-    def _continue(
+    def _generate(
         self,
         batch: Group,
-        turns: list[tuple[int, int, int]],
+        jobs: list[tuple[int, int, int]],
         cache: Cache,
         height: int,
         limits: list[int],
@@ -238,48 +234,48 @@ class Engine:
         sampling: Sampling,
         seed: int,
     ) -> list[list[int]]:
-        rows = [row for _, row, _ in turns]
-        last = [self.start if self.reads_pairs else batch.contexts[row][-1] for row in rows]
-        at = [0 if self.reads_pairs else len(batch.contexts[row]) - 1 for row in rows]
+        rows = [row for _, row, _ in jobs]
+        last = [self.start if self.encoder_decoder else batch.contexts[row][-1] for row in rows]
+        at = [0 if self.encoder_decoder else len(batch.contexts[row]) - 1 for row in rows]
         keys_B = self._programs.keys(
             seed,
-            self._put(_column([index for index, _, _ in turns], height)),
-            self._put(_column([k for _, _, k in turns], height)),
+            self._put(column([index for index, _, _ in jobs], height)),
+            self._put(column([k for _, _, k in jobs], height)),
         )
         if not _in_order(rows) or cache.layers.keys.shape[1] != height:
-            cache = self._programs.of_rows(cache, self._put(_column(rows, height)))
-        token_B, position_B = _column(last, height), _column(at, height)
-        texts: list[list[int]] = [[] for _ in turns]
-        over = [False] * len(turns)
-        while not all(over):
-            tokens_BT, cache = self._programs.write(
+            cache = self._programs.of_rows(cache, self._put(column(rows, height)))
+        token_B, position_B = column(last, height), column(at, height)
+        texts: list[list[int]] = [[] for _ in jobs]
+        finished = [False] * len(jobs)
+        while not all(finished):
+            tokens_BT, cache = self._programs.generate(
                 self.model,
                 cache,
                 self._put(token_B),
                 self._put(position_B),
                 keys_B,
-                count=_WRITTEN_AT_ONCE,
+                count=_TOKENS_PER_CALL,
                 sampling=sampling,
                 writable=self.writable,
             )
             tokens_BT = np.asarray(tokens_BT)
-            token_B, position_B = tokens_BT[:, -1], position_B + _WRITTEN_AT_ONCE
-            for i, (index, _, _) in enumerate(turns):
-                if not over[i]:
+            token_B, position_B = tokens_BT[:, -1], position_B + _TOKENS_PER_CALL
+            for i, (index, _, _) in enumerate(jobs):
+                if not finished[i]:
                     texts[i] = (texts[i] + tokens_BT[i].tolist())[: limits[index]]
-                    over[i] = len(texts[i]) >= limits[index] or ended(texts[i])
+                    finished[i] = len(texts[i]) >= limits[index] or ended(texts[i])
         return texts
 
     def forget(self) -> None:
-        """Drop the prefixes that are kept."""
+        """Drop the cached prefixes."""
         self._prefixes.clear()
 
-    # -- what both do ----------------------------------------------------------------------------------
+    # -- batches ---------------------------------------------------------------------------------------
 
     def _read(self, batch: Group, rows: int, length: int) -> Cache:
-        """The caches of a batch of contexts, a row each, without their last tokens."""
-        if self.reads_pairs:
-            sizes = _column([len(context) for context in batch.contexts], rows, fill=1)
+        """The cache of a batch of contexts, one row per context, without their last tokens."""
+        if self.encoder_decoder:
+            sizes = column([len(context) for context in batch.contexts], rows, fill=1)
             sources = padded(batch.contexts, rows, bucket(max(map(len, batch.contexts))))
             return self._programs.read_sources(
                 self.model, self._put(sources), self._put(sizes), length=length
@@ -291,31 +287,31 @@ class Engine:
         return self._programs.read_rest(self.model, prefix, self._put(tokens), start, rows=rows)
 
     def _prefix(self, ids: tuple[int, ...], length: int) -> Cache:
-        """The cache of what a group shares, read once and kept for the next call."""
+        """The cache of the prefix that a group shares, kept for the next call."""
         kept = self._prefixes.pop((ids, length), None)
         if kept is None:
             tokens = padded([ids], 1, bucket(len(ids)) if ids else 0)
             kept = self._programs.read_prefix(self.model, tokens, length=length)
-        self._prefixes[ids, length] = kept  # the newest last
+        self._prefixes[ids, length] = kept  # last: most recently used
         while len(self._prefixes) > _PREFIXES_KEPT:
             self._prefixes.pop(next(iter(self._prefixes)))
         return kept
 
     def _rows_of(self, group: Group, length: int, answer: int, samples: int = 1) -> int:
-        """Rows of every batch of a group: as many as there are requests, within the memory set aside."""
+        """Rows per batch of a group: the number of requests, limited by memory."""
         config, platform = self.config, self.mesh.devices.flat[0].platform
-        most = _ROWS.get(platform, 256) if self._rows is None else self._rows
-        layers = config.decoder_layers if self.reads_pairs else config.n_layers
+        most = _MAX_ROWS.get(platform, 256) if self._rows is None else self._rows
+        layers = config.decoder_layers if self.encoder_decoder else config.n_layers
         heads = getattr(config, "n_kv_heads", None) or config.n_heads
         source = bucket(max(map(len, group.contexts)))
-        cached = 2 * layers * heads * config.d_head * (length + (source if self.reads_pairs else 0)) * 4
+        cached = 2 * layers * heads * config.d_head * (length + (source if self.encoder_decoder else 0)) * 4
         row = 2 * cached + 4 * config.n_heads * source * max(length, source) + 4 * answer * config.vocab_size
         affordable = self._shards * _BYTES.get(platform, 2**31) // row
         wanted = min(most, power_of_two(group.size * samples), power_of_two(affordable + 1) // 2)
-        return self._whole(max(1, wanted))
+        return self._divisible(max(1, wanted))
 
-    def _whole(self, rows: int) -> int:
-        """Rows that the batch axes of the mesh divide."""
+    def _divisible(self, rows: int) -> int:
+        """`rows` rounded up to a multiple of the mesh's batch axes."""
         return -(-rows // self._shards) * self._shards
 
     def _put(self, array: np.ndarray) -> jax.Array:
@@ -323,7 +319,7 @@ class Engine:
 
     def _check(self, i: int, context: Sequence[int], answer_tokens: int, answer: Sequence[int]) -> None:
         if not context or answer_tokens == 0:
-            raise BadInputError(f"request {i}: its {'answer' if context else 'context'} has no token")
+            raise BadInputError(f"request {i}: the {'answer' if context else 'context'} has no token")
         if not self.fits(context, answer_tokens):
             raise BadInputError(
                 f"request {i}: a context of {len(context)} tokens and an answer of {answer_tokens}; the "
@@ -337,10 +333,5 @@ class Engine:
 
 
 def _in_order(rows: Sequence[int]) -> bool:
-    """Whether rows are those of the cache from the first on."""
+    """Whether rows are 0, 1, 2, ...: those of the cache in its own order."""
     return list(rows) == list(range(len(rows)))
-
-
-def _column(values: Sequence[int], height: int, fill: int = 0) -> np.ndarray:
-    """int32 (height,): the values, and `fill` after them."""
-    return np.array([*values, *[fill] * (height - len(values))], np.int32)
