@@ -1,4 +1,4 @@
-"""How compute should be shared between parameters and tokens, by each approach side by side."""
+"""Compute-optimal allocation: isoFLOP minima, optimal N and D against compute by each approach, exponents."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,12 +11,17 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
-from scaling.laws.frontier.akima import akima
 from scaling.laws.frontier.approaches import Approach, compare_approaches
-from scaling.laws.frontier.isoflop import IsoFlopMinima, Refusal, fit_isoflops, isoflop_groups, isoflop_minima
+from scaling.laws.frontier.isoflop import (
+    IsoFlopMinima,
+    Refusal,
+    fit_isoflops,
+    isoflop_groups,
+    isoflop_minima,
+    valley,
+)
 from scaling.laws.points import Points
 from scaling.laws.read.inputs import Sources
-from scaling.laws.uncertainty.resample import percentiles
 from scaling.plots.kinds import Options
 from scaling.plots.labels import counting_note, label_of, log_axis, scientific
 from scaling.plots.style import (
@@ -25,19 +30,20 @@ from scaling.plots.style import (
     MUTED,
     dress,
     footnote,
-    legend_beside,
+    legend_at_right,
     line_handle,
     marker_handle,
     panels,
     spots,
 )
 from scaling.runtime.errors import BadInputError
+from scaling.runtime.suggest import plural
 
 # Okabe and Ito (2008): blue, vermillion, green, purple.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#aa4499")
 MARKERS = "os^D"
 LINES = ("-", "-", (0, (5, 2)), (2, (2, 2)))
-NOTES = 3  # of what an approach says of itself, the figure repeats so much
+NOTES = 3  # remarks of an approach that the figure repeats
 PAPERS = {  # what papers print for a in N_opt = k C^a
     "Kaplan et al. 2020: 0.73": (0.73,),  # arXiv:2001.08361, section 1.2
     "Hoffmann et al. 2022: 0.46, 0.49, 0.50": (0.50, 0.49, 0.46),  # arXiv:2203.15556, table 2
@@ -45,10 +51,10 @@ PAPERS = {  # what papers print for a in N_opt = k C^a
 
 
 def approaches_of(sources: Sources, options: Options) -> tuple[Approach, ...]:
-    """Every approach to the sources' optimum; a law that has none is not asked.
+    """The compute optimum by every approach.
 
     Raises:
-        BadInputError: none of them is possible; the message is the first one's.
+        BadInputError: none is possible; the message gives the reason of the first.
     """
     found = compare_approaches(
         sources.points,
@@ -64,7 +70,7 @@ def approaches_of(sources: Sources, options: Options) -> tuple[Approach, ...]:
 
 
 def allocation_figure(sources: Sources, options: Options) -> Figure:
-    """N_opt and D_opt against compute with bands, and the exponents a on one axis."""
+    """N_opt and D_opt against compute with bands, and the exponents a."""
     points, found = sources.points, approaches_of(sources, options)
     figure = Figure(figsize=(9.0, 7.4), layout="constrained")
     figure.suptitle("Compute-optimal parameters and tokens", x=0.015, ha="left")
@@ -76,19 +82,29 @@ def allocation_figure(sources: Sources, options: Options) -> Figure:
     _powers(left, found, "params", "$N_{opt}$ (parameters)")
     _powers(right, found, "tokens", "$D_{opt}$ (tokens)")
     _exponents(axes, found)
-    footnote(figure, counting_note(points), "Bands and bars: 95% intervals.", *remarks(found, points))
+    note = interval_note("Bands and bars", found)
+    footnote(figure, counting_note(points), note, *remarks(found, points))
     return figure
 
 
 def exponents_figure(sources: Sources, options: Options) -> Figure:
-    """The exponents a of N_opt in compute with their intervals, next to published ones."""
+    """The exponents a with their intervals, next to published ones."""
     points, found = sources.points, approaches_of(sources, options)
     figure, (axes,) = panels(
         "Exponent a of the compute-optimal size, $N_{opt} \\propto C^a$", 1, 1, (8.4, 3.6)
     )
     _exponents(axes, found)
-    footnote(figure, counting_note(points), "Bars: 95% bootstrap intervals.", *remarks(found, points))
+    footnote(figure, counting_note(points), interval_note("Bars", found), *remarks(found, points))
     return figure
+
+
+def interval_note(what: str, found: Sequence[Approach]) -> str:
+    """How the intervals that are drawn were made; empty without any."""
+    by_jackknife = [one.name for one in found if one.interval_method == "jackknife"]
+    if any(one.interval_method == "bootstrap" for one in found):
+        others = f", of {' and '.join(by_jackknife)} by jackknife" if by_jackknife else ""
+        return f"{what}: 95% intervals by bootstrap{others}."
+    return f"{what}: 95% intervals by jackknife." if by_jackknife else ""
 
 
 def _powers(axes: Axes, found: Sequence[Approach], field: str, label: str) -> None:
@@ -97,9 +113,9 @@ def _powers(axes: Axes, found: Sequence[Approach], field: str, label: str) -> No
         if one.a is None:
             continue
         flops = np.array([at.flops for at in one.line])
-        # Optima read off curves before their cooldown, or without an interval, are no measurements: faint.
+        # Optima without an interval are faint.
         faint = one.a_interval is None
-        # Approaches that agree lie on each other: the dashes of the later ones let the first be seen.
+        # Approaches that agree overlap; the dashes of the later ones keep the first visible.
         axes.plot(
             flops,
             [getattr(at, field) for at in one.line],
@@ -112,7 +128,7 @@ def _powers(axes: Axes, found: Sequence[Approach], field: str, label: str) -> No
         if all(end is not None for end in ends):
             low, high = np.array(ends).T
             axes.fill_between(flops, low, high, color=colour, alpha=0.14, lw=0, zorder=1)
-        if [at.flops for at in one.optima] != flops.tolist():  # not read off the line itself
+        if [at.flops for at in one.optima] != flops.tolist():  # measured, not points of the line itself
             x, y = [at.flops for at in one.optima], [getattr(at, field) for at in one.optima]
             axes.scatter(
                 x,
@@ -130,17 +146,17 @@ def _powers(axes: Axes, found: Sequence[Approach], field: str, label: str) -> No
 
 
 def _exponents(axes: Axes, found: Sequence[Approach]) -> None:
-    """One row per approach, with the value and its interval in figures at the right."""
+    """One row per approach, with the value and its interval as numbers at the right."""
     rows = [(one, colour, marker) for one, colour, marker in zip(found, COLOURS, MARKERS, strict=True)]
     for y, (one, colour, marker) in enumerate(rows):
-        said = "not possible (see below)"
+        text = "not possible (see below)"
         if one.a is not None:
             if one.a_interval is not None:
                 axes.plot(one.a_interval, [y, y], color=colour, lw=2, zorder=4, solid_capstyle="round")
             axes.scatter(one.a, y, s=52, marker=marker, color=colour, edgecolor="white", lw=0.6, zorder=5)
-            said = exponent_text(one.a, one.a_interval)
+            text = exponent_text(one.a, one.a_interval)
         axes.text(
-            1.01, y, said, transform=axes.get_yaxis_transform(), va="center", fontsize=9,
+            1.01, y, text, transform=axes.get_yaxis_transform(), va="center", fontsize=9,
             color=MUTED if one.a is None else INK,
         )  # fmt: skip
     for (name, values), style in zip(PAPERS.items(), ((0, (4, 2)), (0, (1, 1.2))), strict=True):
@@ -153,7 +169,7 @@ def _exponents(axes: Axes, found: Sequence[Approach]) -> None:
         )  # fmt: skip
     shown: list[float] = [0.40, 0.80, *(one.a for one in found if one.a is not None)]
     shown += [end for one in found if one.a_interval for end in one.a_interval]
-    # A resample may put an end anywhere: the axis stops at what an exponent can mean.
+    # Intervals may be very wide; the axis is limited to plausible exponents.
     axes.set_xlim(max(min(shown) - 0.04, -0.3), min(max(shown) + 0.04, 1.4))
     axes.set_yticks(range(len(rows)), [one.name for one, _, _ in rows])
     for tick, (_, colour, _) in zip(axes.get_yticklabels(), rows, strict=True):
@@ -165,7 +181,7 @@ def _exponents(axes: Axes, found: Sequence[Approach]) -> None:
 
 
 def exponent_text(value: float, interval: tuple[float, float] | None) -> str:
-    """An exponent in as many digits as its interval determines, and the interval."""
+    """An exponent and its interval in the digits that the interval determines."""
     if interval is None:
         return f"{value:.2f}, no interval"
     width = interval[1] - interval[0]
@@ -174,7 +190,7 @@ def exponent_text(value: float, interval: tuple[float, float] | None) -> str:
 
 
 def remarks(found: Sequence[Approach], points: Points) -> tuple[str, ...]:
-    """Why an approach is missing, and what each says of itself."""
+    """Why an approach is missing, and the remarks of the others."""
     out = []
     for one in found:
         if one.refused is not None:
@@ -189,13 +205,13 @@ Floats = NDArray[np.float64]
 
 MAX_LEGEND = 9
 MAX_REASONS = 3
-MAX_NAMED = 3  # budgets of one reason
-MANY = 12  # beyond this number of minima, smaller stars
+MAX_NAMED = 3  # budgets listed per reason
+MANY = 12  # more minima than this have smaller stars
 STAR = 11
 
 
 def isoflop_figure(sources: Sources, options: Options) -> Figure:
-    """Valleys with their minima at left, the power law of N_opt through them at right.
+    """Loss against size at each budget with the minima, and the power law of N_opt through them.
 
     Raises:
         BadInputError: no budget has runs of several sizes, or an option is out of range.
@@ -214,7 +230,7 @@ def isoflop_figure(sources: Sources, options: Options) -> Figure:
             f"isoflop: {points.source} has no compute budget with runs of two sizes; train several sizes at "
             "each budget, or give a wider --tolerance"
         )
-    # Without a minimum there is nothing to show against compute.
+    # Without a minimum there is no second panel.
     figure, (valleys, *frontier) = panels("IsoFLOP minima", 1, 2 if found.minima else 1, (9.6, 4.6))
     colours = budget_colours([flops for flops, _ in groups])
     least = {minimum.flops: i for i, minimum in enumerate(found.minima)}
@@ -234,7 +250,7 @@ def isoflop_figure(sources: Sources, options: Options) -> Figure:
     star = STAR if len(found.minima) <= MANY else STAR / 2
     for i, minimum in enumerate(found.minima):
         colour = colours[minimum.flops]
-        if (ends := interval_of(found, i)) is not None:
+        if (ends := found.interval(i)) is not None:
             valleys.plot(ends, [minimum.loss] * 2, color=INK, lw=1.1, zorder=5, solid_capstyle="round")
         valleys.scatter(
             minimum.params, minimum.loss, s=star**2, marker="*", color=colour, edgecolor=INK, lw=0.8, zorder=6
@@ -243,47 +259,25 @@ def isoflop_figure(sources: Sources, options: Options) -> Figure:
     log_axis(valleys.yaxis, *label_of("loss", points))
     remarks = _frontier(frontier[0], points, found, colours, options) if frontier else ()
     shown = [flops for flops, _ in groups if flops not in small]
-    legend_beside(figure, _handles(shown, colours, found, options))
+    legend_at_right(figure, _handles(shown, colours, found, options))
     footnote(figure, counting_note(points), *remarks, *reasons(found.refused))
     return figure
 
 
 def budget_colours(budgets: Sequence[float]) -> dict[float, str]:
-    """A colour a budget, dark to light with compute."""
+    """A colour per budget, dark to light with compute."""
     places = np.linspace(0.05, 0.88, len(budgets)) if len(budgets) > 1 else [0.4]
     ordered = zip(sorted(budgets), places, strict=True)
     return {budget: to_hex(colormaps["plasma"](place)) for budget, place in ordered}
 
 
-def valley(group: Points, method: str) -> tuple[Floats, Floats]:
-    """(100,) sizes and losses of the curve whose minimum is taken: the parabola in log N, or Akima's."""
-    log_n = np.log(group.params)
-    sizes = np.unique(log_n.round(9))
-    grid = np.linspace(sizes[0], sizes[-1], 100)
-    if method == "akima":
-        at = np.searchsorted(sizes, log_n.round(9))
-        means = np.bincount(at, np.log(group.loss)) / np.bincount(at)
-        return np.exp(grid), np.exp(akima(sizes, means, grid))
-    centre = log_n.mean()
-    curve = np.polynomial.Polynomial.fit(log_n - centre, group.loss, 2, w=np.sqrt(group.weight))
-    return np.exp(grid), curve(grid - centre)
-
-
-def interval_of(found: IsoFlopMinima, i: int) -> tuple[float, float] | None:
-    """95% percentiles of N_opt at the i-th minimum; None without resamples."""
-    if not len(found.log_params_SG):
-        return None
-    ends = percentiles(found.log_params_SG[:, i])
-    return None if ends is None else (float(np.exp(ends[0])), float(np.exp(ends[1])))
-
-
 def _frontier(
     axes: Axes, points: Points, found: IsoFlopMinima, colours: dict[float, str], options: Options
 ) -> tuple[str, ...]:
-    """N_opt against compute; returns what the note should say of it."""
+    """Draw N_opt against compute; returns remarks for the note."""
     star = STAR if len(found.minima) <= MANY else STAR / 2
     for i, minimum in enumerate(found.minima):
-        if (ends := interval_of(found, i)) is not None:
+        if (ends := found.interval(i)) is not None:
             axes.plot([minimum.flops] * 2, ends, color=INK, lw=1.1, zorder=4, solid_capstyle="round")
         axes.scatter(
             minimum.flops, minimum.params, s=star**2, marker="*", color=colours[minimum.flops], edgecolor=INK,
@@ -335,7 +329,7 @@ def _handles(
 
 
 def reasons(refused: Sequence[Refusal]) -> tuple[str, ...]:
-    """Why some budgets have no minimum, budgets of one reason together."""
+    """Why some budgets have no minimum, grouped by reason."""
     single = sum(refusal.sizes < 2 for refusal in refused)
     by_reason: dict[str, list[float]] = {}
     for refusal in refused:
@@ -347,7 +341,7 @@ def reasons(refused: Sequence[Refusal]) -> tuple[str, ...]:
         more = f" and {len(budgets) - MAX_NAMED} more" if len(budgets) > MAX_NAMED else ""
         out.append(f"Hollow, without a minimum ({named}{more} FLOPs): {reason}.")
     if left := sum(map(len, list(by_reason.values())[MAX_REASONS:])):
-        out.append(f"Also without a minimum, for other reasons: {left} budget{'s' * (left > 1)}.")
+        out.append(f"Also without a minimum, for other reasons: {plural(left, 'budget')}.")
     if single:
-        out.append(f"Not drawn: {single} budget{'s' * (single > 1)} with runs of one size only.")
+        out.append(f"Not drawn: {plural(single, 'budget')} with runs of one size only.")
     return tuple(out)

@@ -1,4 +1,4 @@
-"""The report's figures of losses, as plain Plotly documents."""
+"""Interactive figures of losses for the report, as plain Plotly documents."""
 
 import html
 from collections.abc import Sequence
@@ -8,14 +8,15 @@ import numpy as np
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from scaling.laws.forms.envelope import lower_envelope
 from scaling.laws.law import Law
 from scaling.laws.points import Points
 from scaling.laws.read.curves import Curve
 from scaling.plots.labels import DistinctFormatter, Unit, compute_label, label_of, scientific, short
 from scaling.plots.losses import (
     ROOM,
+    band_name,
     compute_limits,
+    envelope_order,
     frontier_loss,
     has_frontier,
     held_out,
@@ -32,17 +33,16 @@ from scaling.plots.style import (
     size_colours,
 )
 
-MAX_CURVE_POINTS = 160  # a line on a screen shows no more, and the page stays small
+MAX_CURVE_POINTS = 160  # enough for a screen; keeps the page small
 Trace = dict[str, Any]
 
 
 def interactive_loss_vs_compute(
     points: Points, law: Law | None, curves: Sequence[Curve] = ()
 ) -> dict[str, Any]:
-    """Loss against compute with the envelope, the law and its band; hover shows a run."""
+    """Loss against compute with the envelope, the law and its band."""
     traces = _curves(points, curves, "flops")
-    order = np.flatnonzero(lower_envelope(np.log(points.flops), np.log(points.loss)))
-    order = order[np.argsort(points.flops[order])]
+    order = envelope_order(points.flops, points.loss)
     traces.append(
         line_trace(
             points.flops[order],
@@ -55,9 +55,9 @@ def interactive_loss_vs_compute(
         grid = np.geomspace(points.flops.min(), 10 * points.flops.max(), 120)
         mean, band = frontier_loss(law, grid)
         if band is not None:
-            around = np.concatenate([grid, grid[::-1]]), np.concatenate([band[1], band[0][::-1]])
+            outline = np.concatenate([grid, grid[::-1]]), np.concatenate([band[1], band[0][::-1]])
             traces.append(
-                line_trace(*around, "95% bootstrap interval", {"width": 0})
+                line_trace(*outline, band_name(law), {"width": 0})
                 | {"fill": "toself", "fillcolor": "rgba(213,94,0,0.15)", "hoverinfo": "skip"}
             )
         name = "law fitted to all runs" + (", at optimal N and D" if law.frontier() is not None else "")
@@ -74,7 +74,7 @@ def interactive_loss_vs_compute(
 def interactive_loss_vs_tokens(
     points: Points, law: Law | None, curves: Sequence[Curve] = ()
 ) -> dict[str, Any]:
-    """Loss against tokens, one colour a size, with the law at each size; hover shows a run."""
+    """Loss against tokens, one colour per size, with the law at each size."""
     traces = _curves(points, curves, "tokens")
     if law is not None and law.form.variables == ("params", "tokens") and law.form.target == "loss":
         colours = size_colours(points.params.tolist())
@@ -112,7 +112,7 @@ def point_trace(
     colour: str,
     hollow: Sequence[bool] | bool = False,
 ) -> Trace:
-    """Runs as markers, `y` at the points' column `x`; hover tells the run, its N, D, C and loss."""
+    """Markers of runs at column `x` and values `y`; hovering shows the run, its N, D, C and loss."""
     out = [hollow] * len(index) if isinstance(hollow, bool) else list(hollow)
     held_out = not isinstance(hollow, bool)
     return {
@@ -121,7 +121,7 @@ def point_trace(
         "name": name,
         "x": getattr(points, x)[index].tolist(),
         "y": y.tolist(),
-        # Plotly reads a subset of HTML in hover text: names must be escaped for it too.
+        # Plotly interprets a subset of HTML in hover text, so names are escaped here too.
         "text": [html.escape(points.groups[i]) for i in index],
         "customdata": [
             [
@@ -195,7 +195,7 @@ def _predicted(law: Law, x: str) -> list[Trace]:
 
 
 def line_trace(x: NDArray[np.float64], y: NDArray[np.float64], name: str, line: dict[str, Any]) -> Trace:
-    """A line, in six digits."""
+    """A line with coordinates rounded to six digits."""
     round_y = [float(f"{v:.6g}") for v in y]
     return {
         "type": "scatter",
@@ -209,7 +209,7 @@ def line_trace(x: NDArray[np.float64], y: NDArray[np.float64], name: str, line: 
 
 
 def _layout(title: str, points: Points, law: Law | None, ends: tuple[float, float]) -> dict[str, Any]:
-    """Axes that open on the final losses; curves beyond them can be moved into view."""
+    """Axes that start at the final losses; training curves above can be moved into view."""
     loss, _ = label_of("loss", points)
     form = "power" if "FLOPs" in title else "B"
     return base_layout() | {
@@ -224,9 +224,9 @@ def log_axis_layout(
     """A logarithmic axis.
 
     Args:
-        title: markup.
-        ends: the limits; Plotly chooses without them.
-        form: of the ticks: "power" for powers of ten, "B" for 3M and 2B, "none" for numbers.
+        title: HTML markup.
+        ends: the limits; None leaves them to Plotly.
+        form: of tick labels: "power" for powers of ten, "B" for 3M and 2B, "none" for numbers.
     """
     axis: dict[str, Any] = {
         "type": "log",
@@ -243,7 +243,7 @@ def log_axis_layout(
         return axis
     low, high = (float(np.log10(end)) for end in ends)
     axis["range"] = [low, high]
-    if high - low > 1.2:  # one tick per decade, or fewer; Plotly's own choice shows 2 and 5 as bare digits
+    if high - low > 1.2:  # at most one tick per decade; Plotly would label 2 and 5 with bare digits
         axis["dtick"] = max(1, int(np.ceil((high - low) / 8)))
     else:
         ticks = np.unique(np.round(nice_ticks(10**low, 10**high), 12))
@@ -252,7 +252,7 @@ def log_axis_layout(
 
 
 def nice_ticks(low: float, high: float) -> NDArray[np.float64]:
-    """Round values between two ends that are within about a decade."""
+    """Round values between two limits within about a decade."""
     ticks = np.array(MaxNLocator(nbins=6, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high))
     return ticks[(ticks >= low) & (ticks <= high)]
 
@@ -263,7 +263,7 @@ def _tick_texts(ticks: NDArray[np.float64], form: str) -> list[str]:
 
 
 def base_layout() -> dict[str, Any]:
-    """What all figures of the page have in common. The top margin holds the toolbar, clear of all labels."""
+    """The layout shared by all figures. The top margin holds the toolbar, away from labels."""
     return {
         "font": {
             "family": "system-ui, -apple-system, Segoe UI, Roboto, sans-serif",

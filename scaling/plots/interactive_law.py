@@ -1,4 +1,4 @@
-"""The report's figures of the law, for Plotly: isoFLOP minima, exponents, residuals, contours, profiles."""
+"""Interactive figures of a law for the report: isoFLOP minima, exponents, residuals, contours, profiles."""
 
 import html
 from collections.abc import Sequence
@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scaling.laws.frontier.approaches import Approach
-from scaling.laws.frontier.isoflop import IsoFlopMinima, isoflop_groups
+from scaling.laws.frontier.isoflop import IsoFlopMinima, isoflop_groups, valley
 from scaling.laws.law import Law
 from scaling.laws.points import Points
-from scaling.plots.compute_optimal import COLOURS, PAPERS, budget_colours, interval_of, valley
+from scaling.plots.compute_optimal import COLOURS, PAPERS, budget_colours
 from scaling.plots.interactive import base_layout, line_trace, log_axis_layout, point_trace
 from scaling.plots.labels import compute_label, label_of, markup, quantity, scientific, short
 from scaling.plots.law_figures import log_residuals, surface
@@ -24,21 +24,16 @@ from scaling.plots.style import (
     MUTED,
     size_colours,
 )
-from scaling.plots.uncertainty import (
-    Profile,
-    estimate_of,
-    is_wide,
-    shown_range,
-)
+from scaling.plots.uncertainty import ProfileCurve
 
 Floats = NDArray[np.float64]
 Document = dict[str, Any]
 SHADE = "rgba(213,94,0,0.15)"
-SURFACE = 3  # every third row and column of the surface is enough on a screen
+SURFACE = 3  # every third row and column of the surface suffices on a screen
 
 
 def interactive_isoflop(points: Points, found: IsoFlopMinima, tolerance: float) -> Document:
-    """Loss against N at each budget of several sizes, with its curve and minimum; hover shows a run."""
+    """Loss against N at each budget with several sizes, with its curve and minimum."""
     groups = isoflop_groups(points, tolerance=tolerance)
     colours = budget_colours([flops for flops, _ in groups])
     least = {minimum.flops: i for i, minimum in enumerate(found.minima)}
@@ -57,7 +52,7 @@ def interactive_isoflop(points: Points, found: IsoFlopMinima, tolerance: float) 
             | {"showlegend": False, "legendgroup": name}
         )
         i = least[flops]
-        minimum, ends = found.minima[i], interval_of(found, i)
+        minimum, ends = found.minima[i], found.interval(i)
         between = "" if ends is None else f"<br>95% interval {short(ends[0])} to {short(ends[1])}"
         star: Document = {
             "type": "scatter",
@@ -84,7 +79,7 @@ def interactive_isoflop(points: Points, found: IsoFlopMinima, tolerance: float) 
 
 
 def interactive_exponents(found: Sequence[Approach]) -> Document:
-    """The exponents a with their intervals, and those that papers print as lines."""
+    """The exponents a with their intervals, and published exponents as lines."""
     traces: list[Document] = []
     for one, colour in zip(found, COLOURS, strict=True):
         if one.a is None:
@@ -133,7 +128,7 @@ def interactive_exponents(found: Sequence[Approach]) -> Document:
 
 
 def interactive_residuals(law: Law, points: Points) -> Document:
-    """Log residuals against compute, coloured by size; hover shows a run."""
+    """Log residuals against compute, coloured by size."""
     residual, chosen = log_residuals(law, points)
     traces = []
     for size, colour in size_colours(points.params.tolist()).items():
@@ -152,7 +147,7 @@ def interactive_residuals(law: Law, points: Points) -> Document:
 
 
 def interactive_contours(law: Law, points: Points) -> Document:
-    """The surface of a law of N and D, the runs on it and the compute-optimal path."""
+    """The surface of a law of N and D with the runs and the compute-optimal path."""
     tokens, params, loss = surface(law, points)
     traces: list[Document] = [
         {
@@ -183,28 +178,28 @@ def interactive_contours(law: Law, points: Points) -> Document:
     return {"data": traces, "layout": layout}
 
 
-def interactive_profile(law: Law, profile: Profile) -> Document:
-    """The objective above its minimum as one quantity is held at other values."""
+def interactive_profile(law: Law, profile: ProfileCurve) -> Document:
+    """The objective above its minimum with one quantity held at other values."""
     layout = base_layout() | {"showlegend": False, "annotations": [], "shapes": []}
     layout["margin"] = {"l": 50, "r": 12, "t": 30, "b": 44}
-    left, right = shown_range(profile)
+    left, right = profile.shown
     inside = (profile.grid >= left) & (profile.grid <= right)
-    over = profile.objective - min(float(profile.objective.min()), law.objective.value)
-    trace = line_trace(profile.grid[inside], over[inside], "profile", {"color": ENVELOPE, "width": 2})
+    line = {"color": ENVELOPE, "width": 2}
+    trace = line_trace(profile.grid[inside], profile.rise[inside], "profile", line)
     hover = {"hovertemplate": "%{x:.4g}: %{y:.3g}<extra></extra>"}
     title = markup(quantity(profile.name, law.parameters))
-    wide = is_wide(profile)
-    layout["xaxis"] = log_axis_layout(title, (left, right)) if wide else _linear(title) | {"nticks": 5}
-    layout["yaxis"] = _linear("") | {"nticks": 5, "rangemode": "tozero"}
-    low = left if profile.low is None else profile.low
-    high = right if profile.high is None else profile.high
-    place: Document = {"xref": "x", "yref": "y domain", "y0": 0, "y1": 1, "layer": "below"}
-    layout["shapes"].append(
-        place | {"type": "rect", "x0": low, "x1": high, "fillcolor": SHADE, "line": {"width": 0}}
+    layout["xaxis"] = (
+        log_axis_layout(title, (left, right)) if profile.wide else _linear(title) | {"nticks": 5}
     )
-    if (estimate := estimate_of(profile, law)) is not None and left <= estimate <= right:
-        line = {"color": LAW, "width": 1.5}
-        layout["shapes"].append(place | {"type": "line", "x0": estimate, "x1": estimate, "line": line})
+    layout["yaxis"] = _linear("") | {"nticks": 5, "rangemode": "tozero"}
+    low, high = profile.interval
+    shape: Document = {"xref": "x", "yref": "y domain", "y0": 0, "y1": 1, "layer": "below"}
+    layout["shapes"].append(
+        shape | {"type": "rect", "x0": low, "x1": high, "fillcolor": SHADE, "line": {"width": 0}}
+    )
+    if profile.estimate is not None:
+        at = {"x0": profile.estimate, "x1": profile.estimate, "line": {"color": LAW, "width": 1.5}}
+        layout["shapes"].append(shape | {"type": "line"} | at)
     if not profile.identified:
         note: Document = {"x": 0, "y": 1, "xref": "paper", "yref": "paper", "yanchor": "bottom"}
         font = {"size": 11, "color": MUTED}
@@ -213,7 +208,7 @@ def interactive_profile(law: Law, profile: Profile) -> Document:
 
 
 def _ends(values: Floats) -> tuple[float, float]:
-    """The least and the greatest value, with some room."""
+    """The minimum and maximum with some margin."""
     room = max((values.max() / values.min()) ** 0.06, 1.01)
     return float(values.min() / room), float(values.max() * room)
 

@@ -1,6 +1,6 @@
-"""The kinds of figures that `scaling plot KIND` knows: a kind is one entry here and one function elsewhere.
+"""The figures of `scaling plot KIND`: each is a function, and an entry in `KINDS`.
 
-The functions are named, not imported, so that listing the kinds costs nothing.
+Functions are named here and imported when they draw, so that listing the kinds imports no matplotlib.
 """
 
 from collections.abc import Sequence
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
     from scaling.laws.read.inputs import Sources
 
-# "module:function" within scaling.plots: of (Sources, Options), a figure, or a figure and the numbers that it
-# tells as plain JSON; or a BadInputError.
+# "module:function" in scaling.plots. The function takes (Sources, Options) and returns a Figure, or a Figure
+# and its numbers as plain JSON; it raises BadInputError when the sources lack what it needs.
 KINDS: dict[str, str] = {
     "loss-vs-compute": "losses:loss_vs_compute",
     "loss-vs-tokens": "losses:loss_vs_tokens",
-    "predicted-vs-measured": "losses:predicted_vs_measured",
+    "predicted-vs-measured": "law_figures:predicted_vs_measured",
     "law": "law_figures:law_figure",
     "isoflop": "compute_optimal:isoflop_figure",
     "allocation": "compute_optimal:allocation_figure",
@@ -31,7 +31,7 @@ KINDS: dict[str, str] = {
     "profiles": "uncertainty:profiles_figure",
     "bootstrap": "uncertainty:bootstrap_figure",
     "families": "losses:families_figure",
-    "lr-bowls": "mup:bowls_of",
+    "lr-bowls": "mup:lr_bowls_figure",
     "emergence": "emergence:emergence_of",
     "sharp-and-smooth": "emergence:sharp_and_smooth_of",
     "in-context": "emergence:in_context_of",
@@ -40,38 +40,34 @@ KINDS: dict[str, str] = {
 
 @dataclass(frozen=True)
 class Options:
-    """How a figure is drawn, for the kinds that have a choice: isoFLOP minima, resamples, scores."""
+    """Choices of the kinds that have any: the method of isoFLOP minima, resamples, scores."""
 
     method: str = "parabola"  # or akima
-    tolerance: float = 0.05  # relative difference of compute inside one budget
+    tolerance: float = 0.05  # largest relative difference in compute within one budget
     bootstrap: int = 1000
     seed: int = 0  # of the resamples
-    against: str | None = None  # flops, params, loss or step; None is the first that every score has
-    tasks: Sequence[str] | None = None  # None is all
+    against: str | None = None  # flops, params, loss or step; None: the first that every score has
+    tasks: Sequence[str] | None = None  # None: all
     shots: Sequence[int] | None = None
     metrics: Sequence[str] | None = None
     log_score: bool = False
 
 
 def check_kind(kind: str) -> None:
-    """Nothing, of a kind that is known.
-
-    Raises:
-        BadInputError: it is not; the message suggests a near one or lists all.
-    """
+    """Raises BadInputError if a kind is unknown; the message suggests a similar one or lists all."""
     if kind not in KINDS:
         raise BadInputError(f"figure {kind!r} is not known; {hint(kind, KINDS)}")
 
 
 def draw(kind: str, sources: "Sources", options: Options | None = None) -> "Figure":
-    """The figure of a kind; raises as `draw_and_tell`."""
+    """The figure of a kind; raises like `draw_and_tell`."""
     return draw_and_tell(kind, sources, options)[0]
 
 
 def draw_and_tell(
     kind: str, sources: "Sources", options: Options | None = None
 ) -> tuple["Figure", dict[str, Any]]:
-    """The figure of a kind, and the numbers that it tells.
+    """The figure of a kind and its numbers, empty for most kinds.
 
     Raises:
         BadInputError: the kind is unknown, or the sources lack what it needs.
@@ -83,5 +79,5 @@ def draw_and_tell(
 
     module, function = KINDS[kind].split(":")
     with rc_context(STYLE):
-        made = getattr(import_module(f"scaling.plots.{module}"), function)(sources, options or Options())
-    return made if isinstance(made, tuple) else (made, {})
+        drawn = getattr(import_module(f"scaling.plots.{module}"), function)(sources, options or Options())
+    return drawn if isinstance(drawn, tuple) else (drawn, {})

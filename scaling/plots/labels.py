@@ -1,4 +1,4 @@
-"""Names for readers: labels of the variables of laws, and parameters with Greek letters and subscripts."""
+"""How numbers, variables and parameters are written: 124M, 10¹⁸, tick labels, axis labels, Greek letters."""
 
 import html
 import math
@@ -16,7 +16,7 @@ Unit = Literal["count", "flops", "plain"]
 
 
 def short(value: float, digits: int = 3) -> str:
-    """A count with its unit, in at most so many digits: 124M, 1.5B, 870k; beyond trillions a power of ten."""
+    """A count as 124M, 1.5B or 870k, in at most `digits` digits; a power of ten beyond trillions."""
     if value >= 999.5e12:
         return scientific(value, digits)
     for limit, unit in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
@@ -26,7 +26,7 @@ def short(value: float, digits: int = 3) -> str:
 
 
 def scientific(value: float, digits: int = 2) -> str:
-    """`1.2 × 10¹⁸`, in characters that need no markup."""
+    """A number as `1.2 × 10¹⁸`, without markup."""
     if value == 0:
         return "0"
     mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
@@ -36,14 +36,14 @@ def scientific(value: float, digits: int = 2) -> str:
 
 
 def plain(value: float, digits: int = 3) -> str:
-    """A number of ordinary size in so many digits; others as a power of ten."""
+    """A number in `digits` digits; a power of ten outside 10⁻⁴ to 10⁵."""
     if value != 0 and not 1e-4 <= abs(value) < 1e5:
         return scientific(value, digits)
     return f"{float(f'{value:.{digits}g}'):,.15g}"
 
 
 def fixed(value: float, step: float) -> str:
-    """A number rounded to the decimal place of a step, trailing zeros included."""
+    """A number rounded to the decimal place of `step`, with trailing zeros."""
     place = math.floor(math.log10(step))
     if value != 0 and not 1e-4 <= abs(value) < 1e5:
         digits = math.floor(math.log10(abs(value))) - place + 1
@@ -57,12 +57,12 @@ _WRITERS: dict[str, tuple[Callable[[float, int], str], int]] = {  # with the few
     "plain": (plain, 3),
 }
 MOST_DIGITS = 7
-LEAST_PERCENT = 1e-3
-LEAST_RANGE = 1.05  # highest over lowest limit of an axis whose values are all equal
+LEAST_PERCENT = 1e-3  # half the range of an axis of errors that are rounding alone
+LEAST_RANGE = 1.05  # upper over lower limit of an axis whose values are all equal
 
 
 class DistinctFormatter(Formatter):
-    """Tick labels in the fewest digits that tell all ticks apart."""
+    """Tick labels in the fewest digits that distinguish all ticks."""
 
     def __init__(self, unit: Unit) -> None:
         self._word, self._digits = _WRITERS[unit]
@@ -82,13 +82,13 @@ class DistinctFormatter(Formatter):
 
 
 def log_axis(axis: Axis, label: str, unit: Unit, ticks: int = 9) -> None:
-    """A logarithmic axis with its label, over the limits that it has.
+    """Make an axis logarithmic within its present limits, with few and distinct tick labels.
 
     Args:
-        axis: of x or y.
-        label: with the unit.
-        unit: how a tick is written: `count` as 3M, `flops` as a power of ten, `plain` as a number.
-        ticks: the most labelled decades.
+        axis: `axes.xaxis` or `axes.yaxis`.
+        label: includes the unit.
+        unit: how ticks are written: `count` as 3M, `flops` as a power of ten, `plain` as a number.
+        ticks: the largest number of labelled decades.
     """
     axes = axis.axes
     if axis is axes.xaxis:
@@ -118,7 +118,7 @@ def log_axis(axis: Axis, label: str, unit: Unit, ticks: int = 9) -> None:
 
 
 def percent_axis(axis: Axis) -> None:
-    """A linear axis of relative errors in percent; errors of rounding alone do not stretch it."""
+    """Make an axis linear in percent, with signs; rounding errors alone do not stretch it."""
     low, high = axis.get_view_interval()
     if max(abs(low), abs(high)) < LEAST_PERCENT:
         axis.set_view_interval(-LEAST_PERCENT, LEAST_PERCENT, ignore=True)
@@ -128,12 +128,12 @@ def percent_axis(axis: Axis) -> None:
     )
 
 
-WORDS: dict[str, tuple[str, Unit]] = {  # the label of an axis, and how its ticks are written
+VARIABLES: dict[str, tuple[str, Unit]] = {  # axis label, and how ticks are written
     "params": ("Model size N (parameters)", "count"),
     "tokens": ("Training tokens D (tokens)", "count"),
     "flops": ("Training compute C (FLOPs)", "flops"),
     "loss": (f"Validation loss ({NATS_PER_TOKEN})", "plain"),
-    "error": ("Average error of tasks (share of answers)", "plain"),
+    "error": ("Average task error (share of answers)", "plain"),
     "learning_rate": ("Learning rate", "plain"),
     "batch_tokens": ("Batch size (tokens)", "count"),
     "min_steps": ("Minimum steps $S_{min}$ (steps)", "count"),
@@ -156,18 +156,23 @@ _POWER = re.compile(r"\^(?:\(([^()]*)\)|(-?[A-Za-z0-9_']+))")
 
 
 def label_of(name: str, points: Points) -> tuple[str, Unit]:
-    """The label of an axis, with the unit of these points' losses, and how its ticks are written."""
-    label, unit = WORDS[name]
+    """The axis label of a variable, with the loss unit of `points`, and how its ticks are written."""
+    label, unit = VARIABLES[name]
     return label.replace(NATS_PER_TOKEN, points.loss_unit), unit
 
 
+def variable_name(name: str) -> str:
+    """A variable without its unit, in lower case: `validation loss`."""
+    return VARIABLES[name][0].split(" (")[0].lower()
+
+
 def greek(text: str) -> str:
-    """An equation or a name with Greek letters, otherwise as it is: A / N^α."""
+    """An equation or name with Greek letters: A / N^α."""
     return _SYMBOL.sub(lambda m: m.group(0).replace(m.group(1), _GREEK.get(m.group(1), m.group(1)), 1), text)
 
 
 def markup(text: str) -> str:
-    """An equation or a name as HTML, with Greek letters, subscripts and superscripts; the rest escaped."""
+    """An equation or name as HTML with Greek letters, subscripts and superscripts; other text is escaped."""
 
     def symbol(m: re.Match[str]) -> str:
         letter, below = _GREEK.get(m.group(1), m.group(1)), m.group(2) or m.group(3)
@@ -181,7 +186,7 @@ def markup(text: str) -> str:
 
 
 def mathtext(name: str) -> str:
-    """A parameter's name for a label of a figure; a name that is no symbol stays text."""
+    """A parameter name as mathtext for figures; a name that is not a symbol stays text."""
     found = _SYMBOL.fullmatch(name)
     if found is None:
         return f"${name}$" if len(name) == 1 else name.replace("_", " ")
@@ -191,7 +196,7 @@ def mathtext(name: str) -> str:
 
 
 def quantity(name: str, parameters: Collection[str]) -> str:
-    """What a profile is of, in words where it is no parameter of the law."""
+    """The quantity of a profile: a parameter of the law by name, others in words."""
     if name in parameters:
         return name
     return {
@@ -202,11 +207,11 @@ def quantity(name: str, parameters: Collection[str]) -> str:
 
 
 def counting_note(points: Points) -> str:
-    """What N and C count."""
+    """The note that says how N and C are counted."""
     return f"N: {points.counting['params']}. C: {points.counting['flops']}."
 
 
 def compute_label(points: Points) -> str:
-    """The label of an axis of training compute, with its counting where that is short."""
+    """The axis label of training compute, with the counting convention if it is short."""
     counted = points.counting["flops"]
     return f"Training compute C (FLOPs: {counted})" if len(counted) < 12 else "Training compute C (FLOPs)"

@@ -1,4 +1,4 @@
-"""Losses of runs against compute and tokens, with the envelope, the law and its held-out test."""
+"""Losses against compute and tokens, with the envelope, the law and its held-out test; model families."""
 
 import textwrap
 from collections.abc import Iterator, Sequence
@@ -13,12 +13,18 @@ from numpy.typing import NDArray
 
 from scaling.config.record import RunRecord
 from scaling.laws.forms.envelope import lower_envelope
-from scaling.laws.law import Law
+from scaling.laws.law import LEVEL, Law
 from scaling.laws.points import Points
 from scaling.laws.read.curves import Curve
 from scaling.laws.read.inputs import Sources
 from scaling.plots.kinds import Options
-from scaling.plots.labels import WORDS, compute_label, counting_note, label_of, log_axis, percent_axis, short
+from scaling.plots.labels import (
+    compute_label,
+    counting_note,
+    label_of,
+    log_axis,
+    short,
+)
 from scaling.plots.style import (
     ENVELOPE,
     INK,
@@ -26,7 +32,7 @@ from scaling.plots.style import (
     MUTED,
     canvas,
     footnote,
-    legend_beside,
+    legend_at_right,
     legend_sizes,
     line_handle,
     marker_handle,
@@ -38,9 +44,9 @@ from scaling.runtime.errors import BadInputError
 
 Floats = NDArray[np.float64]
 
-BEYOND = 10.0  # the law is drawn to so many times the largest compute
-ROOM = 1.6  # a law at one size is drawn so many times beyond its runs
-MANY_HELD = 40  # beyond this number, held-out runs are drawn without their intervals
+BEYOND = 10.0  # the law is drawn up to this multiple of the largest compute
+ROOM = 1.6  # a law at one size is drawn this factor beyond its runs
+MANY_HELD = 40  # more held-out runs than this are drawn without their intervals
 LEGEND_WIDTH = 33  # characters per line
 DOTTED = (0, (1, 1.2))
 
@@ -54,9 +60,8 @@ def loss_vs_compute(sources: Sources, options: Options) -> Figure:
     low, high = points.flops.min(), points.flops.max()
     handles = _scatter(axes, points, points.flops, colours, held)
 
-    order = np.flatnonzero(lower_envelope(np.log(points.flops), np.log(points.loss)))
+    order = envelope_order(points.flops, points.loss)
     if len(order) > 1:
-        order = order[np.argsort(points.flops[order])]
         style: Any = {"color": ENVELOPE, "lw": 1.3, "ls": (0, (4, 2))}
         axes.plot(points.flops[order], points.loss[order], zorder=3, **style)
         handles.append(Line2D([], [], label="lower envelope of the runs", **style))
@@ -70,17 +75,17 @@ def loss_vs_compute(sources: Sources, options: Options) -> Figure:
         at = ", at compute-optimal N and D" if law.frontier() is not None else ""
         fitted = f"{law.law} law, fitted to all runs{at}"
         handles.append(Line2D([], [], color=LAW, lw=2, label=textwrap.fill(fitted, LEGEND_WIDTH)))
-        handles.append(Line2D([], [], color=LAW, lw=2, ls=DOTTED, label="the same, extrapolated"))
+        handles.append(Line2D([], [], color=LAW, lw=2, ls=DOTTED, label="extrapolated"))
         if band is not None:
             axes.fill_between(grid, *band, color=LAW, alpha=0.16, lw=0, zorder=1)
-            handles.append(line_handle(LAW, f"{_level(law)} bootstrap interval", lw=7, alpha=0.16))
+            handles.append(line_handle(LAW, band_name(law), lw=7, alpha=0.16))
     handles += _predictions(axes, law, "flops")
     handles += _trunks(axes, curves, colours, "flops")
     axes.set_ylim(loss_limits(points, law, beyond=True))
     log_axis(axes.yaxis, *label_of("loss", points))
     axes.set_xlim(compute_limits(points, law))
     log_axis(axes.xaxis, compute_label(points), "flops")
-    legend_beside(figure, handles)
+    legend_at_right(figure, handles)
     footnote(figure, counting_note(points))
     return figure
 
@@ -106,17 +111,23 @@ def loss_vs_tokens(sources: Sources, options: Options) -> Figure:
     reach = ROOM * (high / low) ** 0.02
     axes.set_xlim(low / reach, high * reach)
     log_axis(axes.xaxis, "Training tokens D (tokens)", "count")
-    legend_beside(figure, handles)
+    legend_at_right(figure, handles)
     footnote(figure, f"N: {points.counting['params']}.")
     return figure
+
+
+def envelope_order(x: Floats, y: Floats) -> NDArray[np.int64]:
+    """Indices of the points on the lower envelope in log-log, by increasing x."""
+    order = np.flatnonzero(lower_envelope(np.log(x), np.log(y)))
+    return order[np.argsort(x[order])]
 
 
 def sizes_in_tokens(
     params: Floats, x: Floats, colours: dict[float, str]
 ) -> Iterator[tuple[float, str, tuple[float, float]]]:
-    """The sizes at which a law is drawn, with their colours and the ranges of x (tokens, for instance).
+    """The sizes at which a law is drawn, each with its colour and range of x (for instance tokens).
 
-    All sizes, or, of very many, those that the legend names: each with the range of the runs nearest to it.
+    Of many sizes only those in the legend are drawn, each over the range of the runs nearest to it.
     """
     shown = legend_sizes(colours)
     sizes = np.log([size for size, _ in shown])
@@ -126,53 +137,14 @@ def sizes_in_tokens(
         yield size, colour, (own.min() / ROOM, own.max() * ROOM)
 
 
-def predicted_vs_measured(sources: Sources, options: Options) -> Figure:
-    """Predicted over measured loss against compute; held-out points by the law fitted without them."""
-    points, law = sources.points, sources.need_law("predicted-vs-measured")
-    figure, axes = canvas(f"Prediction errors of the {law.law} law")
-    colours = size_colours(points.params.tolist())
-    variables = {name: points.column(name) for name in law.form.variables}
-    error = 100 * (law.predict(**variables) / points.column(law.form.target) - 1)
-    held = law.holdout.predictions if law.holdout else ()
-    fitted = ~held_out(points, law)
-    axes.axhline(0, color=INK, lw=0.8)
-    look = spots(len(points), 34)
-    for size, colour in colours.items():
-        mask = fitted & (points.params == size)
-        axes.scatter(points.flops[mask], error[mask], color=colour, zorder=5, **look)
-    handles = size_handles(colours)
-    bars = len(held) <= MANY_HELD
-    for p in held:
-        colour = colours.get(p.params, LAW)
-        off = 100 * p.rel_error
-        if p.interval and bars:
-            ends = [100 * (end / p.measured - 1) for end in p.interval]
-            axes.plot([p.flops] * 2, ends, color=colour, lw=1.4, zorder=4, solid_capstyle="round")
-        hollow: Any = {"facecolor": "white", "edgecolor": colour, "lw": 1.6 if bars else 0.8}
-        axes.scatter(p.flops, off, s=1.35 * look["s"], zorder=6, **hollow)
-    if law.holdout:
-        label = textwrap.fill("held out, predicted by the law fitted without them", LEGEND_WIDTH)
-        handles.append(marker_handle(MUTED, label, hollow=True))
-        if law.holdout.predictions[0].interval and bars:
-            handles.append(Line2D([], [], color=MUTED, lw=1.4, label=f"{_level(law)} interval of the law"))
-    percent_axis(axes.yaxis)
-    target = WORDS[law.form.target][0].split(" (")[0].lower()
-    axes.set_ylabel(textwrap.fill(f"Predicted over measured {target} \N{MINUS SIGN} 1 (%)", 48))
-    axes.set_xscale("log")
-    log_axis(axes.xaxis, compute_label(points), "flops")
-    legend_beside(figure, handles)
-    footnote(figure, counting_note(points))
-    return figure
-
-
 def has_frontier(law: Law) -> bool:
-    """Whether the law gives a loss at a compute: by a frontier, or directly."""
+    """Whether the law predicts loss from compute, directly or by its frontier."""
     direct = law.form.variables == ("flops",) and law.form.target == "loss"
     return direct or law.frontier() is not None
 
 
 def frontier_loss(law: Law, flops: Floats) -> tuple[Floats, tuple[Floats, Floats] | None]:
-    """Loss on the compute-optimal frontier (or of a law of compute), with its bootstrap band."""
+    """The loss at a compute, on the frontier or directly, and its interval."""
     frontier = law.frontier()
     if frontier is None:
         return law.predict(flops=flops), law.interval(flops=flops)
@@ -187,7 +159,7 @@ def _law_of_loss(kind: str, law: Law | None) -> Law | None:
 
 
 def _trunks(axes: Axes, curves: Sequence[Curve], colours: dict[float, str], x: str) -> list[Line2D]:
-    """Smoothed training losses, faint and behind the runs, without their first steps; their legend entry."""
+    """Draw smoothed training losses, faint, without their first steps; returns legend entries."""
     for curve in curves:
         colour = colours.get(curve.params, MUTED)
         kept = curve.after_start()
@@ -197,7 +169,7 @@ def _trunks(axes: Axes, curves: Sequence[Curve], colours: dict[float, str], x: s
 
 
 def held_out(points: Points, law: Law | None) -> NDArray[np.bool_]:
-    """(n,) which points the law's test held out, recognised by their numbers."""
+    """(n,) whether the test of the law held a point out; points are recognised by their numbers."""
     if law is None or law.holdout is None or getattr(points, law.form.target) is None:
         return np.zeros(len(points), bool)
     known = {(p.params, p.tokens, p.measured) for p in law.holdout.predictions}
@@ -208,7 +180,7 @@ def held_out(points: Points, law: Law | None) -> NDArray[np.bool_]:
 def _scatter(
     axes: Axes, points: Points, x: Floats, colours: dict[float, str], out: NDArray[np.bool_]
 ) -> list[Line2D]:
-    """The measured points, hollow where held `out`; returns the legend's entries."""
+    """Draw the measured points, hollow where held `out`; returns legend entries."""
     look = spots(len(points), 40)
     thick = 1.8 if look["lw"] else 0.7
     for size, colour in colours.items():
@@ -223,7 +195,7 @@ def _scatter(
 
 
 def _predictions(axes: Axes, law: Law | None, x: str) -> list[Line2D]:
-    """What the law fitted without the held-out runs predicts for them, with its interval."""
+    """Draw the predictions for held-out runs with their intervals; returns legend entries."""
     if law is None or law.holdout is None:
         return []
     few = law.holdout.n <= MANY_HELD
@@ -239,16 +211,21 @@ def _predictions(axes: Axes, law: Law | None, x: str) -> list[Line2D]:
     return [Line2D([], [], ls="", marker="_", ms=10, color=INK, mew=1.6, label=label)]
 
 
-def _level(law: Law) -> str:
-    return f"{law.bootstrap.level:.0%}" if law.bootstrap else ""
+def level_of(law: Law) -> str:
+    """The level of the law's intervals, for example 95%."""
+    return f"{law.bootstrap.level if law.bootstrap else LEVEL:.0%}"
+
+
+def band_name(law: Law) -> str:
+    """What the band of a law is, for the legend."""
+    return f"{level_of(law)} {'bootstrap' if law.bootstrap else 'Hessian'} interval"
 
 
 def loss_limits(points: Points, law: Law | None, beyond: bool = False) -> tuple[float, float]:
-    """The least and greatest loss on an axis: of final losses and predictions, not of training curves.
+    """The limits of a loss axis: those of final losses and predictions.
 
-    With `beyond` there is room for a law that is drawn to more compute than the runs have.
-
-    A curve begins at the loss of an untrained model, far above what is compared.
+    Training curves start at the loss of an untrained model, far above, and are not considered. With `beyond`
+    there is room for a law that is drawn to more compute than the runs have.
     """
     low, high = float(points.loss.min()), float(points.loss.max())
     if law is not None and law.holdout is not None:
@@ -258,45 +235,45 @@ def loss_limits(points: Points, law: Law | None, beyond: bool = False) -> tuple[
     bottom = low / room
     if beyond and law is not None and has_frontier(law):
         farther, _ = frontier_loss(law, np.array([3 * points.flops.max()]))
-        # A law extrapolated may fall far below every run: the runs keep most of the height.
+        # An extrapolated law may fall far below every run; the runs keep most of the height.
         bottom = min(bottom, max(float(farther[0]), low / (high / low) ** 0.5))
     return bottom, high * room**1.5
 
 
 def compute_limits(points: Points, law: Law | None) -> tuple[float, float]:
-    """The least and greatest compute on an axis: of the runs, and as far as a law is drawn beyond them."""
+    """The limits of a compute axis: those of the runs, and of the law where it is drawn beyond them."""
     low, high = float(points.flops.min()), float(points.flops.max())
     beyond = BEYOND if law is not None and has_frontier(law) else 1.0
     room = (high / low) ** 0.06 * 1.02
     return low / room, beyond * high * room
 
 
-# Okabe and Ito (2008), far apart under every colour blindness; n-grams are black.
+# Okabe and Ito (2008), distinct under every colour blindness; n-grams are black.
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 _STYLES = tuple(zip(_COLOURS, "osD^vP", strict=True))
 _DASHES = ((0, (1, 1.5)), (0, (5, 1.5)), (0, (5, 1.5, 1, 1.5)), (0, (1, 4)))
-_ALIKE = ("causal", None)  # the loss of language models: every byte of a text, given those before it
+_ALIKE = ("causal", None)  # the loss of a language model: every byte of a text, given the bytes before it
 _PREDICTED = {
-    "causal": "each byte from those before it",
-    "continuation": "each byte from a source and those before it",
+    "causal": "each byte from the bytes before it",
+    "continuation": "each byte from a source and the bytes before it",
     "prefix": "bytes after a prefix",
-    "masked": "masked bytes, from both sides",
-    "spans": "dropped spans, from both sides",
-    "denoising": "dropped spans, from both sides",
+    "masked": "masked bytes from both sides",
+    "spans": "dropped spans from both sides",
+    "denoising": "dropped spans from both sides",
 }
 
 
 def _order(record: RunRecord) -> int:
-    """The n of an n-gram, which counts grams of every order up to it."""
+    """The n of an n-gram model, which counts grams of all orders up to n."""
     return sum(name.startswith("grams_") for name in record.params.by_component)
 
 
 def families_figure(sources: Sources, options: Options) -> Figure:
-    """Final losses of the runs of every family and objective, with the lower envelope of each.
+    """Final losses of every family and objective with their lower envelopes.
 
-    Lines are solid where the loss is of every byte of a text given those before it, and dashed where the
-    model predicts something else: bits of dashed lines compare only with each other's. An n-gram spends no
-    FLOPs, and is a horizontal line.
+    Lines are solid for models that predict every byte of a text from the bytes before it, and dashed for
+    models that predict something else, whose bits are not comparable. An n-gram model spends no FLOPs and is
+    a horizontal line.
 
     Raises:
         BadInputError: no finished run has bits per byte.
@@ -308,7 +285,7 @@ def families_figure(sources: Sources, options: Options) -> Figure:
         if point.bits_per_byte is not None and record.status == "finished"
     ]
     if not ends:
-        raise BadInputError("families needs finished runs with bits per byte; these sources have none")
+        raise BadInputError("families needs finished runs with bits per byte; the sources have none")
     counted = sorted(((r, p) for r, p in ends if p.flops == 0), key=lambda end: end[1].bits_per_byte or 0)
     trained = [(r, p) for r, p in ends if p.flops > 0]
     groups = list(dict.fromkeys((r.family, r.objective) for r, _ in trained))
@@ -320,8 +297,7 @@ def families_figure(sources: Sources, options: Options) -> Figure:
         flops = np.array([p.flops for p in own])
         bits = np.array([p.bits_per_byte or np.nan for p in own])
         axes.scatter(flops, bits, color=colour, marker=marker, zorder=5, **spots(len(own), 40))
-        hull = np.flatnonzero(lower_envelope(np.log(flops), np.log(bits)))
-        hull = hull[np.argsort(flops[hull])]
+        hull = envelope_order(flops, bits)
         line: Any = {"color": colour, "lw": 1.6, "ls": "-" if objective in _ALIKE else (0, (4, 2))}
         axes.plot(flops[hull], bits[hull], zorder=4, **line)
         label = family.replace("_", "-")

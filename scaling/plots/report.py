@@ -1,7 +1,7 @@
-"""`scaling report`: one HTML page about sweeps that opens from disk and requests nothing from a network."""
+"""`scaling report`: a self-contained HTML page about sweeps, which requests nothing from the network."""
 
 import html
-import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ from scaling.laws.points import Points, Where
 from scaling.laws.read.comparable import comparable
 from scaling.laws.read.curves import Curve
 from scaling.laws.read.inputs import Sources
-from scaling.plots.compute_optimal import PAPERS, reasons
+from scaling.plots.compute_optimal import PAPERS, interval_note, reasons
 from scaling.plots.interactive import interactive_loss_vs_compute, interactive_loss_vs_tokens
 from scaling.plots.interactive_law import (
     interactive_contours,
@@ -25,7 +25,7 @@ from scaling.plots.interactive_law import (
     interactive_profile,
     interactive_residuals,
 )
-from scaling.plots.report_html import PAGE, dark_colours
+from scaling.plots.report_html import dark_colours, embed
 from scaling.plots.report_law import (
     approaches_section,
     budgets_section,
@@ -40,6 +40,10 @@ from scaling.plots.uncertainty import profiles_of
 from scaling.runtime.errors import BadInputError
 from scaling.runtime.files import write_atomically
 
+PAGE = Path(__file__).with_name("report_page.html")
+RESAMPLES = 500  # bootstrap resamples of the isoFLOP minima and of the approaches
+TOLERANCE = 0.05
+
 
 def write_report(
     source: Path | Sequence[Path] | Points,
@@ -53,22 +57,22 @@ def write_report(
     where: Where | None = None,
     force: bool = False,
 ) -> Path:
-    """Write the page for sweep directories and tables, or for points read before.
+    """Write the page for sweep directories and tables, or for points.
 
     Args:
         source: a sweep or run directory, a CSV, several of them, or points (without records or curves).
-        law: the fitted law; None leaves its sections out.
+        law: the fitted law; None omits its sections.
         out: the HTML file.
         params: for a directory, which count of parameters is N.
         flops: for a directory, "6nd" or "counted".
-        family: whose runs are meant, where the directory has several families.
-        title: of the page; the name of the first source where absent.
-        columns: for a CSV, which column holds a field.
-        where: the values of columns that rows are selected by.
-        force: show losses that cannot be compared, and say so.
+        family: selects the runs of one family.
+        title: default: the name of the first source.
+        columns: for a CSV, the column of each field.
+        where: selects rows by the values of columns.
+        force: accept losses that are not comparable; the page then says so.
 
     Raises:
-        BadInputError: there is no finished run, losses cannot be compared, the law is not of loss, or `out`
+        BadInputError: no finished run, losses that are not comparable, a law that is not of loss, or `out`
             cannot be written.
     """
     paths = (source,) if isinstance(source, Path) else () if isinstance(source, Points) else tuple(source)
@@ -76,7 +80,7 @@ def write_report(
         sources = Sources.of(comparable(source, force)[0], law)
     else:
         sources = Sources(paths, None, columns, params, flops, family, where, force)
-        vars(sources).update(law=law)  # the cache of the property, as if it had been read
+        vars(sources).update(law=law)  # fills the cached property
     points = sources.points
     runs = runs_of([path for path in paths if path.is_dir()], family, where)
     if law is not None and law.form.target != "loss":
@@ -100,9 +104,9 @@ def render(
     """The page as text."""
     records = [run.record for run in runs]
     found = compare_approaches(points, curves, law, bootstrap=RESAMPLES)
-    pieces = figures_of(points, law, curves, found)
-    documents = {name: figure for piece in pieces for name, figure in piece.figures.items()}
-    drawn = {piece.name: piece.section() for piece in pieces}
+    figures = figures_of(points, law, curves, found)
+    documents = {name: document for one in figures for name, document in one.figures.items()}
+    drawn = {one.name: one.section() for one in figures}
     of_law: list[str] = []
     if law is not None:
         of_law = [
@@ -125,48 +129,28 @@ def render(
         conventions_section(points, law, records),
     ]
     values = {
-        "{{title}}": html.escape(title),
-        "{{body}}": "\n".join(filter(None, sections)),
-        "{{figures}}": embed(documents),
-        "{{dark}}": embed(dark_colours(documents)),
-        "{{plotly}}": get_plotlyjs(),
+        "title": html.escape(title),
+        "body": "\n".join(filter(None, sections)),
+        "figures": embed(documents),
+        "dark": embed(dark_colours(documents)),
+        "plotly": get_plotlyjs(),
     }
-    # In one pass over the template's own placeholders, so that a run named "{{plotly}}" stays a name.
-    parts = PAGE
-    out = []
-    while parts:
-        at = {mark: parts.find(mark) for mark in values}
-        mark = min((m for m in at if at[m] >= 0), key=at.__getitem__, default=None)
-        if mark is None:
-            out.append(parts)
-            break
-        out += [parts[: at[mark]], values[mark]]
-        parts = parts[at[mark] + len(mark) :]
-    return "".join(out)
-
-
-def embed(value: object) -> str:
-    """JSON that no text in it can end: `<`, `>` and `&` are written as escapes inside its strings."""
-    text = json.dumps(value, allow_nan=False, separators=(",", ":"))
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
-
-
-RESAMPLES = 500  # of the approaches and minima, which the report makes itself
-TOLERANCE = 0.05
+    # One pass over the template alone, so that a run named "{{plotly}}" stays a name.
+    return re.sub(r"{{(\w+)}}", lambda match: values[match[1]], PAGE.read_text(encoding="utf-8"))
 
 
 @dataclass(frozen=True)
 class FigureSection:
-    """A section of figures: `title` and `note` are text, `figures` Plotly documents by id."""
+    """A section with figures: `title` and `note` are plain text, `figures` are Plotly documents by id."""
 
     name: str
     title: str
     note: str
     figures: dict[str, dict[str, Any]]
-    height: str = ""  # a class of the page's style
+    height: str = ""  # a CSS class of the page
 
     def section(self) -> str:
-        """The markup that holds its places."""
+        """The markup, with an empty element for each figure."""
         title = html.escape(self.title)
         kind = f'class="figure {self.height}" role="img" aria-label="{title}"'
         places = "".join(f'<div id="{name}" {kind}></div>' for name in self.figures)
@@ -178,12 +162,12 @@ class FigureSection:
 def figures_of(
     points: Points, law: Law | None, curves: Sequence[Curve], found: Sequence[Approach]
 ) -> list[FigureSection]:
-    """The figures in the order of the page."""
+    """The figures that the points and the law allow, in the order of the page."""
     counting = f"N: {points.counting['params']}. C: {points.counting['flops']}."
-    pieces: list[FigureSection] = []
+    sections: list[FigureSection] = []
 
     def add(name: str, title: str, note: str, figure: dict[str, Any], height: str = "") -> None:
-        pieces.append(FigureSection(name, title, note, {name: figure}, height))
+        sections.append(FigureSection(name, title, note, {name: figure}, height))
 
     compute = interactive_loss_vs_compute(points, law, curves)
     tokens = interactive_loss_vs_tokens(points, law, curves)
@@ -192,7 +176,7 @@ def figures_of(
     minima = isoflop_minima(points, tolerance=TOLERANCE, bootstrap=RESAMPLES)
     if minima.minima:
         refused = " ".join(reasons(minima.refused))
-        note = "Stars are minima of parabolas in log N, with their 95% bootstrap intervals."
+        note = "Stars are minima of parabolas in log N, with 95% bootstrap intervals."
         add(
             "isoflop",
             "IsoFLOP minima",
@@ -200,23 +184,23 @@ def figures_of(
             interactive_isoflop(points, minima, TOLERANCE),
         )
     if any(one.a is not None for one in found):
-        note = f"Bars are 95% bootstrap intervals. Lines are published exponents: {'; '.join(PAPERS)}."
+        note = f"{interval_note('Bars', found)} Lines are published exponents: {'; '.join(PAPERS)}.".lstrip()
         add("exponents", "Exponent of the compute-optimal size", note, interactive_exponents(found), "low")
     if law is None:
-        return pieces
+        return sections
     if law.form.variables == ("params", "tokens"):
-        note = f"Grey lines join equal loss by the fitted law, in {points.loss_unit}. {counting}"
+        note = f"Grey lines: equal loss by the fitted law, in {points.loss_unit}. {counting}"
         add("contours", "Loss over parameters and tokens", note, interactive_contours(law, points))
     if profiles := profiles_of(law):
         note = (
-            "How far the objective rises above its minimum when one quantity is held at other values and all "
-            "other parameters are fitted again. Shaded: the 95% interval; vertical line: the estimate."
+            "The rise of the objective above its minimum when one quantity is held fixed and all other "
+            "parameters are fitted again. Shaded: the 95% interval; vertical line: the estimate."
         )
         panels = {f"profile-{i}": interactive_profile(law, one) for i, one in enumerate(profiles)}
-        pieces.append(FigureSection("profiles", "Profiles of the parameters", note, panels))
-    note = f"Of the fit to all points. 1% is 0.01 in the natural logarithm. {counting}"
+        sections.append(FigureSection("profiles", "Profiles of the parameters", note, panels))
+    note = f"Residuals of the fit to all points. 1% is 0.01 in the natural logarithm. {counting}"
     add("residuals", "Residuals of the law", note, interactive_residuals(law, points), "low")
-    return pieces
+    return sections
 
 
 def _compute_note(law: Law | None) -> str:

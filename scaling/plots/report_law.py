@@ -1,4 +1,4 @@
-"""Sections of the report about the law: parameters, what to train next, its tests, and the fit itself."""
+"""Sections of the report about the law: parameters, what to train next, tests, diagnostics of the fit."""
 
 import html
 import math
@@ -29,7 +29,7 @@ SYMBOLS = {"params": "N", "tokens": "D", "flops": "C", "unique_tokens": "U"}
 
 
 def law_section(law: Law) -> str:
-    """The equation, the parameters and their intervals; what the data do not identify is named as such."""
+    """The equation, the parameters and their intervals; parameters that the data do not identify."""
     free = law.unidentified
     head = ["parameter", "value"]
     if law.intervals:
@@ -57,23 +57,23 @@ def law_section(law: Law) -> str:
 
 
 def _limits(law: Law) -> str:
-    """What the points do not exclude: the limiting forms of the law."""
+    """The limiting forms that the points do not exclude."""
     full = LAWS[law.law].equation
     items = []
     for one in law.limits:
         place = f"{one.parameter} {'infinite' if one.limit is None else f'= {one.limit:g}'}"
         form = f"the limiting form, {one.equation}"
-        said = (
-            f"The law {full} fits no better than with {place}: reported is {form}."
+        text = (
+            f"The law {full} fits no better than with {place}; {form}, is reported."
             if one.adopted
             else f"The points do not exclude {place}: {form}."
         )
-        items.append(f"<li>{markup(said)}</li>")
+        items.append(f"<li>{markup(text)}</li>")
     return f"<ul>{''.join(items)}</ul>" if items else ""
 
 
 def rounded(value: float | None, interval: Sequence[float | None] | None) -> str:
-    """A value to two digits of its interval's width; to three digits without an interval of two ends."""
+    """A value to two digits of the width of its interval; to three digits without a two-sided interval."""
     if value is None or not math.isfinite(value):
         return NONE if value is None else "\N{INFINITY}"
     low, high = interval or (None, None)
@@ -83,7 +83,7 @@ def rounded(value: float | None, interval: Sequence[float | None] | None) -> str
 
 
 def between(interval: Sequence[float | None] | None) -> str:
-    """Both ends in as many digits as the interval determines, or the one that it has."""
+    """Both ends of an interval in the digits that it determines, or the only end."""
     low, high = interval or (None, None)
     if low is None:
         return NONE if high is None else f"below {rounded(high, None)}"
@@ -93,7 +93,7 @@ def between(interval: Sequence[float | None] | None) -> str:
 
 
 def budgets_section(law: Law) -> str:
-    """What the law would train at each budget; nothing for a law without an optimum."""
+    """The compute-optimal model at each budget; empty for a law without an optimum."""
     if law.optimum is None:
         return ""
     head = [
@@ -106,7 +106,7 @@ def budgets_section(law: Law) -> str:
     ]
     largest = law.ranges["flops"][1]
 
-    def around(value: float, interval: tuple[float, float] | None) -> Cell:
+    def with_interval(value: float, interval: tuple[float, float] | None) -> Cell:
         ends = "" if interval is None else f" ({between(interval)})"
         return number_cell(rounded(value, interval) + ends)
 
@@ -115,8 +115,8 @@ def budgets_section(law: Law) -> str:
             number_cell(scientific(b.flops)),
             number_cell(short(b.params)),
             number_cell(short(b.tokens)),
-            around(b.tokens_per_param, b.tokens_per_param_interval),
-            around(b.loss, b.loss_interval),
+            with_interval(b.tokens_per_param, b.tokens_per_param_interval),
+            with_interval(b.loss, b.loss_interval),
             number_cell("" if b.reach is None else f"{plain(b.reach.times.get('flops', 1.0), 2)} times"),
         ]
         for b in law.optimum.budgets
@@ -138,7 +138,7 @@ def budgets_section(law: Law) -> str:
 
 
 def holdout_section(law: Law) -> str:
-    """The held-out test, point by point; nothing where none was made."""
+    """The held-out test, point by point; empty without one."""
     test = law.holdout
     if test is None:
         return ""
@@ -166,7 +166,7 @@ def holdout_section(law: Law) -> str:
 
 
 def diagnostics_section(law: Law) -> str:
-    """Whether the search found the optimum, and what it warned of."""
+    """Whether the search found the optimum, and its warnings."""
     rows = [
         ("objective", f"{law.objective.name}, delta {law.objective.delta:g}"),
         ("value reached", f"{law.objective.value:.6g}"),
@@ -181,32 +181,32 @@ def diagnostics_section(law: Law) -> str:
         ("warnings", "; ".join(greek(warning) for warning in law.warnings) or "none"),
     ]
     if law.forced:
-        rows.append(("forced", "these data would be refused; the law was fitted with --force"))
+        rows.append(("forced", "the data would be refused; the law was fitted with --force"))
     table = html_table([], [[text_cell(a), text_cell(b)] for a, b in rows])
     return f"<section><h2>Fit diagnostics</h2>{table}</section>"
 
 
 def approaches_section(found: Sequence[Approach], points: Points) -> str:
-    """The exponents of each approach to the optimum, and why one is missing."""
+    """The exponents by each approach, and why one is missing."""
     rows, remarks = [], []
     for one in found:
         cells = [rounded(one.a, one.a_interval), between(one.a_interval)]
         cells += [rounded(one.b, one.b_interval), between(one.b_interval), str(one.n) if one.n else NONE]
         rows.append([text_cell(one.name), *map(number_cell, cells)])
-        said = "; ".join(one.notes) if one.refused is None else f"not possible: {one.refused}"
-        if said:
-            remarks.append(html.escape(f"{one.name}: {said.replace(f'{points.source}: ', '')}."))
-    said_of = "".join(f'<p class="note">{remark}</p>' for remark in remarks)
+        text = "; ".join(one.notes) if one.refused is None else f"not possible: {one.refused}"
+        if text:
+            remarks.append(html.escape(f"{one.name}: {text.replace(f'{points.source}: ', '')}."))
+    notes = "".join(f'<p class="note">{remark}</p>' for remark in remarks)
     head = ["approach", "a", "95% interval", "b", "95% interval", "optima or points"]
     return (
         "<section><h2>Compute-optimal scaling by each approach</h2>"
         "<p>N<sub>opt</sub> grows as C<sup>a</sup> and D<sub>opt</sub> as C<sup>b</sup>; the approaches "
-        f"follow Hoffmann et al. 2022, section 3.</p>{html_table(head, rows)}{said_of}</section>"
+        f"follow Hoffmann et al. 2022, section 3.</p>{html_table(head, rows)}{notes}</section>"
     )
 
 
 def rolling_section(law: Law) -> str:
-    """Predictions of each next larger range of compute, where law.json has them."""
+    """The rolling held-out test; empty if law.json has none."""
     if not law.rolling:
         return ""
     head = ["fitted up to, FLOPs", "predicted up to", "points fitted", "points predicted", "mean error"]
@@ -223,12 +223,12 @@ def rolling_section(law: Law) -> str:
         ]
         for cut in law.rolling
     ]
-    note = "Each row is a law fitted to the runs up to a compute, and its errors on the runs beyond."
+    note = "Each row: a law fitted to the runs up to a compute, and its errors on the runs beyond."
     return f"<section><h2>Rolling held-out test</h2><p>{note}</p>{html_table(head, rows)}</section>"
 
 
 def sensitivity_section(law: Law) -> str:
-    """The law fitted in other ways, where law.json has it."""
+    """The law fitted with other choices; empty if law.json has none."""
     if not law.sensitivity:
         return ""
     names = list(law.parameters)

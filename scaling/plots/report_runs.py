@@ -1,4 +1,4 @@
-"""Sections of the report about the data: the headline, every point of a table, and the conventions."""
+"""Sections of the report about the runs: headline numbers, the table of runs or points, conventions."""
 
 import html
 from collections.abc import Mapping, Sequence
@@ -20,13 +20,14 @@ from scaling.plots.report_html import (
     text_cell,
 )
 from scaling.plots.report_law import between, rounded
+from scaling.runtime.suggest import plural
 
 
 def summary(points: Points, law: Law | None, records: Sequence[RunRecord]) -> str:
-    """The headline numbers at the top."""
+    """The headline numbers."""
     runs = len(records) or len(set(points.groups))
     tiles = [
-        (f"{runs}", f"run{'s' * (runs != 1)}, {len(points)} finished token budget{'s' * (len(points) != 1)}"),
+        (f"{runs}", f"run{'s' * (runs != 1)}, {plural(len(points), 'finished token budget')}"),
         (f"{short(points.params.min())} \N{EN DASH} {short(points.params.max())}", "parameters N"),
         (f"{points.loss.min():.3f}", f"lowest validation loss, {points.loss_unit}"),
     ]
@@ -35,16 +36,16 @@ def summary(points: Points, law: Law | None, records: Sequence[RunRecord]) -> st
         tiles.append(
             (
                 f"{100 * law.holdout.mean_abs_rel_error:.2g}%",
-                f"mean error on {n} held-out point{'s' * (n != 1)}",
+                f"mean error on {plural(n, 'held-out point')}",
             )
         )
     if law is not None and law.optimum is not None:
         within = [row for row in law.optimum.budgets if row.flops <= points.flops.max()]
         row = within[-1] if within else law.optimum.budgets[0]
         ends = row.tokens_per_param_interval
-        said = f"tokens per parameter at {scientific(row.flops)} FLOPs"
-        said += "" if ends is None else f" ({between(ends)})"
-        tiles.append((rounded(row.tokens_per_param, ends), said))
+        text = f"tokens per parameter at {scientific(row.flops)} FLOPs"
+        text += "" if ends is None else f" ({between(ends)})"
+        tiles.append((rounded(row.tokens_per_param, ends), text))
     if law is not None and law.unidentified:
         free = ", ".join(map(greek, law.unidentified))
         tiles.append((free, f"of the {law.law} law: not identified by these runs"))
@@ -53,7 +54,7 @@ def summary(points: Points, law: Law | None, records: Sequence[RunRecord]) -> st
 
 
 def points_section(points: Points) -> str:
-    """Every point by size and tokens, where there are no records."""
+    """Every point by size and tokens, for sources without run records."""
     head = ["run", "N", "tokens", "FLOPs", "loss"]
     order = np.lexsort((np.array(points.labels), points.tokens, points.params))
     rows = [
@@ -70,13 +71,13 @@ def points_section(points: Points) -> str:
 
 
 def conventions_section(points: Points, law: Law | None, records: Sequence[RunRecord]) -> str:
-    """What N, C and loss count, and the versions."""
+    """How N, C and loss are counted, and the versions of the software."""
     rows = [
         ("parameters N", points.counting["params"]),
         ("compute C of law and figures", points.counting["flops"]),
         ("loss", f"validation, {points.loss_unit}"),
         ("source", points.source),
-        ("data", ", ".join(sorted({d for d in points.dataset if d})) or "not named"),
+        ("data", ", ".join(sorted({d for d in points.dataset if d})) or "not recorded"),
     ]
     versions = dict(law.versions) if law is not None else {}
     ran: dict[str, set[str]] = {}
@@ -102,21 +103,21 @@ LAYERS = ("model.n_layers", "model.n_decoder_layers")
 
 @dataclass(frozen=True)
 class Run:
-    """A run as the table shows it: its record, its sweep, and the values of its config by dotted path."""
+    """A run in the table: its record, its sweep, and the values of its config by dotted path."""
 
     record: RunRecord
     sweep: str = ""
     settings: Mapping[str, str] = field(default_factory=dict)
 
     def number(self, name: str) -> float | None:
-        """A setting that is a number; None where there is none."""
+        """A numeric setting; None if it is missing or not a number."""
         try:
             return float(self.settings[name])
         except (KeyError, ValueError):
             return None
 
     def shape(self) -> str:
-        """Layers and width, as 12 x 768; the decoder's layers follow the encoder's where they differ."""
+        """Layers and width, as 12 × 768; encoder and decoder layers as 12+12 × 768."""
         layers = [self.settings[name] for name in LAYERS if name in self.settings]
         width = self.settings.get("model.d_model")
         if not layers:
@@ -126,7 +127,7 @@ class Run:
 
 
 def runs_of(directories: Sequence[Path], family: str | None = None, where: Where | None = None) -> list[Run]:
-    """The selected runs of a family, or of all, in sweep (or run) directories."""
+    """The selected runs in sweep or run directories, of one family or all."""
     found = []
     for directory in directories:
         selected = {record.id for record in read_records(directory, where)}
@@ -138,7 +139,7 @@ def runs_of(directories: Sequence[Path], family: str | None = None, where: Where
 
 
 def runs_section(runs: Sequence[Run], params: str) -> str:
-    """Every run by size and tokens, one line per finished budget; `params` says which count N is."""
+    """Every run by size and tokens, a line per finished budget; `params` names the count that is N."""
 
     def size(run: Run) -> float:
         return float(getattr(run.record.params, params))
@@ -182,7 +183,7 @@ def runs_section(runs: Sequence[Run], params: str) -> str:
         f"<section><h2>Runs and their cost</h2>{html_table(head, rows, total)}"
         '<p class="note">One line per finished token budget, by size and tokens. FLOPs are counted matmul by '
         "matmul with causal attention. Device seconds are wall-clock seconds times devices, for all budgets "
-        "of a run together; the total counts a trunk that several cooldown branches share once."
+        "of a run together; a trunk shared by several cooldown branches is counted once."
         f"{html.escape(where)}</p></section>"
     )
 
@@ -200,6 +201,6 @@ def _device(run: RunRecord) -> str:
 
 
 def device_seconds(run: RunRecord) -> float | None:
-    """Wall-clock seconds times devices; None where the record has no total."""
+    """Wall-clock seconds times devices; None if the record has no total."""
     total, count = run.seconds.get("total"), run.device.get("count")
     return None if total is None else total * (count if isinstance(count, int | float) else 1)

@@ -1,4 +1,4 @@
-"""How every figure looks: colours for the colour-blind too, and numbers as people say them."""
+"""How every figure looks: colours, fonts, axes, legends and notes, and how it is saved."""
 
 import io
 import textwrap
@@ -24,27 +24,11 @@ from scaling.runtime.files import write_atomically
 INK = "#1a1a1a"
 MUTED = "#6b7280"
 GRID = "#e5e7eb"
-LAW = "#d55e00"  # vermillion and blue of Okabe and Ito (2008), far apart under every colour blindness
+LAW = "#d55e00"  # vermillion and blue of Okabe and Ito (2008), distinct under every colour blindness
 ENVELOPE = "#0072b2"
-
-
-def size_colours(sizes: Sequence[float]) -> dict[float, str]:
-    """A colour for each model size, dark to light with size; viridis is even in lightness, and so ordered."""
-    distinct = sorted(set(sizes))
-    places = np.linspace(0.0, 0.86, len(distinct)) if len(distinct) > 1 else [0.35]
-    return {size: to_hex(colormaps["viridis"](place)) for size, place in zip(distinct, places, strict=True)}
-
-
-def spots(n: int, area: float = 36.0) -> dict[str, Any]:
-    """How the markers of n points are drawn: smaller and without an edge where there are many."""
-    crowded = n > 300
-    size = area * float(np.clip(60 / n, 0.15, 1.0)) if n else area
-    return {"s": size, "edgecolor": "none" if crowded else "white", "lw": 0.0 if crowded else 0.6}
-
-
 SUFFIXES = (".png", ".svg", ".pdf")
 SIZE = (8.4, 5.0)  # inches; at 160 dots per inch about twice the width of a README's column
-# Fonts for characters that DejaVu Sans lacks, of which a machine may have some.
+# Fonts for characters that DejaVu Sans lacks; those that are installed are used.
 _FALLBACK = (
     "Noto Sans CJK JP",
     "Noto Sans CJK SC",
@@ -53,7 +37,7 @@ _FALLBACK = (
     "Microsoft YaHei",
     "Malgun Gothic",
 )
-STYLE: Any = {  # the keys are matplotlib's own, which its types list one by one
+STYLE: Any = {  # matplotlib types its keys one by one
     "font.family": ["DejaVu Sans", *(name for name in _FALLBACK if name in get_font_names())],
     "font.size": 10.5,
     "axes.edgecolor": MUTED,
@@ -70,7 +54,7 @@ STYLE: Any = {  # the keys are matplotlib's own, which its types list one by one
     "legend.fontsize": 9,
     "legend.frameon": False,
     "pdf.fonttype": 42,  # text stays text
-    "svg.hashsalt": "scaling",  # the same figure is the same file
+    "svg.hashsalt": "scaling",  # makes files reproducible
 }
 MAX_LEGEND_SIZES = 10
 NOTE_SIZE = 8.5
@@ -78,12 +62,22 @@ _LINE = NOTE_SIZE * 1.35 / 72  # inches per line of the footnote
 _CHARACTERS = 14.2  # of the footnote per inch
 
 
-def check_path(path: Path) -> None:
-    """Nothing, of a path that a figure can be written to.
+def size_colours(sizes: Sequence[float]) -> dict[float, str]:
+    """A colour for each model size from viridis, dark to light with size."""
+    distinct = sorted(set(sizes))
+    places = np.linspace(0.0, 0.86, len(distinct)) if len(distinct) > 1 else [0.35]
+    return {size: to_hex(colormaps["viridis"](place)) for size, place in zip(distinct, places, strict=True)}
 
-    Raises:
-        BadInputError: another suffix than PNG, SVG and PDF, or a missing directory.
-    """
+
+def spots(n: int, area: float = 36.0) -> dict[str, Any]:
+    """The style of n markers: many are smaller and have no edge."""
+    crowded = n > 300
+    size = area * float(np.clip(60 / n, 0.15, 1.0)) if n else area
+    return {"s": size, "edgecolor": "none" if crowded else "white", "lw": 0.0 if crowded else 0.6}
+
+
+def check_path(path: Path) -> None:
+    """Raises BadInputError if the suffix is not PNG, SVG or PDF, or the directory does not exist."""
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
         raise BadInputError(
@@ -96,7 +90,7 @@ def check_path(path: Path) -> None:
 
 
 def save_figure(figure: Figure, path: Path) -> None:
-    """Write a figure as PNG, SVG or PDF, by the suffix; a failed write leaves no file.
+    """Write a figure as PNG, SVG or PDF, chosen by the suffix; a failed write leaves no file.
 
     Raises:
         BadInputError: another suffix, a missing directory, or a path that cannot be written.
@@ -107,14 +101,14 @@ def save_figure(figure: Figure, path: Path) -> None:
     buffer = io.BytesIO()
     metadata = {".png": {"Software": None}, ".svg": {"Date": None}, ".pdf": {"CreationDate": None}}[suffix]
     with rc_context(STYLE), warnings.catch_warnings():
-        # A character that no installed font has is drawn as a box.
+        # A character that no installed font has becomes a box.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         figure.savefig(buffer, format=suffix[1:], dpi=160, metadata=metadata)
     write_atomically(path, buffer.getvalue())
 
 
 def canvas(title: str) -> tuple[Figure, Axes]:
-    """An empty figure with one pair of axes, in the style of all."""
+    """An empty figure with one pair of axes."""
     figure = Figure(figsize=SIZE, layout="constrained")
     axes = figure.add_subplot()
     axes.set_title(title)
@@ -149,7 +143,7 @@ def dress(axes: Axes) -> None:
 
 
 def footnote(figure: Figure, *parts: str) -> None:
-    """Conventions and remarks below the axes, one paragraph each; the figure grows by their height."""
+    """Add conventions and remarks below the axes, one paragraph each; the figure grows by their height."""
     width, height = figure.get_size_inches()
     lines = [line for part in parts if part for line in _wrapped(part, (width - 0.3) * _CHARACTERS)]
     strip = len(lines) * _LINE + 0.1
@@ -169,25 +163,25 @@ def footnote(figure: Figure, *parts: str) -> None:
 
 
 def _wrapped(text: str, characters: float) -> list[str]:
-    """Lines of at most so many characters; East Asian characters are twice as wide as others."""
+    """Lines of at most `characters` characters; East Asian ones count twice."""
     wide = sum(unicodedata.east_asian_width(c) in "WF" for c in text)
     return textwrap.wrap(text, int(characters * len(text) / (len(text) + wide)))
 
 
 def marker_handle(colour: str, label: str, hollow: bool = False, marker: str = "o") -> Line2D:
-    """A legend's entry for points of one colour."""
+    """The legend entry for points of one colour."""
     face = "white" if hollow else colour
     edge, width = (colour, 1.6) if hollow else ("white", 0.6)
     return Line2D([], [], ls="", marker=marker, ms=6.5, mfc=face, mec=edge, mew=width, label=label)
 
 
 def line_handle(colour: str, label: str, **style: Any) -> Line2D:
-    """A legend's entry for a line."""
+    """The legend entry for a line."""
     return Line2D([], [], color=colour, label=label, **{"lw": 1.6, **style})
 
 
 def legend_sizes(colours: dict[float, str]) -> list[tuple[float, str]]:
-    """The sizes a legend names: all, or some evenly spaced of many."""
+    """The sizes named in a legend: all, or an evenly spaced selection."""
     items = list(colours.items())
     if len(items) <= MAX_LEGEND_SIZES:
         return items
@@ -195,12 +189,12 @@ def legend_sizes(colours: dict[float, str]) -> list[tuple[float, str]]:
 
 
 def size_handles(colours: dict[float, str]) -> list[Line2D]:
-    """A legend's entries for model sizes."""
+    """The legend entries for model sizes."""
     return [marker_handle(colour, f"N = {short(size)}") for size, colour in legend_sizes(colours)]
 
 
-def legend_beside(figure: Figure, handles: Sequence[Line2D]) -> None:
-    """The legend right of the axes, where it can hide no data."""
+def legend_at_right(figure: Figure, handles: Sequence[Line2D]) -> None:
+    """Put the legend to the right of the axes, where it hides no data."""
     figure.legend(
         handles=list(handles),
         loc="outside right upper",

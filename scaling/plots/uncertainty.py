@@ -1,7 +1,6 @@
-"""Profiles of a law: how much worse the best fit gets when one parameter is held at other values."""
+"""How well the data determine the parameters of a law: profiles, and pairs of bootstrap resamples."""
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +21,7 @@ from scaling.plots.style import (
     LAW,
     MUTED,
     footnote,
-    legend_beside,
+    legend_at_right,
     line_handle,
     panels,
 )
@@ -30,43 +29,81 @@ from scaling.runtime.errors import BadInputError
 
 Floats = NDArray[np.float64]
 WIDE = 30.0  # a grid over more than this factor is drawn on a log axis
-FLAT = 1e3  # by which factor a side that does not rise is drawn
+FLAT = 1e3  # a side that does not rise is drawn over this factor
 
 
 @dataclass(frozen=True)
-class Profile:
-    """One parameter: (G,) values and the least objectives there; an open end of the interval is None."""
+class ProfileCurve:
+    """The profile of one quantity of a law, as it is drawn.
+
+    `rise` (G,) is the objective above its minimum with the quantity held at `grid` (G,) and all parameters
+    fitted again; `interval` ends at the edge of the drawn range where it is open.
+    """
 
     name: str
     grid: Floats
-    objective: Floats
-    low: float | None
-    high: float | None
+    rise: Floats
+    shown: tuple[float, float]  # the range of the grid that is drawn
+    interval: tuple[float, float]
+    estimate: float | None  # None outside the drawn range
     identified: bool
 
+    @property
+    def wide(self) -> bool:
+        """Whether it is drawn on a log axis."""
+        return _is_wide(self.grid)
 
-def profiles_of(law: Law) -> tuple[Profile, ...]:
-    """The profiles a law carries; none where it was fitted without them."""
-    given = getattr(law, "profile", None) or {}
+
+def profiles_of(law: Law) -> tuple[ProfileCurve, ...]:
+    """The profiles of a law; none if it was fitted without them."""
     out = []
-    for name, one in given.items():
-        read = one.get if isinstance(one, Mapping) else lambda key, one=one: getattr(one, key, None)
-        pairs = [
-            (g, o) for g, o in zip(read("grid") or (), read("objective") or (), strict=True) if _finite(o)
-        ]
-        low, high = read("interval") or (None, None)
-        if pairs:
-            grid, objective = np.array(sorted(pairs), float).T
-            out.append(Profile(name, grid, objective, low, high, bool(read("identified"))))
+    for name, profile in (law.profile or {}).items():
+        pairs = [pair for pair in zip(profile.grid, profile.objective, strict=True) if math.isfinite(pair[1])]
+        if not pairs:
+            continue
+        grid, objective = np.array(sorted(pairs), float).T
+        rise = objective - min(float(objective.min()), law.objective.value)
+        left, right = _shown(grid, *profile.interval)
+        low, high = profile.interval
+        interval = (left if low is None else low, right if high is None else high)
+        estimate = _estimate_of(name, law)
+        if estimate is not None and not left <= estimate <= right:
+            estimate = None
+        out.append(ProfileCurve(name, grid, rise, (left, right), interval, estimate, profile.identified))
     return tuple(out)
 
 
-def _finite(value: Any) -> bool:
-    return value is not None and math.isfinite(value)
+def _is_wide(grid: Floats) -> bool:
+    return bool(grid[0] > 0 and grid[-1] > WIDE * grid[0])
+
+
+def _shown(grid: Floats, low: float | None, high: float | None) -> tuple[float, float]:
+    """The range that is drawn: of a side that stays flat, a few decades."""
+    left, right = float(grid[0]), float(grid[-1])
+    if not _is_wide(grid):
+        return left, right
+    if low is None and high is not None:
+        left = max(left, high / FLAT)
+    if high is None and low is not None:
+        right = min(right, low * FLAT)
+    return left, right
+
+
+def _estimate_of(name: str, law: Law) -> float | None:
+    """The value of a profiled quantity by the law itself."""
+    if name in law.parameters:
+        return law.parameters[name]
+    frontier = law.frontier()
+    if frontier is None:
+        return None
+    if name == RATIO:
+        flops = law.ranges["flops"][1]
+        return float(frontier.tokens(flops) / frontier.params(flops))
+    return frontier.a
 
 
 def profiles_figure(sources: Sources, options: Options) -> Figure:
-    """A panel a parameter: the objective over its least, the estimate and the interval.
+    """A panel per quantity: the objective above its minimum, the estimate and the interval.
 
     Raises:
         BadInputError: no law, or one without profiles.
@@ -75,7 +112,7 @@ def profiles_figure(sources: Sources, options: Options) -> Figure:
     profiles = profiles_of(law)
     if not profiles:
         raise BadInputError(
-            f"profiles: the law {law.law} was fitted without; fit it with them: scaling fit SOURCE "
+            f"profiles: the {law.law} law was fitted without profiles; use scaling fit SOURCE "
             f"--law {law.law} --profile"
         )
     columns = min(4 if len(profiles) > 6 else 3, len(profiles))
@@ -93,7 +130,7 @@ def profiles_figure(sources: Sources, options: Options) -> Figure:
         line_handle(LAW, "estimate", lw=1.2),
         line_handle(LAW, "95% interval", lw=7, alpha=0.16),
     ]
-    legend_beside(figure, handles)
+    legend_at_right(figure, handles)
     footnote(
         figure,
         f"{greek(law.equation)}. Objective: {law.objective.name}, delta {law.objective.delta:g}. All other "
@@ -103,36 +140,18 @@ def profiles_figure(sources: Sources, options: Options) -> Figure:
     return figure
 
 
-def estimate_of(profile: Profile, law: Law) -> float | None:
-    """The law's own value of what a profile is of."""
-    if profile.name in law.parameters:
-        return law.parameters[profile.name]
-    frontier = law.frontier()
-    if frontier is None:
-        return None
-    if profile.name == RATIO:
-        flops = law.ranges["flops"][1]
-        return float(frontier.tokens(flops) / frontier.params(flops))
-    return frontier.a
-
-
-def _panel(axes: Axes, profile: Profile, law: Law) -> None:
-    least = min(float(profile.objective.min()), law.objective.value)
-    axes.plot(profile.grid, profile.objective - least, color=ENVELOPE, lw=1.6, zorder=4)
-    estimate = estimate_of(profile, law)
-    left, right = shown_range(profile)
-    low = left if profile.low is None else profile.low
-    high = right if profile.high is None else profile.high
-    axes.axvspan(low, high, color=LAW, alpha=0.16, lw=0, zorder=1)
-    if estimate is not None and left <= estimate <= right:
-        axes.axvline(estimate, color=LAW, lw=1.2, zorder=3)
+def _panel(axes: Axes, profile: ProfileCurve, law: Law) -> None:
+    axes.plot(profile.grid, profile.rise, color=ENVELOPE, lw=1.6, zorder=4)
+    axes.axvspan(*profile.interval, color=LAW, alpha=0.16, lw=0, zorder=1)
+    if profile.estimate is not None:
+        axes.axvline(profile.estimate, color=LAW, lw=1.2, zorder=3)
     label = mathtext(quantity(profile.name, law.parameters))
-    axes.set_xlim(left, right)
-    if is_wide(profile):
+    axes.set_xlim(profile.shown)
+    if profile.wide:
         log_axis(axes.xaxis, label, "plain", ticks=4)
     else:
-        # Powers of ten are wide.
-        axes.xaxis.set_major_locator(MaxNLocator(nbins=3 if abs(right) < 1e5 else 2, min_n_ticks=1))
+        nbins = 3 if abs(profile.shown[1]) < 1e5 else 2  # powers of ten are wide
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=nbins, min_n_ticks=1))
         axes.xaxis.set_major_formatter(DistinctFormatter("plain"))
         axes.set_xlabel(label)
     axes.yaxis.set_major_locator(MaxNLocator(nbins=4))
@@ -142,32 +161,15 @@ def _panel(axes: Axes, profile: Profile, law: Law) -> None:
     axes.axhline(0, color=INK, lw=0.6, zorder=2)
 
 
-def is_wide(profile: Profile) -> bool:
-    """Whether a profile is drawn on a log axis."""
-    return bool(profile.grid[0] > 0 and profile.grid[-1] > WIDE * profile.grid[0])
-
-
-def shown_range(profile: Profile) -> tuple[float, float]:
-    """The part of the grid that is drawn: of a side that stays flat, a few decades."""
-    left, right = float(profile.grid[0]), float(profile.grid[-1])
-    if not is_wide(profile):
-        return left, right
-    if profile.low is None and profile.high is not None:
-        left = max(left, profile.high / FLAT)
-    if profile.high is None and profile.low is not None:
-        right = min(right, profile.low * FLAT)
-    return left, right
-
-
-WIDE_SAMPLES = 10.0  # a parameter that spans more than this factor is shown by its log
+DECADE = 10.0  # a parameter whose resamples span more than this factor is drawn as its log
 LOG = "log\N{SUBSCRIPT ONE}\N{SUBSCRIPT ZERO} "
-INNER = (0.005, 0.995)  # of the resamples, on the axes
+INNER = (0.005, 0.995)  # quantiles of the resamples that the axes cover
 
 
 def pair_samples(law: Law) -> dict[str, Floats]:
-    """(S,) resamples of each parameter under its label; a scale that spans decades as log10.
+    """(S,) resamples of each parameter by label, a wide range as log10.
 
-    What a limiting form holds is left out, as are resamples in which a parameter is infinite.
+    Parameters that a limiting form fixes are left out, as are resamples with an infinite parameter.
 
     Raises:
         BadInputError: the law has no resamples.
@@ -181,13 +183,13 @@ def pair_samples(law: Law) -> dict[str, Floats]:
         drawn = drawn[known]
         if len(drawn) and np.ptp(drawn) == 0:
             continue
-        wide = drawn.min() > 0 and np.quantile(drawn, 0.975) > WIDE_SAMPLES * np.quantile(drawn, 0.025)
+        wide = drawn.min() > 0 and np.quantile(drawn, 0.975) > DECADE * np.quantile(drawn, 0.025)
         out[f"{LOG}{name}" if wide else name] = np.log10(drawn) if wide else drawn
     return out
 
 
 def bootstrap_figure(sources: Sources, options: Options) -> Figure:
-    """Every pair of parameters over the resamples, and each one's histogram on the diagonal.
+    """A scatter plot of every pair of parameters over the resamples, with histograms on the diagonal.
 
     Raises:
         BadInputError: no law, or one without resamples.

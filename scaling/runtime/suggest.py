@@ -32,6 +32,11 @@ def hint(name: str, known: Iterable[str], most_known: int | None = None) -> str:
     return f"known: {', '.join(known[:most_known])}{', ...' if cut else ''}"
 
 
+def plural(n: int, noun: str) -> str:
+    """A count with its noun: `1 budget`, `1,200 budgets`."""
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"
+
+
 def did_you_mean(names: list[str]) -> str:
     """A question that offers one name or several."""
     *others, last = names

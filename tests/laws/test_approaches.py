@@ -39,7 +39,7 @@ def test_what_is_not_possible_says_why():
     found = compare_approaches(ladder(0.001), bootstrap=0)
     assert [f.refused is None for f in found] == [False, False, True, False]
     assert "no training curves" in found[0].refused
-    assert "compute budget(s) have a minimum" in found[1].refused
+    assert "compute budgets have a minimum" in found[1].refused
     assert "no fitted law" in found[3].refused
     assert found[2].a_interval is None
     assert "misses the measured losses by 0.07%" in found[2].notes[0]

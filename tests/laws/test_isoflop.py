@@ -171,9 +171,7 @@ def test_window_keeps_the_sizes_near_the_least_loss():
 
 
 def test_a_ladder_has_no_budgets():
-    with pytest.raises(
-        BadInputError, match=r"0 of \d+ compute budget.s. have a minimum .*train several sizes"
-    ):
+    with pytest.raises(BadInputError, match=r"0 of \d+ compute budgets have a minimum .*train several sizes"):
         fit_isoflops(ladder())
 
 

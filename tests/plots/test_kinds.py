@@ -11,9 +11,9 @@ from matplotlib.collections import PathCollection
 
 from scaling.laws import fit_points, read_points
 from scaling.laws.frontier.approaches import compare_approaches
-from scaling.laws.frontier.isoflop import isoflop_minima
+from scaling.laws.frontier.isoflop import isoflop_minima, valley
 from scaling.laws.read.inputs import Sources, join_points
-from scaling.plots.compute_optimal import valley
+from scaling.laws.sections import Profile
 from scaling.plots.kinds import KINDS, Options, draw
 from scaling.plots.law_figures import log_residuals, normal_quantiles
 from scaling.plots.uncertainty import profiles_of
@@ -40,14 +40,9 @@ PROFILE = {
 }
 
 
-class Profiled:
-    """A law with profiles, as `law.json` will have them."""
-
-    def __init__(self, law):
-        self.law, self.profile = law, PROFILE
-
-    def __getattr__(self, name):
-        return getattr(self.law, name)
+def profiled(law):
+    """The law with profiles."""
+    return law.model_copy(update={"profile": {name: Profile(**one) for name, one in PROFILE.items()}})
 
 
 @pytest.fixture(scope="module")
@@ -208,8 +203,8 @@ def test_contours_hold_the_runs_and_the_optimal_path(sources, points, law):
 
 
 def test_profiles_are_read_from_the_law(law):
-    figure = draw("profiles", Sources.of(ladder(), Profiled(law)))
-    assert [one.name for one in profiles_of(Profiled(law))] == ["alpha", "A"]
+    figure = draw("profiles", Sources.of(ladder(), profiled(law)))
+    assert [one.name for one in profiles_of(profiled(law))] == ["alpha", "A"]
     first = figure.axes[0].lines[0]
     assert first.get_xdata().tolist() == PROFILE["alpha"]["grid"]
     least = min(0.1, law.objective.value)
@@ -242,5 +237,5 @@ def test_laws_of_one_variable_are_curves_through_their_runs(name):
 
 
 def test_a_law_of_three_variables_is_no_curve(points, law):
-    with pytest.raises(BadInputError, match="reads params, tokens, unique_tokens"):
+    with pytest.raises(BadInputError, match="has the variables params, tokens, unique_tokens"):
         draw("law", Sources.of(points, law.model_copy(update={"law": "repeated-data"})))

@@ -1,6 +1,7 @@
 """The three approaches of Hoffmann et al. 2022 (arXiv:2203.15556), section 3, side by side for one sweep."""
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,7 @@ from scaling.laws.law import Law
 from scaling.laws.points import Points
 from scaling.laws.uncertainty.resample import Interval
 from scaling.runtime.errors import BadInputError
+from scaling.runtime.suggest import plural
 
 Floats = NDArray[np.float64]
 
@@ -59,6 +61,7 @@ class Approach(Frozen):
     line: tuple[LinePoint, ...] = ()
     notes: tuple[str, ...] = ()
     refused: str | None = None
+    interval_method: Literal["bootstrap", "jackknife"] | None = None
 
 
 def compare_approaches(
@@ -119,6 +122,7 @@ def _powers(
             (params.interval(grid), tokens.interval(grid)),
         ),
         notes=notes,
+        interval_method=params.interval_method,
     )
 
 
@@ -158,7 +162,7 @@ def _isoflop(points: Points, method: Method, bootstrap: int, seed: int) -> Appro
     optima = np.array([(m.flops, m.params, m.tokens) for m in fit.minima.minima])
     refused = [r.reason for r in fit.minima.refused if r.sizes > 1]
     if single := sum(r.sizes == 1 for r in fit.minima.refused):
-        refused.append(f"{single} budget(s) have runs of one size only")
+        refused.append(f"{plural(single, 'budget')} with runs of one size only")
     return _powers(fit.params, fit.tokens, bootstrap, optima, tuple(refused))
 
 
@@ -211,6 +215,7 @@ def _closed(
         k=float(optimum.params(1.0)),
         a_interval=intervals.get("a"),
         b_interval=intervals.get("b"),
+        interval_method="bootstrap" if "a" in intervals else None,
         n=n,
         optima=_optima(np.stack([flops, optimum.params(flops), optimum.tokens(flops)], axis=1)),
         line=_line(flops, (optimum.params(flops), optimum.tokens(flops)), bands),

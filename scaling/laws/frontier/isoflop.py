@@ -14,11 +14,12 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from scaling.laws.frontier.akima import akima_minimum
+from scaling.laws.frontier.akima import akima, akima_minimum
 from scaling.laws.frontier.power_law import MIN_OPTIMA, PowerLaw, fit_power_law
 from scaling.laws.points import Points, canonical
-from scaling.laws.uncertainty.resample import leave_one_out, run_counts
+from scaling.laws.uncertainty.resample import leave_one_out, percentiles, run_counts
 from scaling.runtime.errors import BadInputError
+from scaling.runtime.suggest import plural
 
 Floats = NDArray[np.float64]
 Method = Literal["parabola", "akima"]
@@ -85,6 +86,13 @@ class IsoFlopMinima:
     log_params_RG: Floats
     log_tokens_RG: Floats
     unused: int  # points near no budget
+
+    def interval(self, i: int) -> tuple[float, float] | None:
+        """The 95% interval of N_opt at the i-th minimum; None without resamples."""
+        if not len(self.log_params_SG):
+            return None
+        ends = percentiles(self.log_params_SG[:, i])
+        return None if ends is None else (float(np.exp(ends[0])), float(np.exp(ends[1])))
 
 
 @dataclass(frozen=True)
@@ -310,6 +318,17 @@ def isoflop_minima(
     )
 
 
+def valley(group: Points, method: str) -> tuple[Floats, Floats]:
+    """(100,) sizes and losses of the curve whose minimum is taken: a parabola in log N, or Akima's."""
+    log_n, sizes = np.log(group.params), _sizes(group)
+    grid = np.linspace(sizes[0], sizes[-1], 100)
+    if method == "akima":
+        return np.exp(grid), np.exp(akima(sizes, _size_means(group, sizes, np.log(group.loss)), grid))
+    centre = log_n.mean()
+    curve = np.polynomial.Polynomial.fit(log_n - centre, group.loss, 2, w=np.sqrt(group.weight))
+    return np.exp(grid), curve(grid - centre)
+
+
 def fit_isoflops(
     points: Points,
     method: Method = "parabola",
@@ -334,7 +353,7 @@ def fit_isoflops(
         first = f" ({found.refused[0].reason})" if found.refused else ""
         raise BadInputError(
             f"{points.source}: {len(found.minima)} of {len(found.minima) + len(found.refused)} compute "
-            f"budget(s) have a minimum{first}; a power law needs {MIN_OPTIMA}: train several sizes at "
+            f"budgets have a minimum{first}; a power law needs {MIN_OPTIMA}: train several sizes at "
             "each of at least three budgets"
         )
     flops = np.array([m.flops for m in found.minima])
@@ -378,7 +397,7 @@ def _too_few(sizes: Floats, flops: float, method: Method) -> str:
     if len(sizes) >= MIN_SIZES[method]:
         return ""
     return (
-        f"{flops:.3g} FLOPs: {len(sizes)} size(s); {method} needs at least {MIN_SIZES[method]}: "
+        f"{flops:.3g} FLOPs: {plural(len(sizes), 'size')}; {method} needs at least {MIN_SIZES[method]}: "
         "add runs of other sizes at this budget, or a wider tolerance"
     )
 

@@ -20,6 +20,7 @@ from scaling.laws.forms.laws import LAWS
 from scaling.laws.points import Points, canonical
 from scaling.laws.uncertainty.resample import Interval, percentiles, run_counts
 from scaling.runtime.errors import BadInputError
+from scaling.runtime.suggest import plural
 
 Floats = NDArray[np.float64]
 
@@ -112,16 +113,16 @@ def fit_projected(points: Points, bootstrap: int = 0, seed: int = 0) -> Projecte
 def _refuse(points: Points) -> None:
     if len(points) < MIN_POINTS:
         raise BadInputError(
-            f"{points.source}: {len(points)} point(s); variable projection needs at least {MIN_POINTS}: "
-            "add runs"
+            f"{points.source}: {plural(len(points), 'point')}; variable projection needs at least "
+            f"{MIN_POINTS}: add runs"
         )
     logs = np.log(np.stack([points.params, points.tokens]))
     for name, row in zip(("params", "tokens"), logs, strict=True):
         levels = len(np.unique(np.round(row, 9)))
         if levels < MIN_LEVELS:
             raise BadInputError(
-                f"{points.source}: {levels} different value(s) of {name}; variable projection needs at least "
-                f"{MIN_LEVELS}: add runs"
+                f"{points.source}: {plural(levels, 'different value')} of {name}; variable projection "
+                f"needs at least {MIN_LEVELS}: add runs"
             )
     if abs(np.corrcoef(logs)[0, 1]) > 0.9999:
         raise BadInputError(

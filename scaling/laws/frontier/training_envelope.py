@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from scaling.laws.frontier.power_law import PowerLaw, fit_power_law
 from scaling.laws.uncertainty.resample import leave_one_out, run_counts
 from scaling.runtime.errors import BadInputError
+from scaling.runtime.suggest import plural
 
 Floats = NDArray[np.float64]
 
@@ -124,8 +125,9 @@ def fit_training_envelope(
     sizes = len(np.unique(log_n[best[kept]]))
     if sizes < MIN_SIZES:
         raise BadInputError(
-            f"{sizes} size(s) are best at some compute between a smaller and a larger run in training; the "
-            f"envelope needs {MIN_SIZES}: train sizes nearer to each other, or each of them longer"
+            f"{plural(sizes, 'size')} best at some compute between a smaller and a larger run in "
+            f"training; the envelope needs {MIN_SIZES}: train sizes nearer to each other, or each "
+            "of them longer"
         )
     rows = np.arange(budgets)
     samples_N = samples_D = deleted_N = deleted_D = None

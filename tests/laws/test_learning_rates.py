@@ -1,4 +1,4 @@
-"""Bowls of learning rates: the minimum of a parabola is found, with what surely holds it."""
+"""The optimal learning rate of a width: the minimum of a parabola, and the rates that bracket it."""
 
 import json
 import math
@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from scaling.cli import app
 from scaling.config.load import dump_yaml, load_run
 from scaling.config.record import ParameterCounts, Point, RunRecord
-from scaling.plots.mup import Bowl, read_bowls, shift
+from scaling.laws.learning_rates import Bowl, read_bowls, shift
 from scaling.runtime.errors import BadInputError
 
 RATES = tuple(2.0**power for power in range(-8, -1))
