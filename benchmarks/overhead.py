@@ -36,8 +36,8 @@ from scaling.parallel import heartbeat
 from scaling.parallel.mesh import make_mesh
 from scaling.runtime.environment import choose_platform
 from scaling.train.checkpoints import Checkpoints
-from scaling.train.clock import Clock
 from scaling.train.lock import RunLock
+from scaling.train.record import Clock
 from scaling.train.run_directory import RunDirectory
 from scaling.train.spikes import SpikeDetector
 from scaling.train.step import TrainStep

@@ -81,7 +81,7 @@ def data_of(runs: "Sequence[RunConfig]") -> list[dict[str, Any]]:
         BadInputError: one is missing, unreadable or does not fit its runs.
     """
     from scaling.data.ahead import data_ahead
-    from scaling.train.segments import budgets
+    from scaling.train.schedules import budgets
 
     found: dict[DataAhead, tuple[int, int, int | None]] = {}
     looked: dict[str, DataAhead] = {}

@@ -62,7 +62,7 @@ def evaluate(
     from scaling.evals.evaluator import EvalSettings
     from scaling.evals.prompts import template_named
     from scaling.evals.suites import load_suite
-    from scaling.parallel.compiled import keep_compiled
+    from scaling.parallel.processes import keep_compiled
     from scaling.sweep.evaluations import Asks, jobs_of
     from scaling.sweep.evaluations import evaluate as evaluate_job
 

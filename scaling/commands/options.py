@@ -55,7 +55,7 @@ def devices_named(on: str) -> "Devices":
 
     if on.startswith("cpu:") and not this_cpu_is_measured():
         parse_devices(on)  # a count that is none is refused before anything is measured
-        from scaling.train.this_cpu import measure_this_cpu
+        from scaling.train.device import measure_this_cpu
 
         measure_this_cpu()
     return parse_devices(on)

@@ -65,8 +65,7 @@ def _train_dry_run(config: "RunConfig", as_json: bool) -> None:
     import jax
 
     from scaling.commands.ahead import data_of, data_text, forecasts
-    from scaling.parallel.mesh import abstract_mesh
-    from scaling.parallel.rules import sharding_table
+    from scaling.parallel.mesh import abstract_mesh, sharding_table
     from scaling.tables import forecast_table, show, show_text, table
     from scaling.train.step import abstract_state
 

@@ -51,7 +51,7 @@ class Devices(Frozen):
         return f"{self.hardware.name}:{shape}" + (f"*{self.slices}" if self.slices > 1 else "")
 
 
-THIS_CPU = "cpu.json"  # in the cache directory: what `scaling.train.this_cpu` measured
+THIS_CPU = "cpu.json"  # in the cache directory: what `scaling.train.device` measured
 
 
 def this_cpu_is_measured() -> bool:

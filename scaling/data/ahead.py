@@ -12,8 +12,7 @@ from scaling.config.data import DataConfig
 from scaling.config.objective import Objective
 from scaling.data.compressed import estimated_sizes, open_plain
 from scaling.data.corpus import vocabulary
-from scaling.data.sources import JsonLines, files_of, split_rule
-from scaling.data.task_documents import TaskDocuments
+from scaling.data.sources import JsonLines, TaskDocuments, files_of, split_rule
 from scaling.data.tokenizers import Tokenizer
 from scaling.runtime.errors import BadInputError
 

@@ -1,22 +1,83 @@
-"""Training batches: the batch of step n is a function of config and n, so any step can be gone to at once.
+"""Batches of training and validation: the training batch of step n is a function of the config and of n.
 
 The training rows, shuffled anew each epoch, form one endless sequence. Step n reads the next rows of it, and
-each host reads its own slice of those. Rows that a rewind passes by are left out of the sequence. Nothing
-depends on how many hosts there are or when a run was stopped: a run resumed on other hardware repeats no row
-and misses none.
+each host reads its own slice of those. Rows that a rewind skips are left out of the sequence. Nothing depends
+on the number of hosts or on when a run was stopped: a run resumed on other hardware repeats no row and misses
+none.
 """
 
+import itertools
 import sys
 import time
-from collections.abc import Sequence
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from scaling.data.batch_schedule import BatchSchedule
-from scaling.data.packing import Batch, Rows
+from scaling.data.rows import Batch, Rows
 from scaling.objectives.draws import mix_seed
 from scaling.runtime.errors import BadInputError
+
+
+@dataclass(frozen=True)
+class BatchSchedule:
+    """Rows of the global batch, piecewise constant over steps: phases of (first step, rows), from step 0.
+
+    Step n reads rows [rows_before(n), rows_before(n) + rows_at(n)) of the endless sequence of training rows.
+    GPT-3 (Brown et al. 2020, appendix B) grows its batch over the first 4 to 12 billion tokens.
+
+    Raises:
+      ValueError: no phase, a first phase not at step 0, steps that do not increase, or rows below 1.
+    """
+
+    phases: tuple[tuple[int, int], ...]
+
+    def __post_init__(self) -> None:
+        if not self.phases or self.phases[0][0] != 0:
+            raise ValueError(f"the first phase of a batch schedule starts at step 0, got {self.phases}")
+        steps = [step for step, _ in self.phases]
+        if any(later <= earlier for earlier, later in itertools.pairwise(steps)):
+            raise ValueError(f"the phases of a batch schedule start at increasing steps, got {self.phases}")
+        if any(rows < 1 for _, rows in self.phases):
+            raise ValueError(f"every phase of a batch schedule has at least one row, got {self.phases}")
+
+    @classmethod
+    def constant(cls, rows: int) -> "BatchSchedule":
+        """The same batch at every step."""
+        return cls(((0, rows),))
+
+    def rows_at(self, step: int) -> int:
+        """Rows of the global batch of one step."""
+        return self.phases[self._phase(step)][1]
+
+    def rows_before(self, step: int) -> int:
+        """Rows read by the steps before this one."""
+        phase = self._phase(step)
+        total = 0
+        for (first, rows), (following, _) in zip(self.phases[:phase], self.phases[1:], strict=False):
+            total += (following - first) * rows
+        first, rows = self.phases[phase]
+        return total + (step - first) * rows
+
+    def steps_within(self, rows: int) -> int:
+        """The most whole steps that `rows` rows suffice for."""
+        phase = max(k for k, (first, _) in enumerate(self.phases) if self.rows_before(first) <= rows)
+        first, batch = self.phases[phase]
+        steps = first + (rows - self.rows_before(first)) // batch
+        return min(steps, self.phases[phase + 1][0]) if phase + 1 < len(self.phases) else steps
+
+    def steps_for(self, rows: int) -> int:
+        """The fewest steps that read at least `rows` rows."""
+        steps = self.steps_within(rows)
+        return steps if self.rows_before(steps) >= rows else steps + 1
+
+    def _phase(self, step: int) -> int:
+        if step < 0:
+            raise ValueError(f"step {step} is before the first")
+        return bisect_right(self.phases, step, key=lambda phase: phase[0]) - 1
 
 
 class StepBatches:
@@ -227,3 +288,91 @@ class BatchIterator:
     def close(self) -> None:
         """Stops the background thread. No batch can be had afterwards."""
         self._iterator.close()
+
+
+class ValidationBatches:
+    """The first `tokens` positions of the validation rows, in batches of one fixed shape.
+
+    Iterating gives the arrays of `scaling.config.data.batch_arrays`, B = batch_rows / host_count, and always
+    float32 `weights` of the shape of `targets`, 0 where nothing counts: on padding, which fills up the last
+    row and the last batch, and where the objective predicts nothing. `sentence_targets` are -1 on rows that
+    fill up. Can be iterated any number of times. Causal rows count to the position, others to the row.
+
+    `tokens` and `text_bytes` are totals over all hosts: with `nats` the weighted sum of losses over all
+    batches and hosts, nats / tokens is the loss per token and nats / ln 2 / text_bytes is bits per byte of
+    what is predicted.
+    """
+
+    def __init__(
+        self,
+        rows: Rows,
+        batch_rows: int,
+        *,
+        byte_lengths: np.ndarray,
+        tokens: int | None = None,
+        host_index: int = 0,
+        host_count: int = 1,
+    ) -> None:
+        """`tokens=None`, or more than there are, takes the whole split; `byte_lengths` is over any target.
+
+        Raises ValueError where the hosts do not divide the batch, or `tokens` or `batch_rows` is below 1.
+        """
+        if batch_rows < 1 or batch_rows % host_count or not 0 <= host_index < host_count:
+            raise ValueError(f"host {host_index} of {host_count} has no equal share of {batch_rows} rows")
+        if tokens is not None and tokens < 1:
+            raise ValueError(f"a validation set needs at least one token, got {tokens}")
+        self._rows = rows
+        self._byte_lengths = byte_lengths
+        self._share = batch_rows // host_count
+        self._batch_rows = batch_rows
+        self._host_index = host_index
+        self._L = rows.sequence_length
+        self._positions = rows.tokens if tokens is None else min(tokens, rows.tokens)
+
+    @property
+    def rows(self) -> int:
+        """Rows that hold a prediction that counts, over all hosts."""
+        return -(-self._positions // self._L)
+
+    def __len__(self) -> int:
+        return -(-self.rows // self._batch_rows)
+
+    @property
+    def tokens(self) -> int:
+        """Targets that count, over all hosts: those of end-of-text included."""
+        return self._positions if self._rows.every_token_counts else self._counted[0]
+
+    @property
+    def text_bytes(self) -> int:
+        """UTF-8 bytes of text that the counted targets stand for; special tokens stand for none."""
+        return self._counted[1]
+
+    @cached_property
+    def _counted(self) -> tuple[int, int]:
+        """Targets that count, and their bytes of text."""
+        tokens = text_bytes = 0
+        for begin in range(0, self.rows, self._batch_rows):
+            batch = self._take(np.arange(begin, min(begin + self._batch_rows, self.rows)))
+            counted = batch["targets"][batch["weights"] > 0]
+            tokens += len(counted)
+            text_bytes += int(self._byte_lengths[counted].sum(dtype=np.int64))
+        return tokens, text_bytes
+
+    def __iter__(self) -> Iterator[Batch]:
+        for number in range(len(self)):
+            begin = number * self._batch_rows + self._host_index * self._share
+            yield self._take(np.arange(begin, begin + self._share))
+
+    def _take(self, indices_B: np.ndarray) -> Batch:
+        # Past the end any row will do, as long as nothing in it counts.
+        batch = self._rows.take(np.minimum(indices_B, self.rows - 1))
+        if self._rows.every_token_counts:
+            prediction_BL = indices_B[:, None] * self._L + np.arange(self._L)
+            batch["weights"] = (prediction_BL < self._positions).astype(np.float32)
+            return batch
+        beyond_B = indices_B >= self.rows
+        batch["weights"] = batch.get("weights", np.ones(batch["targets"].shape, np.float32))
+        batch["weights"][beyond_B] = 0
+        if "sentence_targets" in batch:
+            batch["sentence_targets"][beyond_B] = -1
+        return batch

@@ -7,18 +7,12 @@ import numpy as np
 
 from scaling.config.data import DataConfig
 from scaling.config.objective import CausalObjective, Objective
-from scaling.data.batch_schedule import BatchSchedule
-from scaling.data.batches import BatchIterator, StepBatches
-from scaling.data.content_hash import content_order, shuffled_order
-from scaling.data.objective_rows import ObjectiveRows
-from scaling.data.packing import PackedRows, Rows
-from scaling.data.sources import open_source, split_rule
-from scaling.data.store import Progress, TokenStore, open_store
-from scaling.data.task_documents import TaskDocuments
+from scaling.data.batches import BatchIterator, BatchSchedule, StepBatches, ValidationBatches
+from scaling.data.rows import ObjectiveRows, PackedRows, Rows
+from scaling.data.sources import TaskDocuments, open_source, split_rule
+from scaling.data.store import Progress, TokenStore, content_order, open_store, shuffled_order
 from scaling.data.tokenizers import Tokenizer, load_tokenizer
-from scaling.data.validation import ValidationBatches
-from scaling.objectives.draws import mix_seed
-from scaling.objectives.specials import Specials, specials_needed
+from scaling.objectives.draws import Specials, mix_seed, specials_needed
 from scaling.runtime.errors import BadInputError
 
 

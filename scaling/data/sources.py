@@ -13,9 +13,12 @@ from typing import BinaryIO, Protocol
 
 import numpy as np
 
-from scaling.config.data import SOURCES, DataConfig
+from scaling.config.data import SOURCES, DataConfig, TasksConfig
 from scaling.data.compressed import Unpacked, read_plain
 from scaling.runtime.errors import BadInputError
+from scaling.tasks import SUITES, task_named
+from scaling.tasks.demonstrations import CHAIN, PLAIN, demonstration
+from scaling.tasks.language import words_identity
 
 # Left out of the embedded corpus: installed packages (they differ from machine to machine), test suites
 # (a third of the tree, much of it tables), and two packages that newer Pythons dropped or split off.
@@ -339,3 +342,38 @@ def _stat_digest(paths: list[Path], root: Path | None) -> str:
             f"{name.as_posix()}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode(errors="surrogateescape")
         )
     return digest.hexdigest()
+
+
+_FORMAT = 1  # raised whenever a task's draws or texts change, so that no cache holds the former ones
+
+
+class TaskDocuments:
+    """Documents without end, a task's turn after another's; see `scaling.data.store.Added`."""
+
+    def __init__(self, config: TasksConfig) -> None:
+        """Raises BadInputError for a name that is no task's."""
+        self._config = config
+        self._tasks = tuple(map(task_named, config.names))
+        self._template = CHAIN if config.reasoning else PLAIN
+
+    @property
+    def share(self) -> float:
+        """Of the training tokens."""
+        return self._config.share
+
+    @cached_property
+    def identity(self) -> str:
+        """Names, shots, seed and template; of tasks on words also the words, which machines have or lack."""
+        config, template = self._config, self._template
+        words = words_identity() if set(config.names) & set(SUITES["gpt3-words"]) else ""
+        # Fingerprints of corpora and checkpoints contain this text: its format must not change.
+        form = (
+            f"Template(name={template.name!r}, question={template.question!r}, answer={template.answer!r}, "
+            f"separator={template.separator!r}, stop={template.stops[0]!r}, marker={template.marker!r})"
+        )
+        return f"tasks:{_FORMAT}:{'+'.join(config.names)}:{config.shots}:{config.seed}:{form}:{words}"
+
+    def __getitem__(self, index: int) -> str:
+        config = self._config
+        chosen = self._tasks[index % len(self._tasks)]
+        return demonstration(chosen, index, config.shots, config.seed, template=self._template)

@@ -1,4 +1,9 @@
-"""A corpus tokenised once: memory-mapped tokens of both splits in a cache, written whole or not at all."""
+"""A corpus tokenised once: memory-mapped tokens of both splits in a cache, written completely or not at all.
+
+Where a document goes, which side of the split and which place in the order, is a function of its content
+alone. File names and positions do not matter, so copying, reordering or resharding a corpus moves no document
+across the split and changes no training order, and duplicates stay on one side.
+"""
 
 import contextlib
 import hashlib
@@ -16,9 +21,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from scaling.data.content_hash import content_hash, is_validation
 from scaling.data.sources import Documents, OneText
 from scaling.data.tokenizers import Tokenizer
+from scaling.objectives.draws import mix64, mix_seed
 from scaling.runtime.errors import BadInputError
 from scaling.runtime.files import cache_root
 
@@ -27,6 +32,26 @@ _SPLITS = ("train", "validation")
 _STALE_SECONDS = 86_400.0
 
 Progress = Callable[[int, int], None]
+
+
+def content_hash(text: bytes) -> int:
+    """64 bits of blake2b: below 2^64, uniform, the same on every machine."""
+    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big")
+
+
+def is_validation(document_hash: int, fraction: float) -> bool:
+    """Whether a document is held out. Raising the fraction only ever adds documents to the held-out side."""
+    return document_hash < fraction * 2.0**64
+
+
+def content_order(hashes_D: np.ndarray) -> np.ndarray:
+    """Document indices (D,) in the order of their hashes: a fixed random order that no seed changes."""
+    return np.argsort(hashes_D, kind="stable")
+
+
+def shuffled_order(hashes_D: np.ndarray, seed: int) -> np.ndarray:
+    """Document indices (D,) in an order set by content and seed alone."""
+    return np.argsort(mix64(hashes_D ^ np.uint64(mix_seed(seed, stream=0))), kind="stable")
 
 
 class Added(Protocol):

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from scaling.config.data import TOKENIZERS
-from scaling.objectives.words import WordFlags
+from scaling.objectives.masked import WordFlags
 from scaling.runtime.errors import BadInputError
 
 # SentencePiece writes a space inside a piece as this character (U+2581), so a real one needs care.

@@ -11,12 +11,10 @@ from jax.sharding import Mesh
 from scaling.config.mesh import MeshConfig
 from scaling.evals.prefix_groups import Group, bucket, column, groups_of, padded, power_of_two
 from scaling.evals.programs import programs_on
-from scaling.models.cache import Cache
 from scaling.models.decoder import Decoder
 from scaling.models.encoder_decoder import EncoderDecoder
-from scaling.models.generate import Sampling
-from scaling.parallel.mesh import make_mesh
-from scaling.parallel.rules import batch_sharding, shardings
+from scaling.models.generate import Cache, Sampling
+from scaling.parallel.mesh import batch_sharding, make_mesh, shardings
 from scaling.runtime.errors import BadInputError
 
 GREEDY = Sampling(temperature=0)

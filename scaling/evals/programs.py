@@ -1,8 +1,8 @@
 """The compiled programs of inference: read shared prefixes, read the rest, score answers, generate.
 
-All call `scaling.models.cache.extend`. The last token of a context is read with the answer and not with the
-context, because it predicts the answer's first token. Rows are padded to the right; entries past a row's end
-are overwritten by later tokens and never attended to.
+All call `scaling.models.generate.extend`. The last token of a context is read with the answer and not with
+the context, because it predicts the answer's first token. Rows are padded to the right; entries past a row's
+end are overwritten by later tokens and never attended to.
 """
 
 from collections.abc import Callable
@@ -13,12 +13,11 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
-from scaling.models.cache import Cache, empty_cache, extend, source_cache
 from scaling.models.decoder import Decoder
 from scaling.models.encoder_decoder import EncoderDecoder
-from scaling.models.generate import Sampling, sample
+from scaling.models.generate import Cache, Sampling, empty_cache, extend, sample, source_cache
 from scaling.models.language_model import logits
-from scaling.parallel.rules import placed
+from scaling.parallel.mesh import placed
 
 Model = Decoder | EncoderDecoder
 

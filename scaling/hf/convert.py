@@ -27,8 +27,7 @@ from scaling.hf.settings import ARCHITECTURES, TOKEN_IDS, architecture_for, arch
 from scaling.runtime.errors import BadInputError
 from scaling.train.checkpoints import Checkpoints, restore_model
 from scaling.train.device import git_commit, versions
-from scaling.train.run_directory import SOURCE, read_origin, read_run
-from scaling.train.run_files import keep_files
+from scaling.train.run_directory import SOURCE, keep_files, read_origin, read_run
 from scaling.train.step import TrainState
 
 SHARD_BYTES = 5_000_000_000

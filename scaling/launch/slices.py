@@ -16,7 +16,7 @@ from scaling.estimate.price import Cost, cost
 from scaling.estimate.time import StepTime, step_time
 from scaling.estimate.work import work_of
 from scaling.runtime.errors import BadInputError
-from scaling.train.segments import computed_tokens
+from scaling.train.schedules import computed_tokens
 
 _MOST_SLICES = 64
 _MOST_HOSTS = 1024

@@ -1,7 +1,8 @@
-"""Logical axis names: on parameters where they are created, on activations where they matter.
+"""What a model knows of its surroundings while it is traced: logical axes, the mesh, and a listener.
 
-Models name what an axis is ("embed", "heads", "batch"); `scaling.parallel` maps names to mesh axes, and tells
-the models while a step is traced on what it will run (`Placement`).
+Models name what an axis is ("embed", "heads", "batch") on parameters where they are created, and on
+activations where it matters. `scaling.parallel` maps the names to mesh axes, and says through `MeshPlacement`
+what a step will run on.
 """
 
 import dataclasses
@@ -11,13 +12,14 @@ from contextvars import ContextVar
 
 import jax
 from flax import nnx
+from jax import Array
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 Axes = tuple[str | None, ...]
 
 
 @dataclasses.dataclass(frozen=True)
-class Placement:
+class MeshPlacement:
     """What a step is traced for: a mesh, and how logical axes are split over it."""
 
     mesh: Mesh
@@ -30,7 +32,7 @@ class Placement:
         """Pipeline stages."""
         return int(self.mesh.shape.get("stage", 1))
 
-    def inside_stage(self) -> "Placement":
+    def inside_stage(self) -> "MeshPlacement":
         """The placement inside a stage: its rows are split over the rest of the mesh."""
         return dataclasses.replace(self, partition=self.partition_in_stage)
 
@@ -40,7 +42,7 @@ class Placement:
         return self.mesh.devices.flat[0].platform
 
 
-_PLACEMENT: ContextVar[Placement | None] = ContextVar("placement", default=None)
+_PLACEMENT: ContextVar[MeshPlacement | None] = ContextVar("placement", default=None)
 
 
 def param(value: jax.Array, *axes: str | None) -> nnx.Param:
@@ -56,7 +58,7 @@ def param(value: jax.Array, *axes: str | None) -> nnx.Param:
     return nnx.Param(value, axes=axes, own_shape=value.shape)
 
 
-def placement() -> Placement | None:
+def placement() -> MeshPlacement | None:
     """What the step that is traced will run on; None if that is unknown."""
     return _PLACEMENT.get()
 
@@ -76,10 +78,31 @@ def constrain(x: jax.Array, *axes: str | None) -> jax.Array:
 
 
 @contextmanager
-def placed_on(where: Placement) -> Iterator[None]:
+def placed_on(where: MeshPlacement) -> Iterator[None]:
     """While tracing inside, `constrain` and the choice of kernels follow `where`."""
     token = _PLACEMENT.set(where)
     try:
         yield
     finally:
         _PLACEMENT.reset(token)
+
+
+_LISTENER: ContextVar[list[tuple[str, Array]] | None] = ContextVar("listener", default=None)
+
+
+def tap(name: str, value: Callable[[], Array]) -> None:
+    """Pass `value()` to the listener; without one it is not called."""
+    seen = _LISTENER.get()
+    if seen is not None:
+        seen.append((name, value()))
+
+
+@contextmanager
+def listening() -> Iterator[list[tuple[str, Array]]]:
+    """A list that collects names and values, layer by layer, while a model is traced inside."""
+    seen: list[tuple[str, Array]] = []
+    token = _LISTENER.set(seen)
+    try:
+        yield seen
+    finally:
+        _LISTENER.reset(token)

@@ -4,13 +4,12 @@ import jax
 from flax import nnx
 
 from scaling.config.model import DecoderConfig
-from scaling.models.axes import constrain, param
-from scaling.models.initializers import normal, times
+from scaling.models.axes import constrain, param, tap
+from scaling.models.functional import normal, times
 from scaling.models.language_model import Batch, Terms
 from scaling.models.layers import Bands, LayerCache, LayerInputs, LayerOutputs, LayerState, Norm, dropout
 from scaling.models.mixture import router_losses
 from scaling.models.stack import Stack, stacked_layers
-from scaling.models.taps import tap
 
 
 class Decoder(nnx.Module):

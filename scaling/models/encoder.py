@@ -7,13 +7,11 @@ import jax.numpy as jnp
 from flax import nnx
 
 from scaling.config.model import EncoderConfig
-from scaling.models.axes import constrain, param
-from scaling.models.initializers import normal, times
+from scaling.models.axes import constrain, param, tap
+from scaling.models.functional import ACTIVATIONS, normal, times
 from scaling.models.language_model import Batch, Terms
 from scaling.models.layers import Bands, Layer, LayerInputs, LayerState, Linear, Norm, dropout
-from scaling.models.pointwise import ACTIVATIONS
 from scaling.models.stack import Stack, stacked_layers
-from scaling.models.taps import tap
 
 
 class Encoder(nnx.Module):

@@ -5,14 +5,12 @@ import jax.numpy as jnp
 from flax import nnx
 
 from scaling.config.model import EncoderDecoderConfig
-from scaling.models.axes import constrain, param
-from scaling.models.initializers import normal, output_std, times
+from scaling.models.axes import constrain, param, tap
+from scaling.models.functional import normal, output_std, relative_bias, relative_bias_at, sinusoids, times
 from scaling.models.language_model import Batch, Terms
 from scaling.models.layers import Bands, LayerCache, LayerInputs, LayerOutputs, LayerState, Norm, dropout
 from scaling.models.mixture import Losses, router_losses
-from scaling.models.positions import relative_bias, relative_bias_at, sinusoids
 from scaling.models.stack import Stack, stacked_layers
-from scaling.models.taps import tap
 
 
 class Side(nnx.Module):

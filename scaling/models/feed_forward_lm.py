@@ -10,8 +10,7 @@ from jax import Array
 
 from scaling.config.model import FeedForwardLMConfig
 from scaling.models.axes import constrain, param
-from scaling.models.dense import linear
-from scaling.models.initializers import normal
+from scaling.models.functional import linear, normal
 from scaling.models.language_model import Batch, Terms
 from scaling.models.layers import cast, dropout
 from scaling.models.stack import unstack

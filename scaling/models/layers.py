@@ -14,13 +14,20 @@ from flax import nnx
 
 from scaling.config.model import TransformerConfig
 from scaling.models.attention import attention, cached_attention
-from scaling.models.axes import constrain, param
-from scaling.models.dense import linear
-from scaling.models.initializers import fan_in, normal, output_std, residual_std, times
+from scaling.models.axes import constrain, param, tap
+from scaling.models.functional import (
+    ACTIVATIONS,
+    fan_in,
+    layer_norm,
+    linear,
+    normal,
+    output_std,
+    residual_std,
+    rms_norm,
+    rotate,
+    times,
+)
 from scaling.models.mixture import Losses, MixtureOfExperts, no_losses
-from scaling.models.pointwise import ACTIVATIONS, layer_norm, rms_norm
-from scaling.models.positions import rotate
-from scaling.models.taps import tap
 
 
 class LayerInputs(NamedTuple):

@@ -17,9 +17,16 @@ from jax.ad_checkpoint import checkpoint_name
 
 from scaling.config.model import Mixture, TransformerConfig
 from scaling.models.axes import constrain, param, platform
-from scaling.models.dense import LINEAR
-from scaling.models.initializers import fan_in, normal, output_std, residual_std, times
-from scaling.models.pointwise import ACTIVATIONS, keeping_inputs
+from scaling.models.functional import (
+    ACTIVATIONS,
+    LINEAR,
+    fan_in,
+    keeping_inputs,
+    normal,
+    output_std,
+    residual_std,
+    times,
+)
 
 
 class Losses(NamedTuple):

@@ -46,7 +46,7 @@ class Level(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Scores:
+class CorpusLoss:
     """Sums over the scored positions of batches, in nats and in tokens."""
 
     nll_sum: float
@@ -144,7 +144,7 @@ class NGram:
             before_T = longer_T
         return np.log(p_T).reshape(np.shape(targets_BL))
 
-    def score(self, batches: Iterable[Batch]) -> Scores:
+    def score(self, batches: Iterable[Batch]) -> CorpusLoss:
         """The summed loss of batches of `inputs`, `targets`, and where there are `segment_ids`, `weights`."""
         nll = weight = 0.0
         for batch in batches:
@@ -152,7 +152,7 @@ class NGram:
             weights_BL = np.asarray(batch.get("weights", np.ones(logp_BL.shape)), np.float64)
             nll -= float((weights_BL * logp_BL).sum())
             weight += float(weights_BL.sum())
-        return Scores(nll, weight)
+        return CorpusLoss(nll, weight)
 
     @property
     def parameters(self) -> ParameterCounts:
@@ -212,7 +212,7 @@ class NGram:
 
 def fit_and_score(
     ids_T: np.ndarray, document_starts_D: np.ndarray, batches: Iterable[Batch], config: NGramConfig
-) -> tuple[NGram, Scores]:
+) -> tuple[NGram, CorpusLoss]:
     """A model of a training text, and its loss on batches of another: all that a run of it is."""
     model = NGram.fit(ids_T, document_starts_D, config)
     return model, model.score(batches)

@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import NamedSharding, PartitionSpec
 
-from scaling.models.axes import Placement, constrain, placed_on
+from scaling.models.axes import MeshPlacement, constrain, placed_on
 
 STAGE = "stage"
 
@@ -28,7 +28,7 @@ Stage = Callable[[Any, jax.Array, Any, Any, Any], jax.Array]
 
 
 def pipelined(
-    placed: Placement,
+    placed: MeshPlacement,
     stage: Stage,
     layers: Any,
     x_BLD: jax.Array,

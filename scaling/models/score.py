@@ -19,7 +19,7 @@ _LOGITS_AT_ONCE = 2**26  # numbers of a batch's logits, 256 MiB of float32
 
 
 @dataclass(frozen=True)
-class Scores:
+class TokenScores:
     """What a model says of rows of ids.
 
     `tokens` and `log_probs` (nats) belong together, row by row: of a decoder the ids after the first, each
@@ -33,7 +33,9 @@ class Scores:
     logits_BLV: np.ndarray | None
 
 
-def score(model: Any, ids: Rows, decoder_ids: Rows | None = None, *, keep_logits: bool = False) -> Scores:
+def score(
+    model: Any, ids: Rows, decoder_ids: Rows | None = None, *, keep_logits: bool = False
+) -> TokenScores:
     """Score rows of ids, of different lengths or not.
 
     Args:
@@ -67,7 +69,7 @@ def score(model: Any, ids: Rows, decoder_ids: Rows | None = None, *, keep_logits
             if logits_BLV is not None:
                 length = len(scored[start + i])
                 logits_BLV[start + i, :length] = some_BLV[i, :length]
-    return Scores(tokens, log_probs, logits_BLV)
+    return TokenScores(tokens, log_probs, logits_BLV)
 
 
 def reads_pairs(config: ModelConfig) -> bool:

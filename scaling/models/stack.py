@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 
 from scaling.config.model import TransformerConfig
-from scaling.models.axes import Placement, placement
-from scaling.models.dense import LINEAR
+from scaling.models.axes import MeshPlacement, placement
+from scaling.models.functional import LINEAR
 from scaling.models.layers import Bands, FeedForward, Layer, LayerInputs, LayerOutputs, LayerState
 from scaling.models.mixture import MixtureOfExperts, grouped, members, unstack
 from scaling.models.pipeline import pipelined
@@ -148,7 +148,7 @@ class Stack:
         return x_BLD, jax.tree.map(lambda leaf: leaf.reshape(count, *leaf.shape[2:]), outputs)
 
     def _in_stages(
-        self, placed: Placement, layers: Layer, x_BLD: jax.Array, inputs: LayerInputs, states: LayerState
+        self, placed: MeshPlacement, layers: Layer, x_BLD: jax.Array, inputs: LayerInputs, states: LayerState
     ) -> tuple[jax.Array, LayerOutputs]:
         of_stage = self.bands.of_layer[: len(self.bands.of_layer) // placed.stages]
         part = replace(self, bands=Bands(self.bands.widths, of_stage))

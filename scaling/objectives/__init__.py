@@ -1,13 +1,10 @@
-"""Objectives: rows of text and a seed in, (inputs, targets, weights) out; pure, and NumPy alone.
+"""Objectives: rows of text and a seed in, (inputs, targets, weights) out; pure functions in NumPy.
 
-    draws            random numbers by counter: a row's depend on its number and the seed, on nothing else
-    specials         ids of [MASK], [CLS], [SEP], sentinels and the decoder's start
-    prefix           where the prefix of each document ends
-    masked, words    which positions are masked, and what becomes of them
-    sentence_pairs   rows of two segments, for next-sentence and sentence-order prediction
-    spans            which tokens are dropped, and the source and target without and of them
-    build            the function of a configured objective: start here
+    build     the function of a configured objective: start here
+    masked    masked tokens, masked words and pairs of segments (BERT)
+    spans     span corruption (T5, UL2) and the prefix language model
+    draws     random numbers by counter, so that a row depends only on its number and the seed; special ids
 
 Shapes in names: B rows, L positions of `inputs`, T positions of an encoder-decoder's target, W tokens of the
-window of text a row is made from, S segments or spans, D documents, V vocabulary.
+window of text that a row is made from, S segments or spans, D documents, V vocabulary.
 """

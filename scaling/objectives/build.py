@@ -12,11 +12,9 @@ from scaling.config.objective import (
     PrefixObjective,
     SpansObjective,
 )
-from scaling.objectives.masked import Masking
-from scaling.objectives.prefix import with_prefixes
-from scaling.objectives.spans import SpanCorruption, decoder_inputs
-from scaling.objectives.specials import Specials
-from scaling.objectives.words import WordFlags
+from scaling.objectives.draws import Specials
+from scaling.objectives.masked import Masking, WordFlags
+from scaling.objectives.spans import SpanCorruption, decoder_inputs, with_prefixes
 
 Batch = dict[str, np.ndarray]
 Make = Callable[[Batch, np.ndarray], Batch]

@@ -1,11 +1,14 @@
-"""The text of a compiled program (optimised HLO), as XLA prints it: computations and their instructions.
+"""The text of a compiled program (optimised HLO) as XLA prints it: instructions, and how often loops run.
 
 The text is what one device of many runs; its types are that device's.
 """
 
+import operator
 import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 _HEADER = re.compile(r"^(ENTRY )?%?([\w.\-]+) \(.*\) -> .* \{$")
 _NAME = re.compile(r"^\s+(ROOT )?%?([\w.\-]+) = ")
@@ -131,3 +134,144 @@ def type_bytes(type: str) -> int:
         bits = 8 if element == "pred" else int((_BITS.match(element) or [0, 0])[1])
         total += -(-size * bits // 8)
     return total
+
+
+Value = Any
+"""An int; a tuple of values; None for what is not known (every array); a stand-in of `unchanged`."""
+
+_MOST = 20_000  # turns of a loop that are run; layers, chunks and microbatches are far fewer
+_NOTED = re.compile(r'known_trip_count"?[:=]\s*\{\s*"?n"?[:=]\s*"?(\d+)')
+_INTEGER = re.compile(r"^(pred|[su]\d+)\[\]")
+_PASSED_ON = ("copy", "bitcast", "convert", "reshape", "opt-barrier", "copy-start", "copy-done")
+_COMPARED: dict[str, Callable[[int, int], bool]] = {
+    "EQ": operator.eq,
+    "NE": operator.ne,
+    "LT": operator.lt,
+    "LE": operator.le,
+    "GT": operator.gt,
+    "GE": operator.ge,
+}
+_COMPUTED: dict[str, Callable[..., int]] = {
+    "add": operator.add,
+    "subtract": operator.sub,
+    "multiply": operator.mul,
+    "negate": operator.neg,
+    "minimum": min,
+    "maximum": max,
+    "and": operator.and_,
+    "or": operator.or_,
+    "xor": operator.xor,
+    "select": lambda which, yes, no: yes if which else no,
+    "clamp": lambda low, x, high: max(low, min(x, high)),
+    "divide": lambda a, b: abs(a) // abs(b) * (1 if (a < 0) == (b < 0) else -1),  # towards zero
+    "remainder": lambda a, b: abs(a) % abs(b) * (-1 if a < 0 else 1),
+}
+
+
+def trip_count(module: Module, computation: str, loop: Instruction, arguments: Sequence[Value]) -> int | None:
+    """How often a `while` of a computation with these arguments runs; None where the text does not say."""
+    noted = _NOTED.search(loop.rest)
+    if noted is not None:
+        return int(noted[1])
+    condition, body = loop.called("condition"), loop.called("body")
+    state = evaluate(module, computation, loop.operands[0], arguments)
+    for turns in range(_MOST):
+        goes_on = result(module, condition, [state])
+        if not isinstance(goes_on, int):
+            return None
+        if not goes_on:
+            return turns
+        before, state = state, result(module, body, [state])
+        if state == before:
+            return None  # it would run for ever: what ends it is not among the integers
+    return None
+
+
+def unchanged(module: Module, computation: str, loop: Instruction, arguments: Sequence[Value]) -> Value:
+    """The state that every turn of a loop starts from: that before it, without what the body changes."""
+    before = evaluate(module, computation, loop.operands[0], arguments)
+    if not isinstance(before, tuple):
+        return None
+    marks = tuple(object() for _ in before)
+    after = result(module, loop.called("body"), [marks])
+    if not isinstance(after, tuple):
+        return None
+    return tuple(b if a is mark else None for b, a, mark in zip(before, after, marks, strict=False))
+
+
+def result(module: Module, computation: str, arguments: Sequence[Value]) -> Value:
+    """What a computation returns."""
+    instructions = module.computations.get(computation, {})
+    root = next((one.name for one in reversed(instructions.values()) if one.root), None)
+    return None if root is None else evaluate(module, computation, root, arguments)
+
+
+def evaluate(module: Module, computation: str, name: str, arguments: Sequence[Value]) -> Value:
+    """The value of an instruction of a computation that was given these arguments."""
+    instructions = module.computations.get(computation, {})
+    known: dict[str, Value] = {}
+
+    def value(operand: str) -> Value:
+        name, *path = operand.split("#")
+        if name not in known:
+            one = instructions.get(name)
+            known[name] = None if one is None or not _may_be_known(one) else compute(one)
+        found = known[name]
+        for index in path:
+            found = _element(found, int(index))
+        return found
+
+    def compute(one: Instruction) -> Value:
+        match one.opcode:
+            case "constant":
+                return _constant(one)
+            case "parameter":
+                index = int(one.written)
+                return arguments[index] if index < len(arguments) else None
+            case "tuple":
+                return tuple(map(value, one.operands))
+            case "get-tuple-element":
+                return _element(value(one.operands[0]), _index(one))
+            case "fusion" | "call":
+                called = one.called("calls") or one.called("to_apply")
+                return result(module, called, list(map(value, one.operands)))
+            case opcode if opcode in _PASSED_ON:
+                return value(one.operands[0])
+            case _:
+                return _arithmetic(one, list(map(value, one.operands)))
+
+    return value(name)
+
+
+def _element(whole: Value, index: int) -> Value:
+    return whole[index] if isinstance(whole, tuple) and index < len(whole) else None
+
+
+def _may_be_known(one: Instruction) -> bool:
+    return one.type.startswith("(") or _INTEGER.match(one.type) is not None
+
+
+def _constant(one: Instruction) -> int | None:
+    if one.written in ("true", "false"):
+        return int(one.written == "true")
+    return int(one.written) if re.fullmatch(r"-?\d+", one.written) else None
+
+
+def _index(one: Instruction) -> int:
+    match = re.search(r"\bindex=(\d+)", one.rest)
+    return int(match[1]) if match else 0
+
+
+def _arithmetic(one: Instruction, operands: list[Value]) -> int | None:
+    if not operands or not all(isinstance(operand, int) for operand in operands):
+        return None
+    if one.opcode == "compare":
+        direction = re.search(r"\bdirection=(\w\w)", one.rest)
+        compared = _COMPARED.get(direction[1]) if direction else None
+        return None if compared is None else int(compared(*operands))
+    if one.opcode == "not":
+        return int(not operands[0]) if one.type.startswith("pred") else ~operands[0]
+    if one.opcode in ("divide", "remainder") and operands[1] == 0:
+        return None
+    computed = _COMPUTED.get(one.opcode)
+    return None if computed is None else computed(*operands)

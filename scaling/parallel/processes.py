@@ -21,6 +21,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from scaling.runtime.errors import BadInputError, StorageError
+from scaling.runtime.files import cache_root
 
 T = TypeVar("T")
 
@@ -219,3 +220,10 @@ def vote(number: int | None) -> Callable[[], int | None]:
     mine = np.full(jax.local_device_count(), number or 0, np.int32)
     answer = largest(jax.make_array_from_process_local_data(split, mine))
     return lambda: int(answer) or None
+
+
+def keep_compiled() -> None:
+    """Let JAX keep what it compiles in this lab's cache, unless a person chose another place."""
+    if getattr(jax.config, "jax_compilation_cache_dir", None) is None:
+        jax.config.update("jax_compilation_cache_dir", str(cache_root() / "xla"))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)

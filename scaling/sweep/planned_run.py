@@ -10,7 +10,7 @@ from scaling.config.model import NGramConfig
 from scaling.config.record import RunRecord
 from scaling.config.run import RunConfig
 from scaling.estimate.counts import count_parameters, run_flops_per_token
-from scaling.train.segments import budgets, computed_tokens
+from scaling.train.schedules import budgets, computed_tokens
 
 # Share of the measured matmul peak that a step of a small model reached on two cores; a first guess, replaced
 # by what the finished runs of the same directory reached.

@@ -19,8 +19,8 @@ import numpy as np
 from scaling.config.load import validate
 from scaling.config.model import Parametrization, TransformerConfig
 from scaling.config.run import RunConfig
+from scaling.models.axes import listening
 from scaling.models.language_model import Batch, LanguageModel, logits
-from scaling.models.taps import listening
 from scaling.parallel.mesh import make_mesh
 from scaling.runtime.errors import BadInputError
 from scaling.train.inputs import open_inputs

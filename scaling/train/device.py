@@ -1,18 +1,26 @@
-"""What a run is running on: device facts, its measured matmul peak, versions, memory."""
+"""The devices that a run uses: their measured rates, versions and memory, and traces of its steps."""
 
 import functools
 import importlib.metadata
+import os
 import platform
 import resource
 import subprocess
 import sys
 import time
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from scaling import __version__
+from scaling.config.devices import THIS_CPU, load_hardware
+from scaling.config.hardware import Hardware
+from scaling.config.train import ProfileConfig
+from scaling.runtime.errors import BadInputError
+from scaling.runtime.files import cache_root, write_atomically
 
 
 @functools.cache
@@ -95,3 +103,62 @@ def git_commit() -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return result.stdout.strip() or None
+
+
+_COPIED = 2**28  # bytes, well beyond any cache
+
+
+def measure_this_cpu() -> Hardware:
+    """Measure matrix products in both types, memory and its bandwidth, and remember them. Takes seconds."""
+    source = np.ones(_COPIED // 8)
+    target = np.empty_like(source)
+    best = float("inf")
+    for _ in range(5):
+        began = time.perf_counter()
+        np.copyto(target, source)
+        best = min(best, time.perf_counter() - began)
+    measured = load_hardware("cpu").model_copy(
+        update={
+            "peak_flops": {kind: matmul_peak(kind) for kind in ("float32", "bfloat16")},
+            "memory_bandwidth": 2 * _COPIED / best,  # read and written
+            "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        }
+    )
+    try:
+        cache_root().mkdir(parents=True, exist_ok=True)
+        write_atomically(cache_root() / THIS_CPU, measured.model_dump_json(indent=1).encode())
+    except (OSError, BadInputError):
+        pass  # measured again next time
+    return measured
+
+
+NAME = "profile"
+
+
+class ProfileWindow:
+    """Traces the steps of a window into a directory: `plugins/profile/TIME/` there is XProf's, and its
+    `*.trace.json.gz` opens in Perfetto. A run that starts inside the window traces what is left of it."""
+
+    def __init__(self, config: ProfileConfig, directory: Path) -> None:
+        self._window = config.window
+        self._directory = directory / NAME
+        self._running = False
+
+    def step(self, step: int) -> AbstractContextManager[object]:
+        """Around the dispatch of a step (they count from 1): starts the trace, and names the step in it."""
+        if self._window is None or not self._window[0] <= step < self._window[1]:
+            return nullcontext()
+        if not self._running:
+            jax.profiler.start_trace(self._directory)
+            self._running = True
+        return jax.profiler.StepTraceAnnotation("train", step_num=step)
+
+    def last(self, step: int) -> bool:
+        """Whether the step ends the trace, and so is to be waited for."""
+        return self._running and self._window is not None and step + 1 >= self._window[1]
+
+    def close(self) -> None:
+        """End the trace, if one is running; a window is traced once."""
+        if self._running:
+            self._running, self._window = False, None
+            jax.profiler.stop_trace()

@@ -16,14 +16,17 @@ from scaling.config.devices import Devices
 from scaling.config.mesh import MeshConfig
 from scaling.config.record import Collectives, Compiled, Effort, OutOfMemory, versions
 from scaling.config.run import RunConfig
-from scaling.parallel.absent import absent_devices, compiler_name
-from scaling.parallel.collectives import count_collectives
-from scaling.parallel.gpu_targets import TARGETS
-from scaling.parallel.jaxpr_flops import matmul_flops
-from scaling.parallel.mesh import make_mesh
-from scaling.parallel.noise import Noise, captured_noise
-from scaling.parallel.out_of_memory import parse_out_of_memory, usable_memory
-from scaling.parallel.rules import batch_sharding
+from scaling.parallel.absent import (
+    TARGETS,
+    Noise,
+    absent_devices,
+    captured_noise,
+    compiler_name,
+    parse_out_of_memory,
+    usable_memory,
+)
+from scaling.parallel.mesh import batch_sharding, make_mesh
+from scaling.parallel.program_costs import count_collectives, matmul_flops
 from scaling.runtime.errors import BadInputError
 from scaling.train.step import TrainStep
 

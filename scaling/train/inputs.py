@@ -6,13 +6,10 @@ from jax.sharding import Mesh
 
 from scaling.config.load import validate
 from scaling.config.run import RunConfig
-from scaling.data.batch_schedule import BatchSchedule
-from scaling.data.batches import BatchIterator
+from scaling.data.batches import BatchIterator, BatchSchedule, ValidationBatches
 from scaling.data.corpus import open_corpus
 from scaling.data.sources import split_rule
-from scaling.data.validation import ValidationBatches
-from scaling.parallel.mesh import make_mesh
-from scaling.parallel.rules import batch_share
+from scaling.parallel.mesh import batch_share, make_mesh
 from scaling.train.progress import Reporter, every_tenth
 
 

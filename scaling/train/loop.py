@@ -18,18 +18,15 @@ from scaling.parallel.processes import SharedError, everywhere, from_first, is_f
 from scaling.runtime.errors import BadInputError, StorageError
 from scaling.train import progress
 from scaling.train.checkpoints import Checkpoints
+from scaling.train.device import ProfileWindow
 from scaling.train.inputs import Inputs, open_inputs
 from scaling.train.ngram import fit_ngram
-from scaling.train.profiling import ProfileWindow
-from scaling.train.rewinds import Rewinds, plan
-from scaling.train.run_directory import RunDirectory
-from scaling.train.run_files import own_data
-from scaling.train.schedules import make_schedule
-from scaling.train.segments import Segment, computed_tokens, segments, tokens_done
-from scaling.train.spikes import SpikeDetector, SpikeError, not_finite
+from scaling.train.record import Tally
+from scaling.train.run_directory import RunDirectory, own_data
+from scaling.train.schedules import Segment, computed_tokens, make_schedule, segments, tokens_done
+from scaling.train.spikes import Rewinds, SpikeDetector, SpikeError, not_finite, plan
 from scaling.train.step import Metrics, TrainState, TrainStep
 from scaling.train.stopping import InterruptedRunError, RunFailedError, StopRequest
-from scaling.train.tally import Tally
 from scaling.train.trackers import check_installed
 
 

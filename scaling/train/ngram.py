@@ -11,10 +11,9 @@ from scaling.data.corpus import open_corpus
 from scaling.models.ngram import fit_and_score
 from scaling.train import progress
 from scaling.train.device import device_facts
-from scaling.train.recording import make_record, now
-from scaling.train.run_directory import RunDirectory
-from scaling.train.run_files import own_data
-from scaling.train.segments import budgets
+from scaling.train.record import make_record, now
+from scaling.train.run_directory import RunDirectory, own_data
+from scaling.train.schedules import budgets
 
 
 def fit_ngram(run: RunConfig, path: Path, reporter: progress.Reporter) -> RunRecord:

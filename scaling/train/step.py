@@ -14,7 +14,7 @@ from scaling.config.run import RunConfig
 from scaling.models.build import new_model
 from scaling.models.cross_entropy import cross_entropy
 from scaling.models.language_model import Batch, LanguageModel
-from scaling.parallel.rules import batch_sharding, batch_share, placed, shardings
+from scaling.parallel.mesh import batch_sharding, batch_share, placed, shardings
 from scaling.train.optimizers import make_optimizer
 
 Metrics = dict[str, jax.Array]

@@ -13,11 +13,10 @@ from scaling.config.run import RunConfig
 from scaling.data.tokenizers import Tokenizer
 from scaling.models.build import new_model
 from scaling.models.language_model import LanguageModel
-from scaling.parallel.rules import shardings
+from scaling.parallel.mesh import shardings
 from scaling.runtime.errors import BadInputError
 from scaling.train.checkpoints import restore_model
-from scaling.train.run_directory import read_origin, read_run
-from scaling.train.run_files import run_tokenizer
+from scaling.train.run_directory import read_origin, read_run, run_tokenizer
 
 
 @dataclass(frozen=True)

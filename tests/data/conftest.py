@@ -5,8 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from scaling.data.content_hash import content_hash
-from scaling.data.store import TokenSplit
+from scaling.data.store import TokenSplit, content_hash
 
 
 class Texts(Sequence):

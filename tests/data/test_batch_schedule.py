@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scaling.data.batch_schedule import BatchSchedule
+from scaling.data.batches import BatchSchedule
 
 
 @st.composite

@@ -11,8 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scaling.config.data import DataConfig
-from scaling.data.batch_schedule import BatchSchedule
-from scaling.data.batches import StepBatches
+from scaling.data.batches import BatchSchedule, StepBatches
 from scaling.data.corpus import open_corpus
 from scaling.runtime.errors import BadInputError
 

@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scaling.data.content_hash import content_hash, is_validation, shuffled_order
+from scaling.data.store import content_hash, is_validation, shuffled_order
 
 
 def test_the_split_takes_the_fraction_asked_for():

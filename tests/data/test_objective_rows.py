@@ -15,7 +15,7 @@ from scaling.config.objective import (
     SpanNoise,
     SpansObjective,
 )
-from scaling.data.batch_schedule import BatchSchedule
+from scaling.data.batches import BatchSchedule
 from scaling.data.corpus import open_corpus
 from scaling.data.tokenizer_training import train_sentencepiece
 from scaling.runtime.errors import BadInputError

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scaling.data.packing import PackedRows
+from scaling.data.rows import PackedRows
 
 EOT = 256
 DOCUMENTS = st.lists(st.lists(st.integers(0, 255), max_size=30), min_size=1, max_size=25)

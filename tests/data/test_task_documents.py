@@ -7,7 +7,7 @@ from pydantic import ValidationError
 from scaling.config.data import DataConfig, TasksConfig
 from scaling.config.load import load_run
 from scaling.data.corpus import describe, open_corpus
-from scaling.data.task_documents import TaskDocuments
+from scaling.data.sources import TaskDocuments
 from scaling.runtime.errors import BadInputError
 from scaling.tasks import TASKS
 
@@ -67,9 +67,9 @@ def test_turns_seed_and_reasoning():
 
 
 def test_tasks_on_words_name_their_words(monkeypatch):
-    from scaling.data import task_documents
+    from scaling.data import sources
 
-    monkeypatch.setattr(task_documents, "words_identity", lambda: "of-these-words")
+    monkeypatch.setattr(sources, "words_identity", lambda: "of-these-words")
     assert TaskDocuments(TasksConfig(names=("cycle",))).identity.endswith("of-these-words")
     assert "of-these-words" not in TaskDocuments(TasksConfig(names=("copy4",))).identity
 

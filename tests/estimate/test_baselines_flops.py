@@ -14,7 +14,7 @@ from scaling.models.cross_entropy import cross_entropy
 from scaling.models.feed_forward_lm import FeedForwardLM
 from scaling.models.lstm import LSTM
 from scaling.models.rnn_encoder_decoder import RNNEncoderDecoder
-from scaling.parallel.jaxpr_flops import matmul_flops
+from scaling.parallel.program_costs import matmul_flops
 
 MODULES: dict[str, Any] = {
     "lstm": LSTM,

@@ -18,8 +18,7 @@ from scaling.estimate.counts import tensors
 from scaling.estimate.layout import Layout, array_bytes, layout_of
 from scaling.estimate.memory import memory
 from scaling.estimate.optimizers import state_bytes
-from scaling.parallel.mesh import make_mesh
-from scaling.parallel.rules import shardings
+from scaling.parallel.mesh import make_mesh, shardings
 from tests.estimate.megatron_settings import megatron_case
 
 GIB = 2**30

@@ -15,7 +15,7 @@ from scaling.estimate.layout import Layout, layout_of
 from scaling.estimate.optimizers import OPTIMIZERS, state_bytes, state_size, update_flops
 from scaling.estimate.work import work_of
 from scaling.models.build import new_model
-from scaling.parallel.jaxpr_flops import matmul_flops
+from scaling.parallel.program_costs import matmul_flops
 from scaling.train.optimizers import make_optimizer
 
 NAMES = get_args(OptimizerName)

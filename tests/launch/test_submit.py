@@ -18,7 +18,7 @@ from scaling.launch.slices import smallest_slice
 from scaling.launch.submit import decide, read_submissions, submit, submitting
 from scaling.runtime.errors import BadInputError
 from scaling.sweep.design import expand
-from scaling.train.recording import make_record
+from scaling.train.record import make_record
 from tests.parallel.clusters import tiny_run, until
 
 SWEEP = {"design": "grid", "axes": {"train.learning_rate": [0.01, 0.02]}}

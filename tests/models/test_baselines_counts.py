@@ -12,7 +12,7 @@ from scaling.estimate.counts import count_parameters, head_size, tensors
 from scaling.models.feed_forward_lm import FeedForwardLM
 from scaling.models.lstm import LSTM
 from scaling.models.rnn_encoder_decoder import RNNEncoderDecoder
-from scaling.parallel.rules import logical_axes
+from scaling.parallel.mesh import logical_axes
 from scaling.runtime.errors import BadInputError
 
 MODULES: dict[str, Any] = {

@@ -8,7 +8,7 @@ from scaling.config.load import load_model, model_names
 from scaling.estimate.counts import count_parameters, tensors
 from scaling.models.build import new_model
 from scaling.models.decoder import Decoder
-from scaling.parallel.rules import logical_axes
+from scaling.parallel.mesh import logical_axes
 
 
 @pytest.mark.parametrize("name", model_names())

@@ -12,8 +12,7 @@ from scaling.models.attention import attention
 from scaling.models.attention.cudnn import cudnn_attention, fits
 from scaling.models.axes import placement
 from scaling.parallel.absent import absent_devices
-from scaling.parallel.mesh import make_mesh
-from scaling.parallel.rules import placed
+from scaling.parallel.mesh import make_mesh, placed
 from tests.absent import devices, needs_gpu_compiler
 
 L = 64

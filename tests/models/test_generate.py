@@ -9,10 +9,9 @@ import pytest
 
 from scaling.config.load import validate
 from scaling.config.model import DecoderConfig, EncoderDecoderConfig
-from scaling.models.cache import empty_cache, extend
 from scaling.models.decoder import Decoder
 from scaling.models.encoder_decoder import EncoderDecoder
-from scaling.models.generate import Beams, Sampling, generate, sample
+from scaling.models.generate import Beams, Sampling, empty_cache, extend, generate, sample
 from scaling.models.language_model import logits
 from scaling.runtime.errors import BadInputError
 

@@ -14,11 +14,11 @@ from pydantic import ValidationError
 
 from scaling.config.model import DecoderConfig, Mixture
 from scaling.estimate.counts import hardware_flops, tensors
+from scaling.models.functional import ACTIVATIONS
 from scaling.models.layers import FeedForward, Norm
 from scaling.models.mixture import Losses, MixtureOfExperts, router_losses
-from scaling.models.pointwise import ACTIVATIONS
-from scaling.parallel.jaxpr_flops import matmul_flops
-from scaling.parallel.rules import logical_axes
+from scaling.parallel.mesh import logical_axes
+from scaling.parallel.program_costs import matmul_flops
 
 
 def config(mixture: dict[str, Any] | None, **model: Any) -> DecoderConfig:

@@ -9,8 +9,7 @@ import pytest
 
 from scaling.config.mesh import MeshConfig
 from scaling.models.attention import attention
-from scaling.parallel.mesh import make_mesh
-from scaling.parallel.rules import placed
+from scaling.parallel.mesh import make_mesh, placed
 
 L, M = 48, 48
 CASES: dict[str, dict[str, Any]] = {

@@ -9,8 +9,7 @@ from scaling.config.mesh import MeshConfig
 from scaling.models.attention import attention
 from scaling.models.attention.splash import fits, splash_attention
 from scaling.models.axes import placement
-from scaling.parallel.mesh import make_mesh
-from scaling.parallel.rules import placed
+from scaling.parallel.mesh import make_mesh, placed
 
 
 def out_and_gradients(attend, q, k, v, dout):

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scaling.objectives.draws import row_keys
-from scaling.objectives.prefix import with_prefixes
+from scaling.objectives.spans import with_prefixes
 
 
 def packed(lengths):

@@ -6,10 +6,8 @@ import jax
 import pytest
 
 from scaling.config.mesh import MeshConfig
-from scaling.parallel.absent import absent_devices, compiler_name
-from scaling.parallel.gpu_targets import TARGETS
+from scaling.parallel.absent import TARGETS, absent_devices, compiler_name, parse_out_of_memory, usable_memory
 from scaling.parallel.mesh import make_mesh
-from scaling.parallel.out_of_memory import parse_out_of_memory, usable_memory
 from scaling.runtime.errors import BadInputError
 from tests.absent import devices, needs_gpu_compiler, needs_tpu_compiler
 

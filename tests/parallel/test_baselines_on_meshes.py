@@ -14,8 +14,7 @@ from scaling.models.cross_entropy import cross_entropy
 from scaling.models.feed_forward_lm import FeedForwardLM
 from scaling.models.lstm import LSTM
 from scaling.models.rnn_encoder_decoder import RNNEncoderDecoder
-from scaling.parallel.mesh import make_mesh
-from scaling.parallel.rules import batch_sharding, placed, shardings
+from scaling.parallel.mesh import batch_sharding, make_mesh, placed, shardings
 
 SIZE = {"vocab_size": 64, "max_length": 16, "d_model": 16, "init_std": 0.2}
 CASES: list[tuple[Any, dict[str, Any]]] = [

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from scaling.config.record import Collectives, Traffic
-from scaling.parallel.collectives import count_collectives
+from scaling.config.record import Collectives, CollectiveTraffic
 from scaling.parallel.hlo import type_bytes
+from scaling.parallel.program_costs import count_collectives
 
 ADD = """%add (a: f32[], b: f32[]) -> f32[] {
   %a = f32[]{:T(128)} parameter(0)
@@ -70,7 +70,7 @@ def test_what_stands_in_a_loop_counts_as_often_as_it_runs() -> None:
 
 def test_a_loop_that_may_run_any_number_of_times() -> None:
     found, notes = count_collectives(loop("parameter(1)", GATHER))
-    assert found.all_gather == Traffic(count=1, bytes=8 * ARRAY), "once: the least that it may be"
+    assert found.all_gather == CollectiveTraffic(count=1, bytes=8 * ARRAY), "once: the least that it may be"
     assert len(notes) == 1 and notes[0].startswith("loop run: the compiled program does not say how often")
     assert counted(loop("parameter(1)", "  %y = f32[8,128]{1,0} negate(%x.1)")) == {}
 
@@ -214,6 +214,6 @@ def test_a_real_program() -> None:
     array = jax.ShapeDtypeStruct((8 * 4, 16), jnp.float32, sharding=NamedSharding(mesh, spec))
     found, _ = count_collectives(jax.jit(function).lower(array).compile().as_text())
     one = 4 * 16 * 4
-    assert found.all_reduce == found.collective_permute == Traffic(count=5, bytes=5 * one)
-    assert found.all_gather == Traffic(count=1, bytes=8 * one)
+    assert found.all_reduce == found.collective_permute == CollectiveTraffic(count=5, bytes=5 * one)
+    assert found.all_gather == CollectiveTraffic(count=1, bytes=8 * one)
     assert found.reduce_scatter.count == found.all_to_all.count == 0

@@ -13,9 +13,8 @@ from scaling.config.load import load_run
 from scaling.estimate.layout import layout_of
 from scaling.estimate.work import work_of
 from scaling.models.mixture import MixtureOfExperts
-from scaling.parallel.collectives import count_collectives
-from scaling.parallel.mesh import make_mesh
-from scaling.parallel.rules import batch_sharding, placed, shardings
+from scaling.parallel.mesh import batch_sharding, make_mesh, placed, shardings
+from scaling.parallel.program_costs import count_collectives
 
 MESHES = [
     pytest.param({"expert": 8}, marks=pytest.mark.slow),

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from scaling.parallel.noise import captured_noise
+from scaling.parallel.absent import captured_noise
 
 
 def test_what_is_written_past_python_is_captured(capfd: pytest.CaptureFixture[str]) -> None:

@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 from scaling.config.load import load_run, merge
+from scaling.parallel.mesh import share_of
 from scaling.parallel.processes import everywhere, from_first, joined, vote
-from scaling.parallel.rules import share_of
 from scaling.runtime.errors import BadInputError
 from scaling.train.loop import train as train_here
 from tests.parallel.clusters import Processes, curves, tiny_run, train, until

@@ -10,8 +10,7 @@ from jax.sharding import PartitionSpec
 from scaling.config.load import load_run
 from scaling.config.mesh import DEFAULT_RULES, MeshConfig, Rules
 from scaling.models.axes import param
-from scaling.parallel.mesh import abstract_mesh, make_mesh
-from scaling.parallel.rules import partition, sharding_table
+from scaling.parallel.mesh import abstract_mesh, make_mesh, partition, sharding_table
 from scaling.runtime.errors import BadInputError
 from scaling.train.step import abstract_state
 

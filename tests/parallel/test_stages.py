@@ -9,8 +9,7 @@ import pytest
 
 from scaling.config.load import load_run, merge
 from scaling.config.mesh import MeshConfig
-from scaling.parallel.mesh import make_mesh
-from scaling.parallel.rules import placed
+from scaling.parallel.mesh import make_mesh, placed
 from scaling.runtime.errors import BadInputError
 from scaling.train.step import TrainStep
 

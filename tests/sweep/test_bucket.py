@@ -9,7 +9,7 @@ from scaling.config.load import dump_yaml, load_run
 from scaling.estimate.counts import count_parameters
 from scaling.runtime.errors import BadInputError
 from scaling.sweep.directory import downloaded, finished_in, read_ledger
-from scaling.train.recording import make_record
+from scaling.train.record import make_record
 
 
 @pytest.mark.parametrize("scheme", ["memory", "file"])

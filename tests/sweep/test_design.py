@@ -14,7 +14,7 @@ from scaling.runtime.yaml_files import as_yaml
 from scaling.sweep.design import expand, short
 from scaling.sweep.directory import read_ledger, read_sweep
 from scaling.sweep.planned_run import plan_run
-from scaling.train import segments
+from scaling.train import schedules
 
 BASE = {"model": {"vocab_size": 257, "max_length": 64}, "data": {"sequence_length": 64}}
 RECIPE = {"width_per_layer": 16, "d_head": 8, "batch_tokens": 1024, "learning_rate_exponent": -0.25}
@@ -112,7 +112,7 @@ def test_the_demo_spans_what_it_promises() -> None:
     runs = expand(load_sweep("demo"))
     sizes = [count_parameters(run.model).non_embedding_with_head for run in runs]
     assert len(runs) >= 6 and sizes[-1] / sizes[0] >= 10
-    budgets = [(n, d) for run, n in zip(runs, sizes, strict=True) for d, _ in segments.budgets(run.train)]
+    budgets = [(n, d) for run, n in zip(runs, sizes, strict=True) for d, _ in schedules.budgets(run.train)]
     assert all(d >= 4 * n for n, d in budgets)
     groups = [
         sum(abs(6 * n * d / flops - 1) < 0.01 for n, d in budgets) for flops in (6e10, 1.2e11, 2.4e11, 4.8e11)

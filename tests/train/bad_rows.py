@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from scaling.data.packing import PackedRows
+from scaling.data.rows import PackedRows
 
 
 def put(replace: Callable[[Any, str, Any], None], first: int, stop: int) -> None:

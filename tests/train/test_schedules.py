@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 
 from scaling.config.load import validate
 from scaling.config.train import TrainConfig
-from scaling.train.schedules import make_schedule
-from scaling.train.segments import computed_tokens, segments
+from scaling.train.schedules import computed_tokens, make_schedule, segments
 
 
 def _train(**fields: object) -> TrainConfig:

@@ -18,9 +18,8 @@ from scaling.config.run import RunConfig
 from scaling.config.train import SpikesConfig
 from scaling.runtime.errors import BadInputError
 from scaling.train.loop import train
-from scaling.train.rewinds import NAME, Rewinds
 from scaling.train.run_directory import RunDirectory
-from scaling.train.spikes import SpikeDetector, goal
+from scaling.train.spikes import NAME, Rewinds, SpikeDetector, goal
 from scaling.train.stopping import RunFailedError
 from scaling.train.trained import load_trained
 from tests.train import bad_rows
@@ -92,13 +91,13 @@ def test_it_is_the_run_that_never_saw_them(
     monkeypatch.setattr(Rewinds, "skipped_rows", rows)
     monkeypatch.setattr(Rewinds, "done", property(lambda self: (None,)))
     monkeypatch.setattr(Rewinds, "seconds_since", lambda self, count: 0.0)
-    monkeypatch.setattr("scaling.train.tally.make_record", _without_rewinds())
+    monkeypatch.setattr("scaling.train.record.make_record", _without_rewinds())
     train(spiky, tmp_path / "clean")
     assert trunk_losses(tmp_path / "clean") == trunk_losses(whole)
 
 
 def _without_rewinds():  # type: ignore[no-untyped-def]
-    from scaling.train.recording import make_record
+    from scaling.train.record import make_record
 
     return lambda *args, **kwargs: make_record(*args, **{**kwargs, "rewinds": ()})
 

@@ -14,9 +14,9 @@ import pytest
 from scaling.config.record import read_record
 from scaling.runtime.errors import BadInputError
 from scaling.train import trackers
-from scaling.train.clock import ACCOUNTS, Clock, goodput
-from scaling.train.events import Events
 from scaling.train.loop import train
+from scaling.train.record import ACCOUNTS, Clock, goodput
+from scaling.train.trackers import Events
 from tests.train.conftest import MakeRun, trunk_losses
 from tests.train.test_loop import Breaks
 
@@ -233,7 +233,7 @@ def test_where_the_time_went(make_run: MakeRun, tmp_path: Path) -> None:
 def test_the_clock_over_a_rewind_and_a_death(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ten seconds of steps, four of them undone; two of them waiting for data, one in vain."""
     now, waited = [0.0], [0.0]
-    monkeypatch.setattr("scaling.train.clock.time.perf_counter", lambda: now[0])
+    monkeypatch.setattr("scaling.train.record.time.perf_counter", lambda: now[0])
     clock = Clock(lambda: waited[0])
 
     def passes(seconds: float, account: str) -> None:

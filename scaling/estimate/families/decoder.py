@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from scaling.config.model import DecoderConfig
 from scaling.estimate.families.base import Tensor
-from scaling.estimate.families.transformer import Attention, Stack, TransformerFamily
+from scaling.estimate.families.transformer import AttentionLayers, LayerStack, TransformerFamily
 
 
 class DecoderFamily(TransformerFamily[DecoderConfig]):
@@ -15,14 +15,14 @@ class DecoderFamily(TransformerFamily[DecoderConfig]):
         return self.config.n_kv_heads or self.config.n_heads
 
     @property
-    def stacks(self) -> list[Stack]:
-        return [Stack(self.config.n_layers, "source")]
+    def stacks(self) -> list[LayerStack]:
+        return [LayerStack(self.config.n_layers, "source")]
 
-    def attentions(self, source: int, target: int) -> list[Attention]:
+    def attentions(self, source: int, target: int) -> list[AttentionLayers]:
         model = self.config
         layers = model.n_layers // len(model.layer_pattern)
         bands = [model.band_width if kind == "banded" else None for kind in model.layer_pattern]
-        return [Attention(layers, source, source, causal=True, band=band) for band in bands]
+        return [AttentionLayers(layers, source, source, causal=True, band=band) for band in bands]
 
     def tensors(self) -> Iterator[Tensor]:
         model, d = self.config, self.config.d_model

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from scaling.config.model import EncoderConfig
 from scaling.estimate.families.base import Tensor
-from scaling.estimate.families.transformer import Attention, Stack, TransformerFamily
+from scaling.estimate.families.transformer import AttentionLayers, LayerStack, TransformerFamily
 
 
 class EncoderFamily(TransformerFamily[EncoderConfig]):
@@ -21,11 +21,11 @@ class EncoderFamily(TransformerFamily[EncoderConfig]):
         return super().head_size if self.config.mlm_head else 0
 
     @property
-    def stacks(self) -> list[Stack]:
-        return [Stack(self.config.n_layers, "source")]
+    def stacks(self) -> list[LayerStack]:
+        return [LayerStack(self.config.n_layers, "source")]
 
-    def attentions(self, source: int, target: int) -> list[Attention]:
-        return [Attention(self.config.n_layers, source, source)]
+    def attentions(self, source: int, target: int) -> list[AttentionLayers]:
+        return [AttentionLayers(self.config.n_layers, source, source)]
 
     def _projection_and_pooler(self, source: int) -> float:
         """Model FLOPs outside the layers and the masked head; the pooler reads the first position alone."""

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from scaling.config.model import EncoderDecoderConfig
 from scaling.estimate.families.base import Tensor
-from scaling.estimate.families.transformer import Attention, Stack, TransformerFamily, prefixed
+from scaling.estimate.families.transformer import AttentionLayers, LayerStack, TransformerFamily, prefixed
 
 
 class EncoderDecoderFamily(TransformerFamily[EncoderDecoderConfig]):
@@ -18,24 +18,24 @@ class EncoderDecoderFamily(TransformerFamily[EncoderDecoderConfig]):
         return self.config.positions != "relative"
 
     @property
-    def stacks(self) -> list[Stack]:
+    def stacks(self) -> list[LayerStack]:
         return [
-            Stack(self.config.n_layers, "source"),
-            Stack(self.config.decoder_layers, "target", cross=True),
+            LayerStack(self.config.n_layers, "source"),
+            LayerStack(self.config.decoder_layers, "target", cross=True),
         ]
 
-    def attentions(self, source: int, target: int) -> list[Attention]:
+    def attentions(self, source: int, target: int) -> list[AttentionLayers]:
         encoder, decoder = self.config.n_layers, self.config.decoder_layers
         return [
-            Attention(encoder, source, source),
-            Attention(decoder, target, target, causal=True),
-            Attention(decoder, target, source),
+            AttentionLayers(encoder, source, source),
+            AttentionLayers(decoder, target, target, causal=True),
+            AttentionLayers(decoder, target, source),
         ]
 
     def tensors(self) -> Iterator[Tensor]:
         model = self.config
 
-        def side(name: str, stack: Stack) -> Iterator[Tensor]:
+        def side(name: str, stack: LayerStack) -> Iterator[Tensor]:
             yield from self.layer_tensors(stack.layers, f"{name}_attention", stack.cross)
             if model.positions == "relative":
                 shape = (model.relative_buckets, model.n_heads)

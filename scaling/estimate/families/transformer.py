@@ -27,7 +27,7 @@ _LANES = 128  # of a TPU's vector registers
 
 
 @dataclasses.dataclass(frozen=True)
-class Attention:
+class AttentionLayers:
     """Equal attention layers over one sequence of queries and one of keys."""
 
     layers: int
@@ -60,7 +60,7 @@ class Attention:
 
 
 @dataclasses.dataclass(frozen=True)
-class Stack:
+class LayerStack:
     """The layers of one side; with `cross` each attends to the other side too."""
 
     layers: int
@@ -73,11 +73,11 @@ class TransformerFamily(Family[T], abc.ABC):
 
     @property
     @abc.abstractmethod
-    def stacks(self) -> list[Stack]:
+    def stacks(self) -> list[LayerStack]:
         """The stacks of layers, source side first."""
 
     @abc.abstractmethod
-    def attentions(self, source: int, target: int) -> list[Attention]:
+    def attentions(self, source: int, target: int) -> list[AttentionLayers]:
         """The attention layers over sequences of these lengths."""
 
     @property
@@ -211,7 +211,7 @@ class TransformerFamily(Family[T], abc.ABC):
         """Times that a layer's linear map runs: forward, backward twice, and again under remat `full`."""
         return 4 if self.config.remat == "full" else 3
 
-    def _projections(self, attention: Attention) -> int:
+    def _projections(self, attention: AttentionLayers) -> int:
         """FLOPs of query and output projections over the queries, of key and value over the keys."""
         per_head = 2 * 2 * self.config.d_model * self.config.d_head
         return per_head * (self.config.n_heads * attention.queries + self.kv_heads * attention.keys)
@@ -228,7 +228,7 @@ class TransformerFamily(Family[T], abc.ABC):
             return dense * one
         return dense * one + mixed * (mixture.top_k * one + 2 * self.config.d_model * mixture.experts)
 
-    def _executed_pairs(self, attention: Attention, context: int) -> float:
+    def _executed_pairs(self, attention: AttentionLayers, context: int) -> float:
         """FLOPs of scores and weighted values of one layer: forward, backward and recomputed."""
         heads = self.config.n_heads * self.config.d_head
         if self.config.dropout > 0:  # attention with dropout has no blocks and no custom backward pass

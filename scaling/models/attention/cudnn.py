@@ -11,14 +11,14 @@ import jax.numpy as jnp
 from jax import Array
 from jax.sharding import PartitionSpec
 
-from scaling.models.axes import Placement
+from scaling.models.axes import MeshPlacement
 
 _WIDEST_HEAD = 128  # on all GPUs that have the kernel; Hopper's goes further
 # Segments reach the kernel as numbers added to scores, one for each query and key of a row.
 _LONGEST_WITH_SEGMENTS = 8192
 
 
-def runs_on(placed: Placement) -> bool:
+def runs_on(placed: MeshPlacement) -> bool:
     """Whether the devices have the kernel: NVIDIA's GPUs from Ampere (compute capability 8) on."""
     if placed.platform != "gpu":
         return False
@@ -43,7 +43,7 @@ def cudnn_attention(
     causal: bool,
     band: int | None,
     scale: float,
-    placed: Placement,
+    placed: MeshPlacement,
     *,
     by: Literal["cudnn", "xla"] = "cudnn",
 ) -> Array:

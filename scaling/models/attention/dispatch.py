@@ -8,8 +8,7 @@ from scaling.models.attention import cudnn, splash
 from scaling.models.attention.blocks import block_attention
 from scaling.models.attention.reference import Arrays, Static, product, reference_attention
 from scaling.models.attention.ring import ring_attention, split_axis
-from scaling.models.axes import Placement, placement
-from scaling.models.taps import tap
+from scaling.models.axes import MeshPlacement, placement, tap
 
 Implementation = Literal["reference", "blocks", "ring", "splash", "cudnn"]
 
@@ -129,7 +128,7 @@ def attention(
 
 
 def _kernel(
-    placed: Placement | None, axis: str | None, q_BLHE: Array, k_BMKE: Array, segments: bool
+    placed: MeshPlacement | None, axis: str | None, q_BLHE: Array, k_BMKE: Array, segments: bool
 ) -> Literal["splash", "cudnn"] | None:
     """The fused kernel of the platform, where it takes these arrays; `axis` splits their sequence."""
     if placed is None:

@@ -21,7 +21,7 @@ from jax.sharding import PartitionSpec
 
 from scaling.config.mesh import attention_blocks
 from scaling.models.attention.reference import MASKED, product
-from scaling.models.axes import Placement
+from scaling.models.axes import MeshPlacement
 
 
 class Ring(NamedTuple):
@@ -52,7 +52,7 @@ class Own(NamedTuple):
     bias_KGlM: Array | None
 
 
-def split_axis(placed: Placement | None, length: int, keys: int) -> str | None:
+def split_axis(placed: MeshPlacement | None, length: int, keys: int) -> str | None:
     """The mesh axis that queries and keys of these lengths are both split over; None where they are whole."""
     if placed is None:
         return None
@@ -67,7 +67,7 @@ def ring_attention(
     v_BMKE: Array,
     *,
     axis: str,
-    placed: Placement,
+    placed: MeshPlacement,
     causal: bool,
     band: int | None,
     scale: float,

@@ -11,13 +11,13 @@ import jax
 from jax import Array
 from jax.sharding import NamedSharding, PartitionSpec
 
-from scaling.models.axes import Placement
+from scaling.models.axes import MeshPlacement
 
 _LANES = 128  # the kernel's blocks are multiples of the TPU's vector width
 _LARGEST_BLOCK = 512
 
 
-def runs_on(placed: Placement) -> bool:
+def runs_on(placed: MeshPlacement) -> bool:
     """Whether the kernel compiles for these devices: TPUs from v4 on."""
     kind = placed.mesh.devices.flat[0].device_kind
     return placed.platform == "tpu" and not kind.startswith(("TPU v2", "TPU v3"))
@@ -36,7 +36,7 @@ def splash_attention(
     causal: bool,
     band: int | None,
     scale: float,
-    placed: Placement,
+    placed: MeshPlacement,
     axis: str | None = None,
     *,
     interpret: bool = False,
@@ -105,7 +105,7 @@ def splash_attention(
     )(kernel, q_BLHE, k_BMHE, v_BMHE, segment_ids)
 
 
-def _ways(placed: Placement, spec: PartitionSpec, dimension: int) -> int:
+def _ways(placed: MeshPlacement, spec: PartitionSpec, dimension: int) -> int:
     """Into how many parts a dimension of an array is split."""
     entry = spec[dimension] if len(spec) > dimension else None
     return math.prod(

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from jax.sharding import Mesh, PartitionSpec
 
-from scaling.parallel.jaxpr_flops import matmul_flops, matmul_flops_by_shape
+from scaling.parallel.program_costs import matmul_flops, matmul_flops_by_shape
 
 M, K, N = 8, 16, 32
 ONE = 2.0 * M * K * N

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from scaling.models.dense import linear
+from scaling.models.functional import linear
 
 jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
