@@ -29,6 +29,7 @@ from scipy.optimize import minimize
 from scaling.laws.forms.laws import LAWS
 from scaling.laws.points import Points
 from scaling.laws.solving.optimise import optimise
+from scaling.laws.solving.problem import Problem
 from scaling.laws.uncertainty.bootstrap import bootstrap_parameters
 
 DELTA = 1e-3
@@ -125,25 +126,26 @@ def main() -> None:
         print(json.dumps(compare_commands(args.against, args.rounds), indent=2))
         return
     law, points = LAWS["chinchilla"], synthetic()
+    problem = Problem.of(law, points, DELTA)
 
     clock = Clock()
-    best = optimise(law, points, DELTA, 0, len(points))
+    best = optimise(problem, 0)
     first = clock.read()
     clock = Clock()
-    optimise(law, points, DELTA, 0, len(points))
+    optimise(problem, 0)
     again = clock.read()
     clock = Clock()
-    bootstrap_parameters(law, points, best, DELTA, args.resamples, 0, len(points))
+    bootstrap_parameters(best, points, args.resamples, 0)
     bootstrap = clock.read()
 
-    starts = law.starts(best.x, best.log_loss, best.reference)
+    starts = law.starts(problem.x, problem.log_target, problem.reference)
     some = starts[np.random.default_rng(0).choice(len(starts), args.loop, replace=False)]
     lower, upper = np.array(law.bounds).T
     values = []
     clock = Clock()
     for start in np.clip(some, lower, upper):
         out = minimize(
-            lambda t: tuple(v / DELTA for v in huber_and_gradient(t, best.x, best.log_loss)),
+            lambda t: tuple(v / DELTA for v in huber_and_gradient(t, problem.x, problem.log_target)),
             start,
             jac=True,
             method="L-BFGS-B",

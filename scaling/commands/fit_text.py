@@ -10,8 +10,7 @@ if TYPE_CHECKING:
     from scaling.laws import Law
     from scaling.laws.downstream.predicted import Predicted
     from scaling.laws.frontier.approaches import Approach
-    from scaling.laws.law import Allocation
-    from scaling.laws.sections import Averaging
+    from scaling.laws.sections import Allocation, Averaging
 
 _REPLICATES = {
     "seed": "seeds",

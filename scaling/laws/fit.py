@@ -1,37 +1,36 @@
-"""Fit a law to points: the best optimum there is, its bootstrap, its held-out test, in one document."""
+"""Fit a law to points: the best optimum, its uncertainty and its held-out test, in one document."""
 
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from typing import get_args
 
 import numpy as np
-from numpy.typing import NDArray
 
 from scaling.laws.downstream.averaged import fit_averaged, fit_then
+from scaling.laws.forms.form import Floats
 from scaling.laws.forms.laws import LAWS
 from scaling.laws.forms.limiting import reported
 from scaling.laws.forms.quantities import Ends, Quantities, quantities
 from scaling.laws.forms.task_error import DownstreamError
 from scaling.laws.frontier.optimum import optimum_of
-from scaling.laws.law import Law, ObjectiveValue
+from scaling.laws.law import Law
 from scaling.laws.points import Points, canonical
 from scaling.laws.read.comparable import comparable
 from scaling.laws.refusals import refuse, unidentified_minima
-from scaling.laws.sections import Hessian
-from scaling.laws.solving.objective import RESIDUALS, Residual, describe
-from scaling.laws.solving.optimise import Optimised, boundary_hits
-from scaling.laws.uncertainty.bootstrap import LEVEL, document
-from scaling.laws.uncertainty.coverage import missed_coverage
+from scaling.laws.sections import LEVEL, Hessian, ObjectiveValue
+from scaling.laws.solving.huber import RESIDUALS, Residual, describe
+from scaling.laws.solving.optimise import BestFit, boundary_hits
+from scaling.laws.solving.problem import Problem
+from scaling.laws.uncertainty.bootstrap import document
 from scaling.laws.uncertainty.curvature import TEXT, Curvature, curvature, curvature_intervals
+from scaling.laws.uncertainty.extrapolation import predict_held, roll
+from scaling.laws.uncertainty.holdout import held_out, missed_coverage
 from scaling.laws.uncertainty.limits import bootstrapped, choose, profiled_of
-from scaling.laws.uncertainty.replicates import seed_noise
-from scaling.laws.uncertainty.rolling import roll
+from scaling.laws.uncertainty.noise import seed_noise
 from scaling.laws.uncertainty.sensitivity import sensitivity as rows_of
-from scaling.laws.uncertainty.tested import held_out, predict_held
 from scaling.runtime.errors import BadInputError
 from scaling.runtime.suggest import hint
 
-Floats = NDArray[np.float64]
 Progress = Callable[[str, float], None]
 
 
@@ -61,7 +60,7 @@ def fit_points(
         points: finished training budgets.
         law: a name in `LAWS`.
         delta: width of the Huber loss's quadratic zone, in units of the residual.
-        bootstrap: resamples of whole runs; 0 for none.
+        bootstrap: resamples of complete runs; 0 for none.
         holdout: a fraction of the points (of the largest compute), a number of the largest model sizes, or
             None for no test.
         seed: of the resamples and restarts.
@@ -109,19 +108,19 @@ def fit_points(
             )
         return fit_averaged(points, bootstrap, holdout, seed, rolling, warnings, force, forced, tell)
     held, rule = held_out(points, holdout)
-    width = len(points)
+    problem = Problem.of(full_form, points, delta, residual, len(points))
 
     tell("fit", 0.0)
-    chosen = choose(full_form, points, delta, seed, width, residual)
-    form, best = chosen.form, chosen.best
-    hits = boundary_hits(full_form, chosen.full, delta, residual)
-    found = curvature(form, best, delta, residual, boundary_hits(form, best, delta, residual))
-    asked = quantities(form, best.reference, float(points.flops.max()))
+    chosen = choose(problem, seed)
+    best, form = chosen.best, chosen.best.form
+    hits = boundary_hits(chosen.full)
+    found = curvature(best, boundary_hits(best))
+    asked = quantities(form, problem.reference, float(points.flops.max()))
     open_ends = dict(chosen.open_ends)
     profiled = None
     if profile:
         tell("profile", 0.25)
-        profiled = profiled_of(full_form, chosen, found, asked, delta, residual, width)
+        profiled = profiled_of(chosen, found, asked)
         for name, one in profiled.items():
             if name in form.parameter_names and not one.identified:
                 here = open_ends.get(name, (False, False))
@@ -131,28 +130,26 @@ def fit_points(
     intervals: dict[str, Ends] = {}
     if bootstrap:
         tell("bootstrap", 0.4)
-        draws, intervals = bootstrapped(
-            full_form, chosen, points, open_ends, delta, bootstrap, seed, width, residual
-        )
+        draws, intervals = bootstrapped(chosen, points, open_ends, bootstrap, seed)
     test = None
     if held is not None:
         tell("hold-out", 0.7)
-        test = predict_held(full_form, points, held, rule, delta, bootstrap, seed, force, residual)
+        test = predict_held(problem, points, held, rule, bootstrap, seed, force)
         if test is None:
             warnings.append("no held-out point lies on the envelope: the law was not tested")
     rolled = None
     if rolling:
         tell("rolling hold-out", 0.85)
-        rolled = roll(form, points, best, delta, residual, rolling, LEVEL, width)
+        rolled = roll(best, points, rolling)
     changed = None
     if sensitivity:
         tell("sensitivity", 0.9)
-        changed = rows_of(form, points, best, delta, residual, width, countings)
+        changed = rows_of(best, points, countings)
     tell("done", 1.0)
 
-    if form.target == "loss" and len(best.x) < len(points):
+    if form.target == "loss" and len(problem.x) < len(points):
         warnings.append(
-            f"{len(best.x)} of {len(points)} points were chosen for their low loss: the bootstrap repeats "
+            f"{len(problem.x)} of {len(points)} points were chosen for their low loss: the bootstrap repeats "
             "the choice, profile and Hessian intervals do not and are too narrow"
         )
     if (missed := missed_coverage(rolled, LEVEL)) is not None:
@@ -164,20 +161,18 @@ def fit_points(
         for side, end in zip(("below", "above"), one.interval, strict=True):
             if end is None and one.flat_range is not None and name not in chosen.open_ends:
                 warnings.append(f"{name} is unidentified {side}: {_flat(one.flat_range)} fits as well")
-    parameters = dict(
-        zip(form.parameter_names, map(float, form.parameters(best.theta, best.reference)), strict=True)
-    )
-    named = (
-        [] if draws is None else [dict(zip(form.parameter_names, map(float, d), strict=True)) for d in draws]
+    parameters, *named = (
+        dict(zip(form.parameter_names, map(float, row), strict=True))
+        for row in (best.parameters(), *(() if draws is None else draws))
     )
     return Law(
         law=law,
         equation=form.equation,
-        parameters=reported(form, best.theta, best.reference),
+        parameters=reported(form, best.theta, problem.reference),
         intervals=intervals,
         objective=ObjectiveValue(name=describe(residual, form.target), delta=delta, value=best.value),
         n_points=len(points),
-        n_selected=len(best.x),
+        n_selected=len(problem.x),
         n_starts=best.n_starts,
         n_starts_at_best=best.n_at_best,
         gradient_norm=best.gradient,
@@ -198,11 +193,7 @@ def fit_points(
         tokenizer=points.tokenizer,
         dataset=points.corpus,
         notes=points.notes,
-        ranges={
-            name: (float(values.min()), float(values.max()))
-            for name in dict.fromkeys(("params", "tokens", "flops", "loss", *form.variables, form.target))
-            for values in [points.column(name)]
-        },
+        ranges=points.ranges(("params", "tokens", "flops", "loss", *form.variables, form.target)),
         warnings=tuple(warnings),
         forced=forced,
         then=second,
@@ -217,7 +208,7 @@ def _flat(ends: Ends) -> str:
 
 
 def _hessian(
-    best: Optimised, found: Curvature, asked: Quantities, open_ends: Mapping[str, tuple[bool, bool]]
+    best: BestFit, found: Curvature, asked: Quantities, open_ends: Mapping[str, tuple[bool, bool]]
 ) -> Hessian:
     intervals, errors = curvature_intervals(found, asked, best.theta, LEVEL)
     intervals |= dict.fromkeys(open_ends)
@@ -235,6 +226,6 @@ def _hessian(
         drop_scale=None if scale is None else scale.drop,
         residual_noise=None if scale is None else scale.noise,
         theta=dict(zip(asked.form.theta_names, map(float, best.theta), strict=True)),
-        reference=tuple(map(float, best.reference)),
+        reference=tuple(map(float, best.problem.reference)),
         covariance=None if covariance is None else tuple(tuple(map(float, row)) for row in covariance),
     )

@@ -5,20 +5,24 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from scaling.config.base import Frozen
-from scaling.config.reach import Reach
 from scaling.config.record import TokenizerInfo
-from scaling.laws.forms.form import ComputeOptimum, Form
+from scaling.laws.forms.form import ComputeOptimum, Floats, Form
 from scaling.laws.forms.laws import LAWS
 from scaling.laws.forms.limiting import limiting_form
 from scaling.laws.sections import (
+    LEVEL,
     Averaging,
+    Bootstrap,
     CutOff,
     Hessian,
+    Holdout,
+    Interval,
     LimitComparison,
+    ObjectiveValue,
+    Optimum,
     Profile,
     SeedNoise,
     SensitivityRow,
@@ -26,79 +30,7 @@ from scaling.laws.sections import (
 from scaling.runtime.errors import BadInputError
 from scaling.runtime.files import write_atomically
 
-Floats = NDArray[np.float64]
-Interval = tuple[float, float]
-
-LEVEL = 0.95
 NORMAL_DRAWS = 1000
-
-
-class ObjectiveValue(Frozen):
-    """What was minimised: the sum over points of weight times Huber_delta of the residual in the name."""
-
-    name: str
-    delta: float
-    value: float
-
-
-class Prediction(Frozen):
-    """One held-out point. `interval` is the law's own (bootstrap); the noise of a run is not in it."""
-
-    label: str
-    group: str
-    params: float
-    tokens: float
-    flops: float
-    measured: float
-    predicted: float
-    rel_error: float  # predicted / measured - 1
-    interval: Interval | None
-
-
-class Holdout(Frozen):
-    """The test: the largest runs, predicted by the same law fitted without them."""
-
-    n: int
-    mean_abs_rel_error: float
-    max_abs_rel_error: float
-    n_fitted: int
-    rule: str
-    parameters: dict[str, float | None]
-    predictions: tuple[Prediction, ...]
-
-
-class Allocation(Frozen):
-    """How the law would spend a training compute, and the loss it expects."""
-
-    flops: float
-    params: float
-    tokens: float
-    tokens_per_param: float
-    tokens_per_param_interval: Interval | None
-    loss: float
-    loss_interval: Interval | None
-    params_interval: Interval | None = None
-    reach: Reach | None = None  # beyond the data of the law
-
-
-class Optimum(Frozen):
-    """N_opt grows as C^a and D_opt as C^b, C = 6ND (Hoffmann et al. 2022, equation 4)."""
-
-    a: float
-    b: float
-    intervals: dict[str, Interval]
-    tokens_per_param: dict[str, float]  # by training compute in FLOPs: {"1e+18": 20.1}
-    budgets: tuple[Allocation, ...]
-
-
-class Bootstrap(Frozen):
-    """Resamples of whole runs (`unit` run) or of points. `samples` keeps some of the fitted parameters."""
-
-    n: int
-    level: float
-    unit: str
-    seed: int
-    samples: dict[str, tuple[float | None, ...]]  # null: infinite
 
 
 class Law(Frozen):

@@ -130,6 +130,11 @@ class Points:
             )
         return values
 
+    def ranges(self, names: Sequence[str]) -> dict[str, tuple[float, float]]:
+        """The least and largest value of each named column."""
+        columns = {name: self.column(name) for name in names}
+        return {name: (float(values.min()), float(values.max())) for name, values in columns.items()}
+
     def group_index(self) -> NDArray[np.int64]:
         """(n,) number of each point's group, groups numbered in the order they first appear."""
         order = {name: i for i, name in enumerate(dict.fromkeys(self.groups))}

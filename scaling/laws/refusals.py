@@ -10,7 +10,6 @@ import numpy as np
 from scaling.laws.forms.form import Form
 from scaling.laws.frontier.isoflop import MIN_SIZES, TIE, isoflop_minima
 from scaling.laws.points import Points
-from scaling.laws.solving.optimise import log_variables
 from scaling.runtime.errors import BadInputError
 
 MIN_TRIED = 3
@@ -25,7 +24,7 @@ def refuse(form: Form, points: Points, force: bool, part: bool = False) -> tuple
     Raises:
         BadInputError: the first reason.
     """
-    chosen = form.select(log_variables(form, points), np.log(points.loss))
+    chosen = form.select(form.log_variables(points), np.log(points.loss))
     reasons = [*_too_few(form, points, int(chosen.sum()))]
     if not part:
         reasons += _mid_schedule(points)
@@ -48,8 +47,7 @@ def _too_few(form: Form, points: Points, n: int) -> Iterator[str]:
             f"{points.source}: {n} point(s){on}; {form.name} needs at least {form.min_points}: add runs, or "
             "fit a law of fewer parameters"
         )
-    for name, column in zip(form.variables, log_variables(form, points).T, strict=True):
-        levels = len(np.unique(np.round(column, 9)))
+    for name, levels in form.levels(form.log_variables(points)).items():
         if levels < form.min_levels:
             yield (
                 f"{points.source}: {levels} different value(s) of {name}; {form.name} needs at least "
@@ -58,7 +56,7 @@ def _too_few(form: Form, points: Points, n: int) -> Iterator[str]:
 
 
 def _followers(form: Form, points: Points) -> Iterator[str]:
-    columns = log_variables(form, points)
+    columns = form.log_variables(points)
     if columns.shape[1] == 2 and np.abs(np.corrcoef(columns.T)).min() > 0.9999:
         yield (
             f"{points.source}: {form.variables[1]} follow {form.variables[0]} exactly, so that their powers "
@@ -99,7 +97,7 @@ def _edges(form: Form, points: Points) -> Iterator[str]:
     if form.swept:
         values = points.column(form.target)
         where = []
-        levels = np.round(log_variables(form, points), 9)
+        levels = np.round(form.log_variables(points), 9)
         for level in np.unique(levels, axis=0):
             members = np.flatnonzero((levels == level).all(axis=1))
             tried = values[members]

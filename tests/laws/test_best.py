@@ -8,8 +8,9 @@ import pytest
 from scipy.optimize import differential_evolution, minimize
 
 from scaling.laws import LAWS
-from scaling.laws.solving.objective import huber, residuals
+from scaling.laws.solving.huber import huber, residuals
 from scaling.laws.solving.optimise import optimise
+from scaling.laws.solving.problem import Problem
 from tests.laws.known import points_of
 
 DELTA = 1e-3  # nearly the absolute value: the objective has a corner at every point
@@ -48,17 +49,18 @@ def test_no_other_optimiser_finds_a_lower_objective(name):
     points = replace(points_of(params, tokens, np.ones(30)), unique_tokens=tokens / np.tile([1, 4, 30], 10))
     exact = law.predict(truth, **{v: points.column(v) for v in law.variables})
     noisy = exact * np.exp(0.02 * np.random.default_rng(6).standard_t(2, 30))
-    ours = optimise(law, replace(points, loss=noisy), DELTA, 0, 30, residual)
+    ours = optimise(Problem.of(law, replace(points, loss=noisy), DELTA, residual, 30), 0)
+    problem = ours.problem
     assert ours.gradient <= 1e-7 * DELTA * 30
 
     def value(theta):
-        off = residuals(residual, law.log_loss(theta, ours.x), ours.log_loss)
-        return float((ours.weight * huber(off, DELTA)).sum()) / DELTA
+        off = residuals(residual, law.log_loss(theta, problem.x), problem.log_target)
+        return float((problem.weight * huber(off, DELTA)).sum()) / DELTA
 
     least = value(ours.theta)
     assert least * DELTA == pytest.approx(ours.value, rel=1e-12)
     lower, upper = np.array(law.bounds).T
-    starts = np.clip(law.starts(ours.x, ours.log_loss, ours.reference), lower, upper)
+    starts = np.clip(law.starts(problem.x, problem.log_target, problem.reference), lower, upper)
     some = starts[np.random.default_rng(0).choice(len(starts), min(6, len(starts)), replace=False)]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # trial steps overflow: theirs to handle

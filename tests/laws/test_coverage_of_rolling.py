@@ -6,7 +6,7 @@ from scipy.stats import binom
 
 from scaling.laws import fit_points
 from scaling.laws.sections import CutOff
-from scaling.laws.uncertainty.coverage import binomial_tail, missed_coverage
+from scaling.laws.uncertainty.holdout import missed_coverage
 from tests.laws.known import few_starts, ladder
 
 
@@ -17,9 +17,10 @@ def cut(n: int, inside: float | None) -> CutOff:
     )  # fmt: skip
 
 
-@pytest.mark.parametrize(("hits", "n", "share"), [(0, 3, 0.95), (5, 10, 0.95), (9, 10, 0.5)])
-def test_the_tail_is_the_binomial_one(hits: int, n: int, share: float) -> None:
-    assert binomial_tail(hits, n, share) == pytest.approx(binom.cdf(hits, n, share))
+@pytest.mark.parametrize(("inside", "n", "share"), [(0, 3, 0.95), (5, 10, 0.95)])
+def test_the_tail_is_the_binomial_one(inside: int, n: int, share: float) -> None:
+    warning = missed_coverage([cut(n, inside / n)], share)
+    assert f"binomial p = {binom.cdf(inside, n, share):.1g} for {n} runs" in warning
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from scaling.laws import LAWS, fit_points, read_law, read_points
-from scaling.laws.uncertainty.replicates import seed_noise
+from scaling.laws.uncertainty.noise import seed_noise
 from tests.laws.known import TRUE, few_starts, ladder
 from tests.plots.sweep_of import write_sweep
 

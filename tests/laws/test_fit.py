@@ -4,6 +4,7 @@ from scipy.optimize import minimize, minimize_scalar
 
 from scaling.laws import LAWS, fit_points, read_law
 from scaling.laws.solving.optimise import optimise
+from scaling.laws.solving.problem import Problem
 from scaling.runtime.errors import BadInputError
 from tests.laws.known import TRUE, few_starts, ladder, points_of
 
@@ -269,7 +270,7 @@ def test_best_of_many_starts_is_found_where_the_objective_has_several_minima():
     """Five gross outliers: the nearly absolute loss has local minima; restarts have to leave them."""
     points = ladder(0.01, 9)
     points.loss[[2, 9, 14, 20, 27]] *= [1.3, 0.8, 1.25, 0.85, 1.2]
-    best = optimise(LAWS["chinchilla"], points, 1e-3, 0, len(points))
+    best = optimise(Problem.of(LAWS["chinchilla"], points, 1e-3, width=len(points)), 0)
     names = dict(zip(LAWS["chinchilla"].parameter_names, best_parameters(best), strict=True))
     theta = np.array(
         [np.log(names["E"]), np.log(names["A"]), np.log(names["B"]), names["alpha"], names["beta"]]
@@ -278,4 +279,4 @@ def test_best_of_many_starts_is_found_where_the_objective_has_several_minima():
 
 
 def best_parameters(best):
-    return LAWS["chinchilla"].parameters(best.theta, best.reference)
+    return LAWS["chinchilla"].parameters(best.theta, best.problem.reference)

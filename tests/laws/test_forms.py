@@ -107,7 +107,7 @@ def test_gradient_is_that_of_finite_differences(name, residual):
     import jax.numpy as jnp
 
     from scaling.laws.solving import solver
-    from scaling.laws.solving.objective import huber, residuals
+    from scaling.laws.solving.huber import huber, residuals
 
     law, random = LAWS[name], np.random.default_rng(3)
     x = random.normal(size=(11, len(law.variables)))

@@ -6,7 +6,8 @@ from scipy import stats
 
 from scaling.laws import LAWS, fit_points
 from scaling.laws.forms.quantities import quantities
-from scaling.laws.solving.optimise import Optimised
+from scaling.laws.solving.optimise import BestFit
+from scaling.laws.solving.problem import Problem
 from scaling.laws.solving.solver import solve
 from scaling.laws.uncertainty.curvature import curvature, curvature_intervals
 from scaling.laws.uncertainty.student import t_quantile
@@ -61,16 +62,11 @@ def test_weights_scale_out_of_both_intervals():
 def all_at_once(form, x, observed, start, delta):
     """(sets, P) fits of data sets (sets, n): the points of all stand in a row, and weights pick one's."""
     sets, n = observed.shape
-    return solve(
-        form,
-        np.tile(x, (sets, 1)),
-        observed.ravel(),
-        np.kron(np.eye(sets), np.ones(n)),
-        np.arange(sets),
-        np.tile(start, (sets, 1)),
-        np.full(sets, 0.05),
-        delta,
-    ).theta
+    problem = Problem(
+        form, np.tile(x, (sets, 1)), observed.ravel(), np.ones(sets * n), np.zeros(x.shape[1]), delta
+    )
+    weights, starts = np.kron(np.eye(sets), np.ones(n)), np.tile(start, (sets, 1))
+    return solve(problem, weights, np.arange(sets), starts, np.full(sets, 0.05)).theta
 
 
 @pytest.mark.parametrize(
@@ -102,8 +98,8 @@ def test_hessian_intervals_hold_the_truth_as_often_as_they_say(law, delta, kind)
     true = dict(zip(asked.names, asked.scaled(start), strict=True))
     held = dict.fromkeys(asked.names, 0)
     for theta, y in zip(thetas, observed, strict=True):
-        best = Optimised(theta, reference, 0.0, 0.0, 1, 1, x, y, np.ones(len(y)))
-        ends, _ = curvature_intervals(curvature(form, best, delta, "log"), asked, theta, LEVEL)
+        best = BestFit(Problem(form, x, y, np.ones(len(y)), reference, delta), theta, 0.0, 0.0, 1, 1)
+        ends, _ = curvature_intervals(curvature(best), asked, theta, LEVEL)
         for name, (low, high) in ends.items():
             held[name] += low <= asked.reported(true[name], name) <= high
     assert {k: v / sets for k, v in held.items() if not 0.9 <= v / sets <= 0.995} == {}

@@ -9,9 +9,9 @@ from scipy.optimize import least_squares
 
 from scaling.laws import LAWS
 from scaling.laws.frontier.optimum import optimum_of
-from scaling.laws.law import Holdout, Law, ObjectiveValue, Prediction
+from scaling.laws.law import Law
 from scaling.laws.points import Points
-from scaling.laws.sections import CutOff, Profile, SensitivityRow
+from scaling.laws.sections import CutOff, Holdout, ObjectiveValue, Prediction, Profile, SensitivityRow
 from scaling.laws.uncertainty.bootstrap import document, intervals_of
 
 DRAWS = 60

@@ -1,4 +1,4 @@
-"""The document of `downstream-error`: forms averaged by evidence, their bootstrap, their hold-outs."""
+"""The document of `downstream-error`: forms averaged by evidence, their bootstrap and their hold-outs."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,32 +7,23 @@ from importlib.metadata import version
 import numpy as np
 from numpy.typing import NDArray
 
-from scaling.laws.downstream.error_fit import (
-    FLOORS,
-    SHAPES,
-    STEEPNESS,
-    average,
-    gradient_norm,
-    resampled,
-)
-from scaling.laws.forms.form import Form
-from scaling.laws.forms.task_error import DownstreamError, check_errors
-from scaling.laws.law import Holdout, Law, ObjectiveValue, Prediction
+from scaling.laws.downstream.error_fit import FLOORS, SHAPES, STEEPNESS, average, gradient_norm, resampled
+from scaling.laws.forms.form import Floats, Form
+from scaling.laws.forms.task_error import DownstreamError
+from scaling.laws.law import Law
 from scaling.laws.points import Points
 from scaling.laws.refusals import refuse
-from scaling.laws.sections import Averaging, CutOff
-from scaling.laws.solving.optimise import log_variables
-from scaling.laws.uncertainty.bootstrap import LEVEL, bootstrap_counts, document, intervals_of, percentiles_of
-from scaling.laws.uncertainty.coverage import missed_coverage
-from scaling.laws.uncertainty.rolling import splits
-from scaling.laws.uncertainty.tested import held_out
+from scaling.laws.sections import LEVEL, Averaging, CutOff, Holdout, ObjectiveValue
+from scaling.laws.uncertainty.bootstrap import bootstrap_counts, document, intervals_of
+from scaling.laws.uncertainty.holdout import cut_off, held_out, holdout_of, missed_coverage, splits
+from scaling.laws.uncertainty.resample import middle, middles
 from scaling.runtime.errors import BadInputError
 
-Floats = NDArray[np.float64]
 Progress = Callable[[str, float], None]
 
 FORM = DownstreamError()
 TEST_RESAMPLES = 400  # of the hold-outs
+RISING = -0.5  # rank correlation of loss and error below which the column holds something else
 
 
 @dataclass(frozen=True)
@@ -123,11 +114,7 @@ def fit_averaged(
         bootstrap=None if found.parameters is None else document(FORM, points, found.parameters, seed),
         averaging=found.averaging,
         rolling=rolled,
-        ranges={
-            name: (float(values.min()), float(values.max()))
-            for name in ("params", "tokens", "flops", "loss", "error")
-            for values in [points.column(name)]
-        },
+        ranges=points.ranges(("params", "tokens", "flops", "loss", "error")),
         warnings=tuple(warnings),
         forced=forced,
         dropped=points.dropped,
@@ -168,9 +155,9 @@ def fit_then(
     counts = None
     if bootstrap:
         counts = bootstrap_counts(first, points, bootstrap, seed)[0][:, known]
-        # A resample of next to no errors says nothing of the second step: it keeps the data's own fit.
-        levels = np.array([len(np.unique(rest.loss[row > 0].round(9))) for row in counts])
-        counts[levels < FORM.min_levels] = 1.0
+        # A resample of next to no errors does not determine the second step: it keeps the data's own fit.
+        enough = [FORM.has_levels(np.log(rest.loss[row > 0])[:, None]) for row in counts]
+        counts[np.logical_not(enough)] = 1.0
     forced = force and bool(warnings)
     tell: Progress = lambda phase, share: None  # noqa: E731
     return fit_averaged(rest, bootstrap, holdout, seed, rolling, warnings, force, forced, tell, counts)
@@ -206,38 +193,15 @@ def _tested(points: Points, held: NDArray[np.bool_], rule: str, bootstrap: int, 
     ends = (
         [None] * len(target)
         if found.parameters is None
-        else [percentiles_of(column) for column in found.sampled(target.loss).T]
+        else [middle(column) for column in found.sampled(target.loss).T]
     )
-    relative = predicted / measured - 1
-    return Holdout(
-        n=len(target),
-        mean_abs_rel_error=float(np.abs(relative).mean()),
-        max_abs_rel_error=float(np.abs(relative).max()),
-        n_fitted=len(rest),
-        rule=rule,
-        parameters=found.best,
-        predictions=tuple(
-            Prediction(
-                label=target.labels[i],
-                group=target.groups[i],
-                params=float(target.params[i]),
-                tokens=float(target.tokens[i]),
-                flops=float(target.flops[i]),
-                measured=float(measured[i]),
-                predicted=float(predicted[i]),
-                rel_error=float(relative[i]),
-                interval=ends[i],
-            )
-            for i in np.argsort(target.flops, kind="stable")
-        ),
-    )
+    return holdout_of(rule, len(rest), dict(found.best), target, measured, predicted, ends)
 
 
 def _rolled(points: Points, cuts: int, bootstrap: int, seed: int) -> tuple[CutOff, ...]:
     """The hold-out rolled over cut-offs of compute; intervals hold the noise of a run."""
     rows = []
-    envelope = FORM.select(log_variables(FORM, points), np.log(points.loss))
-    for cut, kept, ahead in splits(FORM, points, envelope, cuts):
+    for cut, kept, ahead in splits(FORM, points, cuts):
         below, target = points.subset(kept), points.subset(ahead)
         found = _fit(below, min(bootstrap, TEST_RESAMPLES), seed)
         predicted, measured = found.errors(target.loss), target.column("error")
@@ -245,21 +209,39 @@ def _rolled(points: Points, cuts: int, bootstrap: int, seed: int) -> tuple[CutOf
         if found.parameters is not None:
             draws = found.sampled(target.loss)
             noise = np.random.default_rng([seed, 4]).normal(size=draws.shape)
-            low, high = np.quantile(
-                draws + found.averaging.residual_noise * noise, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0
-            )
+            low, high = middles(draws + found.averaging.residual_noise * noise)
             inside = float(((low <= measured) & (measured <= high)).mean())
         relative = predicted / measured - 1
-        rows.append(
-            CutOff(
-                flops=cut,
-                extrapolation=float(target.flops.max() / cut),
-                n_fitted=len(below),
-                n=len(target),
-                mean_abs_rel_error=float(np.abs(relative).mean()),
-                max_abs_rel_error=float(np.abs(relative).max()),
-                inside=inside,
-                parameters=found.best,
-            )
-        )
+        rows.append(cut_off(cut, len(below), dict(found.best), target.flops, relative, inside))
     return tuple(rows)
+
+
+def check_errors(
+    loss: Floats, errors: Floats, labels: tuple[str, ...], source: str, force: bool
+) -> list[str]:
+    """Refuse errors that are no shares or rise as the loss falls; warnings of what `force` lets through.
+
+    Raises:
+        BadInputError: an error above 1, with its point; or accuracies in place of errors.
+    """
+    if (errors > 1).any():
+        first = int(np.argmax(errors > 1))
+        remedy = (
+            "divide percents by 100"
+            if 1.5 < errors.max() <= 100
+            else "give the share of the task's items that are wrong"
+        )
+        raise BadInputError(
+            f"{source}: error = {errors[first]:g} of {labels[first]} is above 1; downstream-error describes "
+            f"shares from 0 to 1: {remedy}"
+        )
+    ranks = [np.unique(values, return_inverse=True)[1].astype(float) for values in (loss, errors)]
+    if min(rank.std() for rank in ranks) == 0 or np.corrcoef(ranks)[0, 1] > RISING:
+        return []
+    reason = (
+        f"{source}: error rises as the loss falls, as accuracies do; give error = 1 - accuracy, or the "
+        "column that holds errors: --columns error=NAME"
+    )
+    if not force:
+        raise BadInputError(f"{reason}; or fit it all the same with --force")
+    return [reason]

@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from scaling.laws.law import LEVEL, Interval, Law
+from scaling.laws.law import Law
+from scaling.laws.sections import Interval
+from scaling.laws.uncertainty.resample import middles
 
 Floats = NDArray[np.float64]
 
@@ -32,7 +34,7 @@ class Chain:
     def interval(self, **variables: Any) -> tuple[Floats, Floats] | None:
         """Bootstrap percentiles of the error through both steps; None where a law has no bootstrap."""
         losses = self._losses(**variables)
-        return None if losses is None else _middle(self._errors(losses))
+        return None if losses is None else middles(self._errors(losses))
 
     def run_interval(self, **variables: Any) -> Interval | None:
         """The same for the error of one run: with the residual noise of both steps."""
@@ -43,7 +45,7 @@ class Chain:
         noise = (self.loss.residual_noise or 0.0) * first
         losses = losses * np.exp(noise) if self.loss.logarithmic else losses + noise
         errors = self._errors(losses) + (self.error.residual_noise or 0.0) * second
-        low, high = _middle(np.clip(errors, 0.0, 1.0))
+        low, high = middles(np.clip(errors, 0.0, 1.0))
         return float(low), float(high)
 
     def _losses(self, **variables: Any) -> Floats | None:
@@ -63,8 +65,3 @@ class Chain:
         if self.error.averaging is not None:
             errors = self.error.averaging.widened(errors, self.error.predict(loss=losses))
         return errors
-
-
-def _middle(draws: Floats) -> tuple[Floats, Floats]:
-    low, high = np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
-    return low, high

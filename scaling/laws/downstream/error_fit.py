@@ -14,15 +14,12 @@ from dataclasses import dataclass
 from math import sqrt
 
 import numpy as np
-from numpy.typing import NDArray
 
+from scaling.laws.forms.form import Floats
 from scaling.laws.forms.task_error import DownstreamError, risen
-from scaling.laws.sections import Averaging, WeightedForm
+from scaling.laws.sections import LEVEL, Averaging, WeightedForm
 from scaling.laws.uncertainty.student import t_quantile
 
-Floats = NDArray[np.float64]
-
-LEVEL = 0.95
 SHAPES = {0.0: "Gompertz", 1.0: "logistic", 3.0: "slow below"}  # by nu
 PARAMETERS = 4  # floor, ceiling, k, L0
 # k times the range of the losses, and L0 in such ranges from the middle loss.

@@ -7,7 +7,8 @@ import numpy as np
 from scaling.config.base import Frozen
 from scaling.config.reach import Reach, reach
 from scaling.laws.downstream.chain import Chain
-from scaling.laws.law import Interval, Law
+from scaling.laws.law import Law
+from scaling.laws.sections import Interval
 from scaling.runtime.errors import BadInputError
 
 NORMAL = 1.96

@@ -13,6 +13,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from scaling.laws.points import Points
+
 Floats = NDArray[np.float64]
 Bounds = tuple[tuple[float, float], ...]
 
@@ -138,6 +140,19 @@ class Form:
     def min_points(self) -> int:
         """Fewest points it can be fitted to: one more than its parameters."""
         return int(self.free.sum()) + 1
+
+    def log_variables(self, points: Points) -> Floats:
+        """(n, V) logs of the variables that it reads."""
+        return np.log(np.stack([points.column(name) for name in self.variables], axis=1))
+
+    def levels(self, log_variables: Floats) -> dict[str, int]:
+        """How many different values each variable has among points (n, V)."""
+        counts = (len(np.unique(np.round(column, 9))) for column in log_variables.T)
+        return dict(zip(self.variables, counts, strict=True))
+
+    def has_levels(self, log_variables: Floats) -> bool:
+        """Whether each variable has enough different values among points (n, V)."""
+        return min(self.levels(log_variables).values()) >= self.min_levels
 
     def own_scale(self, name: str) -> int | None:
         """The entry of theta on which a parameter's interval is made, for a parameter that can be infinite.

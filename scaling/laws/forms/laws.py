@@ -103,7 +103,7 @@ SUMS = (
     PowerSum(
         "kaplan-steps",
         (ratio("Nc", "params", "alpha_N"), ratio("Sc", "min_steps", "alpha_S")),
-        starts=share_grid(_HALVES, (0.03, 0.1, 0.3, 0.8)),
+        starts=share_grid(_HALVES, (0.03, 0.1, 0.3, 0.8), exponents_first=True),
     ),
     # Kaplan et al. 2020, equation 1.4, fitted to measured critical batch sizes: `batch_tokens` at each loss.
     PowerSum(

@@ -90,17 +90,19 @@ def share_grid(
     shares: Iterable[Sequence[float]],
     exponents: Iterable[float],
     level: Literal["mean", "min"] = "mean",
+    exponents_first: bool = False,
 ) -> Starts:
     """Starts at every split of the target into `shares` of the terms, by every exponent.
 
-    The target's level is its geometric mean, or its minimum.
+    The target's level is its geometric mean, or its minimum; `exponents_first` varies the shares fastest.
     """
     rows, values = [tuple(row) for row in shares], tuple(exponents)
 
     def starts(form: "PowerSum", log_target: Floats, reference: Floats) -> Floats:
         top = log_target.mean() if level == "mean" else log_target.min()
-        grid = product(rows, product(values, repeat=len(form.exponents)))
-        return np.array([[*(top + np.log(row)), *powers] for row, powers in grid])
+        powers = list(product(values, repeat=len(form.exponents)))
+        grid = [(r, p) for p in powers for r in rows] if exponents_first else list(product(rows, powers))
+        return np.array([[*(top + np.log(row)), *power] for row, power in grid])
 
     return starts
 

@@ -11,10 +11,8 @@ from typing import Any
 import numpy as np
 
 from scaling.laws.forms.form import Floats, Form
-from scaling.runtime.errors import BadInputError
 
 LEAST_ERROR = 1e-3  # below it the logarithm of a trial step of `gadre-error` continues as its tangent
-RISING = -0.5  # rank correlation of loss and error below which the column holds something else
 SATURATED = 40.0  # of k (L - L0): exp(-40) of the rise is left
 
 
@@ -106,34 +104,3 @@ class GadreError(Form):
         """The inverse."""
         rate = parameters["gamma"] * np.exp(reference[0])
         return np.array([np.log(parameters["eps"]), np.log(parameters["k"]) - rate, np.log(rate)])
-
-
-def check_errors(
-    loss: Floats, errors: Floats, labels: tuple[str, ...], source: str, force: bool
-) -> list[str]:
-    """Refuse errors that are no shares or rise as the loss falls; warnings of what `force` lets through.
-
-    Raises:
-        BadInputError: an error above 1, with its point; or accuracies in place of errors.
-    """
-    if (errors > 1).any():
-        first = int(np.argmax(errors > 1))
-        remedy = (
-            "divide percents by 100"
-            if 1.5 < errors.max() <= 100
-            else "give the share of the task's items that are wrong"
-        )
-        raise BadInputError(
-            f"{source}: error = {errors[first]:g} of {labels[first]} is above 1; downstream-error describes "
-            f"shares from 0 to 1: {remedy}"
-        )
-    ranks = [np.unique(values, return_inverse=True)[1].astype(float) for values in (loss, errors)]
-    if min(rank.std() for rank in ranks) == 0 or np.corrcoef(ranks)[0, 1] > RISING:
-        return []
-    reason = (
-        f"{source}: error rises as the loss falls, as accuracies do; give error = 1 - accuracy, or the "
-        "column that holds errors: --columns error=NAME"
-    )
-    if not force:
-        raise BadInputError(f"{reason}; or fit it all the same with --force")
-    return [reason]

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from scaling.config.reach import reach
 from scaling.laws.forms.form import Form
-from scaling.laws.law import Allocation, Interval, Law, Optimum
+from scaling.laws.law import Law
+from scaling.laws.sections import Allocation, Interval, Optimum
 from scaling.laws.uncertainty.resample import percentiles
 
 Floats = NDArray[np.float64]

@@ -1,68 +1,76 @@
-"""The best optimum there is: all starts solved together, then restarts until none is lower."""
+"""The best optimum there is, and refits of the same form to other weightings of the points.
 
-from dataclasses import dataclass
+All starts are solved together; restarts from fits to randomly reweighted points then look for a lower
+optimum.
+"""
+
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from scaling.laws.forms.form import Form
-from scaling.laws.points import Points
-from scaling.laws.solving.objective import Residual, huber, residuals
+from scaling.laws.forms.form import Floats, Form
+from scaling.laws.solving.problem import Problem
 from scaling.laws.solving.solver import Solutions, solve
 
-Floats = NDArray[np.float64]
-
-WIDE = 0.3  # nats of log loss: residuals of a sensible fit all lie in a quadratic zone this wide
+WIDE = 0.3  # nats of log loss: all residuals of a sensible fit are inside a quadratic zone this wide
 SAME_VALUE = 1e-7  # relative difference of objectives that count as the same optimum
 RESTARTS = 128
+ELSEWHERE = 20  # of the form's own starts, in addition to the optimum of the full data
 
 
 @dataclass(frozen=True)
-class Optimised:
+class BestFit:
     """The best optimum found, with how hard it was to find."""
 
+    problem: Problem
     theta: Floats
-    reference: Floats
     value: float
-    gradient: float
+    gradient: float  # norm
     n_starts: int
     n_at_best: int
-    x: Floats
-    log_loss: Floats  # of the target
-    weight: Floats
+
+    @property
+    def form(self) -> Form:
+        """The form that was fitted."""
+        return self.problem.form
+
+    def parameters(self) -> Floats:
+        """(P,) as reported."""
+        out: Floats = self.form.parameters(self.theta, self.problem.reference)
+        return out
+
+    def residuals(self) -> Floats:
+        """(n,) at the optimum."""
+        return self.problem.residuals(self.theta)
+
+    def with_form(self, form: Form) -> "BestFit":
+        """The same optimum, read as that of another form."""
+        return replace(self, problem=self.problem.with_form(form))
+
+    def homotopy_from(self) -> float:
+        """Where to begin a homotopy near the optimum: four median residuals, within reason."""
+        delta = self.problem.delta
+        return float(np.clip(4 * np.median(np.abs(self.residuals())), delta, max(WIDE, delta)))
 
 
-def log_variables(form: Form, points: Points) -> Floats:
-    """(n, V) logs of the variables that the law reads."""
-    return np.log(np.stack([points.column(name) for name in form.variables], axis=1))
-
-
-def optimise(
-    form: Form, points: Points, delta: float, seed: int, width: int, residual: Residual = "log"
-) -> Optimised:
+def optimise(problem: Problem, seed: int) -> BestFit:
     """The lowest objective over all starts and restarts.
 
     All starts are first solved with a wide quadratic zone. Starts that meet there share the rest of the way,
     which is the same for all of them; each distinct solution goes on both by homotopy and directly.
     Restarts from fits to randomly reweighted points then look for a lower optimum until none is found.
     """
-    columns = log_variables(form, points)
-    chosen = form.select(columns, np.log(points.loss))
-    log_loss, weight = np.log(points.column(form.target)[chosen]), points.weight[chosen]
-    columns = columns[chosen]
-    reference = form.reference(columns)
-    x = columns - reference
-
+    delta, weight = problem.delta, problem.weight
     random = np.random.default_rng(seed)
     weights = np.stack([weight] * (RESTARTS + 1))
 
     def descend(starts: Floats, rows: Any, first: Any, final: float) -> Solutions:
         count = len(starts)
         rows, first = np.broadcast_to(rows, count), np.broadcast_to(np.asarray(first, float), count)
-        return solve(form, x, log_loss, weights, rows, starts, first, final, width, residual)
+        return solve(replace(problem, delta=final), weights, rows, starts, first)
 
-    starts = form.starts(x, log_loss, reference)
+    starts = problem.form.starts(problem.x, problem.log_target, problem.reference)
     wide = max(WIDE, delta)
     met = descend(starts, 0, wide, wide)
     _, first, where = np.unique(np.round(met.theta, 5), axis=0, return_index=True, return_inverse=True)
@@ -87,9 +95,7 @@ def optimise(
     theta, value, gradient = found
     values = np.concatenate([reached, *extra])
     at_best = int((values <= value * (1 + SAME_VALUE) + 1e-300).sum())
-    return Optimised(
-        theta, reference, float(value), float(gradient), len(values), at_best, x, log_loss, weight
-    )
+    return BestFit(problem, theta, float(value), float(gradient), len(values), at_best)
 
 
 def _best_of(s: Solutions) -> tuple[Floats, float, float]:
@@ -99,14 +105,28 @@ def _best_of(s: Solutions) -> tuple[Floats, float, float]:
     return s.theta[best], float(s.value[best]), float(s.gradient[best])
 
 
-def boundary_hits(form: Form, best: Optimised, delta: float, residual: Residual = "log") -> tuple[str, ...]:
-    """Entries of theta at a bound, or that could go there at no cost: the data do not hold them."""
+def refits(problem: Problem, weights_Rn: Floats, theta: Floats) -> Solutions:
+    """(R, P) the best fit of `problem` to each row of weights; `theta` (P,) is the optimum of the full data.
 
-    def objective(theta: Floats) -> float:
-        off = residuals(residual, form.log_loss(theta, best.x), best.log_loss)
-        return float((best.weight * huber(off, delta)).sum())
+    Searches start from that optimum, by homotopy and directly, and from a spread of the form's own starts:
+    without some of its points a law may have its optimum elsewhere.
+    """
+    grid = problem.form.starts(problem.x, problem.log_target, problem.reference)
+    chosen = grid[np.unique(np.linspace(0, len(grid) - 1, ELSEWHERE).astype(int))]
+    wide = max(WIDE, problem.delta)
+    starts = np.concatenate([theta[None], theta[None], chosen])
+    first = np.concatenate([[wide, problem.delta], np.full(len(chosen), wide)])
+    R, K = len(weights_Rn), len(starts)
+    rows = np.repeat(np.arange(R), K)
+    out = solve(problem, weights_Rn, rows, np.tile(starts, (R, 1)), np.tile(first, R))
+    pick = np.arange(R) * K + out.value.reshape(R, K).argmin(axis=1)
+    return Solutions(*(part[pick] for part in out))
 
-    here = objective(best.theta)
+
+def boundary_hits(best: BestFit) -> tuple[str, ...]:
+    """Entries of theta at a bound, or that could go there at no cost: the data do not determine them."""
+    problem, form = best.problem, best.form
+    here = problem.objective(best.theta)
     hits = []
     for i, name in enumerate(form.theta_names):
         if i in form.held:
@@ -114,7 +134,7 @@ def boundary_hits(form: Form, best: Optimised, delta: float, residual: Residual 
         for bound, side in zip(form.bounds[i], ("lower", "upper"), strict=True):
             moved = best.theta.copy()
             moved[i] = bound
-            # A perfect fit has an objective of rounding errors, below which nothing is told apart.
-            if objective(moved) <= here * (1 + 1e-9) + 1e-18 * best.weight.sum():
+            # A perfect fit has an objective of rounding errors, below which nothing can be distinguished.
+            if problem.objective(moved) <= here * (1 + 1e-9) + 1e-18 * problem.weight.sum():
                 hits.append(f"{name} at its {side} bound {bound:g}")
     return tuple(hits)

@@ -1,8 +1,8 @@
-"""Many small Huber regressions at once: a batched trust-region Newton method in float64.
+"""Many small Huber regressions at once, by a batched trust-region Newton method in float64.
 
 Fitting a law means solving the same five-parameter problem thousands of times, from other starts and on
-other resamples of the runs. The problems go through a fixed number of slots in one compiled loop: a slot
-whose problem is done takes the next one, so that a slow problem holds up nobody.
+other resamples of the runs. The searches go through a fixed number of slots in one compiled loop: a slot
+whose search has ended takes the next one, so that a slow search delays no other.
 
 With delta = 1e-3 the Huber loss is nearly the absolute value: Newton's model is good only close to the
 solution. Each problem therefore begins with a wide quadratic zone and shrinks it step by step, each solution
@@ -21,18 +21,19 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from scaling.laws.forms.form import Form
+from scaling.laws.forms.form import Floats, Form
 from scaling.laws.forms.quantities import Quantities, logged_quantities, scaled
-from scaling.laws.solving.derivatives import Pins, objective_from_form, objective_from_terms, pin_derivatives
-from scaling.laws.solving.objective import Residual
-from scaling.laws.solving.trust_region import newton_steps
-
-Floats = NDArray[np.float64]
+from scaling.laws.solving.huber import (
+    Pins,
+    Residual,
+    objective_from_form,
+    objective_from_terms,
+    pin_derivatives,
+)
+from scaling.laws.solving.problem import Problem, pad
 
 SLOTS = 64  # wide enough to fill vector units; a slot row of 240 points and its terms stay in cache
-TOLERANCE = (
-    1e-10  # largest projected gradient entry over delta * sum(weights), which bounds every entry's scale
-)
+TOLERANCE = 1e-10  # of the largest projected gradient entry over delta * sum(weights)
 STAGE_TOLERANCE = 1e-3  # the same, before delta has reached its final value
 STAGE_ITERATIONS = 100
 MAX_ITERATIONS = 300
@@ -47,7 +48,7 @@ _COMPILED: dict[tuple[Any, ...], Any] = {}
 
 
 class Solutions(NamedTuple):
-    """What S problems of P parameters ended at."""
+    """The ends of S searches over P parameters."""
 
     theta: Floats  # (S, P)
     value: Floats  # (S,): sum of weighted Huber losses
@@ -55,8 +56,8 @@ class Solutions(NamedTuple):
     iterations: NDArray[np.int64]  # (S,)
 
 
-class _Problems(NamedTuple):
-    """What tells S problems apart, a row of numbers each."""
+class _Searches(NamedTuple):
+    """What distinguishes S searches, a row of numbers each."""
 
     starts: Any  # (S, P)
     first_delta: Any  # (S,)
@@ -70,11 +71,11 @@ class _Problems(NamedTuple):
         return np.concatenate([self.starts, np.stack(columns, axis=1)], axis=1)
 
     @staticmethod
-    def unpacked(table: Any) -> "_Problems":
+    def unpacked(table: Any) -> "_Searches":
         """The inverse of `packed`."""
         P = table.shape[1] - 7
         first_delta, row, scale, which, held, pull, weight = (table[:, P + i] for i in range(7))
-        return _Problems(
+        return _Searches(
             table[:, :P], first_delta, row.astype(int), scale, Pins(which.astype(int), held, pull, weight)
         )
 
@@ -94,70 +95,59 @@ def float64_on_host() -> Iterator[None]:
 
 
 def solve(
-    law: Form,
-    x: Floats,
-    log_loss: Floats,
+    problem: Problem,
     weights: Floats,
     rows: NDArray[np.int64],
     starts: Floats,
     first_delta: Floats,
-    delta: float,
-    width: int = 0,
-    residual: Residual = "log",
     pins: Pins | None = None,
     asked: Quantities | None = None,
 ) -> Solutions:
-    """Minimise sum_i weights[row, i] * Huber_delta(law(theta, x_i) - log_loss_i) for S problems.
+    """Minimise sum_i weights[row, i] * Huber_delta(residual_i) for S searches of one problem.
 
     Args:
-        law: the functional form; its bounds are kept at every iterate.
-        x: (n, V) log variables over their reference.
-        log_loss: (n,) observed, of whatever the law predicts.
-        weights: (R, n), the rows that problems choose from: a bootstrap resample is a row of counts.
-        rows: (S,) which row each problem uses.
+        problem: the form, the points and the objective; its own weights are not read.
+        weights: (R, n), the rows that searches choose from: a bootstrap resample is a row of counts.
+        rows: (S,) which row each search uses.
         starts: (S, P), clipped to the bounds.
         first_delta: (S,) where the homotopy begins; the final delta for a direct descent.
-        delta: width of the quadratic zone of the objective, in nats of log loss.
-        width: pad to this many points of no weight: a fit to a subset then shares the compiled loop.
-        residual: "log" as above, or "plain": exp(law(theta, x_i)) - exp(log_loss_i).
         pins: terms that hold a quantity of `asked`; their value is part of the objective's.
         asked: the quantities that pins hold.
     """
+    law, S = problem.form, len(starts)
     lower, upper = (np.asarray(side, np.float64) for side in zip(*law.bounds, strict=True))
-    S, n = len(starts), _steps(max(width, len(x)))
-    capacity = 4096 if n <= 512 else 1024  # problems of one call, and so rows of weights
+    capacity = 4096 if problem.padded_points <= 512 else 1024  # searches of one call, and so rows of weights
     if pins is None:
         pins = Pins(np.zeros(S, int), *np.zeros((3, S)))
-    problems = _Problems(
+    searches = _Searches(
         np.clip(starts, lower, upper),
-        np.maximum(first_delta, delta),
+        np.maximum(first_delta, problem.delta),
         np.zeros(S, int),
         weights.sum(axis=1)[rows] + pins.weight,
         pins,
     ).packed()
-    terms = law.terms(x, np)
     shared = (
-        _pad(x, n) if terms is None else np.stack([_pad(term, n) for term in terms]),
-        _pad(log_loss, n),
+        *problem.padded,
         lower,
         upper,
         np.zeros(len(law.variables)) if asked is None else np.array(asked.reference),
         np.float64(0.0 if asked is None else np.log(asked.flops)),
-        np.float64(delta),
+        np.float64(problem.delta),
     )
     parts = np.array_split(np.arange(S), max(WORKERS if S >= 4 * SLOTS else 1, -(-S // capacity)))
     arguments = []
     for part in parts:
         used, row = np.unique(rows[part], return_inverse=True)
-        table = problems[part]
+        table = searches[part]
         table[:, len(lower) + 1] = row
-        weights_Rn = np.zeros((capacity, n))
-        weights_Rn[: len(used), : len(x)] = weights[used]
-        arguments.append((*shared, weights_Rn, np.int64(len(part)), _pad(table, capacity)))
-    key = (law.program, residual, n)
+        weights_Rn = problem.padded_weights(weights[used], capacity)
+        arguments.append((*shared, weights_Rn, np.int64(len(part)), pad(table, capacity)))
+    key = (law.program, problem.residual, problem.padded_points)
     if key not in _COMPILED:
         with float64_on_host():
-            lowered = _solve.lower(law.program, logged_quantities(law.program), residual, *arguments[0])
+            lowered = _solve.lower(
+                law.program, logged_quantities(law.program), problem.residual, *arguments[0]
+            )
             try:
                 _COMPILED[key] = lowered.compile(COMPILER_OPTIONS)
             except jax.errors.JaxRuntimeError:  # a version of XLA without the option
@@ -175,19 +165,6 @@ def solve(
     return Solutions(out[:, :P], out[:, P], out[:, P + 1], out[:, P + 2].astype(np.int64))
 
 
-def _steps(count: int) -> int:
-    """A number of points from few (32, 48, 64, 96, 128, ...), so that few programs serve every fit."""
-    power = max(32, 1 << (count - 1).bit_length())
-    return 3 * power // 4 if count <= 3 * power // 4 and power > 32 else power
-
-
-def _pad(array: NDArray[Any], length: int) -> NDArray[Any]:
-    """`array` with zeros behind its first axis."""
-    out = np.zeros((length, *array.shape[1:]), array.dtype)
-    out[: len(array)] = array
-    return out
-
-
 @partial(jax.jit, static_argnums=(0, 1, 2))
 def _solve(
     law: Form,
@@ -201,7 +178,7 @@ def _solve(
     log_flops: Any,
     delta: Any,
     weights: Any,
-    problems: Any,
+    searches: Any,
     table: Any,
 ) -> Any:
     """(S, P + 3) theta, value, gradient norm and iterations; `data` is x, or the terms of a law of terms."""
@@ -211,8 +188,8 @@ def _solve(
         else objective_from_terms(data, log_loss, residual)
     )
     of_pins = pin_derivatives(lambda theta: scaled(law, logged, theta, reference, log_flops, jnp))
-    pinned = (_Problems.unpacked(table).pins.weight > 0).any()
-    S, P = table.shape[0], lower.shape[0]  # S with padding: slots at or beyond `problems` are idle
+    pinned = (_Searches.unpacked(table).pins.weight > 0).any()
+    S, P = table.shape[0], lower.shape[0]  # S with padding: slots at or beyond `searches` are idle
     slots = SLOTS
     before = np.tri(slots, k=-1, dtype=bool)
 
@@ -228,7 +205,7 @@ def _solve(
     def body(carry: Any) -> Any:
         slot, out, following = carry
         theta, width, index = slot["theta"], slot["delta"], slot["index"]
-        mine = _Problems.unpacked(slot["problem"])
+        mine = _Searches.unpacked(slot["search"])
         g = project(theta, slot["g"])
         held = is_held(theta, slot["g"])
         loose = ~(held[:, :, None] | held[:, None, :])
@@ -275,16 +252,16 @@ def _solve(
         next_stage = ~final & (over | (stage >= STAGE_ITERATIONS))
         done = (final & over) | (count >= MAX_ITERATIONS)
 
-        # Row S of the results takes what nobody wants.
-        target = jnp.where(done & (index < problems), index, S)
+        # Row S of the results takes whatever no search wants.
+        target = jnp.where(done & (index < searches), index, S)
         ended = (theta, f[:, None], jnp.linalg.norm(projected, axis=1)[:, None], count[:, None])
         out = out.at[target].set(jnp.concatenate(ended, axis=1), mode="promise_in_bounds")
         index = jnp.where(done, jnp.minimum(following + (before & done).sum(axis=1), S), index)
-        problem = jnp.where(done[:, None], load(index), slot["problem"])
-        start = _Problems.unpacked(problem)
+        search = jnp.where(done[:, None], load(index), slot["search"])
+        start = _Searches.unpacked(search)
         slot = {
             "index": index,
-            "problem": problem,
+            "search": search,
             "theta": jnp.where(done[:, None], start.starts, theta),
             "delta": jnp.where(
                 done,
@@ -302,14 +279,14 @@ def _solve(
         return slot, out, following + done.sum()
 
     def unfinished(carry: Any) -> Any:
-        return (carry[0]["index"] < problems).any()
+        return (carry[0]["index"] < searches).any()
 
     index = jnp.arange(slots)
-    first = _Problems.unpacked(table[:slots])
+    first = _Searches.unpacked(table[:slots])
     zeros = jnp.zeros(slots)
     slot = {
         "index": index,
-        "problem": table[:slots],
+        "search": table[:slots],
         "theta": first.starts,
         "delta": first.first_delta,
         "f": zeros,
@@ -324,3 +301,47 @@ def _solve(
         unfinished, body, (slot, jnp.full((S + 1, P + 3), jnp.inf), jnp.asarray(slots))
     )
     return out[:S]
+
+
+def newton_steps(g: Any, H: Any, radius: Any) -> Any:
+    """(S, P) steps of length at most `radius` (S,) that lower the model g.s + s.H.s / 2.
+
+    The step is -(H + damping I)^-1 g with the least damping that makes it short and the matrix positive: on
+    the way down it is the exact trust-region step (Conn, Gould and Toint 2000, chapter 7). The matrices are
+    factored entry by entry, each entry a vector over the problems: LAPACK takes them one at a time.
+    """
+    slope, rows = g.T, jnp.moveaxis(H, 0, -1)  # problems last
+    norm = jnp.sqrt((rows * rows).sum(axis=(0, 1)))
+    high = jnp.sqrt((slope * slope).sum(axis=0)) / radius + norm + 1e-300  # always positive and short enough
+    # The first try is as good as undamped; where that is short, the others find nothing to add.
+    least = 1e-14 * norm + 1e-300
+
+    def halve(_: int, ends: tuple[Any, Any, Any, Any]) -> tuple[Any, Any, Any, Any]:
+        low, high, middle, best = ends
+        step, positive = _damped(rows, slope, middle)
+        short = positive & ((step * step).sum(axis=0) <= radius * radius)
+        best = jnp.where(short, step, best)
+        low, high = jnp.where(short, low, middle), jnp.where(short, middle, high)
+        return low, high, jnp.maximum(jnp.sqrt(low * high), least), best
+
+    ends = (jnp.zeros_like(radius), high, least, -slope / high)
+    return jax.lax.fori_loop(0, 14, halve, ends)[3].T
+
+
+def _damped(rows_PPS: Any, slope_PS: Any, damping: Any) -> tuple[Any, Any]:
+    """(P, S) -(H + damping I)^-1 g by elimination, and whether the matrix is positive definite."""
+    P = len(slope_PS)
+    left = rows_PPS + damping * jnp.eye(P)[:, :, None]
+    right = -slope_PS
+    pivots, above, reduced = [], [], []
+    for _ in range(P):
+        pivot, row = left[0, 0], left[0, 1:] / left[0, 0]
+        pivots.append(pivot)
+        above.append(row)
+        reduced.append(right[0] / pivot)
+        right = right[1:] - left[0, 1:] * reduced[-1]
+        left = left[1:, 1:] - left[1:, :1] * row[None]
+    step: list[Any] = []
+    for row, value in zip(reversed(above), reversed(reduced), strict=True):
+        step.insert(0, value - sum(row[k] * step[k] for k in range(len(step))))
+    return jnp.stack(step), (jnp.stack(pivots) > 0).all(axis=0)

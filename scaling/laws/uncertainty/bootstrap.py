@@ -1,70 +1,58 @@
-"""Intervals by resampling whole runs: points of one trunk share their noise, and are drawn together."""
+"""Intervals by resampling complete runs: points of one trunk share their noise, and are drawn together."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from scaling.laws.forms.form import Form
+from scaling.laws.forms.form import Floats, Form
 from scaling.laws.forms.quantities import Ends
-from scaling.laws.law import Bootstrap, Interval
 from scaling.laws.points import Points
-from scaling.laws.solving.objective import Residual, residuals
-from scaling.laws.solving.optimise import WIDE, Optimised, log_variables
+from scaling.laws.sections import LEVEL, Bootstrap
+from scaling.laws.solving.optimise import BestFit
 from scaling.laws.solving.solver import solve
+from scaling.laws.uncertainty.resample import middle
 from scaling.runtime.errors import BadInputError
 
-Floats = NDArray[np.float64]
-
-LEVEL = 0.95
-ABSENT = 1e-6  # of the target: a term this small is none
+ABSENT = 1e-6  # of the target: a smaller term counts as none
 KEPT_SAMPLES = 1000  # bootstrap parameters kept in law.json, for intervals of predictions
 
 
 def bootstrap_parameters(
-    form: Form,
-    points: Points,
-    best: Optimised,
-    delta: float,
-    n: int,
-    seed: int,
-    width: int,
-    residual: Residual = "log",
-    elsewhere: Floats | None = None,
+    best: BestFit, points: Points, n: int, seed: int, elsewhere: Floats | None = None
 ) -> Floats:
-    """(n, P) reported parameters fitted to n resamples of whole runs, drawn with replacement.
+    """(n, P) reported parameters fitted to n resamples of complete runs, drawn with replacement.
 
-    `elsewhere` (K, P) are further starts, besides the optimum of the full data.
+    `points` are all points, of which each resample selects those that the form describes. `elsewhere` (K, P)
+    are further starts, in addition to the optimum of the full data.
     """
-    columns, log_target = log_variables(form, points), np.log(points.column(form.target))
+    form, problem = best.form, best.problem.over(points)
     counts, kept = bootstrap_counts(form, points, n, seed)
-    weights = counts * kept * points.weight
-    x = columns - best.reference
-    off = np.abs(residuals(residual, form.log_loss(best.theta, x), log_target))
-    wide = float(np.clip(4 * np.median(off), delta, max(WIDE, delta)))
+    wide = replace(best, problem=problem).homotopy_from()
     # Each resample twice from the full data's optimum: along the homotopy, and directly.
     others = np.empty((0, len(best.theta))) if elsewhere is None else elsewhere
     from_theta = np.concatenate([best.theta[None], best.theta[None], others])
     K = len(from_theta)
-    starts = np.repeat(from_theta, n, axis=0)
+    first = np.repeat([wide, problem.delta, *[wide] * len(others)], n)
     rows = np.tile(np.arange(n), K)
-    first = np.repeat([wide, delta, *[wide] * len(others)], n)
-    out = solve(form, x, log_target, weights, rows, starts, first, delta, width, residual)
+    out = solve(problem, counts * kept * points.weight, rows, np.repeat(from_theta, n, axis=0), first)
     pick = np.arange(n) + n * out.value.reshape(K, n).argmin(axis=0)
-    return form.parameters(out.theta[pick], best.reference)
+    parameters: Floats = form.parameters(out.theta[pick], problem.reference)
+    return parameters
 
 
 def bootstrap_counts(form: Form, points: Points, n: int, seed: int) -> tuple[Floats, NDArray[np.bool_]]:
-    """(n, points) how often each point is drawn in n resamples of whole runs, and which of them `form` reads.
+    """(n, points) how often each point is drawn in n resamples of complete runs, and which `form` reads.
 
-    The rows depend on nothing but the points, the form and the seed: a second law fitted to the same counts
-    varies together with the first.
+    The rows depend only on the points, the form and the seed: a second law fitted to the same counts varies
+    together with the first.
 
     Raises:
         BadInputError: hardly any resample determines the law.
     """
     random = np.random.default_rng([seed, 1])
-    columns, log_loss = log_variables(form, points), np.log(points.loss)
+    columns, log_loss = form.log_variables(points), np.log(points.loss)
     run = points.group_index()
     runs = int(run.max()) + 1
     counts = np.zeros((n, len(points)))
@@ -75,11 +63,8 @@ def bootstrap_counts(form: Form, points: Points, n: int, seed: int) -> tuple[Flo
         drawn = count > 0
         read = np.zeros(len(points), bool)
         read[np.flatnonzero(drawn)[form.select(columns[drawn], log_loss[drawn])]] = True
-        # A resample without enough levels has no fit at all, and would only measure the bounds.
-        enough = read.sum() >= form.min_points - 1 and all(
-            len(np.unique(np.round(c[read], 9))) >= form.min_levels for c in columns.T
-        )
-        if enough:
+        # A resample without enough levels has no fit, and would only measure the bounds.
+        if read.sum() >= form.min_points - 1 and form.has_levels(columns[read]):
             counts[filled], kept[filled] = count, read
             filled += 1
             if filled == n:
@@ -90,19 +75,13 @@ def bootstrap_counts(form: Form, points: Points, n: int, seed: int) -> tuple[Flo
     )
 
 
-def percentiles_of(values: Floats) -> Interval:
-    """The middle `LEVEL` of each estimate's draws."""
-    low, high = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
-    return float(low), float(high)
-
-
 def intervals_of(
     form: Form, draws: Floats, open_ends: Mapping[str, tuple[bool, bool]], target: float
 ) -> dict[str, Ends]:
-    """Percentile intervals of the columns of draws (S, P), None where an end is open.
+    """Percentile intervals of the columns of draws (S, P), None for an open end.
 
-    Ends are open where the points do not exclude a limit (`open_ends`), and where the resamples themselves
-    run to one: to infinity, or a term to nothing compared with the `target`.
+    Ends are open if the data do not exclude a limit (`open_ends`), or if the resamples themselves run to one:
+    to infinity, or a term to nothing compared with the `target`.
     """
     out: dict[str, Ends] = {}
     floors = {limit.parameter for limit in form.program.limits if limit.share and not limit.absent}
@@ -112,7 +91,7 @@ def intervals_of(
             continue
         infinite = np.isinf(column).any()
         # 1 / R is finite where R is not, and falls with it.
-        ends: list[float | None] = list(percentiles_of(-1 / column if infinite else column))
+        ends: list[float | None] = list(middle(-1 / column if infinite else column))
         if infinite:
             ends = [-1 / end if end else None for end in ends]
         elif name in floors and (ends[0] or 0.0) < ABSENT * target:
@@ -125,7 +104,7 @@ def intervals_of(
 
 
 def document(form: Form, points: Points, draws: Floats, seed: int) -> Bootstrap:
-    """What law.json keeps of the draws."""
+    """The part of law.json about the draws (S, P)."""
     kept = draws[:KEPT_SAMPLES]
     samples = {
         name: tuple(float(f"{v:.10g}") if np.isfinite(v) else None for v in kept[:, i])

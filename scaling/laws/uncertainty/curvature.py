@@ -1,33 +1,23 @@
-"""Standard errors of a Huber regression from its curvature, and the scale that turns objectives into tests.
+"""Standard errors of a Huber regression from its curvature.
 
 With psi the Huber loss's slope, M-estimates are normal with covariance
 E[psi^2] / E[psi']^2 (J'WJ)^-1 J'W^2J (J'WJ)^-1, J the residuals' slopes in theta (Huber 1981, "Robust
 Statistics", section 7.6; with weights its sandwich). For least squares this is s^2 (J'WJ)^-1; for the
 absolute value, which delta = 1e-3 nearly is, E[psi'] is 2 delta f(0) with f the density of residuals
-(Koenker and Bassett 1978, "Regression Quantiles", theorem 4.2). E[psi'] = P(|r| < delta) is therefore taken
-from a kernel estimate of the density of residuals and not from the few that lie within delta, which is what
-the Hessian of the objective itself would do. The P residuals nearest to zero are left out of it: a fit of P
-parameters to absolute values passes through P points, whose residuals are 0 whatever the noise is
-(Koenker 2005, "Quantile Regression", section 3.4, and the `iid` rule of his quantreg).
+(Koenker and Bassett 1978, "Regression Quantiles", theorem 4.2); see `noise.residual_scale`.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import erf, sqrt
 
 import numpy as np
-from numpy.typing import NDArray
 
-from scaling.laws.forms.form import Form
+from scaling.laws.forms.form import Floats
 from scaling.laws.forms.quantities import Ends, Quantities
-from scaling.laws.solving.objective import Residual, residuals
-from scaling.laws.solving.optimise import Optimised
+from scaling.laws.solving.optimise import BestFit
+from scaling.laws.uncertainty.noise import Scale, residual_scale
 from scaling.laws.uncertainty.student import t_quantile
 
-Floats = NDArray[np.float64]
-
-# Residuals of log loss that are the rounding of a table, or of the solver: a loss in float32 is off by 6e-8.
-EXACT = 1e-9
 STEP = 1e-4  # of central differences, on entries of order one
 LARGEST_CONDITION = 1e12  # beyond, a direction of theta has no digits
 TEXT = (
@@ -37,31 +27,8 @@ TEXT = (
 
 
 @dataclass(frozen=True)
-class Scale:
-    """What residuals say about the noise.
-
-    `psi_squared` and `psi_slope` are E[psi^2], corrected for P fitted parameters, and E[psi']. Their ratio
-    `drop` is the scale of the objective: 2 (F - F_min) / drop is chi-squared with one degree of freedom for
-    one parameter held (Schrader and Hettmansperger 1980, "Robust analysis of variance based upon a likelihood
-    ratio criterion"), and F-distributed with n - P, exactly, for a linear law and least squares.
-    `noise` is the standard deviation of residuals, robust to outliers (1.4826 times the median size).
-    """
-
-    n: int
-    freedom: int
-    psi_squared: float
-    psi_slope: float
-    noise: float
-
-    @property
-    def drop(self) -> float:
-        """E[psi^2] / E[psi']."""
-        return self.psi_squared / self.psi_slope
-
-
-@dataclass(frozen=True)
 class Curvature:
-    """Covariance of theta (P, P), or why there is none; `condition` is that of J'WJ in its free entries."""
+    """Covariance of theta (P, P), or the reason for none; `condition` is that of J'WJ in its free entries."""
 
     covariance: Floats | None
     condition: float | None
@@ -70,55 +37,30 @@ class Curvature:
     scale: Scale | None
 
 
-def residual_scale(off: Floats, weight: Floats, delta: float, parameters: int) -> Scale | None:
-    """Scale of residuals (n,) after fitting `parameters`; None where as many parameters fit every point."""
-    n = len(off)
-    freedom = n - parameters
-    if freedom < 1:
-        return None
-    w = weight / weight.mean()
-    psi = np.clip(off, -delta, delta)
-    squared = float((w * psi**2).sum() / freedom)
-    kept = np.sort(np.abs(off))[parameters:]  # those that the fit did not make zero
-    spread = 1.4826 * float(np.median(kept))
-    noise = spread if spread > 0 else float(np.sqrt((off**2).mean()))
-    if squared <= EXACT**2 or noise <= EXACT:
-        return None
-    width = 0.9 * noise * n**-0.2  # Silverman 1986, equation 3.31
-    around = np.concatenate([kept, -kept])  # symmetric: the loss is
-    root = width * sqrt(2)
-    inside = sum((erf((delta - r) / root) + erf((delta + r) / root)) / 2 for r in around) / len(around)
-    return Scale(n, freedom, squared, max(inside, 1e-12), noise)
-
-
 def differences(function: Callable[[Floats], Floats], theta: Floats) -> Floats:
     """(..., P) central differences of a smooth function; theta is of order one, so nine digits are right."""
     steps = STEP * np.eye(len(theta))
     return np.stack([(function(theta + h) - function(theta - h)) / (2 * STEP) for h in steps], axis=-1)
 
 
-def slopes(form: Form, best: Optimised, residual: Residual) -> Floats:
+def slopes(best: BestFit) -> Floats:
     """(n, P) derivatives of the residuals in theta, at the optimum."""
-    return differences(
-        lambda theta: residuals(residual, form.log_loss(theta, best.x), best.log_loss), best.theta
-    )
+    return differences(best.problem.residuals, best.theta)
 
 
-def curvature(
-    form: Form, best: Optimised, delta: float, residual: Residual, hits: tuple[str, ...] = ()
-) -> Curvature:
+def curvature(best: BestFit, hits: tuple[str, ...] = ()) -> Curvature:
     """Covariance of theta at the optimum.
 
-    `hits` names entries at a bound: there the objective is not flat and a covariance means nothing.
+    `hits` names entries at a bound: there the objective is not flat, and a covariance has no meaning.
     """
+    form, weight = best.form, best.problem.weight
     free = np.flatnonzero(form.free)
-    J = slopes(form, best, residual)[:, free]
-    off = residuals(residual, form.log_loss(best.theta, best.x), best.log_loss)
-    w = best.weight / best.weight.mean()
+    J = slopes(best)[:, free]
+    w = weight / weight.mean()
     gram = J.T @ (w[:, None] * J)
     sizes, vectors = np.linalg.eigh(gram)
     flattest = _in_words([form.theta_names[i] for i in free], vectors[:, 0])
-    scale = residual_scale(off, best.weight, delta, len(free))
+    scale = residual_scale(best.residuals(), weight, best.problem.delta, len(free))
     if sizes[0] <= sizes[-1] / LARGEST_CONDITION:
         return Curvature(None, None, flattest, f"the points leave a direction free: {flattest}", scale)
     condition = float(sizes[-1] / sizes[0])

@@ -1,12 +1,23 @@
-"""Which points to hold out: the largest compute, run by run, so that the test is an extrapolation."""
+"""Hold-outs: the largest runs are left out of a fit and predicted, so that the test is an extrapolation.
+
+Which points are held out, once or rolled over cut-offs of compute, and what the errors of their predictions
+say.
+"""
+
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import bdtr
 
+from scaling.laws.forms.form import Floats, Form
 from scaling.laws.frontier.isoflop import isoflop_groups
 from scaling.laws.points import Points
+from scaling.laws.sections import CutOff, Holdout, Interval, Prediction
 from scaling.runtime.errors import BadInputError
 
+LEAST = 0.35  # share of the points below the first cut-off
+SIGNIFICANT = 0.05
 SAME = 1e-9  # compute that agrees to this relative difference is the same budget
 
 
@@ -61,4 +72,117 @@ def _largest(
     raise BadInputError(
         f"holdout: {points.source} has {taken} {word}(s), nothing would be left to fit; "
         "give more runs, or no hold-out"
+    )
+
+
+def held_out(points: Points, holdout: float | int | None) -> tuple[NDArray[np.bool_] | None, str]:
+    """(n,) the points to hold out, and the rule in words; None for no test."""
+    if holdout is None:
+        return None, ""
+    if isinstance(holdout, int) and not isinstance(holdout, bool):
+        word = "size" if holdout == 1 else f"{holdout} sizes"
+        return holdout_groups(points, holdout), f"every run of the largest model {word}"
+    return holdout_mask(points, holdout), f"the runs of largest compute, at most {holdout:.0%} of the points"
+
+
+def holdout_of(
+    rule: str,
+    n_fitted: int,
+    parameters: dict[str, float | None],
+    target: Points,
+    measured: Floats,
+    predicted: Floats,
+    ends: Sequence[Interval | None],
+) -> Holdout:
+    """The part of law.json about the m points of `target`, predicted with intervals (m,)."""
+    relative = predicted / measured - 1
+    return Holdout(
+        n=len(target),
+        mean_abs_rel_error=float(np.abs(relative).mean()),
+        max_abs_rel_error=float(np.abs(relative).max()),
+        n_fitted=n_fitted,
+        rule=rule,
+        parameters=parameters,
+        predictions=tuple(
+            Prediction(
+                label=target.labels[i],
+                group=target.groups[i],
+                params=float(target.params[i]),
+                tokens=float(target.tokens[i]),
+                flops=float(target.flops[i]),
+                measured=float(measured[i]),
+                predicted=float(predicted[i]),
+                rel_error=float(relative[i]),
+                interval=ends[i],
+            )
+            for i in np.argsort(target.flops, kind="stable")
+        ),
+    )
+
+
+def splits(form: Form, points: Points, cuts: int) -> list[tuple[float, NDArray[np.bool_], NDArray[np.bool_]]]:
+    """At most `cuts` cut-offs of compute with the points fitted below (n,) and predicted beyond (n,).
+
+    A cut-off with too few points below it is left out. A run whose points lie on both sides of a
+    cut-off is neither fitted nor predicted: its points share their noise.
+    """
+    flops, columns, log_loss = points.flops, form.log_variables(points), np.log(points.loss)
+    envelope = form.select(columns, log_loss)
+    run = points.group_index()
+    largest = np.array([flops[run == g].max() for g in range(int(run.max()) + 1)])[run]
+    found = []
+    for cut in np.unique(flops[envelope])[:-1]:
+        fitted = largest <= cut * (1 + 1e-9)
+        ahead = envelope & (flops > cut * (1 + 1e-9)) & ~fitted
+        kept = np.zeros(len(points), bool)
+        if fitted.any():
+            kept[np.flatnonzero(fitted)[form.select(columns[fitted], log_loss[fitted])]] = True
+        enough = kept.sum() >= max(form.min_points + 1, LEAST * envelope.sum())
+        if enough and form.has_levels(columns[kept]) and ahead.any():
+            found.append((float(cut), kept, ahead))
+    if not found or cuts < 1:
+        return []
+    return [found[i] for i in np.unique(np.linspace(0, len(found) - 1, cuts).round().astype(int))]
+
+
+def cut_off(
+    flops: float,
+    n_fitted: int,
+    parameters: dict[str, float | None],
+    target_flops: Floats,
+    relative: Floats,
+    inside: float | None,
+) -> CutOff:
+    """The part of law.json about one cut-off: relative errors (m,) at the compute (m,) beyond it."""
+    return CutOff(
+        flops=flops,
+        extrapolation=float(target_flops.max() / flops),
+        n_fitted=n_fitted,
+        n=len(relative),
+        mean_abs_rel_error=float(np.abs(relative).mean()),
+        max_abs_rel_error=float(np.abs(relative).max()),
+        inside=inside,
+        parameters=parameters,
+    )
+
+
+def missed_coverage(rolling: Sequence[CutOff] | None, level: float) -> str | None:
+    """A warning where fewer rolled predictions were inside their intervals than `level` promises.
+
+    The later runs are predicted from several cut-offs, so that the predictions are not independent: the test
+    is binomial in the number of different runs predicted (of the first cut-off), at the share of all
+    predictions that were inside.
+    """
+    judged = [(cut.n, cut.inside) for cut in rolling or () if cut.inside is not None]
+    if not judged:
+        return None
+    predictions = sum(n for n, _ in judged)
+    inside = sum(round(n * share) for n, share in judged)
+    runs = max(n for n, _ in judged)
+    chance = float(bdtr(int(runs * inside / predictions), runs, level))
+    if inside >= level * predictions or chance >= SIGNIFICANT:
+        return None
+    return (
+        f"the rolled hold-out misses: {inside} of {predictions} predictions were inside their {level:.0%} "
+        f"intervals (binomial p = {chance:.1g} for {runs} runs): intervals of predictions are too narrow"
     )

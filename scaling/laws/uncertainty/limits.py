@@ -18,25 +18,21 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
-from scaling.laws.forms.form import Form, Limit
+from scaling.laws.forms.form import Floats, Form, Limit
 from scaling.laws.forms.limiting import limiting_form, reported
 from scaling.laws.forms.quantities import Ends, Quantities, quantities
 from scaling.laws.points import Points
-from scaling.laws.sections import LimitComparison, Profile
-from scaling.laws.solving.objective import Residual, residuals
-from scaling.laws.solving.optimise import Optimised, optimise
-from scaling.laws.solving.refits import refits
+from scaling.laws.sections import LEVEL, LimitComparison, Profile
+from scaling.laws.solving.optimise import BestFit, optimise, refits
+from scaling.laws.solving.problem import Problem
 from scaling.laws.solving.solver import solve
 from scaling.laws.uncertainty.bootstrap import bootstrap_parameters, intervals_of
-from scaling.laws.uncertainty.curvature import Curvature, curvature, residual_scale
+from scaling.laws.uncertainty.curvature import Curvature, curvature
+from scaling.laws.uncertainty.noise import residual_scale
 from scaling.laws.uncertainty.profile import profiles
 from scaling.laws.uncertainty.student import drop_quantile
 
-Floats = NDArray[np.float64]
-
-LEVEL = 0.95
 NEAR = 0.25  # T: a parameter half a standard error from its limit is at it
 SHARES = (0.1, 0.4, 0.8)  # of the target: where a term is held to find fits in which it is not absent
 
@@ -48,9 +44,8 @@ class Chosen:
     `open_ends` names the parameters that are unidentified, and which ends of their intervals are open.
     """
 
-    form: Form
-    best: Optimised
-    full: Optimised
+    best: BestFit
+    full: BestFit
     limits: tuple[LimitComparison, ...] = ()
     open_ends: Mapping[str, tuple[bool, bool]] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
@@ -82,16 +77,14 @@ class _Compared:
         return not self.excluded and any(entry in edges for entry, _ in self.limit.held)
 
 
-def choose(
-    law: Form, points: Points, delta: float, seed: int, width: int, residual: Residual = "log"
-) -> Chosen:
-    """Fit `law`, and what it becomes at each of its limits, and choose the form to report."""
-    full = optimise(law, points, delta, seed, width, residual)
-    form, best = law, full
+def choose(problem: Problem, seed: int) -> Chosen:
+    """Fit the problem's law, and what it becomes at each of its limits, and choose the form to report."""
+    law = problem.form
+    best = full = optimise(problem, seed)
     taken, kept = list[_Compared](), list[_Compared]()
     while True:
-        compared = [_compare(law, form, best, taken, one, delta, width, residual) for one in form.limits]
-        at_edge = {entry for entry, _ in _edges(form, best)}
+        compared = [_compare(law, best, taken, one) for one in best.form.limits]
+        at_edge = {entry for entry, _ in _edges(best)}
         adopted = next((one for one in compared if one.near or one.is_at(at_edge)), None)
         if adopted is None:
             break
@@ -100,12 +93,11 @@ def choose(
         kept += [
             one for one in compared if one.limit.parameter == adopted.limit.parameter and one is not adopted
         ]
-        form = adopted.form
-        best = optimise(form, points, delta, seed, width, residual)
+        best = optimise(problem.with_form(adopted.form), seed)
     kept = [one for one in (*kept, *compared) if not one.excluded]
-    edges = _edges(form, best)
+    edges = _edges(best)
     if edges:
-        form = limiting_form(law, tuple(one.limit for one in taken), tuple(edges))
+        best = best.with_form(limiting_form(law, tuple(one.limit for one in taken), tuple(edges)))
     open_ends: dict[str, tuple[bool, bool]] = {}
     for one in (*taken, *kept):
         side = one.limit.side
@@ -129,43 +121,34 @@ def choose(
             rise=one.rise,
             statistic=one.statistic,
             threshold=one.threshold,
-            other=reported(law, full.theta, full.reference)
+            other=reported(law, full.theta, problem.reference)
             if one in taken
-            else reported(one.form, one.theta, best.reference),
+            else reported(one.form, one.theta, problem.reference),
         )
         for one in (*taken, *kept)
     ]
-    return Chosen(form, best, full, tuple(documents), open_ends, tuple(warnings))
+    return Chosen(best, full, tuple(documents), open_ends, tuple(warnings))
 
 
-def _compare(
-    law: Form,
-    form: Form,
-    best: Optimised,
-    taken: Sequence[_Compared],
-    limit: Limit,
-    delta: float,
-    width: int,
-    residual: Residual,
-) -> _Compared:
+def _compare(law: Form, best: BestFit, taken: Sequence[_Compared], limit: Limit) -> _Compared:
+    problem, form = best.problem, best.form
     there = limiting_form(law, (*(one.limit for one in taken), limit))
-    weights = best.weight[None]
-    found = refits(there, best.x, best.log_loss, weights, best, delta, residual, width)
+    found = refits(problem.with_form(there), problem.weight[None], best.theta)
     rise = float(found.value[0] - best.value)
-    off = residuals(residual, form.log_loss(best.theta, best.x), best.log_loss)
     fitted = int(form.free.sum())
-    scale = residual_scale(off, best.weight, delta, fitted)
+    scale = residual_scale(best.residuals(), problem.weight, problem.delta, fitted)
     if scale is None:
-        # A perfect fit has an objective of rounding errors, below which nothing is told apart.
-        same = rise <= 1e-9 * best.value + 1e-18 * best.weight.sum()
+        # A perfect fit has an objective of rounding errors, below which nothing can be distinguished.
+        same = rise <= 1e-9 * best.value + 1e-18 * problem.weight.sum()
         return _Compared(limit, there, found.theta[0], 0.0 if same else rise, None, None)
-    statistic = 2 * rise / (scale.drop * best.weight.mean())
+    statistic = 2 * rise / (scale.drop * problem.weight.mean())
     threshold = drop_quantile(LEVEL, fitted - int(there.free.sum()), scale.freedom)
     return _Compared(limit, there, found.theta[0], rise, max(statistic, 0.0), threshold)
 
 
-def _edges(form: Form, best: Optimised) -> list[tuple[int, float]]:
+def _edges(best: BestFit) -> list[tuple[int, float]]:
     """Entries of theta at the edge of their boxes, which no limit holds."""
+    form = best.form
     return [
         (i, edge)
         for i, box in enumerate(form.bounds)
@@ -196,44 +179,33 @@ def _in_words(one: _Compared, adopted: bool) -> str:
     )
 
 
-def elsewhere(law: Form, best: Optimised, names: Sequence[str], delta: float, width: int) -> Floats:
+def elsewhere(best: BestFit, names: Sequence[str]) -> Floats:
     """(K, P) fits in which terms that may be absent are held at a share of the target.
 
     The objective is flat in the log of a term towards 0: a resample started there finds no other fit.
     """
-    level = float(best.log_loss.min())
+    problem = best.problem
+    level = float(problem.log_target.min())
     found = [best.theta[None][:0]]
-    for limit in law.limits:
+    for limit in best.form.limits:
         if limit.parameter not in names or not limit.share:
             continue
         for share in SHARES:
-            inside = limiting_form(law, (), ((limit.held[0][0], level + np.log(share)),))
-            start = best.theta[None].copy()
-            one = np.array([0])
-            out = solve(
-                inside, best.x, best.log_loss, best.weight[None], one, start, np.array([0.3]), delta, width
-            )
+            inside = limiting_form(best.form, (), ((limit.held[0][0], level + np.log(share)),))
+            start, weights = best.theta[None].copy(), problem.weight[None]
+            out = solve(problem.with_form(inside), weights, np.array([0]), start, np.array([0.3]))
             found.append(out.theta)
     return np.concatenate(found)
 
 
-def profiled_of(
-    law: Form,
-    chosen: Chosen,
-    found: Curvature,
-    asked: Quantities,
-    delta: float,
-    residual: Residual,
-    width: int,
-) -> dict[str, Profile]:
-    """Profiles in the form that is reported, and of the parameters it holds in the full law."""
-    form, best, full = chosen.form, chosen.best, chosen.full
-    out = profiles(form, best, found, asked, delta, residual, LEVEL, width)
+def profiled_of(chosen: Chosen, found: Curvature, asked: Quantities) -> dict[str, Profile]:
+    """Profiles in the reported form, and in the full law of the parameters that the reported form holds."""
+    full = chosen.full
+    out = profiles(chosen.best, found, asked, LEVEL)
     lacking = [name for name in chosen.open_ends if name not in out]
     if lacking:
-        everything = quantities(law, full.reference, asked.flops)
-        curved = curvature(law, full, delta, residual, tuple(lacking))
-        out |= profiles(law, full, curved, everything, delta, residual, LEVEL, width, lacking)
+        everything = quantities(full.form, full.problem.reference, asked.flops)
+        out |= profiles(full, curvature(full, tuple(lacking)), everything, LEVEL, lacking)
     for name, (low, high) in chosen.open_ends.items():
         if name in out:
             out[name] = _opened(out[name], low, high)
@@ -250,33 +222,26 @@ def _opened(one: Profile, low: bool, high: bool) -> Profile:
 
 
 def bootstrapped(
-    law: Form,
-    chosen: Chosen,
-    points: Points,
-    open_ends: Mapping[str, tuple[bool, bool]],
-    delta: float,
-    n: int,
-    seed: int,
-    width: int,
-    residual: Residual,
+    chosen: Chosen, points: Points, open_ends: Mapping[str, tuple[bool, bool]], n: int, seed: int
 ) -> tuple[Floats, dict[str, Ends]]:
-    """Draws of the form that is reported, and intervals; of parameters it holds, from draws of the full law.
+    """Draws of the reported form, and intervals; of parameters it holds, from draws of the full law.
 
     Resamples of the full law start where its terms are present too, so that they find the largest values that
     a parameter at its limit may have.
     """
+    law, form = chosen.full.form, chosen.best.form
     target = float(np.median(points.column(law.target)))
-    others = elsewhere(law, chosen.full, list(open_ends), delta, width)
+    others = elsewhere(chosen.full, list(open_ends))
     full: Floats | None = None
-    if chosen.form is law or chosen.open_ends:
-        full = bootstrap_parameters(law, points, chosen.full, delta, n, seed, width, residual, others)
+    if form is law or chosen.open_ends:
+        full = bootstrap_parameters(chosen.full, points, n, seed, others)
     draws = full
-    if chosen.form is not law or full is None:
-        draws = bootstrap_parameters(chosen.form, points, chosen.best, delta, n, seed, width, residual)
+    if form is not law or full is None:
+        draws = bootstrap_parameters(chosen.best, points, n, seed)
     assert draws is not None
-    intervals = intervals_of(chosen.form, draws, open_ends, target)
-    if full is not None and chosen.form is not law:
+    intervals = intervals_of(form, draws, open_ends, target)
+    if full is not None and form is not law:
         of_full = intervals_of(law, full, open_ends, target)
-        held = {law.parameter_names[i] for i in chosen.form.held}
+        held = {law.parameter_names[i] for i in form.held}
         intervals |= {name: ends for name, ends in of_full.items() if name in held}
     return draws, {name: intervals[name] for name in law.parameter_names if name in intervals}

@@ -13,19 +13,15 @@ move. Whatever value a pinned fit ends at, it is the best fit at that value: the
 from collections.abc import Collection
 
 import numpy as np
-from numpy.typing import NDArray
 
-from scaling.laws.forms.form import Form
+from scaling.laws.forms.form import Floats
 from scaling.laws.forms.quantities import Quantities
 from scaling.laws.sections import Profile
-from scaling.laws.solving.derivatives import Pins
-from scaling.laws.solving.objective import Residual, huber, residuals
-from scaling.laws.solving.optimise import WIDE, Optimised
+from scaling.laws.solving.huber import Pins
+from scaling.laws.solving.optimise import BestFit
 from scaling.laws.solving.solver import solve
 from scaling.laws.uncertainty.curvature import Curvature, quantity_slopes
 from scaling.laws.uncertainty.student import t_quantile
-
-Floats = NDArray[np.float64]
 
 LADDER = (0.4, 0.8, 1.2, 1.6, 2.0, 2.4, 3.0, 4.0, 6.0)  # standard errors on each side, the first time
 FURTHER = (2.0, 4.0, 8.0, 16.0, 32.0, 64.0)  # times the last, where the objective has not risen
@@ -36,20 +32,13 @@ FARTHEST = 60.0  # on the scale of a quantity: e^60 of it, or an exponent of 60
 
 
 def profiles(
-    form: Form,
-    best: Optimised,
-    found: Curvature,
-    asked: Quantities,
-    delta: float,
-    residual: Residual,
-    level: float,
-    width: int,
-    only: Collection[str] = (),
+    best: BestFit, found: Curvature, asked: Quantities, level: float, only: Collection[str] = ()
 ) -> dict[str, Profile]:
-    """The profile of every quantity, or `only` of some.
+    """The profile of every quantity, or of `only` some.
 
-    Empty where the residuals have no scale to measure a rise by.
+    Empty if the residuals have no scale to measure a rise by.
     """
+    form, problem = best.form, best.problem
     if found.scale is None:
         return {}
     Q = len(asked.names)
@@ -60,14 +49,14 @@ def profiles(
         for i, name in enumerate(asked.names)
         if np.abs(G[i, form.free]).max() > 1e-12 and (name in only if only else name not in asked.missing)
     ]
-    spread, direction = _spread(form, best, found, G)
-    drop = found.scale.drop * best.weight.mean()
+    spread, direction = _spread(best, found, G)
+    drop = found.scale.drop * problem.weight.mean()
     threshold = drop * t_quantile(level, found.scale.freedom) ** 2 / 2
     box = np.array(form.bounds)
     reach = np.minimum(spread, LOOSEST)
     # A pin is pulled by drop t / unit where its quantity is t standard errors off; ten of them move it by a
     # hundredth of one, and never out of its quadratic zone.
-    unit = min(STIFF * delta, 0.05)
+    unit = min(STIFF * problem.delta, 0.05)
     k = unit / reach
 
     known: list[list[tuple[float, float, Floats]]] = [[(centre[i], best.value, best.theta)] for i in range(Q)]
@@ -79,26 +68,18 @@ def profiles(
         S = len(wanted)
         which, held = np.array([i for i, _ in wanted]), np.array([v for _, v in wanted])
         starts = np.clip(np.array(near), box[:, 0], box[:, 1])
-        size = np.abs(residuals(residual, form.log_loss(best.theta, best.x), best.log_loss))
-        wide = float(np.clip(4 * np.median(size), delta, max(WIDE, delta)))
         out = solve(
-            form,
-            best.x,
-            best.log_loss,
-            best.weight[None],
+            problem,
+            problem.weight[None],
             np.zeros(2 * S, int),
             np.concatenate([starts, starts]),
-            np.repeat([wide, delta], S),
-            delta,
-            width,
-            residual,
+            np.repeat([best.homotopy_from(), problem.delta], S),
             Pins(*(np.tile(a, 2) for a in (which, held, k[which], np.full(S, 1000 * drop / unit**2)))),
             asked,
         )
         for s, theta in enumerate(out.theta):
             i = which[s % S]
-            off = residuals(residual, form.log_loss(theta, best.x), best.log_loss)
-            value = float((best.weight * huber(off, delta)).sum())
+            value = problem.objective(theta)
             place = float(asked.scaled(theta)[i])
             if np.isfinite(value) and np.isfinite(place):
                 known[i].append((place, value, theta))
@@ -121,9 +102,9 @@ def profiles(
     }
 
 
-def _spread(form: Form, best: Optimised, found: Curvature, G: Floats) -> tuple[Floats, Floats]:
+def _spread(best: BestFit, found: Curvature, G: Floats) -> tuple[Floats, Floats]:
     """(Q,) standard errors, and (Q, P) how theta moves with each quantity; rough where nothing better is."""
-    rough = 0.01 * np.diag(form.free.astype(float))
+    rough = 0.01 * np.diag(best.form.free.astype(float))
     covariance = found.covariance if found.covariance is not None else rough
     variance = np.einsum("qp,pr,qr->q", G, covariance, G)
     spread = np.sqrt(np.maximum(variance, 1e-16))

@@ -1,19 +1,19 @@
-"""Resamples: which runs a bootstrap draws, and the interval its estimates give."""
+"""Resamples: which runs a bootstrap draws, and the intervals of its estimates."""
+
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from scaling.laws.forms.form import Floats
+from scaling.laws.sections import LEVEL, Interval
 from scaling.laws.uncertainty.student import t_quantile
 
-Floats = NDArray[np.float64]
-Interval = tuple[float, float]
-
-LEVEL = 0.95
 MIN_RUNS = 5  # for a jackknife: with fewer, one run carries most of the variance
 
 
 def run_counts(run: NDArray[np.int64], resamples: int, random: np.random.Generator) -> Floats:
-    """(resamples, n) how often each of n points is drawn when whole runs are, with replacement.
+    """(resamples, n) how often each of n points is drawn in resamples of complete runs, with replacement.
 
     `run` (n,) is the number of each point's run, from 0.
     """
@@ -22,7 +22,7 @@ def run_counts(run: NDArray[np.int64], resamples: int, random: np.random.Generat
 
 
 def leave_one_out(run: NDArray[np.int64]) -> Floats:
-    """(R, n) which of n points are left when each of R runs is taken out in turn, as counts of 0 and 1."""
+    """(R, n) which of n points remain when each of R runs is left out in turn, as counts of 0 and 1."""
     return (run != np.arange(int(run.max()) + 1)[:, None]).astype(np.float64)
 
 
@@ -30,7 +30,7 @@ def jackknife(estimate: Floats, deleted_R: Floats, level: float = LEVEL) -> tupl
     """Delete-one-run jackknife interval with Student's t of R - 1 degrees of freedom.
 
     For few clusters (MacKinnon, Nielsen and Webb 2022, "Cluster-robust inference: a guide to empirical
-    practice", section 5). None with fewer than `MIN_RUNS` runs, or where one of the estimates does not exist.
+    practice", section 5). None with fewer than `MIN_RUNS` runs, or if one of the estimates does not exist.
 
     Args:
         estimate: (...) from all runs.
@@ -46,9 +46,20 @@ def jackknife(estimate: Floats, deleted_R: Floats, level: float = LEVEL) -> tupl
 
 
 def percentiles(draws: Floats, level: float = LEVEL) -> Interval | None:
-    """The middle `level` of the draws that are numbers; None where fewer than half are."""
+    """The middle `level` of the draws that are finite; None if fewer than half are."""
     known = draws[np.isfinite(draws)]
     if len(known) < 2 or len(known) < len(draws) / 2:
         return None
-    low, high = np.quantile(known, [(1 - level) / 2, (1 + level) / 2])
+    return middle(known, level)
+
+
+def middle(draws: Floats, level: float = LEVEL) -> Interval:
+    """The middle `level` of draws (S,)."""
+    low, high = middles(draws, level)
     return float(low), float(high)
+
+
+def middles(draws: Any, level: float = LEVEL) -> tuple[Floats, Floats]:
+    """Lower and upper ends (...,) of the middle `level` of draws (S, ...)."""
+    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    return low, high

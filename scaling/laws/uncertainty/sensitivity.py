@@ -1,20 +1,16 @@
 """How much a fit owes to choices: delta, single sizes and budgets, the data set, and what N and C count."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from scaling.laws.forms.form import Form
+from scaling.laws.forms.form import Floats, Form
 from scaling.laws.forms.limiting import reported
 from scaling.laws.points import Points
 from scaling.laws.sections import SensitivityRow
-from scaling.laws.solving.objective import Residual
-from scaling.laws.solving.optimise import Optimised, log_variables
-from scaling.laws.solving.refits import refits
-
-Floats = NDArray[np.float64]
+from scaling.laws.solving.optimise import BestFit, refits
 
 DELTAS = (1e-4, 1e-3, 1e-2, 10.0)  # 10 lies beyond every residual: least squares
 REACH = 10.0  # times the largest compute
@@ -28,31 +24,23 @@ class _Change:
 
 
 def sensitivity(
-    form: Form,
-    points: Points,
-    best: Optimised,
-    delta: float,
-    residual: Residual,
-    width: int,
-    countings: Mapping[str, Points] | None = None,
+    best: BestFit, points: Points, countings: Mapping[str, Points] | None = None
 ) -> tuple[SensitivityRow, ...]:
-    """The law fitted again with one choice changed at a time; the first row is the fit as it stands.
+    """The law fitted again with one choice changed at a time; the first row is the fit as it is.
 
     `countings` are the same runs with N or C counted otherwise.
     """
     everything = _Change("as fitted", np.ones(len(points), bool))
-    changes = [everything, *_left_out(points)]
-    rows = _rows(form, points, changes, best, delta, residual, width, points)
+    rows = _rows(best, points, [everything, *_left_out(points)])
     deltas: list[SensitivityRow] = []
     for other in DELTAS:
-        if not np.isclose(other, delta):
+        if not np.isclose(other, best.problem.delta):
             label = "least squares" if other >= 10 else f"delta {other:g}"
-            change = [_Change(label, everything.kept)]
-            deltas += _rows(form, points, change, best, other, residual, width, points)
+            changed = replace(best, problem=replace(best.problem, delta=other))
+            deltas += _rows(changed, points, [_Change(label, everything.kept)])
     rows[1:1] = deltas
     for label, counted in (countings or {}).items():
-        change = [_Change(label, np.ones(len(counted), bool))]
-        rows += _rows(form, counted, change, best, delta, residual, width, counted)
+        rows += _rows(best, counted, [_Change(label, np.ones(len(counted), bool))])
     return tuple(rows)
 
 
@@ -75,18 +63,10 @@ def _left_out(points: Points) -> list[_Change]:
     return changes
 
 
-def _rows(
-    form: Form,
-    points: Points,
-    changes: list[_Change],
-    best: Optimised,
-    delta: float,
-    residual: Residual,
-    width: int,
-    span: Points,
-) -> list[SensitivityRow]:
+def _rows(best: BestFit, points: Points, changes: list[_Change]) -> list[SensitivityRow]:
     """One solve for all changes of one delta and one set of points."""
-    columns, log_loss = log_variables(form, points), np.log(points.loss)
+    form, problem = best.form, best.problem.over(points)
+    columns, log_loss = form.log_variables(points), np.log(points.loss)
     weights = np.zeros((len(changes), len(points)))
     refused: list[str | None] = []
     for row, change in zip(weights, changes, strict=True):
@@ -95,26 +75,25 @@ def _rows(
             index = index[form.select(columns[index], log_loss[index])]
         row[index] = points.weight[index]
         refused.append(_cannot(form, columns[index]))
-    target = np.log(points.column(form.target))
-    found = refits(form, columns - best.reference, target, weights, best, delta, residual, width)
-    at = extrapolated(form, span)
+    found = refits(problem, weights, best.theta)
+    at = extrapolated(form, points)
     rows = []
     for change, theta, used, why in zip(changes, found.theta, weights, refused, strict=True):
         base = {
             "change": change.label,
             "n": int((used > 0).sum()),
-            "delta": delta,
+            "delta": problem.delta,
             "counting": points.counting,
         }
         if why is not None:
             rows.append(SensitivityRow(**base, refused=why))
             continue
-        values = form.parameters(theta, best.reference)
+        values = form.parameters(theta, problem.reference)
         parameters = {name: float(v) for name, v in zip(form.parameter_names, values, strict=True)}
         present = [v for name, v in parameters.items() if name not in form.absent and v < np.inf]
         where, frontier = dict(at), form.optimum(parameters)
         if frontier is not None:
-            flops = REACH * float(span.flops.max())
+            flops = REACH * float(points.flops.max())
             where = {
                 "flops": flops,
                 "params": float(frontier.params(flops)),
@@ -131,7 +110,7 @@ def _rows(
         rows.append(
             SensitivityRow(
                 **base,
-                parameters=reported(form, theta, best.reference),
+                parameters=reported(form, theta, problem.reference),
                 a=None if frontier is None else frontier.a,
                 at=where,
                 prediction=prediction,
@@ -143,8 +122,7 @@ def _rows(
 def _cannot(form: Form, columns: Floats) -> str | None:
     if len(columns) < form.min_points:
         return f"{len(columns)} point(s); at least {form.min_points} are needed"
-    for name, column in zip(form.variables, columns.T, strict=True):
-        levels = len(np.unique(np.round(column, 9)))
+    for name, levels in form.levels(columns).items():
         if levels < form.min_levels:
             return f"{levels} different value(s) of {name}; at least {form.min_levels} are needed"
     return None

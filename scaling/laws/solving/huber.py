@@ -1,20 +1,22 @@
-"""Value, gradient and Hessian of a fit's objective for a batch of parameter vectors.
+"""What a fit minimises: the Huber loss of residuals of the logarithm, or of the target itself.
 
-S problems, n points, P parameters, K terms, Q reported quantities.
+Value, gradient and Hessian for a batch of parameter vectors, in JAX. Shapes: S problems, n points, P
+parameters, K terms, Q reported quantities.
 """
 
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from scaling.laws.forms.form import Form
-from scaling.laws.solving.objective import LARGEST_LOG, Residual, residuals
+from scaling.laws.forms.form import Floats, Form
 
-Floats = NDArray[np.float64]
+Residual = Literal["log", "plain"]
 
+RESIDUALS: dict[Residual, str] = {"log": "log {0}_pred - log {0}_obs", "plain": "{0}_pred - {0}_obs"}
+LARGEST_LOG = 100.0  # e^100 nats are as wrong as any larger loss, and squares stay finite
 STEP = 1e-5  # of central differences; entries of theta are of order one
 
 
@@ -28,6 +30,24 @@ class Pins(NamedTuple):
     held: Floats  # (S,) on the scale of the quantity
     pull: Floats  # (S,)
     weight: Floats  # (S,)
+
+
+def describe(residual: Residual, target: str) -> str:
+    """The objective in words, for `law.json`."""
+    return f"sum of Huber({RESIDUALS[residual].format('L' if target == 'loss' else target)})"
+
+
+def residuals(residual: Residual, log_predicted: Any, log_observed: Any, xp: Any = np) -> Any:
+    """(...,) residuals from logarithms; `xp` is numpy or jax.numpy."""
+    if residual == "log":
+        return log_predicted - log_observed
+    return xp.exp(xp.minimum(log_predicted, LARGEST_LOG)) - xp.exp(log_observed)
+
+
+def huber(residual: Any, delta: float) -> Any:
+    """Huber (1964): quadratic within `delta`, linear beyond, so that a large delta gives least squares."""
+    size = np.abs(residual)
+    return np.where(size <= delta, 0.5 * size**2, delta * (size - 0.5 * delta))
 
 
 def huber_derivatives(residual: Any, delta: Any) -> tuple[Any, Any, Any]:

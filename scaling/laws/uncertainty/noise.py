@@ -1,0 +1,96 @@
+"""How noisy one run is: the scale of a fit's residuals, and what replicates disagree by.
+
+The scale also turns a rise of the objective into a test (`Scale.drop`).
+"""
+
+from dataclasses import dataclass
+from math import erf, sqrt
+
+import numpy as np
+
+from scaling.laws.forms.form import Floats
+from scaling.laws.points import Points
+from scaling.laws.sections import SeedNoise
+
+# Residuals of log loss below this are the rounding of a table, or of the solver: a loss in float32 is off by
+# 6e-8.
+EXACT = 1e-9
+
+
+@dataclass(frozen=True)
+class Scale:
+    """What residuals say about the noise.
+
+    `psi_squared` and `psi_slope` are E[psi^2], corrected for P fitted parameters, and E[psi'], with psi the
+    Huber loss's slope. Their ratio `drop` is the scale of the objective: 2 (F - F_min) / drop is chi-squared
+    with one degree of freedom for one parameter held (Schrader and Hettmansperger 1980, "Robust analysis of
+    variance based upon a likelihood ratio criterion"), and F-distributed with n - P, exactly, for a linear
+    law and least squares. `noise` is the standard deviation of residuals, robust to outliers (1.4826 times
+    the median size).
+    """
+
+    n: int
+    freedom: int
+    psi_squared: float
+    psi_slope: float
+    noise: float
+
+    @property
+    def drop(self) -> float:
+        """E[psi^2] / E[psi']."""
+        return self.psi_squared / self.psi_slope
+
+
+def residual_scale(off: Floats, weight: Floats, delta: float, parameters: int) -> Scale | None:
+    """Scale of residuals (n,) after fitting `parameters`; None if as many parameters fit every point.
+
+    E[psi'] = P(|r| < delta) comes from a kernel estimate of the density of residuals, not from the few that
+    are within delta, as it would with the Hessian of the objective itself. The P residuals nearest to zero
+    are left out: a fit of P parameters to absolute values passes through P points, whose residuals are 0
+    whatever the noise is (Koenker 2005, "Quantile Regression", section 3.4, and the `iid` rule of his
+    quantreg).
+    """
+    n = len(off)
+    freedom = n - parameters
+    if freedom < 1:
+        return None
+    w = weight / weight.mean()
+    psi = np.clip(off, -delta, delta)
+    squared = float((w * psi**2).sum() / freedom)
+    kept = np.sort(np.abs(off))[parameters:]  # those that the fit did not make zero
+    spread = 1.4826 * float(np.median(kept))
+    noise = spread if spread > 0 else float(np.sqrt((off**2).mean()))
+    if squared <= EXACT**2 or noise <= EXACT:
+        return None
+    width = 0.9 * noise * n**-0.2  # Silverman 1986, equation 3.31
+    both = np.concatenate([kept, -kept])  # symmetric, as the loss is
+    root = width * sqrt(2)
+    inside = sum((erf((delta - r) / root) + erf((delta + r) / root)) / 2 for r in both) / len(both)
+    return Scale(n, freedom, squared, max(inside, 1e-12), noise)
+
+
+def seed_noise(points: Points) -> SeedNoise | None:
+    """Pooled standard deviation of log loss over sets of points that differ only in their seed; or None.
+
+    For records, equal recipes form a set; for a CSV, equal params, tokens, flops, dataset and settings, if a
+    column `seed` differs or there is none.
+    """
+    sets: dict[tuple[object, ...], list[int]] = {}
+    settings = [v for v in (points.unique_tokens, points.learning_rate, points.batch_tokens) if v is not None]
+    for i in range(len(points)):
+        recipe = points.recipes[i] if points.recipes else ""
+        numbers = (points.params[i], points.tokens[i], points.flops[i], *(v[i] for v in settings))
+        sets.setdefault((recipe, points.dataset[i], *map(repr, numbers)), []).append(i)
+    squares, freedom, n, n_sets = 0.0, 0, 0, 0
+    for members in sets.values():
+        if points.seeds is not None and len({points.seeds[i] for i in members}) < len(members):
+            continue  # the same seed twice: one run written twice, or a difference that no column names
+        if len(members) > 1:
+            logs = np.log(points.loss[members])
+            squares += float(((logs - logs.mean()) ** 2).sum())
+            freedom += len(members) - 1
+            n, n_sets = n + len(members), n_sets + 1
+    if not freedom:
+        return None
+    by = "seed" if points.seeds is not None else "equal numbers"
+    return SeedNoise(std_log_loss=float(np.sqrt(squares / freedom)), n_sets=n_sets, n_points=n, by=by)
