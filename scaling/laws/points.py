@@ -1,6 +1,5 @@
 """The points a law is fitted to: finished training budgets, their parameters, tokens, compute and loss."""
 
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -21,7 +20,6 @@ BITS_PER_BYTE = "bits per byte"
 
 NAMES = ("groups", "labels")  # compared last, after everything that was measured
 WHOLE = ("dropped", "notes", "doubts")  # of all rows together
-POSITION = re.compile(r"line \d+")  # the name of a CSV row that has none
 
 
 @dataclass(frozen=True)
@@ -59,6 +57,9 @@ class Points:
     columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()  # how the source was read, where that was a choice: units, spellings
     doubts: tuple[str, ...] = ()  # implausible units, read as they are by force
+    places: tuple[str, ...] | None = (
+        None  # the line or row of each point in its source, its name if it has none
+    )
 
     def __len__(self) -> int:
         return len(self.loss)
@@ -145,7 +146,7 @@ def canonical(points: Points) -> Points:
     """The points sorted by their numbers, then by their other columns, then by their names.
 
     Rows that agree in all of these are interchangeable, so every permutation of the rows gives the same
-    points. A name that is only a line number changes with the order; such a row is named by its numbers.
+    points. A row whose only name is its place is named by its numbers, because places depend on the order.
     """
     named = {name: _named(points, getattr(points, name)) for name in NAMES}
     numbers: list[NDArray[Any]] = []
@@ -156,12 +157,12 @@ def canonical(points: Points) -> Points:
             numbers.append(value)
         elif isinstance(value, Mapping) and one.name == "columns":
             texts = [_codes(value[name]) for name in sorted(value)] + texts
-        elif isinstance(value, list | tuple) and one.name not in WHOLE:
+        elif isinstance(value, list | tuple) and one.name not in (*WHOLE, "places"):
             texts.insert(len(texts) if one.name in NAMES else 0, _codes(value))
     order = np.lexsort((*reversed(texts), *reversed(numbers)))  # the last key is the first to decide
     out = points.subset(order.tolist())
     groups, labels = (_distinct(named[name], getattr(points, name), order) for name in NAMES)
-    return replace(out, groups=groups, labels=labels)
+    return replace(out, groups=groups, labels=labels, places=None)
 
 
 def _codes(values: Sequence[Any]) -> NDArray[np.int64]:
@@ -169,9 +170,13 @@ def _codes(values: Sequence[Any]) -> NDArray[np.int64]:
 
 
 def _named(points: Points, names: Sequence[str]) -> list[str]:
-    """`names`, with one made of its numbers for each row that has only a line."""
+    """`names`, with a name made of its numbers for each row whose name is its place."""
+    if points.places is None:
+        return list(names)
     made = (f"params {n:.4g}, tokens {d:.4g}" for n, d in zip(points.params, points.tokens, strict=True))
-    return [new if POSITION.fullmatch(name) else name for name, new in zip(names, made, strict=True)]
+    return [
+        new if name == place else name for name, new, place in zip(names, made, points.places, strict=True)
+    ]
 
 
 def _distinct(names: Sequence[str], given: Sequence[str], order: NDArray[np.int64]) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from scaling.config.load import config_root, dump_yaml, load_model, load_run, load_sweep, read_yaml
 from scaling.config.record import read_record
 from scaling.laws import parse_columns
-from scaling.laws.read.table import read_csv
+from scaling.laws.read.inputs import read_points
 from scaling.runtime.errors import BadInputError
 from scaling.sweep.design import expand
 from scaling.train.run_directory import read_origin, read_run
@@ -198,7 +198,7 @@ def test_any_table(
     lines = [header, *(row[: len(header)] + ["1e6"] * (len(header) - len(row)) for row in rows)]
     path.write_bytes(end.join(delimiter.join(line) for line in lines).encode())
     with one_line():
-        points = read_csv(path, {}, force=force)
+        points = read_points(path, {}, force=force)
         assert (points.params > 0).all() and (points.loss > 0).all()
 
 
@@ -208,7 +208,7 @@ def test_any_bytes_as_a_table(content: bytes, columns: str, folder: Path) -> Non
     path = folder / "bytes.csv"
     path.write_bytes(content)
     with one_line():
-        read_csv(path, parse_columns(columns))
+        read_points(path, parse_columns(columns))
 
 
 @fuzzed(100)

@@ -1,6 +1,6 @@
 """What a figure, a report or a fit reads: sweep directories or CSVs, with their law, curves and records."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
@@ -11,41 +11,52 @@ import numpy as np
 from scaling.config.record import RunRecord
 from scaling.laws.law import Law, read_law
 from scaling.laws.points import BITS_PER_BYTE, Points, Where
+from scaling.laws.read.columns import REQUIRED
 from scaling.laws.read.comparable import check_law, comparable, in_bits_per_byte
 from scaling.laws.read.curves import Curve, read_curves
 from scaling.laws.read.records import bytes_per_token, points_from_records, read_records, run_homes
 from scaling.laws.read.select import NoRowsError, split_by
-from scaling.laws.read.table import read_csv
+from scaling.laws.read.sheet import FRAME, DataFrame, csv_sheet, frame_sheet
+from scaling.laws.read.table import points_from_sheet
 from scaling.runtime.errors import BadInputError
 
+Source = str | Path | DataFrame
+# The value for points of a source that does not have a field, if another has it.
+MISSING = {"final": True, "recipes": "", "places": ""}
+
+Given = TypeVar("Given")
 Part = TypeVar("Part")
 
 
 def read_points(
-    path: Path,
-    columns: dict[str, str] | None = None,
+    source: Source,
+    columns: Mapping[str, str] | None = None,
     params: str = "non_embedding_with_head",
     flops: str = "6nd",
     family: str | None = None,
     force: bool = False,
     where: Where | None = None,
 ) -> Points:
-    """Points from a CSV file, a run directory, or a sweep directory of run directories.
+    """Points from a CSV file, a pandas DataFrame, a run directory, or a sweep directory of run directories.
+
+    A DataFrame is checked as a CSV is; NaN is an empty cell, and messages name its rows by their index.
 
     Args:
-        path: a CSV file, or a directory.
-        columns: for a CSV, which column holds a field, where they differ: {"params": "N"}.
+        source: the path of a CSV file or a directory, or a DataFrame.
+        columns: for a table, the column of a field if it has another name: {"params": "N"}.
         params: for a directory, which count of parameters is N: a `ParamCounting`.
         flops: for a directory, "6nd" or "counted".
-        family: for a directory, the family of models whose runs are meant, where there are several.
-        force: leave out rows whose numbers are none, or not positive, and count them in `dropped`; read
-            implausible units as they are, and keep the question in `doubts`.
-        where: the values of columns that rows are selected by; of a directory, facts of its runs.
+        family: for a directory, the family of models to read, if there are several.
+        force: leave out rows with numbers that cannot be read or are not positive, and list them in
+            `dropped`; read implausible units as they are, and list the questions in `doubts`.
+        where: the values of columns that select rows; for a directory, facts of its runs.
 
     Raises:
-        BadInputError: the path, a column or a value is not usable; the message says where.
+        BadInputError: the source, a column or a value is not usable; the message says where.
     """
-    path = Path(path)
+    if not isinstance(source, str | Path):
+        return points_from_sheet(frame_sheet(source, REQUIRED), columns or {}, force, where)
+    path = Path(source)
     if path.is_dir():
         if columns:
             raise BadInputError(
@@ -56,19 +67,19 @@ def read_points(
         return points_from_records(records, path, params, flops, family, force, homes)
     if not path.exists():
         raise BadInputError(f"{path} does not exist; give a CSV file, a run directory or a sweep directory")
-    return read_csv(path, columns or {}, force, where)
+    return points_from_sheet(csv_sheet(path, REQUIRED), columns or {}, force, where)
 
 
 @dataclass(frozen=True)
 class Sources:
-    """The paths that were given; each part is read when a figure first asks for it.
+    """Paths and DataFrames as they were given; each part is read when it is first needed.
 
-    `law_path` is the law.json that was asked for; without it the law that lies beside the first source.
+    `law_path` is a law.json; without it, the law is the one saved with the first source.
     """
 
-    paths: tuple[Path, ...] = ()
+    given: tuple[Source, ...] = ()
     law_path: Path | None = None
-    columns: dict[str, str] | None = None
+    columns: Mapping[str, str] | None = None
     params: str = "non_embedding_with_head"
     flops: str = "6nd"
     family: str | None = None
@@ -103,20 +114,32 @@ class Sources:
 
     @cached_property
     def _joined(self) -> Points:
-        def read(path: Path) -> list[Points]:
-            columns = None if path.is_dir() and len(self.paths) > 1 else self.columns
+        def read(source: Source) -> list[Points]:
+            columns = None if _is_directory(source) and len(self.given) > 1 else self.columns
             counted = (self.params, self.flops, self.family)
-            return [read_points(path, columns, *counted, force=self.force, where=self.where)]
+            return [read_points(source, columns, *counted, force=self.force, where=self.where)]
 
-        return join_points(self._of_each(self.paths, read))
+        return join_points(self._of_each(self.given, read))
 
-    def _of_each(self, paths: Iterable[Path], read: Callable[[Path], Sequence[Part]]) -> list[Part]:
-        """What each source has; one without the rows asked for is left out where another has some."""
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """The sources as paths.
+
+        Raises:
+            BadInputError: one is a DataFrame.
+        """
+        paths = tuple(Path(source) for source in self.given if isinstance(source, str | Path))
+        if len(paths) < len(self.given):
+            raise BadInputError(f"{FRAME}: only points can be read from it; give a path")
+        return paths
+
+    def _of_each(self, sources: Iterable[Given], read: Callable[[Given], Sequence[Part]]) -> list[Part]:
+        """What each source has; one without the rows that `where` selects is skipped if another has some."""
         found: list[Part] = []
         nothing: NoRowsError | None = None
-        for path in paths:
+        for source in sources:
             try:
-                found += read(path)
+                found += read(source)
             except NoRowsError as error:
                 nothing = nothing or error
         if nothing is not None and not found:
@@ -130,7 +153,7 @@ class Sources:
 
     @cached_property
     def curves(self) -> tuple[Curve, ...]:
-        """Training curves of the runs of the sources that are directories, in the unit of the points."""
+        """Training curves of the runs in the directories, in the unit of the points."""
 
         def read(path: Path) -> list[Curve]:
             runs = {record.name: record for record in read_records(path, self.where)}
@@ -145,12 +168,13 @@ class Sources:
                 if (size := sizes[curve.name]) is not None
             ]
 
-        return tuple(self._of_each((path for path in self.paths if path.is_dir()), read))
+        files = [Path(source) for source in self.given if isinstance(source, str | Path)]
+        return tuple(self._of_each((path for path in files if path.is_dir()), read))
 
     @cached_property
     def law(self) -> Law | None:
-        """The law that was asked for, or the one that `scaling fit` left beside the first source."""
-        return law_of(self.paths[0], self.law_path)
+        """The law at `law_path`, or the one that `scaling fit` saved with the first source."""
+        return law_of(self.given[0], self.law_path)
 
     @cached_property
     def records(self) -> tuple[RunRecord, ...]:
@@ -168,12 +192,19 @@ class Sources:
         return self.law
 
 
-def law_of(source: Path, law: Path | None) -> Law | None:
-    """The law at the path `law`, or the one that lies in a sweep directory or beside a CSV."""
+def _is_directory(source: Source) -> bool:
+    return isinstance(source, str | Path) and Path(source).is_dir()
+
+
+def law_of(source: Source, law: Path | None) -> Law | None:
+    """The law at the path `law`, or the one saved in a sweep directory (law.json) or next to a CSV."""
     if law is not None:
         return read_law(law)
-    beside = source / "law.json" if source.is_dir() else source.with_suffix(".law.json")
-    return read_law(beside) if beside.is_file() else None
+    if not isinstance(source, str | Path):
+        return None
+    path = Path(source)
+    saved = path / "law.json" if path.is_dir() else path.with_suffix(".law.json")
+    return read_law(saved) if saved.is_file() else None
 
 
 def join_points(parts: Sequence[Points]) -> Points:
@@ -201,11 +232,9 @@ def join_points(parts: Sequence[Points]) -> Points:
             for name in dict.fromkeys(name for part in parts for name in part.columns)
         }
     }
-    if any(part.tokenizers for part in parts):
-        values["tokenizers"] = tuple(one for p in parts for one in p.tokenizers or (None,) * len(p))
     for field in fields(Points):
         columns = [getattr(part, field.name) for part in parts]
-        if field.name in ("counting", "source", "loss_unit", "columns", "tokenizers"):
+        if field.name in ("counting", "source", "loss_unit", "columns"):
             continue
         if any(isinstance(column, np.ndarray) for column in columns):
             filled = [
@@ -213,8 +242,15 @@ def join_points(parts: Sequence[Points]) -> Points:
                 for part, column in zip(parts, columns, strict=True)
             ]
             values[field.name] = np.concatenate(filled)
-        elif all(column is not None for column in columns):
-            values[field.name] = tuple(value for column in columns for value in column)
+        elif all(column is None for column in columns) or (field.name == "seeds" and None in columns):
+            values[field.name] = None
+        else:
+            missing = MISSING.get(field.name)
+            values[field.name] = tuple(
+                value
+                for part, column in zip(parts, columns, strict=True)
+                for value in ((missing,) * len(part) if column is None else column)
+            )
     runs = [set(part.groups) for part in parts]
     if sum(map(len, runs)) > len(set().union(*runs)):
         sources = [Path(part.source).name for part in parts for _ in range(len(part))]

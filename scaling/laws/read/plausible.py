@@ -4,6 +4,7 @@ import itertools
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,14 +29,14 @@ USUAL_PARAMS = (3e5, 3e11)
 
 
 @dataclass(frozen=True)
-class Table:
-    """(n,) the columns of a table with their names in it, and the line of each row.
+class Measurements:
+    """(n,) the columns of a table with their names in it, and the number of each row's line (or row).
 
     `flops` is NaN where the table gives none. `derived` says that tokens were made from flops.
     """
 
     names: dict[str, str]
-    lines: list[int]
+    rows: list[Any]
     params: Floats
     tokens: Floats
     flops: Floats
@@ -43,19 +44,20 @@ class Table:
     per_token: bool  # loss in nats per token
     vocab_size: Floats
     derived: bool = False
+    unit: str = "line"
 
 
-def questions(table: Table) -> Iterator[str]:
+def questions(table: Measurements) -> Iterator[str]:
     """One line for each thing that is hardly what its column says, with the likely unit."""
-    if len(table.lines) == 0:
+    if len(table.rows) == 0:
         return
     asked = list(_sizes(table)) or list(_compute(table)) or list(_proportion(table))
     yield from asked
     yield from _losses(table)
 
 
-def _sizes(table: Table) -> Iterator[str]:
-    wrong, beyond = [], np.zeros(len(table.lines), bool)
+def _sizes(table: Measurements) -> Iterator[str]:
+    wrong, beyond = [], np.zeros(len(table.rows), bool)
     for field, values in (("params", table.params), ("tokens", table.tokens)):
         off = (values < LEAST) | (values > MOST[field])
         if off.any():
@@ -70,14 +72,14 @@ def _sizes(table: Table) -> Iterator[str]:
         yield f"{' and '.join(wrong)} for a count{_likely(table)}"
 
 
-def _rows(table: Table, mask: NDArray[np.bool_]) -> Table:
+def _rows(table: Measurements, mask: NDArray[np.bool_]) -> Measurements:
     chosen = {
         name: getattr(table, name)[mask] for name in ("params", "tokens", "flops", "loss", "vocab_size")
     }
-    return replace(table, lines=[table.lines[i] for i in np.flatnonzero(mask)], **chosen)
+    return replace(table, rows=[table.rows[i] for i in np.flatnonzero(mask)], **chosen)
 
 
-def _compute(table: Table) -> Iterator[str]:
+def _compute(table: Measurements) -> Iterator[str]:
     ratio = table.flops / (6 * table.params * table.tokens)
     given = np.isfinite(ratio)
     if not given.any() or table.derived:
@@ -97,13 +99,13 @@ def _compute(table: Table) -> Iterator[str]:
         )
 
 
-def _proportion(table: Table) -> Iterator[str]:
+def _proportion(table: Measurements) -> Iterator[str]:
     ratio = float(np.median(table.tokens / table.params))
     if not TOKENS_PER_PARAM[0] <= ratio <= TOKENS_PER_PARAM[1]:
         yield f"{ratio:.2g} tokens per parameter in the median are hardly meant{_likely(table)}"
 
 
-def _losses(table: Table) -> Iterator[str]:
+def _losses(table: Measurements) -> Iterator[str]:
     loss, name = table.loss, _named(table, "loss")
     if not table.per_token:
         if loss.max() > 2 * UNTRAINED:
@@ -133,7 +135,7 @@ def _rank_correlation(x: Floats, y: Floats) -> float:
     return float(np.corrcoef(first, second)[0, 1])
 
 
-def _likely(table: Table) -> str:
+def _likely(table: Measurements) -> str:
     """The units in which the numbers would be plausible, and how to give them."""
     found = likely_units(table)
     if not found:
@@ -147,7 +149,7 @@ def _likely(table: Table) -> str:
     )
 
 
-def _in_words(table: Table, units: Mapping[str, str]) -> str:
+def _in_words(table: Measurements, units: Mapping[str, str]) -> str:
     return " and ".join(f"{_named(table, field)} in {unit}" for field, unit in units.items())
 
 
@@ -156,7 +158,7 @@ def _factor(unit: str) -> str:
     return f"{found:.3g}".replace("e+0", "e").replace("e+", "e")
 
 
-def likely_units(table: Table) -> list[dict[str, str]]:
+def likely_units(table: Measurements) -> list[dict[str, str]]:
     """The units by field that make the numbers plausible, likeliest first; at most two.
 
     Each choice of units costs: for columns that it changes, for sizes that are unusual, for tokens per
@@ -199,7 +201,7 @@ def likely_units(table: Table) -> list[dict[str, str]]:
     return [changed for cost, changed in costs if cost <= costs[0][0] + 0.3][:2]
 
 
-def _named(table: Table, field: str) -> str:
+def _named(table: Measurements, field: str) -> str:
     name = table.names.get(field, field)
     return field if name == field else f"{name} ({field})"
 
@@ -209,10 +211,10 @@ def _range(values: Floats) -> str:
     return f"{low:.4g}" if low == high else f"values from {low:.4g} to {high:.4g}"
 
 
-def _where(table: Table, mask: NDArray[np.bool_]) -> str:
+def _where(table: Measurements, mask: NDArray[np.bool_]) -> str:
     """The lines of the rows, where they are not all."""
     if mask.all():
         return ""
-    lines = [table.lines[i] for i in np.flatnonzero(mask)]
-    shown = ", ".join(map(str, lines[:3])) + (f" and {len(lines) - 3} more" if len(lines) > 3 else "")
-    return f" in line{'s' * (len(lines) > 1)} {shown}"
+    rows = [table.rows[i] for i in np.flatnonzero(mask)]
+    shown = ", ".join(map(str, rows[:3])) + (f" and {len(rows) - 3} more" if len(rows) > 3 else "")
+    return f" in {table.unit}{'s' * (len(rows) > 1)} {shown}"

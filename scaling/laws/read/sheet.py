@@ -1,15 +1,129 @@
-"""The cells of a text table: commas, semicolons or tabs between them, in UTF-8 or with a byte order mark."""
+"""A table as rows of text: a CSV file (comma, semicolon or tab; UTF-8 or UTF-16), or a pandas DataFrame."""
 
 import codecs
 import csv
 import io
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, Protocol
 
 from scaling.runtime.errors import BadInputError
 
 MAX_BYTES = 256 * 2**20
-SEPARATORS = ",;\t"  # of equally many cells the first
-UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)  # as spreadsheets save "Unicode text"
+SEPARATORS = ",;\t"  # the first of those that occur equally often
+FRAME = "DataFrame"  # what messages call a data frame
+NUMERIC = "iuf"  # kinds of dtype
+UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)  # spreadsheets save "Unicode text" in it
+
+
+class DataFrame(Protocol):
+    """What is used of a pandas DataFrame; pandas itself is not a dependency."""
+
+    columns: Any
+    index: Any
+    iloc: Any
+    reset_index: Any
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A header and rows of text cells; `numbers[i]` is the line (CSV) or row (DataFrame) of `rows[i]`."""
+
+    source: str  # in messages: the path
+    name: str  # in descriptions: the file's name
+    top: str  # where the header is
+    header: list[str]
+    rows: list[list[str]]
+    numbers: list[Any]
+    unit: str = "line"
+    typed: frozenset[int] = frozenset()  # columns of numbers, not of text: their decimal mark is a point
+
+    def place(self, row: int) -> str:
+        """Where a row is: `line 3`."""
+        return f"{self.unit} {self.numbers[row]}"
+
+    def take(self, rows: Sequence[int]) -> "Sheet":
+        """The sheet with only these rows."""
+        return replace(self, rows=[self.rows[i] for i in rows], numbers=[self.numbers[i] for i in rows])
+
+    def column(self, index: int) -> tuple[str, ...]:
+        """The cells of a column without surrounding white space."""
+        return tuple(cells[index].strip() for cells in self.rows)
+
+    def check_rows(self) -> None:
+        """Raises BadInputError if there are no rows, or one does not have a cell for each column."""
+        if not self.rows:
+            raise BadInputError(f"{self.top}: a header and no rows; give at least one row of numbers")
+        for i, cells in enumerate(self.rows):
+            if len(cells) != len(self.header):
+                raise BadInputError(
+                    f"{self.source}, {self.place(i)}: {len(cells)} cells; "
+                    f"the header has {len(self.header)} columns"
+                )
+
+
+def csv_sheet(path: Path, required: Sequence[str]) -> Sheet:
+    """The sheet of a CSV file; `required` are columns that its header must name, for the message.
+
+    Raises:
+        BadInputError: the file is empty, or `csv_rows` cannot read it.
+    """
+    rows = csv_rows(path)
+    if not rows:
+        raise BadInputError(f"{path} is empty; the first line must be a header with {', '.join(required)}")
+    (line, header), body = rows[0], rows[1:]
+    return Sheet(
+        source=str(path),
+        name=path.name,
+        top=f"{path}, line {line}",
+        header=[cell.strip() for cell in header],
+        rows=[cells for _, cells in body],
+        numbers=[line for line, _ in body],
+    )
+
+
+def frame_sheet(frame: DataFrame, required: Sequence[str]) -> Sheet:
+    """The sheet of a pandas DataFrame: NaN, None, NaT and NA are empty cells, and named indices are columns.
+
+    Rows are numbered by their index labels if these are unique, else by position.
+
+    Raises:
+        BadInputError: it is not a DataFrame, or has no columns.
+    """
+    if not (hasattr(frame, "iloc") and hasattr(frame, "columns")):
+        raise BadInputError(
+            f"{type(frame).__name__} is not a source of points; give a path or a pandas DataFrame"
+        )
+    named = [name for name in frame.index.names if name is not None and name not in frame.columns]
+    if named:
+        frame = frame.reset_index(level=named)
+    if not len(frame.columns):
+        raise BadInputError(f"{FRAME} is empty; it must have columns {', '.join(required)}")
+    columns = [frame.iloc[:, i] for i in range(len(frame.columns))]
+    labels = frame.index.tolist() if frame.index.is_unique else list(range(len(frame.index)))
+    rows = [list(cells) for cells in zip(*map(_texts, columns), strict=True)]
+    filled = [i for i, cells in enumerate(rows) if any(cell.strip() for cell in cells)]
+    return Sheet(
+        source=FRAME,
+        name=FRAME,
+        top=FRAME,
+        header=[str(name).strip() for name in frame.columns],
+        rows=rows,
+        numbers=labels,
+        unit="row",
+        typed=frozenset(i for i, column in enumerate(columns) if column.dtype.kind in NUMERIC),
+    ).take(filled)
+
+
+def _texts(column: Any) -> list[str]:
+    """The cells of a column of a DataFrame as a CSV file has them."""
+    values, missing = column.tolist(), column.isna().tolist()
+    known = [value for value, absent in zip(values, missing, strict=True) if not absent]
+    # A column of integers in which one is missing is a column of floats.
+    whole = column.dtype.kind in NUMERIC and all(abs(v) < 2**53 and float(v).is_integer() for v in known)
+    read = int if whole else lambda value: value
+    return ["" if absent else str(read(value)) for value, absent in zip(values, missing, strict=True)]
 
 
 def csv_rows(path: Path) -> list[tuple[int, list[str]]]:
@@ -57,7 +171,7 @@ def _decoded(path: Path, raw: bytes) -> str:
 
 
 def _separator(text: str) -> str:
-    """What separates most cells of the first line that is not blank; marks in quotes do not count."""
+    """The separator that occurs most often, outside quotes, in the first line that is not blank."""
     line = next((line for line in io.StringIO(text) if line.strip()), "")
     outside = "".join(line.split('"')[::2])
     return max(SEPARATORS, key=outside.count)

@@ -1,19 +1,19 @@
-"""A table of finished runs, as people write them: columns, units and spellings are read, or refused.
+"""A table of finished runs as points: columns, units and spellings are read as people write them, or refused.
 
-What can be read in one way is read, and a note says how. What cannot be a measurement is refused with its
-line and column, and what hardly is what its column says with the likely unit.
+What can be read in only one way is read, and a note says how. What cannot be a measurement is refused with
+its row and column, and what is implausible is refused with the likely unit.
 """
 
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from scaling.config.record import TokenizerInfo
-from scaling.laws.points import BITS_PER_BYTE, NATS_PER_TOKEN, Points
+from scaling.laws.points import BITS_PER_BYTE, NATS_PER_TOKEN, Points, Where
 from scaling.laws.read.cells import (
     count_unit,
     decimal_mark,
@@ -38,174 +38,180 @@ from scaling.laws.read.columns import (
     columns_of,
     is_training_loss,
 )
-from scaling.laws.read.plausible import Table, questions
-from scaling.laws.read.select import Where, rows_where
-from scaling.laws.read.sheet import csv_rows
+from scaling.laws.read.plausible import Measurements, questions
+from scaling.laws.read.select import rows_where
+from scaling.laws.read.sheet import Sheet
 from scaling.runtime.errors import BadInputError
 
 Floats = NDArray[np.float64]
 
 
-def read_csv(
-    path: Path, columns: Mapping[str, str], force: bool = False, where: Where | None = None
+class _NotAcceptedError(ValueError):
+    """A row without a measurement: its place in the table, the cell, and what would be accepted."""
+
+
+@dataclass(frozen=True)
+class _Budgets:
+    """(n,) float64 of each row: parameters, tokens and FLOPs, and which of them were made from others."""
+
+    params: Floats
+    tokens: Floats
+    flops: Floats
+    flops_given: NDArray[np.bool_]
+    tokens_from_ratio: NDArray[np.bool_]
+    tokens_from_flops: NDArray[np.bool_]
+
+
+def points_from_sheet(
+    sheet: Sheet, columns: Mapping[str, str], force: bool = False, where: Where | None = None
 ) -> Points:
     """Points from a table with a header; see `read_points`.
 
-    Each row without a group is its own group. FLOPs are 6ND where there is no such column or the cell is
-    empty, and tokens are C/6N where there are FLOPs and no tokens. With `force` a row with a number that is
-    none, or not positive, is left out and counted, and implausible units are noted.
+    Each row without a group is its own group. FLOPs are 6ND if there is no such column or the cell is empty,
+    and tokens are C/6N if there are FLOPs and no tokens. With `force`, rows with a number that cannot be read
+    or is not positive are left out and counted, and implausible units are noted.
 
     Raises:
-        BadInputError: naming file, line, column, value, and what would be accepted.
+        BadInputError: naming the source, row, column, value, and what would be accepted.
     """
     check_fields(columns)
-    rows = csv_rows(path)
-    if not rows:
-        raise BadInputError(f"{path} is empty; the first line must be a header with {', '.join(REQUIRED)}")
-    line, header = rows[0]
-    header = [cell.strip() for cell in header]
-    found = columns_of(f"{path}, line {line}", header, columns, [cells for _, cells in rows[1:]])
+    found = columns_of(sheet.top, sheet.header, columns, sheet.rows)
     place = found.place
-    if len(rows) == 1:
-        raise BadInputError(f"{path}, line {line}: a header and no rows; give at least one row of numbers")
-    for line, cells in rows[1:]:
-        if len(cells) != len(header):
-            raise BadInputError(
-                f"{path}, line {line}: {len(cells)} cells; the header has {len(header)} columns"
-            )
-    body = rows[1:]
+    sheet.check_rows()
     if where:
-        aliases = {field: index for field, index in place.items() if field not in header}
-        texts = {name: [cells[i] for _, cells in body] for i, name in enumerate(header) if name}
-        texts |= {field: [cells[i] for _, cells in body] for field, i in aliases.items()}
-        body = [body[i] for i in rows_where(where, texts, str(path))]
-    mark = _mark(path, header, place, body)
-
-    numbers: dict[str, list[float]] = {field: [] for field in NUMBERS if field in place}
-    kept: list[tuple[int, list[str]]] = []
-    dropped: list[str] = []
+        texts = {name: sheet.column(i) for i, name in enumerate(sheet.header) if name}
+        texts |= {field: sheet.column(i) for field, i in place.items() if field not in sheet.header}
+        sheet = sheet.take(rows_where(where, texts, sheet.source))
+    mark = _decimal_mark(sheet, place)
     spelled: dict[str, str] = {}
-    for line, cells in body:
+    rows: dict[int, dict[str, float]] = {}
+    dropped: list[str] = []
+    for i in range(len(sheet.rows)):
         try:
-            row = _row(path, line, header, cells, found, mark, spelled)
-        except BadInputError as error:
+            rows[i] = _row(sheet, i, found, mark, spelled)
+        except _NotAcceptedError as error:
             if not force:
-                raise BadInputError(f"{error}, or leave such rows out with --force") from error
-            dropped.append(str(error).removeprefix(f"{path}, "))
-            continue
-        kept.append((line, cells))
-        for field, value in row.items():
-            numbers[field].append(value)
-    if not kept:
+                raise BadInputError(
+                    f"{sheet.source}, {error}, or leave such rows out with --force"
+                ) from error
+            dropped.append(str(error))
+    if not rows:
         raise BadInputError(
-            f"{path}: none of {len(dropped)} row(s) has positive numbers; the first: {dropped[0]}"
+            f"{sheet.source}: none of {len(dropped)} row(s) has positive numbers; the first: {dropped[0]}"
         )
-    return _points(path, header, found, numbers, kept, dropped, spelled, mark, force)
+    sheet = sheet.take(list(rows))
+    n = len(rows)
+    nothing = np.full(n, math.nan)
+    numbers = {field: np.array([row[field] for row in rows.values()]) for field in NUMBERS if field in place}
+    texts = {field: sheet.column(place[field]) for field in NAMES if field in place}
+    empty = ("",) * n
+    budgets = _budgets(sheet, numbers)
+    loss, unit, converted = _losses(numbers["loss"], found.unit)
+    final, unknown_states = _final(sheet, place, texts, force)
+    notes = [*found.notes, *converted, *unknown_states]
+    notes += [f"{field}: {text!r} is read with its unit" for field, text in spelled.items()]
+    if mark == ",":
+        notes.append("commas are decimal marks")
+    notes += _made_tokens(sheet, place, budgets)
+    doubts = tuple(
+        questions(
+            Measurements(
+                names={name: sheet.header[place[name]] for name in (*REQUIRED, "flops") if name in place},
+                unit=sheet.unit,
+                rows=sheet.numbers,
+                params=budgets.params,
+                tokens=budgets.tokens,
+                flops=numbers.get("flops", nothing),
+                loss=loss,
+                per_token=unit == NATS_PER_TOKEN,
+                vocab_size=numbers.get("vocab_size", nothing),
+                derived=bool(budgets.tokens_from_flops.all()),
+            )
+        )
+    )
+    if doubts and not force:
+        raise BadInputError(f"{sheet.source}: {doubts[0]}; or read them as they are with --force")
+    places = tuple(map(sheet.place, range(n)))
+    groups = tuple(name or place for name, place in zip(texts.get("group", empty), places, strict=True))
+    labels = tuple(name or group for name, group in zip(texts.get("name", empty), groups, strict=True))
+    optional: dict[str, Any] = {name: numbers.get(name) for name in OPTIONAL}
+    return Points(
+        params=budgets.params,
+        tokens=budgets.tokens,
+        flops=budgets.flops,
+        loss=loss,
+        weight=numbers.get("weight", np.ones(n)),
+        groups=groups,
+        labels=labels,
+        dataset=texts.get("dataset", empty),
+        counting=_counting(sheet, place, budgets.flops_given),
+        source=sheet.source,
+        final=final,
+        seeds=texts.get("seed"),
+        dropped=tuple(dropped),
+        loss_unit=unit,
+        tokenizers=_tokenizers(texts, numbers | {"loss": loss}, n, unit == NATS_PER_TOKEN),
+        columns=_other_columns(sheet, place),
+        notes=tuple(notes),
+        doubts=doubts,
+        places=places,
+        **optional,
+    )
 
 
-def _points(
-    path: Path,
-    header: list[str],
-    found: Columns,
-    numbers: dict[str, list[float]],
-    kept: list[tuple[int, list[str]]],
-    dropped: list[str],
-    spelled: dict[str, str],
-    mark: str,
-    force: bool,
-) -> Points:
-    place, lines = found.place, [line for line, _ in kept]
-    arrays = {field: np.array(values) for field, values in numbers.items()}
-    nothing = np.full(len(lines), math.nan)
-    params, flops = arrays["params"], arrays.get("flops", nothing)
+def _budgets(sheet: Sheet, numbers: Mapping[str, Floats]) -> _Budgets:
+    """Raises BadInputError if a row's 6ND is too large for a float."""
+    params = numbers["params"]
+    nothing = np.full(len(params), math.nan)
+    flops = numbers.get("flops", nothing)
     given = ~np.isnan(flops)
     with np.errstate(over="ignore", divide="ignore"):
-        tokens = arrays.get("tokens", nothing)
-        multiples = arrays.get("tokens_per_param", nothing) * params
-        by_size = np.isnan(tokens) & ~np.isnan(multiples)
-        tokens = np.where(by_size, multiples, tokens)
-        derived = np.isnan(tokens)
-        tokens = np.where(derived, flops / (6.0 * params), tokens)
+        tokens = numbers.get("tokens", nothing)
+        multiples = numbers.get("tokens_per_param", nothing) * params
+        from_ratio = np.isnan(tokens) & ~np.isnan(multiples)
+        tokens = np.where(from_ratio, multiples, tokens)
+        from_flops = np.isnan(tokens)
+        tokens = np.where(from_flops, flops / (6.0 * params), tokens)
         flops = np.where(given, flops, 6.0 * params * tokens)
     bad = ~(np.isfinite(flops) & np.isfinite(tokens) & (tokens > 0))
     if bad.any():
         at = int(np.argmax(bad))
         raise BadInputError(
-            f"{path}, line {lines[at]}: 6 x params {params[at]:g} x tokens {tokens[at]:g} is no finite "
-            "number of FLOPs; counts below 1e150 are accepted"
+            f"{sheet.source}, {sheet.place(at)}: 6 x params {params[at]:g} x tokens {tokens[at]:g} is not a "
+            "finite number of FLOPs; give counts below 1e150"
         )
-    texts = {
-        field: tuple(cells[place[field]].strip() for _, cells in kept) for field in NAMES if field in place
-    }
-    group = [g or f"line {n}" for g, n in zip(texts.get("group", ("",) * len(lines)), lines, strict=True)]
-    label = [n or g for n, g in zip(texts.get("name", ("",) * len(lines)), group, strict=True)]
-    loss, unit, how = _losses(arrays["loss"], found.unit)
-    infos = _tokenizers(texts, arrays | {"loss": loss}, len(lines), unit == NATS_PER_TOKEN)
-    final, state = _final(path, header, place, texts, force)
-    notes = [*found.notes, *how, *state]
-    notes += [f"{field}: {text!r} is read with its unit" for field, text in spelled.items()]
-    if mark == ",":
-        notes.append("commas are decimal marks")
-    if by_size.any():
+    return _Budgets(params, tokens, flops, given, from_ratio, from_flops)
+
+
+def _made_tokens(sheet: Sheet, place: Mapping[str, int], budgets: _Budgets) -> list[str]:
+    """Notes on tokens that no column gives."""
+    notes = []
+    if budgets.tokens_from_ratio.any():
         notes.append(
-            f"tokens are params x {header[place['tokens_per_param']]}, for lack of a column or a number"
+            f"tokens are params x {sheet.header[place['tokens_per_param']]}, for lack of a column or a number"
         )
-    if derived.any():
-        n = int(derived.sum())
-        where = "" if n == len(lines) else f" in {n} of {len(lines)} rows"
-        notes.append(f"tokens are FLOPs / (6 x params){where}, for lack of a column or a number")
-    doubts = tuple(
-        questions(
-            Table(
-                names={field: header[place[field]] for field in (*REQUIRED, "flops") if field in place},
-                lines=lines,
-                params=params,
-                tokens=tokens,
-                flops=arrays.get("flops", nothing),
-                loss=loss,
-                per_token=unit == NATS_PER_TOKEN,
-                vocab_size=arrays.get("vocab_size", nothing),
-                derived=bool(derived.all()),
-            )
-        )
-    )
-    if doubts and not force:
-        raise BadInputError(f"{path}: {doubts[0]}; or read them as they are with --force")
-    flops_text = "6ND" if not given.any() else f"column {header[place['flops']]} of {path.name}"
+    n, made = len(budgets.params), int(budgets.tokens_from_flops.sum())
+    if made:
+        some = "" if made == n else f" in {made} of {n} rows"
+        notes.append(f"tokens are FLOPs / (6 x params){some}, for lack of a column or a number")
+    return notes
+
+
+def _counting(sheet: Sheet, place: Mapping[str, int], given: NDArray[np.bool_]) -> dict[str, str]:
+    flops = "6ND" if not given.any() else f"column {sheet.header[place['flops']]} of {sheet.name}"
     if given.any() and not given.all():
-        flops_text += ", 6ND where it is empty"
-    measured = {place[field] for field in NUMBERS if field in place} - {
-        place[field] for field in TOKENIZER if field in place
-    }
-    others = {
-        name: tuple(cells[i].strip() for _, cells in kept)
-        for i, name in enumerate(header)
-        if name and i not in measured
-    }
-    if is_training_loss(header[place["loss"]]):
-        others.setdefault("split", ("train",) * len(lines))
-    optional: dict[str, Any] = {name: arrays.get(name) for name in OPTIONAL}
-    return Points(
-        params=params,
-        tokens=tokens,
-        flops=flops,
-        loss=loss,
-        weight=arrays.get("weight", np.ones(len(lines))),
-        groups=tuple(group),
-        labels=tuple(label),
-        dataset=texts.get("dataset", ("",) * len(lines)),
-        counting={"params": f"column {header[place['params']]} of {path.name}", "flops": flops_text},
-        source=str(path),
-        final=final,
-        seeds=texts.get("seed"),
-        dropped=tuple(dropped),
-        loss_unit=unit,
-        tokenizers=infos,
-        columns=others,
-        notes=tuple(notes),
-        doubts=doubts,
-        **optional,
-    )
+        flops += ", 6ND where it is empty"
+    return {"params": f"column {sheet.header[place['params']]} of {sheet.name}", "flops": flops}
+
+
+def _other_columns(sheet: Sheet, place: Mapping[str, int]) -> dict[str, tuple[str, ...]]:
+    """The columns that are not measurements, as text by name; losses of training say so in `split`."""
+    measured = {place[field] for field in NUMBERS if field in place}
+    measured -= {place[field] for field in TOKENIZER if field in place}
+    others = {name: sheet.column(i) for i, name in enumerate(sheet.header) if name and i not in measured}
+    if is_training_loss(sheet.header[place["loss"]]):
+        others.setdefault("split", ("train",) * len(sheet.rows))
+    return others
 
 
 def _tokenizers(
@@ -236,42 +242,45 @@ def _losses(values: Floats, unit: str) -> tuple[Floats, str, tuple[str, ...]]:
     return values, unit, () if unit == NATS_PER_TOKEN else (f"losses are in {unit}",)
 
 
-def _row(
-    path: Path,
-    line: int,
-    header: list[str],
-    cells: list[str],
-    found: Columns,
-    mark: str,
-    spelled: dict[str, str],
-) -> dict[str, float]:
+def _row(sheet: Sheet, i: int, found: Columns, mark: str, spelled: dict[str, str]) -> dict[str, float]:
     """The numbers of a row by field; an empty cell of an optional field is 1 for a weight, NaN for others.
 
-    Cells with a unit of their own are kept in `spelled`, one by field.
+    `spelled` collects cells that give their own unit, one per field.
     """
     row: dict[str, float] = {}
-    place = found.place
+    place, cells = found.place, sheet.rows[i]
     for field in (f for f in NUMBERS if f in place):
         cell = cells[place[field]].strip()
         instead = field == "tokens" and any(
             cells[place[other]].strip() for other in ("flops", "tokens_per_param") if other in place
         )
         if not cell and (field not in REQUIRED or instead):
-            row[field] = {"weight": 1.0}.get(field, math.nan)
+            row[field] = 1.0 if field == "weight" else math.nan
             continue
-        value, unit = _number(path, line, header[place[field]], field, cell, mark)
+        try:
+            value, unit = _number(field, cell, "." if place[field] in sheet.typed else mark)
+            row[field] = value if unit else value * found.factors.get(field, 1.0)
+            least = 1.0 if field == "loss" and found.unit == PERPLEXITY else 0.0
+            if not finite_positive(row[field]) or row[field] <= least:
+                raise ValueError("a perplexity above 1" if least else "a positive finite number")
+        except ValueError as wanted:
+            shown = cell if len(cell) <= 40 else cell[:40] + "..."
+            column = sheet.header[place[field]]
+            name = column if column == field else f"{column} ({field})"
+            raise _NotAcceptedError(
+                f"{sheet.place(i)}, column {name}: {shown!r} is not accepted; give {wanted}"
+            ) from wanted
         if unit:
             spelled[field] = min(cell, spelled.get(field, cell))
-        row[field] = value if unit else value * found.factors.get(field, 1.0)
-        least = 1.0 if field == "loss" and found.unit == PERPLEXITY else 0.0
-        if not finite_positive(row[field]) or row[field] <= least:
-            wanted = "a perplexity above 1" if least else "a positive finite number"
-            raise BadInputError(_refused(path, line, header[place[field]], field, cell, wanted))
     return row
 
 
-def _number(path: Path, line: int, column: str, field: str, cell: str, mark: str) -> tuple[float, str]:
-    """A cell's number, and the unit in the cell itself."""
+def _number(field: str, cell: str, mark: str) -> tuple[float, str]:
+    """A cell's number, and the unit in the cell itself.
+
+    Raises:
+        ValueError: what would be accepted.
+    """
     try:
         value, unit = read_number(cell, mark)
     except ValueError:
@@ -281,43 +290,36 @@ def _number(path: Path, line: int, column: str, field: str, cell: str, mark: str
         if field == "error" and unit == "%":
             factor = 0.01
         if factor is None:
-            wanted = f"a number; {unit[:20]!r} is no unit of {field}"
-            raise BadInputError(_refused(path, line, column, field, cell, wanted))
+            raise ValueError(f"a number; {unit[:20]!r} is not a unit of {field}")
         value *= factor
     if not finite_positive(value):
-        raise BadInputError(_refused(path, line, column, field, cell, "a positive finite number"))
+        raise ValueError("a positive finite number")
     return value, unit
 
 
-def _refused(path: Path, line: int, column: str, field: str, cell: str, wanted: str) -> str:
-    shown = cell if len(cell) <= 40 else cell[:40] + "..."
-    name = column if column == field else f"{column} ({field})"
-    return f"{path}, line {line}, column {name}: {shown!r} is not accepted; give {wanted}"
-
-
-def _mark(path: Path, header: list[str], place: Mapping[str, int], body: list[tuple[int, list[str]]]) -> str:
-    """The decimal mark of a table."""
+def _decimal_mark(sheet: Sheet, place: Mapping[str, int]) -> str:
+    """Raises BadInputError if some numbers of the table have a decimal point and others a decimal comma."""
     found = decimal_mark(
-        (cells[place[field]], field in COUNTED or field == "flops" or field == "vocab_size")
-        for _, cells in body
+        (cells[place[field]], field in COUNTED or field in ("flops", "vocab_size"))
+        for cells in sheet.rows
         for field in NUMBERS
-        if field in place
+        if field in place and place[field] not in sheet.typed
     )
     if isinstance(found, tuple):
         raise BadInputError(
-            f"{path}: {found[0]!r} is read with a decimal point and {found[1]!r} with a decimal comma; write "
-            "all numbers in one way"
+            f"{sheet.source}: {found[0]!r} has a decimal point and {found[1]!r} a decimal comma; write all "
+            "numbers in one way"
         )
     return found
 
 
 def _final(
-    path: Path, header: list[str], place: Mapping[str, int], texts: Mapping[str, Sequence[str]], force: bool
+    sheet: Sheet, place: Mapping[str, int], texts: Mapping[str, Sequence[str]], force: bool
 ) -> tuple[tuple[bool, ...] | None, tuple[str, ...]]:
-    """Whether each row is a finished run, None where no column says; and a note on words without meaning."""
+    """Whether each row is a finished run, None if no column says so; and a note on unknown states."""
     if "final" not in texts:
         return None, ()
-    cells, name = texts["final"], header[place["final"]]
+    cells, name = texts["final"], sheet.header[place["final"]]
     unknown = unknown_words(cells)
     if not unknown:
         return tuple(bool(is_final(cell)) for cell in cells), ()
@@ -329,6 +331,6 @@ def _final(
         note = f"column {name}: not known, and taken for unfinished: {listed}"
         return tuple(bool(is_final(cell)) for cell in cells), (note,)
     raise BadInputError(
-        f"{path}, column {name}: not known whether these are finished: {listed}; write finished or running, "
-        f"choose rows with --where {name}=finished, or go on with --force"
+        f"{sheet.source}, column {name}: not known whether these are finished: {listed}; write finished or "
+        f"running, choose rows with --where {name}=finished, or go on with --force"
     )

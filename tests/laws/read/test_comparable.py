@@ -9,6 +9,7 @@ import pytest
 
 from scaling.config.record import RunRecord, TokenizerInfo
 from scaling.laws import fit_points, read_law, read_points
+from scaling.laws.points import canonical
 from scaling.laws.read.comparable import check_law, comparable
 from scaling.laws.read.inputs import Sources, join_points
 from scaling.laws.read.select import parse_where, rows_where, split_by
@@ -16,7 +17,7 @@ from scaling.runtime.errors import BadInputError
 from tests.laws.known import few_starts, ladder, points_of
 from tests.plots.sweep_of import write_sweep
 
-DATA = Path(__file__).parents[2] / "../shared/data"
+DATA = Path(__file__).parents[3] / "../shared/data"
 BYTES = TokenizerInfo(name="bytes", vocab_size=257, bytes_per_token=1.0)
 PIECES = TokenizerInfo(name="sentencepiece:tok.model", vocab_size=2048, bytes_per_token=3.2)
 FOUR = points_of([1e6, 2e6, 1e6, 2e6], [2e7, 4e7, 2e7, 4e7], [2.3, 2.1, 7.3, 6.9])
@@ -203,6 +204,18 @@ def test_joined_sources_keep_their_columns(tmp_path):
     joined = join_points([read_points(tmp_path / f"{name}.csv") for name in "ab"])
     assert joined.columns["optimizer"] == ("a", "a", "a", "", "", "")
     assert comparable(joined)[1] == ()
+
+
+@pytest.mark.parametrize("order", ["ab", "ba"])
+def test_joined_sources_keep_what_only_one_of_them_has(tmp_path, order):
+    for name, column, cells in (("a", "final", "yes no yes"), ("b", "seed", "1 2 3")):
+        rows = "".join(f"{n}e6,{n}e8,{5 - n},{c}\n" for n, c in zip((1, 2, 3), cells.split(), strict=True))
+        (tmp_path / f"{name}.csv").write_text(f"params,tokens,loss,{column}\n{rows}")
+    joined = join_points([read_points(tmp_path / f"{name}.csv") for name in order])
+    parts = {"a": (True, False, True), "b": (True, True, True)}
+    assert joined.final == parts[order[0]] + parts[order[1]]
+    assert joined.seeds is None  # not known for all
+    assert len(canonical(joined)) == 6
 
 
 @pytest.mark.skipif(not DATA.is_dir(), reason="needs ../shared/data")
