@@ -1,8 +1,12 @@
-"""Google Kubernetes Launcher: a JobSet per run, like those of xpk, on node pools of TPUs or GPUs.
+"""Rented machines, whose runs are in a bucket: Google Kubernetes Engine, Cloud TPU VMs, SkyPilot.
 
-On TPUs, GKE's webhook tells each pod about the others, and JAX finds them by itself. On GPUs, the manifest
-does so through the stable host names that a JobSet gives its pods. When a pod fails or is preempted, the
-JobSet controller recreates the set.
+- GKE: a JobSet per run, like those of xpk, on node pools of TPUs or GPUs. On TPUs, the webhook of GKE tells
+  each pod about the others, and JAX finds them by itself. On GPUs, the manifest uses the stable host names
+  that a JobSet gives its pods. The JobSet controller recreates the set when a pod fails or is preempted.
+- TPU VMs: a queued resource per run, which waits until Google has the slice, trains when its machines boot
+  and then deletes itself. Its startup script runs on every machine at every boot. Google does not recreate a
+  preempted slice: submit the sweep again, and the run resumes.
+- SkyPilot: a managed job per run on a cloud that has the devices; a preempted job resumes elsewhere.
 """
 
 import math
@@ -22,7 +26,7 @@ from scaling.launch.slices import host_chips
 from scaling.runtime.errors import BadInputError
 from scaling.runtime.yaml_files import read_yaml
 
-# Google Cloud documentation, "TPUs in GKE" and "GPUs in GKE": values of the node labels.
+# Values of node labels: Google Cloud documentation, "TPUs in GKE" and "GPUs in GKE".
 _GKE_TPUS = {
     "tpu-v4": "tpu-v4-podslice",
     "tpu-v5e": "tpu-v5-lite-podslice",
@@ -42,7 +46,7 @@ _POD_INDEX = "metadata.annotations['batch.kubernetes.io/job-completion-index']"
 
 
 class Gke(Launcher):
-    """A cluster that kubectl is logged in to, with the JobSet controller and Cloud Storage FUSE."""
+    """A Kubernetes cluster that kubectl is logged in to, with JobSet and Cloud Storage FUSE."""
 
     name = "gke"
     template = "gke/jobset.yaml"
@@ -51,20 +55,20 @@ class Gke(Launcher):
     rented = True
 
     def accepts(self, devices: Devices) -> bool:
-        """Kinds that Google has."""
+        """Whether Google has the kind."""
         return devices.hardware.name in _GKE_TPUS | _GKE_GPUS
 
     def check(self, site: Site) -> None:
-        """Requires a bucket for the runs, and an image."""
+        """Requires a bucket and a container image."""
         if site.bucket is None or not site.bucket.startswith("gs://"):
-            raise BadInputError("--bucket: GKE keeps the runs in a bucket; give gs://NAME")
+            raise BadInputError("--bucket: runs on GKE are kept in a bucket; give gs://NAME")
         if site.image is None:
             raise BadInputError(
-                f"--image: give the container image with scaling in it, for example {EXAMPLE_IMAGE}"
+                f"--image: give a container image that contains scaling, for example {EXAMPLE_IMAGE}"
             )
 
     def values(self, jobs: Sequence[Job]) -> Values:
-        """The slices of a run, how their pods find each other, and what they do."""
+        """The slices of a run, how their pods find each other, and the script they run."""
         (job,) = jobs
         devices, site, name = job.placement.devices, job.site, job.name
         kind, machines = devices.hardware.name, job.placement.hosts // devices.slices
@@ -83,7 +87,7 @@ class Gke(Launcher):
             "RESOURCE": "google.com/tpu" if tpu else "nvidia.com/gpu",
             "CHIPS": host_chips(devices),
             "IMAGE": site.image or EXAMPLE_IMAGE,
-            # exec: the trainer itself receives the SIGTERM of a preemption, and saves a checkpoint.
+            # With exec the trainer itself receives the SIGTERM of a preemption and saves a checkpoint.
             "TRAIN": Code(train_script(job, ("exec", "scaling"))),
             "COORDINATOR": coordinator,
             "PROCESSES": None if tpu else str(machines),
@@ -93,14 +97,14 @@ class Gke(Launcher):
         }
 
     def submit(self, jobs: Sequence[Job], file: Path) -> list[str]:
-        """Create the JobSet, after deleting an ended one of the same name."""
+        """Create the JobSet after deleting one of the same name that has ended."""
         name = jobs[0].name
         call(["kubectl", "delete", "jobset", name, "--ignore-not-found"], "--on gke")
         call(["kubectl", "create", "--filename", str(file)], "--on gke")
         return [name]
 
     def state(self, name: str, job: str | None, site: Site) -> State:
-        """The terminal state in the JobSet's status, if it has one."""
+        """Gone if the status of the JobSet has a terminal state."""
         command = ["kubectl", "get", "jobset", name, "--output=jsonpath={.status.terminalState}"]
         state, terminal = query(command, missing="NotFound")
         return "gone" if terminal in ("Completed", "Failed") else state
@@ -120,7 +124,7 @@ _EXAMPLE_ZONE = "your-zone"
 
 
 class TpuVm(Launcher):
-    """TPU VMs by gcloud, without Kubernetes."""
+    """Cloud TPU VMs through gcloud, without Kubernetes."""
 
     name = "tpu-vm"
     template = "tpu-vm/queued_resource.sh"
@@ -129,18 +133,18 @@ class TpuVm(Launcher):
     rented = True
 
     def accepts(self, devices: Devices) -> bool:
-        """Kinds that have an accelerator type."""
+        """Whether the kind has an accelerator type."""
         return devices.hardware.name in _TYPES
 
     def check(self, site: Site) -> None:
-        """Requires a bucket for the runs, and a zone."""
+        """Requires a bucket and a zone."""
         if site.bucket is None or not site.bucket.startswith("gs://"):
-            raise BadInputError("--bucket: TPU VMs keep the runs in a bucket; give gs://NAME")
+            raise BadInputError("--bucket: runs on TPU VMs are kept in a bucket; give gs://NAME")
         if site.zone is None:
             raise BadInputError("--zone: give the zone that has your TPUs, for example us-east5-a")
 
     def values(self, jobs: Sequence[Job]) -> Values:
-        """The slice of a run, and what its machines do."""
+        """The slice of a run and the script that its machines run."""
         (job,) = jobs
         devices, site = job.placement.devices, job.site
         accelerator, runtime = _TYPES[devices.hardware.name]
@@ -162,7 +166,7 @@ class TpuVm(Launcher):
         return [jobs[0].name]
 
     def state(self, name: str, job: str | None, site: Site) -> State:
-        """The state that the queued resource reports."""
+        """The state of the queued resource."""
         if site.zone is None:
             return "unknown"
         command = ["gcloud", "compute", "tpus", "queued-resources", "describe", name]
@@ -196,7 +200,7 @@ export SCALING_PROCESSES="$SKYPILOT_NUM_NODES" SCALING_PROCESS_ID="$SKYPILOT_NOD
 
 
 class SkyPilot(Launcher):
-    """Managed jobs: SkyPilot's controller watches them and restarts them elsewhere."""
+    """SkyPilot managed jobs, which its controller restarts elsewhere after a preemption."""
 
     name = "skypilot"
     template = "skypilot/task.yaml"
@@ -205,20 +209,22 @@ class SkyPilot(Launcher):
     rented = True
 
     def accepts(self, devices: Devices) -> bool:
-        """Single slices of the kinds in SkyPilot's catalog."""
+        """Whether it is a single slice of a kind in SkyPilot's catalog."""
         return devices.slices == 1 and devices.hardware.name in _SKY_GPUS | _SKY_TPUS
 
     def check(self, site: Site) -> None:
-        """Requires a bucket for the runs, and SkyPilot itself."""
+        """Requires a bucket and SkyPilot itself."""
         if site.bucket is None:
-            raise BadInputError("--bucket: SkyPilot keeps the runs in a bucket; give gs://NAME or s3://NAME")
+            raise BadInputError(
+                "--bucket: runs under SkyPilot are kept in a bucket; give gs://NAME or s3://NAME"
+            )
         try:
             import sky  # noqa: F401
         except ImportError as error:
             raise BadInputError(_NOT_INSTALLED) from error
 
     def values(self, jobs: Sequence[Job]) -> Values:
-        """The devices of a run, and what their machines do."""
+        """The devices of a run and the script that their machines run."""
         (job,) = jobs
         devices, machines = job.placement.devices, job.placement.hosts
         kind, chips = devices.hardware.name, math.prod(devices.topology)
@@ -226,7 +232,7 @@ class SkyPilot(Launcher):
         if kind in _SKY_TPUS:
             accelerator, runtime = _SKY_TPUS[kind]
             return values | {
-                "NODES": 1,  # a node of SkyPilot is a whole slice; the task runs on every machine of it
+                "NODES": 1,  # a SkyPilot node is a complete slice; the task runs on every machine of it
                 "CLOUD": "gcp",
                 "ACCELERATORS": f"{accelerator.format(chips=chips, cores=2 * chips)}:1",
                 "RUNTIME": runtime,
@@ -249,7 +255,7 @@ class SkyPilot(Launcher):
         try:
             checked = sky.Task.from_yaml_config(read_yaml(file))
             ids, _ = sky.get(sky.jobs.launch(checked, name=jobs[0].name))
-        except Exception as error:  # the library raises many kinds
+        except Exception as error:  # SkyPilot raises many types
             line = (str(error).splitlines() or [type(error).__name__])[0]
             raise BadInputError(f"--on skypilot: {jobs[0].run_name}: {line[:300]}") from error
         return [str(ids[0] if isinstance(ids, list) else ids)]

@@ -1,4 +1,9 @@
-"""A run as a job: its name, where its files are, and the script that trains it on a cloud machine."""
+"""A run as a job: its name, where its files are, and the templates that are filled in for it.
+
+Templates are the files in `launch/`, with placeholders such as `__NAME__`. A shell template is filled in as
+text, and every value is quoted for the shell. A YAML template is parsed first and filled in as a tree, so
+that no value can change its structure. A line or key whose value is None is left out.
+"""
 
 import dataclasses
 import re
@@ -12,8 +17,14 @@ from scaling.runtime.errors import BadInputError
 from scaling.runtime.suggest import hint
 from scaling.runtime.yaml_files import as_yaml, dump_yaml, read_yaml
 
+Values = Mapping[str, Any]
+
+PLACEHOLDER = re.compile(r"__([A-Z]+(?:_[A-Z]+)*)__")
+_PACKAGED = Path(__file__).resolve().with_name("templates")  # in a wheel
+_CHECKOUT = Path(__file__).resolve().parents[2] / "launch"  # in a checkout
+_OMITTED = object()
 MOUNT = "/mnt/scaling"  # where cloud machines mount the bucket
-PORT = 8476  # on which the first process waits for the others
+PORT = 8476  # of the coordinator, the first process
 _BUCKET = re.compile(r"^(gs|s3)://[a-z0-9][a-z0-9._-]{1,61}[a-z0-9](/[A-Za-z0-9][A-Za-z0-9._=+-]*)*$")
 _IMAGE = re.compile(r"^[a-z0-9][A-Za-z0-9._/:@-]*$")
 _ZONE = re.compile(r"^[a-z][a-z0-9-]*$")
@@ -23,13 +34,13 @@ EXAMPLE_IMAGE = "REGION-docker.pkg.dev/PROJECT/REPOSITORY/scaling:latest"
 
 @dataclasses.dataclass(frozen=True)
 class Site:
-    """Where a sweep is run, and what its machines need to know.
+    """Where a sweep runs, and what its machines need to know.
 
     Raises:
-        BadInputError: a bucket, image or zone that cannot be the name of one.
+        BadInputError: a bucket, image or zone that is not a valid name.
     """
 
-    directory: Path  # the local sweep directory: `submissions.json`, `launch/`; on shared disks also the runs
+    directory: Path  # the local sweep directory: submissions.json and launch/; on shared disks also the runs
     sweep: str
     command: tuple[str, ...] = ("scaling",)
     bucket: str | None = None
@@ -37,7 +48,7 @@ class Site:
     zone: str | None = None
     spot: bool = False
     within: float = 720.0  # hours
-    template: Path | None = None  # the user's own, instead of the engine's
+    template: Path | None = None  # the user's, instead of the built-in one
 
     def __post_init__(self) -> None:
         if self.bucket is not None and not _BUCKET.fullmatch(self.bucket):
@@ -51,18 +62,18 @@ class Site:
 
     @property
     def store(self) -> str:
-        """The bucket without its folder; without a bucket an example, which only a dry run prints."""
+        """The bucket without its folder; an example name in a dry run without a bucket."""
         return "/".join((self.bucket or EXAMPLE_BUCKET).split("/")[:3])
 
     @property
     def mounted(self) -> str:
-        """The bucket's folder on cloud machines: the working directory of training."""
+        """The folder of the bucket on cloud machines, in which training runs."""
         return MOUNT + (self.bucket or EXAMPLE_BUCKET).removeprefix(self.store)
 
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """One run of a sweep on its slice."""
+    """A run of a sweep on its slice."""
 
     placement: PlacedRun
     site: Site
@@ -74,30 +85,30 @@ class Job:
 
     @property
     def run_id(self) -> str:
-        """The id of the run, its key in the ledger of submissions."""
+        """The id of the run, its key in submissions.json."""
         return self.placement.run.id()
 
     @property
     def name(self) -> str:
-        """A name that every engine accepts (RFC 1123, at most 40 characters), always the same for a run."""
+        """A name that every scheduler accepts (RFC 1123, at most 40 characters), fixed for a run."""
         words = "-".join(slug(part, 14) for part in (self.site.sweep, self.run_name))
         return f"{words}-{self.run_id[:8]}"
 
     @property
     def config(self) -> Path:
-        """The run's config in the local sweep directory."""
+        """The config of the run in the local sweep directory."""
         return self.site.directory / "launch" / f"{self.run_name}.yaml"
 
 
 def slug(text: str, most: int) -> str:
-    """Lower-case letters, digits and single hyphens, beginning with a letter; at most `most` characters."""
+    """At most `most` lower-case letters, digits and single hyphens, starting with a letter."""
     kept = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
     kept = kept if kept[:1].isalpha() else f"x{kept}"
     return kept[:most].strip("-")
 
 
 def shared_disk_values(jobs: Sequence[Job]) -> dict[str, Any]:
-    """Placeholders of templates for machines that see the local sweep directory."""
+    """Placeholders of templates for machines that share the local sweep directory."""
     site = jobs[0].site
     directory = site.directory.absolute()
     return {
@@ -111,7 +122,7 @@ def shared_disk_values(jobs: Sequence[Job]) -> dict[str, Any]:
 
 
 def cloud_values(job: Job) -> dict[str, Any]:
-    """Placeholders of templates for cloud machines, which see the bucket only."""
+    """Placeholders of templates for cloud machines, which have only the bucket."""
     return {
         "NAME": job.name,
         "RUN": job.run_name,
@@ -125,7 +136,7 @@ def cloud_values(job: Job) -> dict[str, Any]:
 
 
 def train_script(job: Job, command: Sequence[str] = ("scaling",)) -> str:
-    """Shell lines, the run's config among them, that train a run on one cloud machine."""
+    """The shell script, with the config of the run, that trains a run on one cloud machine."""
     config = dump_yaml(job.placement.run)
     if f"END-OF-{job.run_id}" in config:
         raise BadInputError(f"{job.run_name}: the config must not contain END-OF-{job.run_id}")
@@ -140,20 +151,12 @@ def train_script(job: Job, command: Sequence[str] = ("scaling",)) -> str:
     return fill(template_file("train.bash"), values, "shell")
 
 
-Values = Mapping[str, Any]
-
-PLACEHOLDER = re.compile(r"__([A-Z]+(?:_[A-Z]+)*)__")
-_PACKAGED = Path(__file__).resolve().with_name("templates")  # in a wheel
-_CHECKOUT = Path(__file__).resolve().parents[2] / "launch"  # in a checkout
-_OMITTED = object()
-
-
 class Code(str):
-    """Shell code: filled in as it is, where other text is quoted."""
+    """Shell code, which is filled in without quotes."""
 
 
 def template_file(name: str) -> Path:
-    """A template by its path in `launch/`, in the checkout or in the installed package."""
+    """A template by its path in `launch/`, of the checkout or the installed package."""
     return (_PACKAGED if _PACKAGED.is_dir() else _CHECKOUT) / name
 
 
@@ -161,7 +164,7 @@ def fill(path: Path, values: Values, kind: str) -> str:
     """A template with its placeholders filled in; `kind` is "shell" or "yaml".
 
     Raises:
-        BadInputError: the file cannot be read, or has a placeholder without a value of that name.
+        BadInputError: the file cannot be read, or has an unknown placeholder.
     """
     if kind == "yaml":
         tree = _fill_tree(read_yaml(path), values, path)
@@ -183,7 +186,7 @@ def _value(name: str, values: Values, path: Path) -> Any:
 
 
 def _fill_text(text: str, values: Values, path: Path, *, quoted: bool = True) -> str:
-    """Lines that begin with `##`, or that have a placeholder whose value is None, are left out."""
+    """Leaves out lines that start with `##` or that have a placeholder whose value is None."""
 
     def shell(value: Any) -> str:
         if isinstance(value, Code) or not quoted:
@@ -200,9 +203,9 @@ def _fill_text(text: str, values: Values, path: Path, *, quoted: bool = True) ->
 
 
 def _fill_tree(node: Any, values: Values, path: Path) -> Any:
-    """A string that is one placeholder becomes its value, of any type; one with several lines is a script.
+    """A string that is a single placeholder becomes its value, of any type; one of several lines is a script.
 
-    A key whose value is None is left out; so is a mapping that lost all keys, and a list entry that lost one.
+    Leaves out keys whose value is None, mappings without remaining keys, and list entries that lost a key.
     """
     if isinstance(node, str):
         if alone := PLACEHOLDER.fullmatch(node):

@@ -1,4 +1,9 @@
-"""This machine: the runs of a sweep one after the other, in a background process."""
+"""Machines that share a disk with this one: this machine itself, and SLURM clusters.
+
+SLURM starts a process per GPU, or per machine without GPUs, and JAX finds the processes of a job step by
+itself. A run that lost a process or a node, or reached its time limit, is requeued and resumes from its
+checkpoint. A run that failed with exit code 1 or 2 is not requeued.
+"""
 
 import hashlib
 import math
@@ -20,7 +25,7 @@ from scaling.runtime.errors import BadInputError
 
 
 class Local(Launcher):
-    """The machine on which the command is run."""
+    """This machine: the runs of a sweep one after another in a background process."""
 
     name = "local"
     template = "local/sweep.sh"
@@ -37,11 +42,11 @@ class Local(Launcher):
         return [list(jobs)] if jobs else []
 
     def values(self, jobs: Sequence[Job]) -> Values:
-        """The runs, and the folders of their configs and results."""
+        """The runs and the directories of their configs and results."""
         return shared_disk_values(jobs)
 
     def submit(self, jobs: Sequence[Job], file: Path) -> list[str]:
-        """Start the script in its own session, so that it survives the end of the terminal's."""
+        """Start the script in its own session, so that it survives the terminal."""
         with file.with_suffix(".log").open("ab") as log:
             started = subprocess.Popen(
                 ["bash", str(file)],
@@ -53,7 +58,7 @@ class Local(Launcher):
         return [f"{started.pid}@{_start_time(started.pid)}"] * len(jobs)
 
     def state(self, name: str, job: str | None, site: Site) -> State:
-        """Whether the process that was started still runs."""
+        """Whether the process still runs."""
         pid, _, began = (job or "").partition("@")
         if not pid.isdecimal():
             return "unknown"
@@ -61,7 +66,7 @@ class Local(Launcher):
 
 
 def _start_time(pid: int) -> str:
-    """When a process started, in kernel ticks; distinguishes it from a later process with the same id."""
+    """When a process started, in kernel ticks; distinguishes processes that reuse an id."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
     except OSError:
@@ -81,7 +86,7 @@ _LONGEST = 365 * 24 * 60  # minutes
 
 
 class Slurm(Launcher):
-    """A cluster whose machines share a disk with this one."""
+    """SLURM: an array job for all runs with slices of the same shape."""
 
     name = "slurm"
     template = "slurm/array.sh"
@@ -94,10 +99,10 @@ class Slurm(Launcher):
         return devices.hardware.platform != "tpu"
 
     def check(self, site: Site) -> None:
-        """Refuses a path that sbatch would read as a pattern."""
+        """Refuses a path that sbatch would interpret as a pattern."""
         if set("%\\\n\"'") & set(str(site.directory)):
             raise BadInputError(
-                f"--out {site.directory}: SLURM reads %, quotes and backslashes in a path; rename it"
+                f"--out {site.directory}: SLURM interprets %, quotes and backslashes in a path; rename it"
             )
 
     def groups(self, jobs: Sequence[Job]) -> list[list[Job]]:
@@ -130,7 +135,7 @@ class Slurm(Launcher):
         return [f"{number}_{task}" for task in range(len(jobs))]
 
     def state(self, name: str, job: str | None, site: Site) -> State:
-        """The state in squeue; an array task that it no longer lists is gone."""
+        """The state in squeue; an array task that is no longer listed is gone."""
         if job is None:
             return "unknown"
         command = ["squeue", "--noheader", "--format=%T", f"--jobs={job}"]

@@ -24,7 +24,7 @@ _MOST_HOSTS = 1024
 
 @dataclasses.dataclass(frozen=True)
 class PlacedRun:
-    """A run laid out on a slice. Hours are those of the complete run, including cooldown branches."""
+    """A run laid out on a slice; hours include cooldown branches."""
 
     run: RunConfig  # with the mesh of its layout
     devices: Devices
@@ -35,12 +35,12 @@ class PlacedRun:
 
     @property
     def hosts(self) -> int:
-        """Machines in all slices together."""
+        """The number of machines in all slices."""
         return max(1, self.devices.chips // host_chips(self.devices))
 
 
 def host_chips(devices: Devices) -> int:
-    """Chips per machine; Google's v5e and v6e machines have 8 only in slices of a single machine."""
+    """Chips per machine; v5e and v6e machines have 8 only in slices of a single machine."""
     hardware, inside = devices.hardware, math.prod(devices.topology)
     if hardware.platform == "tpu" and inside > hardware.chips_per_host:
         return min(4, hardware.chips_per_host)
@@ -48,10 +48,10 @@ def host_chips(devices: Devices) -> int:
 
 
 def slices_of(kind: str) -> Iterator[Devices]:
-    """Slices that can be requested, smallest first: a kind has many, `KIND:COUNT` is one.
+    """Slices that can be requested, smallest first; a single one for `KIND:COUNT`.
 
     Raises:
-        BadInputError: unknown kind, or a slice that it does not have.
+        BadInputError: unknown kind or slice.
     """
     if ":" in kind:
         yield parse_devices(kind)
@@ -71,7 +71,7 @@ def slices_of(kind: str) -> Iterator[Devices]:
 
 
 def _counts(hardware: Hardware) -> Iterator[Devices]:
-    """Powers of two within a host, then powers of two of complete hosts if a network connects them."""
+    """Powers of two within a host, then, if a network connects hosts, powers of two of complete hosts."""
     count = 1
     while count < hardware.chips_per_host:
         yield Devices(hardware=hardware, topology=(count,))
@@ -83,7 +83,7 @@ def _counts(hardware: Hardware) -> Iterator[Devices]:
 
 
 def _layouts(run: RunConfig, devices: Devices) -> Iterator[RunConfig]:
-    """The run on every mesh that uses all devices; nothing else changes, and neither does its id."""
+    """The run on every mesh that uses all devices; its id does not change."""
     rows = run.train.batch_tokens // run.data.sequence_length
     mixture = getattr(run.model, "mixture", None)
     sizes: Iterator[dict[str, int]]
@@ -99,11 +99,11 @@ def _layouts(run: RunConfig, devices: Devices) -> Iterator[RunConfig]:
         try:
             yield validate(RunConfig, tree, run.name)
         except BadInputError:
-            continue  # the batch does not divide evenly
+            continue  # the batch is not divisible
 
 
 def _placed(run: RunConfig, devices: Devices, kind: PriceKind, usd: float | None) -> PlacedRun | None:
-    """The fastest layout that fits on the devices; None if none does."""
+    """The fastest layout that fits in memory; None if none does."""
     best: tuple[StepTime, RunConfig, int] | None = None
     platform, dtype = devices.hardware.platform, network(run.model).compute_dtype
     for one in _layouts(run, devices):
@@ -131,16 +131,16 @@ def smallest_slice(
     usd_per_device_hour: float | None = None,
     accepted: Callable[[Devices], bool] = lambda devices: True,
 ) -> PlacedRun:
-    """The fewest chips of a kind on which a run fits, with 10% of memory free, and finishes in time.
+    """The smallest slice of a kind on which a run fits, with 10% of memory free, and finishes in time.
 
-    Only the mesh is chosen; the run keeps its rematerialisation and accumulation.
+    Only the mesh is chosen; rematerialisation and accumulation stay those of the run.
 
     Raises:
-        BadInputError: unknown kind, or the run fits on none of its slices, or finishes in time on none.
+        BadInputError: unknown kind, or the run fits or finishes in time on none of its slices.
     """
     if isinstance(run.model, NGramConfig):
-        raise BadInputError(f"{run.name}: an n-gram is counted on one machine; run it with scaling sweep")
-    quickest: PlacedRun | None = None
+        raise BadInputError(f"{run.name}: an n-gram model is counted on one machine; use scaling sweep")
+    fastest: PlacedRun | None = None
     largest: Devices | None = None
     for devices in slices_of(kind):
         if not accepted(devices):
@@ -151,16 +151,16 @@ def smallest_slice(
             continue
         if placed.hours <= within:
             return placed
-        if quickest is None or placed.hours < quickest.hours:
-            quickest = placed
+        if fastest is None or placed.hours < fastest.hours:
+            fastest = placed
     if largest is None:
-        raise BadInputError(f"--device {kind}: none of its slices can be asked for there")
-    if quickest is None:
+        raise BadInputError(f"--device {kind}: none of its slices can be requested there")
+    if fastest is None:
         raise BadInputError(
-            f"{run.name}: fits on no slice of {kind}, up to {largest}, with its own remat, accumulation and "
-            f"batch of {run.train.batch_tokens:,} tokens; another --device, or model.remat=full"
+            f"{run.name}: fits on no slice of {kind}, up to {largest}, with its remat, accumulation and "
+            f"batch of {run.train.batch_tokens:,} tokens; give another --device or model.remat=full"
         )
     raise BadInputError(
-        f"--within {within:g}: {run.name} takes {quickest.hours:,.4g} hours on {quickest.devices}, the "
-        f"quickest slice of {kind}; give at least {math.ceil(quickest.hours * 1.001):,}"
+        f"--within {within:g}: {run.name} takes {fastest.hours:,.4g} hours on {fastest.devices}, the "
+        f"fastest slice of {kind}; give at least {math.ceil(fastest.hours * 1.001):,}"
     )

@@ -1,4 +1,4 @@
-"""Decides which runs of a sweep to submit, and submits them: never one that is finished, waiting or running.
+"""Submits the runs of a sweep, except those that are finished, waiting or running.
 
 `submissions.json` in the sweep directory is the ledger of what was submitted, where and under which name.
 """
@@ -32,11 +32,11 @@ LAUNCHERS: dict[str, Launcher] = {one.name: one for one in (Local(), Slurm(), Gk
 
 
 class Submission(Frozen):
-    """One run that was handed to an engine. `job` is null until the engine has answered."""
+    """A submitted run. `job` is null until the scheduler has answered."""
 
     run: str
     engine: str
-    name: str  # for the engine
+    name: str  # of the job
     job: str | None
     devices: str
     hours: float
@@ -50,7 +50,7 @@ class Submissions(Frozen):
     runs: dict[str, Submission] = Field(default_factory=dict)
 
     def with_runs(self, more: dict[str, Submission]) -> "Submissions":
-        """With submissions of further runs, or newer ones of the same runs."""
+        """The content with new submissions added; newer ones replace those of the same run."""
         return Submissions(runs={**self.runs, **more})
 
 
@@ -58,7 +58,7 @@ def read_submissions(directory: Path) -> Submissions:
     """The ledger of a sweep directory; empty if there is none.
 
     Raises:
-        BadInputError: the file is damaged. Guessing what it said could submit a run twice.
+        BadInputError: the file is damaged; ignoring it could submit a run twice.
     """
     path = directory / FILE
     try:
@@ -67,18 +67,18 @@ def read_submissions(directory: Path) -> Submissions:
         return Submissions()
     except (OSError, ValidationError) as error:
         raise BadInputError(
-            f"{path}: not a ledger of submissions; repair it, or remove it to submit every run again"
+            f"{path}: is not a ledger of submissions; repair it, or remove it to submit every run again"
         ) from error
 
 
 def write_submissions(directory: Path, submissions: Submissions) -> None:
-    """Write the ledger."""
+    """Write submissions.json."""
     write_atomically(directory / FILE, submissions.model_dump_json(indent=2).encode() + b"\n")
 
 
 @contextlib.contextmanager
 def submitting(directory: Path) -> Iterator[None]:
-    """Holds the lock of a sweep directory: no other process submits its runs meanwhile.
+    """Hold the lock of a sweep directory, so that no other process submits its runs.
 
     Raises:
         BadInputError: another process holds the lock.
@@ -93,7 +93,7 @@ def submitting(directory: Path) -> Iterator[None]:
 
 @dataclasses.dataclass(frozen=True)
 class Decision:
-    """Whether a run is to be submitted, and the reason."""
+    """Whether a run is submitted, and why."""
 
     job: Job
     submit: bool
@@ -101,90 +101,86 @@ class Decision:
 
 
 def launcher_named(name: str) -> Launcher:
-    """The engine of that name.
-
-    Raises:
-        BadInputError: there is none.
-    """
+    """The launcher of a name; raises BadInputError if there is none."""
     if name not in LAUNCHERS:
         raise BadInputError(f"--on {name}: unknown engine; {hint(name, LAUNCHERS)}")
     return LAUNCHERS[name]
 
 
-def decide(jobs: Sequence[Job], engine: Launcher) -> list[Decision]:
-    """What to do with each run, from its record, the ledger and the scheduler."""
+def decide(jobs: Sequence[Job], launcher: Launcher) -> list[Decision]:
+    """Which runs to submit, by their records, the ledger and the scheduler."""
     if not jobs:
         return []
     site = jobs[0].site
     ledger = read_submissions(site.directory)
     elsewhere = finished_in(f"{site.bucket}/{site.sweep}") if site.bucket is not None else set()
-    return [_decide(job, engine, ledger.runs.get(job.run_id), elsewhere) for job in jobs]
+    return [_decide(job, launcher, ledger.runs.get(job.run_id), elsewhere) for job in jobs]
 
 
-def _decide(job: Job, engine: Launcher, earlier: Submission | None, elsewhere: set[str]) -> Decision:
+def _decide(job: Job, launcher: Launcher, earlier: Submission | None, elsewhere: set[str]) -> Decision:
     path = job.site.directory / job.run_name
     try:
         record = read_record(path)
     except BadInputError:
-        record = None  # damaged: the run rewrites it
+        record = None  # damaged; the run rewrites it
     if job.run_id in elsewhere or (record and record.id == job.run_id and record.status == "finished"):
         return Decision(job, False, "finished")
     if is_locked(path):
         return Decision(job, False, "running on this machine")
     if earlier is None:
         return Decision(job, True, "new")
-    called = f"{earlier.engine} job {earlier.job or earlier.name}"
-    if earlier.engine != engine.name:
+    job_name = f"{earlier.engine} job {earlier.job or earlier.name}"
+    if earlier.engine != launcher.name:
         state = launcher_named(earlier.engine).state(earlier.name, earlier.job, job.site)
     else:
-        state = engine.state(earlier.name, earlier.job, job.site)
+        state = launcher.state(earlier.name, earlier.job, job.site)
     if state == "alive":
-        return Decision(job, False, f"submitted as {called}")
+        return Decision(job, False, f"submitted as {job_name}")
     if state == "gone":
-        return Decision(job, True, f"again: {called} has ended, the run has not")
+        return Decision(job, True, f"again: {job_name} has ended, the run has not")
     return Decision(
-        job, False, f"submitted as {called}, which cannot be asked; if it is gone, take it from {FILE}"
+        job, False, f"submitted as {job_name}, whose state is unknown; if it is gone, remove it from {FILE}"
     )
 
 
 def submit(
-    sweep: SweepConfig, jobs: Sequence[Job], engine: Launcher, site: Site, say: Callable[[str], None]
+    sweep: SweepConfig, jobs: Sequence[Job], launcher: Launcher, site: Site, say: Callable[[str], None]
 ) -> list[Decision]:
-    """Submits the runs that need it. Each group is written to the ledger before it is handed to the engine.
+    """Submit the runs that need it. Each group is written to the ledger before it is submitted.
 
     Raises:
-        BadInputError: the directory cannot be written, another process is submitting it, or the engine
-            refuses. The ledger then contains what had been submitted before.
+        BadInputError: the directory cannot be written, another process is submitting the sweep, or the
+            scheduler refuses; the ledger then contains what was submitted before.
     """
-    engine.check(site)
+    launcher.check(site)
     prepare(sweep, site.directory)
     (site.directory / "launch").mkdir(exist_ok=True)
     with submitting(site.directory):
-        decisions = decide(jobs, engine)
+        decisions = decide(jobs, launcher)
         chosen = [one.job for one in decisions if one.submit]
-        for group in engine.groups(chosen):
+        for group in launcher.groups(chosen):
             for job in group:
                 write_atomically(job.config, dump_yaml(job.placement.run).encode())
-            file = site.directory / "launch" / f"{group[0].name}{engine.suffix}"
-            write_atomically(file, engine.submission(group).encode())
+            file = site.directory / "launch" / f"{group[0].name}{launcher.suffix}"
+            write_atomically(file, launcher.submission(group).encode())
             before = read_submissions(site.directory)
-            _note(site.directory, engine, group, [None] * len(group))
+            _note(site.directory, launcher, group, [None] * len(group))
             try:
-                names = engine.submit(group, file)
+                names = launcher.submit(group, file)
             except BadInputError:
                 write_submissions(site.directory, before)  # refused: nothing was submitted
                 raise
-            _note(site.directory, engine, group, names)
-            said = ", ".join(job.run_name for job in group)
-            say(f"submitted to {engine.name} as {' '.join(dict.fromkeys(names))}: {said}")
+            _note(site.directory, launcher, group, names)
+            runs = ", ".join(job.run_name for job in group)
+            say(f"submitted to {launcher.name} as {' '.join(dict.fromkeys(names))}: {runs}")
     return decisions
 
 
-def _note(directory: Path, engine: Launcher, group: Sequence[Job], names: Sequence[str | None]) -> None:
+def _note(directory: Path, launcher: Launcher, group: Sequence[Job], names: Sequence[str | None]) -> None:
     noted = {
         job.run_id: Submission(
             run=job.run_name,
-            engine=engine.name,
+            engine=launcher.name,
             name=job.name,
             job=name,
             devices=str(job.placement.devices),

@@ -228,5 +228,5 @@ def test_every_engine_checks_what_it_needs(tmp_path: Path) -> None:
         Gke().check(Site(tmp_path, "s", bucket="gs://abc"))
     with pytest.raises(BadInputError, match="--zone"):
         TpuVm().check(Site(tmp_path, "s", bucket="gs://abc"))
-    with pytest.raises(BadInputError, match="SLURM reads %"):
+    with pytest.raises(BadInputError, match="SLURM interprets %"):
         Slurm().check(Site(tmp_path / "100%", "s"))

@@ -198,7 +198,7 @@ def test_the_eight_sizes_of_gpt3(
         ("gpt1-to-gpt3 --on gke --device tpu-v5e", "gpt3-175b: fits on no slice of tpu-v5e"),
         ("demo --on gke --price -1", "--price -1: give a positive number"),
         ("demo --on slurm --spot", "--spot: slurm rents nothing"),
-        ("demo --on gke --device tpu-v5e", "--bucket: GKE keeps the runs in a bucket"),
+        ("demo --on gke --device tpu-v5e", "--bucket: runs on GKE are kept in a bucket"),
         ("demo --on gke --device tpu-v5e --bucket gs://abc", "--image"),
         ("demo --on tpu-vm --bucket gs://abc", "--zone"),
         ("demo --on tpu-vm --bucket ftp://abc", "--bucket ftp://abc"),
