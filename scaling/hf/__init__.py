@@ -1,4 +1,4 @@
-"""Weights from elsewhere: checkpoints in the Hugging Face layout (config.json beside safetensors), both ways.
+"""Import and export of checkpoints in the Hugging Face layout: config.json and safetensors.
 
-No torch here: safetensors are read and written as NumPy arrays, and pickled checkpoints are not read at all.
+Without torch: safetensors are read and written as NumPy arrays; pickled checkpoints are not read.
 """

@@ -1,4 +1,4 @@
-"""How an architecture lies in a Hugging Face checkpoint: tables of names, read in both directions."""
+"""Tensors and settings of an architecture in a Hugging Face checkpoint: tables used in both directions."""
 
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping
@@ -12,7 +12,7 @@ from scaling.estimate.families.base import Tensor
 
 Arrays = dict[str, np.ndarray]
 
-# transformers' names of activations; of those that mean the same, the first is written.
+# Names of activations in transformers; the first of equivalent names is written.
 ACTIVATIONS = {
     "gelu_new": "gelu_tanh",
     "gelu_pytorch_tanh": "gelu_tanh",
@@ -26,16 +26,16 @@ ACTIVATIONS = {
 
 @dataclasses.dataclass(frozen=True)
 class Rule:
-    """One tensor of theirs, and the tensors of ours that lie in it side by side along its output axis.
+    """One tensor of theirs and our tensors that it concatenates along its output axis.
 
-    `{i}` in `theirs` is the layer: ours are stacked over layers, theirs are not. `turned` says that theirs is
-    (out, in), as torch.nn.Linear keeps it. Heads and their width are one axis of theirs. `blank_rows` lead
-    theirs and have no place in ours. A rule with `gated` holds for such feed-forwards alone.
+    `{i}` in `theirs` is the layer: ours are stacked over layers, theirs are not. `transposed`: theirs is
+    (out, in), as in torch.nn.Linear. Theirs has heads and their width as one axis. `blank_rows` lead theirs
+    and are dropped from ours. A rule with `gated` applies only to such feed-forward layers.
     """
 
     theirs: str
     ours: tuple[str, ...]
-    turned: bool = False
+    transposed: bool = False
     blank_rows: int = 0
     gated: bool | None = None
 
@@ -45,16 +45,16 @@ def same(theirs: str, *ours: str, **options: Any) -> Rule:
     return Rule(theirs, ours, **options)
 
 
-def turned(theirs: str, *ours: str, **options: Any) -> Rule:
+def transposed(theirs: str, *ours: str, **options: Any) -> Rule:
     """Theirs is a torch.nn.Linear."""
-    return Rule(theirs, ours, turned=True, **options)
+    return Rule(theirs, ours, transposed=True, **options)
 
 
 @dataclasses.dataclass(frozen=True)
 class Copy:
-    """A tensor of theirs that repeats another: read only to see that it does.
+    """A tensor of theirs that equals another; it is read only to check that.
 
-    Written where the head is not tied and `when_untied` says that theirs reads it then.
+    With `when_untied` it is written if the head is not tied, because theirs reads it then.
     """
 
     theirs: str
@@ -66,16 +66,17 @@ class Copy:
 class Architecture:
     """One `model_type` of config.json.
 
-    - `prefix`: of every tensor that is no head; a checkpoint of the bare model leaves it out.
-    - `rules`, `copies`: the tensors. `unused`: regular expressions of buffers that hold no parameter.
-    - `head`: the output head where it is not tied to the embedding.
-    - `heads`: our switches that are on where a checkpoint holds the tensor named.
-    - `architectures`: the class named in config.json, by the switches that are on; `bare` is among them
+    - `prefix`: of all tensors except heads; omitted in a checkpoint of the bare model.
+    - `rules`, `copies`: the tensors. `unused`: regular expressions of buffers without parameters.
+    - `head`: the output head if it is not tied to the `embedding`. `scaled_head`: its input is scaled by
+      d_model ** -0.5 unless config.json says otherwise (T5).
+    - `heads`: our switches, each on if a checkpoint has the named tensor.
+    - `classes`: the class named in config.json, by the switches that are on; `bare` is among them
       where one is the model without heads.
-    - `numbers`: our field to their key. `defaults`: what a missing key of theirs means.
-    - `activations`: their name to ours and whether it gates, the first of equals is written.
-    - `implied`: our settings that the layout stands for. `required`: their settings, and the one value of
-      each that has a counterpart; `written` of them go into config.json.
+    - `numbers`: our field to their key. `defaults`: the values of missing keys.
+    - `activations`: their name to ours and whether it is gated; the first of equivalent names is written.
+    - `implied`: our settings that every such model has. `required`: their settings with the only value that
+      has a counterpart here; `written`: further settings for config.json.
     """
 
     model_type: str
@@ -84,7 +85,7 @@ class Architecture:
     copies: tuple[Copy, ...]
     head: str
     embedding: str
-    architectures: Mapping[tuple[str, ...], str]
+    classes: Mapping[tuple[str, ...], str]
     numbers: Mapping[str, str]
     defaults: Mapping[str, Any]
     activation_key: str
@@ -97,30 +98,31 @@ class Architecture:
     bare: str | None = None
     unused: tuple[str, ...] = ()
     heads: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    position_rows: int = 0  # rows of their position table that are no position of ours
+    position_rows: int = 0  # rows of their position table without a position of ours
+    scaled_head: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
 class Placed:
-    """A rule applied to a model: the tensors of ours it fills, the names and the one shape of theirs."""
+    """A rule applied to a model: our tensors, and the names and shape of theirs."""
 
     rule: Rule
     tensors: tuple[Tensor, ...]
-    names: tuple[str, ...]  # one a layer, or one
+    names: tuple[str, ...]  # one per layer, or one
     shape: tuple[int, ...]
 
     @property
     def stacked(self) -> bool:
-        """Whether ours leads with an axis of layers."""
+        """Whether ours have a leading axis of layers."""
         return _stacked(self.tensors[0])
 
 
-def place(layout: Architecture, model: ModelConfig) -> tuple[list[Placed], list[str]]:
-    """Where every tensor of a model lies in a layout, and the names of those that have no place there."""
+def place(arch: Architecture, model: ModelConfig) -> tuple[list[Placed], list[str]]:
+    """Where every tensor of a model is in a checkpoint, and the names of tensors without a place."""
     known = {tensor.name: tensor for tensor in tensors(model)}
     placed: list[Placed] = []
     seen: set[str] = set()
-    for rule in layout.rules:
+    for rule in arch.rules:
         if rule.gated is not None and rule.gated != getattr(model, "gated", False):
             continue
         if not all(name in known for name in rule.ours):
@@ -132,7 +134,7 @@ def place(layout: Architecture, model: ModelConfig) -> tuple[list[Placed], list[
             names = [rule.theirs.format(i=i) for i in range(group[0].shape[0])]
         shapes = [_flat(tensor) for tensor in group]
         shape = (*shapes[0][:-1], sum(shape[-1] for shape in shapes))
-        if rule.turned:
+        if rule.transposed:
             shape = shape[::-1]
         shape = (shape[0] + rule.blank_rows, *shape[1:])
         placed.append(Placed(rule, group, tuple(names), shape))
@@ -140,12 +142,12 @@ def place(layout: Architecture, model: ModelConfig) -> tuple[list[Placed], list[
 
 
 def to_ours(placed: Placed, read: Callable[[str], np.ndarray]) -> Arrays:
-    """Our tensors out of theirs, which `read` gives by name."""
+    """Our tensors from theirs, which `read` returns by name."""
     layers: list[list[np.ndarray]] = []
     widths = np.cumsum([_flat(tensor)[-1] for tensor in placed.tensors])[:-1]
     for name in placed.names:
         array = read(name)
-        array = array.T if placed.rule.turned else array
+        array = array.T if placed.rule.transposed else array
         array = array[placed.rule.blank_rows :]
         layers.append(np.split(array, widths, axis=-1))
     out = {}
@@ -156,7 +158,7 @@ def to_ours(placed: Placed, read: Callable[[str], np.ndarray]) -> Arrays:
 
 
 def to_theirs(placed: Placed, ours: Mapping[str, np.ndarray]) -> Arrays:
-    """Their tensors out of ours: the inverse of `to_ours`, blank rows as zeros."""
+    """Their tensors from ours, the inverse of `to_ours`; blank rows are zeros."""
     out = {}
     for i, name in enumerate(placed.names):
         parts = []
@@ -167,7 +169,7 @@ def to_theirs(placed: Placed, ours: Mapping[str, np.ndarray]) -> Arrays:
         if placed.rule.blank_rows:
             blank = np.zeros((placed.rule.blank_rows, *array.shape[1:]), array.dtype)
             array = np.concatenate([blank, array])
-        out[name] = np.ascontiguousarray(array.T if placed.rule.turned else array)
+        out[name] = np.ascontiguousarray(array.T if placed.rule.transposed else array)
     return out
 
 

@@ -1,4 +1,4 @@
-"""A checkpoint in the Hugging Face layout, checked name by name and read as our tensors."""
+"""A checkpoint directory in the Hugging Face layout: safetensors on disk, checked against config.json."""
 
 import json
 import re
@@ -10,7 +10,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from scaling.config.model import EncoderDecoderConfig, ModelConfig
+from scaling.config.model import ModelConfig
 from scaling.hf.architecture import (
     Arrays,
     Placed,
@@ -21,16 +21,16 @@ from scaling.hf.settings import architecture_named, model_from, scales_outputs
 from scaling.runtime.errors import BadInputError
 
 _SHOWN = 3  # names in a message
-# How TensorFlow called the parts of a LayerNorm, and the first conversions still do.
+# TensorFlow's names of the parts of a LayerNorm, which the first converted checkpoints keep.
 _OLD_NORM = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"}
 
 
 class Checkpoint:
-    """config.json and the tensors beside it, under the names of the layout's table.
+    """A checkpoint directory: config.json and tensors under the names of the architecture.
 
     Raises:
-        BadInputError: a file that is missing or damaged, an architecture or a setting that has no counterpart
-            here, or tensors that are missing, left over, of another shape or of a type that holds no floats.
+        BadInputError: a missing or damaged file, an architecture or setting without a counterpart here, or
+            tensors that are missing, unknown, of another shape or not of floats.
     """
 
     def __init__(self, directory: Path, name: str) -> None:
@@ -38,11 +38,11 @@ class Checkpoint:
             raise BadInputError(f"{directory}: no such directory; give one that holds config.json")
         where = directory / "config.json"
         self.directory, self.settings = directory, read_json(where)
-        self.layout = architecture_named(self.settings.get("model_type"), f"{where}: model_type")
+        self.arch = architecture_named(self.settings.get("model_type"), f"{where}: model_type")
         self._weights = Weights(directory)
         self._at = self._named()
         tied = self._is_tied()
-        self.model: ModelConfig = model_from(self.layout, self.settings, self._at, tied, str(where), name)
+        self.model: ModelConfig = model_from(self.arch, self.settings, self._at, tied, str(where), name)
         self._placed = self._place()
         self._check_copies(tied)
 
@@ -58,38 +58,38 @@ class Checkpoint:
         return self._weights.read(self._at[name])
 
     def _named(self) -> dict[str, str]:
-        """From the table's names to the file's: a bare model's get the prefix, buffers are left out."""
-        layout, prefix = self.layout, self.layout.prefix
+        """Names in the architecture to names in the files; a bare model gets the prefix."""
+        prefix = self.arch.prefix
         names = self._weights.names
         bare = bool(prefix) and not any(name.startswith(prefix) for name in names)
-        heads = {rule.theirs for rule in layout.rules if not rule.theirs.startswith(prefix)}
-        heads |= {copy.theirs for copy in layout.copies}
+        heads = {rule.theirs for rule in self.arch.rules if not rule.theirs.startswith(prefix)}
+        heads |= {copy.theirs for copy in self.arch.copies}
         at: dict[str, str] = {}
         for name in names:
             known = name if name in heads or not bare else prefix + name
             for old, new in _OLD_NORM.items():
                 known = known.removesuffix(old) + new if known.endswith(old) else known
-            if not any(re.fullmatch(pattern, known) for pattern in layout.unused):
+            if not any(re.fullmatch(pattern, known) for pattern in self.arch.unused):
                 at[known] = name
-        for copy in layout.copies:  # a tied pair may be saved under either name
+        for copy in self.arch.copies:  # tied tensors may be saved under either name
             if copy.of not in at and copy.theirs in at:
                 at[copy.of] = at[copy.theirs]
         return at
 
     def _is_tied(self) -> bool:
-        """Whether the head is the embedding; files say it by a setting, by a tensor, or by both."""
-        layout, head, embedding = self.layout, self.layout.head, self.layout.embedding
-        if "mlm_head" in layout.heads and layout.heads["mlm_head"] not in self._at:
+        """Whether the head is the embedding, by a setting, by the tensors, or by both."""
+        head, embedding = self.arch.head, self.arch.embedding
+        if "mlm_head" in self.arch.heads and self.arch.heads["mlm_head"] not in self._at:
             return True
-        default = layout.defaults.get("tie_word_embeddings", True)
-        says = self.settings.get("tie_word_embeddings", default)
-        if layout.family is EncoderDecoderConfig:
-            says = scales_outputs(self.settings)
-            if not says and head not in self._at and embedding in self._at:
-                self._at[head] = self._at[embedding]  # tied and not scaled: as a head of its own
+        default = self.arch.defaults.get("tie_word_embeddings", True)
+        tied = self.settings.get("tie_word_embeddings", default)
+        if self.arch.scaled_head:
+            tied = scales_outputs(self.settings)
+            if not tied and head not in self._at and embedding in self._at:
+                self._at[head] = self._at[embedding]  # tied and not scaled: an untied head
         if head not in self._at:
-            return bool(says)
-        return bool(says) and (embedding not in self._at or self._equal(head, embedding))
+            return bool(tied)
+        return bool(tied) and (embedding not in self._at or self._equal(head, embedding))
 
     def _equal(self, one: str, other: str) -> bool:
         a, b = self._at[one], self._at[other]
@@ -100,22 +100,22 @@ class Checkpoint:
         )
 
     def _place(self) -> list[Placed]:
-        """Where the model's tensors are, after every name, shape and type was checked."""
+        """Where the tensors of the model are, after checks of every name, shape and type."""
         where, model = self.directory, self.model
         for field in ("n_layers", "n_decoder_layers"):
             layers = getattr(model, field, None) or 0
             if layers > len(self._at) and not getattr(model, "share_layers", False):
-                raise BadInputError(f"{where}: {field}={layers} in config.json, and {len(self._at)} tensors")
-        placed, unplaced = place(self.layout, model)
+                raise BadInputError(f"{where}: {field}={layers} in config.json, but {len(self._at)} tensors")
+        placed, unplaced = place(self.arch, model)
         wanted = {name: one.shape for one in placed for name in one.names}
         missing = unplaced + [name for name in wanted if name not in self._at]
         if missing:
             raise BadInputError(f"{where}: {_some('tensor', missing)} missing")
-        copies = {copy.theirs for copy in self.layout.copies} | {copy.of for copy in self.layout.copies}
+        copies = {copy.theirs for copy in self.arch.copies} | {copy.of for copy in self.arch.copies}
         extra = [name for name in self._at if name not in wanted and name not in copies]
         if extra:
             raise BadInputError(
-                f"{where}: {_some('tensor', extra)} not known in a {self.layout.model_type} as "
+                f"{where}: {_some('tensor', extra)} not known in a {self.arch.model_type} as "
                 f"config.json describes it"
             )
         wrong = [name for name, shape in wanted.items() if self._weights.shape(self._at[name]) != shape]
@@ -124,18 +124,18 @@ class Checkpoint:
                 f"{name} {list(self._weights.shape(self._at[name]))} instead of {list(wanted[name])}"
                 for name in wrong
             ]
-            raise BadInputError(f"{where}: {_some('shape', shapes)} not as config.json says")
+            raise BadInputError(f"{where}: {_some('shape', shapes)} not as config.json tied")
         for name in wanted:
             self._weights.check_kind(self._at[name])
         return placed
 
     def _check_copies(self, tied: bool) -> None:
-        for copy in self.layout.copies:
-            if copy.theirs == self.layout.head and not tied:
+        for copy in self.arch.copies:
+            if copy.theirs == self.arch.head and not tied:
                 continue
             if copy.theirs in self._at and not self._equal(copy.theirs, copy.of):
                 raise BadInputError(
-                    f"{self.directory}: {copy.theirs} should repeat {copy.of}, and holds other numbers"
+                    f"{self.directory}: {copy.theirs} should equal {copy.of}, but has other values"
                 )
 
 
@@ -170,13 +170,13 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 class Weights:
-    """The tensors of a checkpoint directory by name, read from disk when asked for."""
+    """The tensors of a checkpoint directory by name, read from disk on access."""
 
     def __init__(self, directory: Path) -> None:
         """Open every file.
 
         Raises:
-            BadInputError: no safetensors, an index that leaves the directory, a damaged file.
+            BadInputError: no safetensors, an index that points outside the directory, a damaged file.
         """
         self._files: dict[str, Any] = {}
         self._shapes: dict[str, tuple[int, ...]] = {}
@@ -189,7 +189,7 @@ class Weights:
                 self._open(directory / file, names)
         elif list(directory.glob("*.bin")) or list(directory.glob("*.pt")):
             raise BadInputError(
-                f"{directory}: pickled weights are not read, since a pickle runs code; convert them to "
+                f"{directory}: pickled weights are not read, because a pickle can run code; convert them to "
                 f"safetensors ({_ONE}) first"
             )
         else:
@@ -197,37 +197,35 @@ class Weights:
 
     def _open(self, path: Path, names: list[str] | None) -> None:
         if not path.is_file():
-            raise BadInputError(f"{path}: no such file, though {_INDEX} names it")
+            raise BadInputError(f"{path}: no such file, though {_INDEX} lists it")
         try:
             file = safe_open(path, framework="numpy")
             held = list(file.keys())
             for name in held if names is None else names:
                 if name not in held:
-                    raise BadInputError(f"{path}: holds no {name}, though {_INDEX} says so")
+                    raise BadInputError(f"{path}: has no {name}, though {_INDEX} lists it")
                 part = file.get_slice(name)
                 self._files[name], self._paths[name] = file, path
                 self._shapes[name], self._kinds[name] = tuple(part.get_shape()), part.get_dtype()
         except (SafetensorError, OSError) as error:
-            raise BadInputError(f"{path}: not a whole safetensors file ({str(error)[:160]})") from error
+            raise BadInputError(f"{path}: not a complete safetensors file ({str(error)[:160]})") from error
 
     @property
     def names(self) -> list[str]:
-        """Of all tensors."""
+        """The names of all tensors."""
         return list(self._files)
 
     def shape(self, name: str) -> tuple[int, ...]:
-        """Of one tensor."""
+        """The shape of a tensor."""
         return self._shapes[name]
 
     def check_kind(self, name: str) -> None:
-        """Refuse a tensor that holds no floats.
-
-        Raises:
-            BadInputError: names the tensor, its type and what is read.
-        """
+        """Raises BadInputError for a tensor that is not of floats."""
         if self._kinds[name] not in _KINDS:
             known = ", ".join(_KINDS)
-            raise BadInputError(f"{self._paths[name]}: {name} has type {self._kinds[name]}; read are {known}")
+            raise BadInputError(
+                f"{self._paths[name]}: {name} has type {self._kinds[name]}; supported: {known}"
+            )
 
     def read(self, name: str) -> np.ndarray:
         """One tensor in its own type.
@@ -243,10 +241,10 @@ class Weights:
 
 
 def _shards(index: Path) -> dict[str, list[str]]:
-    """File names in an index, each with its tensors; they stay inside the index's directory."""
+    """The files in an index with their tensors; refuses files outside its directory."""
     files = read_json(index).get("weight_map")
     if not isinstance(files, dict) or not files:
-        raise BadInputError(f"{index}: weight_map is no mapping from tensors to files")
+        raise BadInputError(f"{index}: weight_map is not a mapping from tensors to files")
     shards: dict[str, list[str]] = {}
     for name, file in files.items():
         path = PurePosixPath(file) if isinstance(file, str) else None
@@ -261,7 +259,7 @@ def write(
 ) -> list[Path]:
     """Write config.json and the tensors into a directory, in shards of at most `shard_bytes` each.
 
-    A tensor larger than that has a shard of its own. Returns the files of weights.
+    A larger tensor gets its own shard. Returns the files of weights.
     """
     (directory / _CONFIG).write_text(json.dumps(settings, indent=2) + "\n")
     shards: list[dict[str, np.ndarray]] = [{}]
@@ -272,7 +270,7 @@ def write(
             size = 0
         shards[-1][name] = array
         size += array.nbytes
-    format_tag = {"format": "pt"}  # transformers asks for it; the bytes are the same
+    format_tag = {"format": "pt"}  # required by transformers; does not change the bytes
     if len(shards) == 1:
         save_file(shards[0], directory / _ONE, metadata=format_tag)
         return [directory / _ONE]

@@ -1,4 +1,4 @@
-"""Runs from checkpoints and checkpoints from runs: `import_run` and `export_run`."""
+"""Import of checkpoints as runs and export of runs as checkpoints: `import_run` and `export_run`."""
 
 import contextlib
 import datetime
@@ -32,7 +32,7 @@ from scaling.train.step import TrainState
 
 SHARD_BYTES = 5_000_000_000
 _SENTENCEPIECE = ("spiece.model", "tokenizer.model", "sentencepiece.bpe.model")
-_LEAF = "value"  # a module's parameter is a node with this one leaf
+_LEAF = "value"  # the only leaf of a parameter
 
 
 @dataclass(frozen=True)
@@ -53,19 +53,18 @@ def import_run(
     dtype: str = "float32",
     say: Callable[[str], None] = lambda text: None,
 ) -> RunRecord:
-    """Make a run directory of a checkpoint in the Hugging Face layout.
+    """Make a run directory from a checkpoint in the Hugging Face layout.
 
     Args:
-        source: a directory that holds config.json and safetensors.
+        source: a directory with config.json and safetensors.
         out: the run directory to make.
-        tokenizer: `sentencepiece:PATH`, `bytes` or `ids`; None takes a SentencePiece model that lies beside
-            the weights, and else `ids`.
+        tokenizer: `sentencepiece:PATH`, `bytes` or `ids`; None: a SentencePiece model in `source` if there is
+            one, otherwise `ids`.
         dtype: of the parameters, float32 or bfloat16.
-        say: hears what a person should know.
+        say: receives messages for the user.
 
     Raises:
-        BadInputError: `out` is there already, or the checkpoint is not one that can be read. Nothing is left
-            behind then.
+        BadInputError: `out` exists, or the checkpoint cannot be read; then nothing is written.
     """
     _refuse_existing(out)
     checkpoint = Checkpoint(source, source.resolve().name)
@@ -73,25 +72,25 @@ def import_run(
         type(checkpoint.model), checkpoint.model.model_dump() | {"param_dtype": dtype}, "--dtype"
     )
     data: dict[str, Any] = {"sequence_length": model.max_length, "tokenizer": tokenizer or "ids"}
-    beside = None
+    sentencepiece = None
     if tokenizer is None:
-        beside = _sentencepiece_beside(source, model.vocab_size, say)
-        if beside is not None:
-            data["tokenizer"] = f"sentencepiece:{beside.name}"  # of the run directory
+        sentencepiece = _sentencepiece_in(source, model.vocab_size, say)
+        if sentencepiece is not None:
+            data["tokenizer"] = f"sentencepiece:{sentencepiece.name}"  # of the run directory
     elif tokenizer != "ids":
         _check_tokenizer(tokenizer, model.vocab_size)
-    # A run has a budget; this one was spent elsewhere, so the least that there is stands for it.
+    # A run needs a budget; the minimal one, because training took place elsewhere.
     train = {"steps": 1, "batch_tokens": model.max_length, "learning_rate": 1e-4}
     tree = {"name": _run_name(out), "model": model, "data": data, "train": train}
     run: RunConfig = validate(RunConfig, tree, str(source))
-    ids = {**checkpoint.layout.written, **checkpoint.settings}
+    ids = {**checkpoint.arch.written, **checkpoint.settings}
     ids = {key: ids[key] for key in TOKEN_IDS if isinstance(ids.get(key), int)}
-    origin = {"path": str(source.absolute()), "model_type": checkpoint.layout.model_type, **ids}
-    with _made_whole(out) as directory:
+    origin = {"path": str(source.absolute()), "model_type": checkpoint.arch.model_type, **ids}
+    with _complete_or_absent(out) as directory:
         arrays = checkpoint.tensors(jax.numpy.dtype(dtype))
         _save(directory / "checkpoints", arrays)
-        if beside is not None:
-            shutil.copyfile(beside, directory / beside.name)
+        if sentencepiece is not None:
+            shutil.copyfile(sentencepiece, directory / sentencepiece.name)
         keep_files(directory, run.data)
         (directory / SOURCE).write_text(json.dumps(origin, indent=2) + "\n")
         (directory / "config.yaml").write_text(dump_yaml(run))
@@ -108,19 +107,19 @@ def export_run(
     shard_bytes: int = SHARD_BYTES,
     warn: Callable[[str], None] = lambda text: None,
 ) -> Exported:
-    """Write a run's newest weights as config.json and safetensors, which transformers loads.
+    """Write the newest weights of a run as config.json and safetensors, which transformers loads.
 
-    The multipliers of a muP model go into its weights.
+    The multipliers of a muP model are folded into its weights.
 
     Args:
         path: a run directory.
         out: the directory to make.
-        layout: a `model_type`; None takes what the run was imported from, and else what fits.
-        shard_bytes: weights beyond this many bytes are split over files.
-        warn: hears of a checkpoint that was passed over.
+        layout: a `model_type`; None: the one that the run was imported from, or one that fits.
+        shard_bytes: larger weights are split into files of at most this many bytes.
+        warn: receives a message about each unreadable checkpoint that is skipped.
 
     Raises:
-        BadInputError: not a run, no checkpoint, no layout that its model fits, or `out` is there already.
+        BadInputError: not a run, no checkpoint, no layout that fits the model, or `out` exists.
     """
     if shard_bytes < 1:
         raise BadInputError(f"--shard-bytes {shard_bytes}: give at least 1")
@@ -146,7 +145,7 @@ def export_run(
     architecture = settings["architectures"][0]
     if architecture == chosen.bare:
         theirs = {name.removeprefix(chosen.prefix): array for name, array in theirs.items()}
-    with _made_whole(out) as directory:
+    with _complete_or_absent(out) as directory:
         files = write(directory, settings, theirs, shard_bytes)
     return Exported(
         architecture=architecture,
@@ -157,7 +156,7 @@ def export_run(
 
 
 def _save(directory: Path, arrays: Arrays) -> None:
-    """The arrays as the checkpoint of step 0: names and types as a trainer's, without an optimizer."""
+    """Write the arrays as a checkpoint of step 0, without an optimizer."""
     checkpoints = Checkpoints(directory, keep=2)
     try:
         model: Any = {f"{name}.{_LEAF}": array for name, array in arrays.items()}
@@ -167,14 +166,14 @@ def _save(directory: Path, arrays: Arrays) -> None:
 
 
 def _restore(path: Path, model: ModelConfig, warn: Callable[[str], None]) -> Arrays:
-    """The newest weights of a run by name, without building its module."""
+    """The newest weights of a run by name, read without building the module."""
     like = {
         f"{tensor.name}.{_LEAF}": jax.ShapeDtypeStruct(tensor.shape, jax.numpy.dtype(model.param_dtype))
         for tensor in tensors(model)
     }
     restored = restore_model(path / "checkpoints", like, warn)
     if restored is None:
-        raise BadInputError(f"{path}: no checkpoint that can be read; train the run first")
+        raise BadInputError(f"{path}: no readable checkpoint; train the run first")
     return {name.removesuffix(f".{_LEAF}"): np.asarray(array) for name, array in restored.items()}
 
 
@@ -209,11 +208,11 @@ def _check_tokenizer(name: str, vocab_size: int) -> None:
     pieces = load_tokenizer(name).vocab_size
     if pieces > vocab_size:
         raise BadInputError(
-            f"--tokenizer {name}: has {pieces} pieces, and the model's vocabulary {vocab_size}"
+            f"--tokenizer {name}: has {pieces} pieces, but the vocabulary of the model has {vocab_size}"
         )
 
 
-def _sentencepiece_beside(source: Path, vocab_size: int, say: Callable[[str], None]) -> Path | None:
+def _sentencepiece_in(source: Path, vocab_size: int, say: Callable[[str], None]) -> Path | None:
     for name in _SENTENCEPIECE:
         path = source / name
         if not path.is_file():
@@ -221,7 +220,7 @@ def _sentencepiece_beside(source: Path, vocab_size: int, say: Callable[[str], No
         try:
             _check_tokenizer(f"sentencepiece:{path}", vocab_size)
         except BadInputError as error:
-            say(f"{name} is left aside ({error}); the run reads ids alone")
+            say(f"{name} is not used ({error}); the run reads ids only")
             return None
         return path
     return None
@@ -229,12 +228,12 @@ def _sentencepiece_beside(source: Path, vocab_size: int, say: Callable[[str], No
 
 def _refuse_existing(out: Path) -> None:
     if out.is_symlink() or (out.exists() and (not out.is_dir() or any(out.iterdir()))):
-        raise BadInputError(f"--out {out}: is there already; give a directory that is not, or an empty one")
+        raise BadInputError(f"--out {out}: already exists; give a new or empty directory")
 
 
 @contextlib.contextmanager
-def _made_whole(out: Path) -> Iterator[Path]:
-    """A directory beside `out` that becomes `out` at the end, or vanishes.
+def _complete_or_absent(out: Path) -> Iterator[Path]:
+    """A temporary directory that is renamed to `out` at the end, or removed after an error.
 
     Raises:
         BadInputError: it cannot be written.
@@ -256,7 +255,7 @@ def _made_whole(out: Path) -> Iterator[Path]:
                 shutil.rmtree(directory, ignore_errors=True)
             else:
                 with contextlib.suppress(OSError):
-                    directory.rmdir()  # only if nobody else put something there
+                    directory.rmdir()  # only if still empty
         if isinstance(error, OSError):
             raise BadInputError(f"--out {out}: cannot be written ({error.strerror or error})") from error
         raise
@@ -268,15 +267,15 @@ _BRANCHES = r"(.*\.)?((cross_)?attention\.out|feed_forward\.down|mixture\.down)(
 
 
 def standard(model: ModelConfig) -> ModelConfig:
-    """The model that `fold` gives weights for: the same shapes, the standard parametrisation."""
+    """The model of folded weights: the same shapes in the standard parametrisation."""
     return model.model_copy(update=_STANDARD) if isinstance(model, TransformerConfig) else model
 
 
 def fold(model: ModelConfig, arrays: Arrays) -> Arrays:
-    """Weights with which the standard model computes what a muP model computes with `arrays`.
+    """Weights with which the standard model computes the function of a muP model.
 
-    Scores go into queries, residual branches into their last projection, and the head's multiplier into the
-    head, or where it is tied into the norm before it.
+    Multipliers of attention scores go into queries, those of residual branches into their last projection,
+    and that of the output into the head, or, if the head is tied, into the norm before it.
 
     Args:
         model: without sinusoidal positions, which no layout has.
@@ -287,7 +286,7 @@ def fold(model: ModelConfig, arrays: Arrays) -> Arrays:
     folded = dict(arrays)
 
     def multiply(pattern: str, factor: float, last: bool = False) -> None:
-        """Arrays whose names match whole; `last` is the last layer's entry alone."""
+        """Multiply arrays whose complete names match; with `last` only the last layer."""
         for name in [name for name in folded if factor != 1.0 and re.fullmatch(pattern, name)]:
             wide = folded[name].astype(np.float32)
             wide[-1 if last else slice(None)] *= factor
@@ -305,7 +304,7 @@ def fold(model: ModelConfig, arrays: Arrays) -> Arrays:
     factor, side = model.output_multiplier, ""
     if isinstance(model, EncoderDecoderConfig):
         side = r"decoder\."
-        if model.positions == "relative":  # the standard model divides by sqrt(width), this one by the base's
+        if model.positions == "relative":  # standard divides by sqrt(width), muP by sqrt(base width)
             factor *= model.width_ratio**0.5
     if isinstance(model, EncoderConfig):
         multiply(r"mlm_norm\.(scale|bias)", factor)

@@ -1,4 +1,4 @@
-"""The layouts of decoders: GPT-1, GPT-2 and LLaMA."""
+"""Decoders in the Hugging Face layout: GPT-1, GPT-2 and LLaMA."""
 
 from scaling.config.model import DecoderConfig
 from scaling.hf.architecture import (
@@ -7,7 +7,7 @@ from scaling.hf.architecture import (
     Copy,
     Rule,
     same,
-    turned,
+    transposed,
 )
 
 _QKV = ("layers.attention.query", "layers.attention.key", "layers.attention.value")
@@ -21,7 +21,7 @@ _PLAIN = {
 
 
 def _gpt_layer(prefix: str) -> tuple[Rule, ...]:
-    """GPT's Conv1D keeps (in, out), and the three projections in one."""
+    """GPT's Conv1D is (in, out) and concatenates the three projections."""
     return (
         same(f"{prefix}.attn.c_attn.weight", *_QKV),
         same(f"{prefix}.attn.c_attn.bias", *(f"{name}_bias" for name in _QKV)),
@@ -69,11 +69,11 @@ GPT1 = Architecture(
     copies=(Copy("lm_head.weight", "transformer.tokens_embed.weight"),),
     head="lm_head.weight",
     embedding="transformer.tokens_embed.weight",
-    architectures={(): "OpenAIGPTLMHeadModel"},
+    classes={(): "OpenAIGPTLMHeadModel"},
     numbers=_GPT_NUMBERS,
     defaults=_GPT_DEFAULTS | {"vocab_size": 40478, "n_positions": 512, "afn": "gelu"},
     activation_key="afn",
-    # Its table of activations calls the tanh approximation "gelu".
+    # Here "gelu" is the tanh approximation.
     activations={"gelu": ("gelu_tanh", False), "relu": ("relu", False), "silu": ("silu", False)}
     | {"swish": ("silu", False)},
     dropout_keys=("resid_pdrop", "embd_pdrop", "attn_pdrop"),
@@ -96,7 +96,7 @@ GPT2 = Architecture(
     copies=(Copy("lm_head.weight", "transformer.wte.weight"),),
     head="lm_head.weight",
     embedding="transformer.wte.weight",
-    architectures={(): "GPT2LMHeadModel"},
+    classes={(): "GPT2LMHeadModel"},
     numbers=_GPT_NUMBERS | {"d_ff": "n_inner"},
     defaults=_GPT_DEFAULTS | {"vocab_size": 50257, "n_positions": 1024, "activation_function": "gelu_new"},
     activation_key="activation_function",
@@ -118,7 +118,7 @@ LLAMA = Architecture(
     rules=(
         same("model.embed_tokens.weight", "token_embedding"),
         *(
-            turned(f"model.layers.{{i}}.{theirs}.weight", f"layers.{ours}")
+            transposed(f"model.layers.{{i}}.{theirs}.weight", f"layers.{ours}")
             for theirs, ours in (
                 ("self_attn.q_proj", "attention.query"),
                 ("self_attn.k_proj", "attention.key"),
@@ -137,7 +137,7 @@ LLAMA = Architecture(
     copies=(Copy("lm_head.weight", "model.embed_tokens.weight"),),
     head="lm_head.weight",
     embedding="model.embed_tokens.weight",
-    architectures={(): "LlamaForCausalLM"},
+    classes={(): "LlamaForCausalLM"},
     numbers={
         "vocab_size": "vocab_size",
         "max_length": "max_position_embeddings",

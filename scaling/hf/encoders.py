@@ -1,4 +1,4 @@
-"""The layouts of encoders: BERT, RoBERTa and ALBERT."""
+"""Encoders in the Hugging Face layout: BERT, RoBERTa and ALBERT."""
 
 from typing import Any
 
@@ -9,18 +9,18 @@ from scaling.hf.architecture import (
     Copy,
     Rule,
     same,
-    turned,
+    transposed,
 )
 
 
 def _linear(theirs: str, ours: str) -> tuple[Rule, Rule]:
-    """A torch.nn.Linear whose parts are called kernel and bias here."""
-    return turned(f"{theirs}.weight", f"{ours}.kernel"), same(f"{theirs}.bias", f"{ours}.bias")
+    """A torch.nn.Linear that is a kernel and a bias here."""
+    return transposed(f"{theirs}.weight", f"{ours}.kernel"), same(f"{theirs}.bias", f"{ours}.bias")
 
 
 def _projection(theirs: str, ours: str) -> tuple[Rule, Rule]:
     """A torch.nn.Linear of a layer."""
-    return turned(f"{theirs}.weight", f"layers.{ours}"), same(f"{theirs}.bias", f"layers.{ours}_bias")
+    return transposed(f"{theirs}.weight", f"layers.{ours}"), same(f"{theirs}.bias", f"layers.{ours}_bias")
 
 
 def _norm(theirs: str, ours: str) -> tuple[Rule, Rule]:
@@ -63,7 +63,7 @@ def _albert_layer(prefix: str) -> tuple[Rule, ...]:
 
 
 def _head(dense: str, norm: str, bias: str, decoder: str, embedding: str) -> dict[str, Any]:
-    """The rules and copies of an MLM head; its bias is kept twice."""
+    """The rules and copies of an MLM head, whose bias is stored twice."""
     return {
         "rules": (
             *_linear(dense, "mlm_head"),
@@ -136,7 +136,7 @@ BERT = Architecture(
         "sentence_head": "cls.seq_relationship.weight",
         "pooler": "bert.pooler.dense.weight",
     },
-    architectures={
+    classes={
         (): "BertModel",
         ("mlm_head",): "BertForMaskedLM",
         ("sentence_head",): "BertForNextSentencePrediction",
@@ -161,7 +161,7 @@ _ROBERTA_HEAD = _head(
 ROBERTA = Architecture(
     model_type="roberta",
     prefix="roberta.",
-    # Positions count from padding_idx + 1 = 2; the rows before have no position.
+    # Positions start at padding_idx + 1 = 2; earlier rows have no position.
     rules=(
         *_embeddings("roberta.embeddings", blank_rows=2),
         *_bert_layer("roberta.encoder.layer.{i}"),
@@ -172,12 +172,12 @@ ROBERTA = Architecture(
     head="lm_head.decoder.weight",
     embedding="roberta.embeddings.word_embeddings.weight",
     heads={"mlm_head": "lm_head.dense.weight", "pooler": "roberta.pooler.dense.weight"},
-    architectures={(): "RobertaModel", ("mlm_head",): "RobertaForMaskedLM"},
+    classes={(): "RobertaModel", ("mlm_head",): "RobertaForMaskedLM"},
     bare="RobertaModel",
     position_rows=2,
     numbers=_NUMBERS,
     defaults=_DEFAULTS | {"vocab_size": 50265, "pad_token_id": 1},
-    activations={"gelu": ("gelu", False)},  # its head always has that one
+    activations={"gelu": ("gelu", False)},  # its head always uses it
     implied=_IMPLIED | {"share_layers": False, "embedding_size": None, "sentence_head": False},
     required=_REQUIRED | {"pad_token_id": 1},
     written={"pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2},
@@ -211,7 +211,7 @@ ALBERT = Architecture(
         "sentence_head": "sop_classifier.classifier.weight",
         "pooler": "albert.pooler.weight",
     },
-    architectures={
+    classes={
         (): "AlbertModel",
         ("mlm_head",): "AlbertForMaskedLM",
         ("mlm_head", "sentence_head"): "AlbertForPreTraining",

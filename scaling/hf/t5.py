@@ -1,4 +1,4 @@
-"""The layout of T5: v1.0 (ReLU, tied head) and v1.1 (gated GELU, a head of its own)."""
+"""T5 in the Hugging Face layout: v1.0 (ReLU, tied head) and v1.1 (gated GELU, untied head)."""
 
 from scaling.config.model import EncoderDecoderConfig
 from scaling.hf.architecture import (
@@ -6,29 +6,29 @@ from scaling.hf.architecture import (
     Copy,
     Rule,
     same,
-    turned,
+    transposed,
 )
 
 
 def _attention(theirs: str, ours: str) -> tuple[Rule, ...]:
     parts = (("q", "query"), ("k", "key"), ("v", "value"), ("o", "out"))
-    return tuple(turned(f"{theirs}.{their}.weight", f"{ours}.{our}") for their, our in parts)
+    return tuple(transposed(f"{theirs}.{their}.weight", f"{ours}.{our}") for their, our in parts)
 
 
 def _side(side: str) -> tuple[Rule, ...]:
     block, layers = f"{side}.block.{{i}}.layer", f"{side}.layers"
-    last = 1 if side == "encoder" else 2  # the decoder attends to the encoder in between
+    last = 1 if side == "encoder" else 2  # the decoder has cross-attention in between
     return (
         *_attention(f"{block}.0.SelfAttention", f"{layers}.attention"),
         same(f"{block}.0.layer_norm.weight", f"{layers}.attention_norm.scale"),
-        # One table a side, kept in its first layer.
+        # One table per side, stored in its first layer.
         same(f"{side}.block.0.layer.0.SelfAttention.relative_attention_bias.weight", f"{side}.relative_bias"),
         *_attention(f"{block}.1.EncDecAttention", f"{layers}.cross_attention"),
         same(f"{block}.1.layer_norm.weight", f"{layers}.cross_norm.scale"),
-        turned(f"{block}.{last}.DenseReluDense.wi.weight", f"{layers}.feed_forward.up", gated=False),
-        turned(f"{block}.{last}.DenseReluDense.wi_0.weight", f"{layers}.feed_forward.gate", gated=True),
-        turned(f"{block}.{last}.DenseReluDense.wi_1.weight", f"{layers}.feed_forward.up", gated=True),
-        turned(f"{block}.{last}.DenseReluDense.wo.weight", f"{layers}.feed_forward.down"),
+        transposed(f"{block}.{last}.DenseReluDense.wi.weight", f"{layers}.feed_forward.up", gated=False),
+        transposed(f"{block}.{last}.DenseReluDense.wi_0.weight", f"{layers}.feed_forward.gate", gated=True),
+        transposed(f"{block}.{last}.DenseReluDense.wi_1.weight", f"{layers}.feed_forward.up", gated=True),
+        transposed(f"{block}.{last}.DenseReluDense.wo.weight", f"{layers}.feed_forward.down"),
         same(f"{block}.{last}.layer_norm.weight", f"{layers}.feed_forward_norm.scale"),
         same(f"{side}.final_layer_norm.weight", f"{side}.final_norm.scale"),
     )
@@ -49,8 +49,9 @@ T5 = Architecture(
         Copy("lm_head.weight", "shared.weight"),
     ),
     head="lm_head.weight",
+    scaled_head=True,
     embedding="shared.weight",
-    architectures={(): "T5ForConditionalGeneration"},
+    classes={(): "T5ForConditionalGeneration"},
     numbers={
         "vocab_size": "vocab_size",
         "max_length": "n_positions",
@@ -79,7 +80,7 @@ T5 = Architecture(
         "dropout_rate": 0.1,
     },
     activation_key="feed_forward_proj",
-    # It calls the gated tanh approximation "gated-gelu".
+    # "gated-gelu" is the gated tanh approximation.
     activations={
         "relu": ("relu", False),
         "gelu_new": ("gelu_tanh", False),

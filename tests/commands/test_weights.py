@@ -96,7 +96,7 @@ def test_a_sentencepiece_model_beside_the_weights_is_taken_along(run_cli: RunCli
     )
     assert made[0] == 0, made
     code, _, err = run_cli("import-hf", "llama", "--out", "small")
-    assert code == 0 and "left aside" in err and "64" in err  # more pieces than the model's vocabulary
+    assert code == 0 and "is not used" in err and "64" in err  # more pieces than the model's vocabulary
 
     config = transformers.LlamaConfig(
         vocab_size=320, hidden_size=32, num_hidden_layers=1, num_attention_heads=4, intermediate_size=48,
@@ -104,7 +104,7 @@ def test_a_sentencepiece_model_beside_the_weights_is_taken_along(run_cli: RunCli
     )  # fmt: skip
     transformers.LlamaForCausalLM(config).save_pretrained(tmp_path / "llama")
     code, out, err = run_cli("import-hf", "llama", "--out", "run")
-    assert code == 0 and "left aside" not in err and "sentencepiece:" in out
+    assert code == 0 and "is not used" not in err and "sentencepiece:" in out
     code, out, _ = run_cli("score", "run", "--text", "two.txt", "--json")
     assert code == 0 and json.loads(out)["bits_per_byte"] > 0
 
@@ -168,7 +168,7 @@ CASES = [
     ("import-hf nowhere --out run", "no such directory"),
     ("import-hf . --out run", "config.json"),
     ("export-hf . --out back", "not a run directory"),
-    ("export-hf {gpt2} --out {t5}", "is there already"),
+    ("export-hf {gpt2} --out {t5}", "already exists"),
     ("export-hf {gpt2} --out back --shard-bytes 0", "at least 1"),
     ("export-hf {gpt2} --out back --shard-bytes few", "a number of bytes"),
     ("export-hf {gpt2} --out back --shard-bytes inf", "a number of bytes"),
