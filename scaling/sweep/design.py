@@ -1,4 +1,4 @@
-"""The design of a sweep: which runs it is made of."""
+"""The design of a sweep: its runs, and the recipe that sizes their models."""
 
 import hashlib
 import itertools
@@ -15,11 +15,11 @@ from scaling.runtime.errors import BadInputError
 
 Tree = dict[str, Any]
 
-_NAME_LENGTH = 100  # of a grid's run; what is longer is cut and told apart by a hash
+_NAME_LENGTH = 100  # of the run of a grid; longer names are cut and end in a hash
 
 
 def short(number: float) -> str:
-    """A count in three digits at most: 96k, 1.1m, 13b."""
+    """A count in at most three digits for names of runs: 96k, 1.1m, 13b."""
     for unit, letter in ((1e9, "b"), (1e6, "m"), (1e3, "k")):
         if number >= unit * 0.9995:
             value = number / unit
@@ -28,13 +28,14 @@ def short(number: float) -> str:
 
 
 def expand(sweep: SweepConfig, prefix: str = "") -> list[RunConfig]:
-    """The runs of a sweep, smallest first, every one validated; `prefix` leads the names of a grid.
+    """The validated runs of a sweep, smallest first.
 
-    Runs of a grid are called by their axes, so those of a variant have its key in front.
+    The runs of a grid are named by their axes; in a variant their names start with its key, which is in
+    `prefix`.
 
     Raises:
-        BadInputError: a run of the design is not valid, two have one name, or a setting of the base is one
-            that the design decides.
+        BadInputError: a run is not valid, two have the same name, or the base has a setting that the design
+            decides.
     """
     runs = []
     for key, variant in sweep.variants.items():
@@ -61,18 +62,18 @@ def expand(sweep: SweepConfig, prefix: str = "") -> list[RunConfig]:
 
 
 def _seeded(sweep: SweepConfig, tree: Tree, seed: int) -> Tree:
-    """A run's tree with one of the sweep's seeds."""
+    """The tree of a run with a seed of the sweep."""
     held = _part(sweep, tree, "train").get("seed")
     if held is not None:
         raise BadInputError(
             f"sweep {sweep.name}: train.seed={held!r} of run {tree['name']} and "
-            f"seeds={list(sweep.seeds or ())} both give the seed: leave train.seed out, and write it in seeds"
+            f"seeds={list(sweep.seeds or ())} both give the seed: remove train.seed and write it in seeds"
         )
     return merge(tree, {"train": {"seed": seed}})
 
 
 def _decided(sweep: SweepConfig, field: str, instead: str) -> BadInputError:
-    """An error about a setting of the base that the design decides."""
+    """The error for a setting of the base that the design decides."""
     value: Any = sweep.base
     for part in field.split("."):
         value = value[part]
@@ -80,7 +81,7 @@ def _decided(sweep: SweepConfig, field: str, instead: str) -> BadInputError:
 
 
 def _part(sweep: SweepConfig, tree: Tree, key: str) -> Tree:
-    """A mapping inside a run's tree; empty where it is not given."""
+    """A mapping inside the tree of a run; empty if it is not given."""
     part = tree.get(key)
     if part is not None and not isinstance(part, dict):
         raise BadInputError(f"sweep {sweep.name}: base.{key}: expected a mapping, found {part!r}")
@@ -89,14 +90,12 @@ def _part(sweep: SweepConfig, tree: Tree, key: str) -> Tree:
 
 def _count(sweep: SweepConfig, field: str, value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 1 <= value < 2**62 or value % 1:
-        raise BadInputError(
-            f"sweep {sweep.name}: base.{field}: {value!r} is not accepted: give a whole number"
-        )
+        raise BadInputError(f"sweep {sweep.name}: base.{field}: {value!r} is not accepted: give an integer")
     return int(value)
 
 
 def _sized(sweep: SweepConfig) -> list[Tree]:
-    """Ladder and isoFLOP designs: sizes by the recipe, budgets by the design."""
+    """Ladder and isoFLOP designs: sizes from the recipe, budgets from the design."""
     recipe, base = sweep.recipe, sweep.base
     model_base, train_base = _part(sweep, base, "model"), _part(sweep, base, "train")
     _check_sized(sweep, model_base, train_base)
@@ -118,24 +117,24 @@ def _sized(sweep: SweepConfig) -> list[Tree]:
             budgets = [round(flops / per_token) for flops in sweep.budgets]
         else:
             budgets = list(sweep.tokens) or [round(ratio * params) for ratio in sweep.tokens_per_param]
-        whole = _whole_batches(sweep, budgets, batch, width)
-        warmup = math.ceil(recipe.warmup_fraction * whole[0] / batch)
+        complete = _complete_batches(sweep, budgets, batch, width)
+        warmup = math.ceil(recipe.warmup_fraction * complete[0] / batch)
         common = merge(base, {"model": model_tree, "train": {**train_tree}})
         common["train"].setdefault("warmup_steps", warmup)
         name = f"{sweep.name}-{short(params)}"
         if sweep.branches:
-            train = {"schedule": "wsd", **common["train"], "tokens": whole[-1], "branches": whole[:-1]}
+            train = {"schedule": "wsd", **common["train"], "tokens": complete[-1], "branches": complete[:-1]}
             _check_branches(sweep, train)
             trees.append({**common, "name": name, "train": train})
         else:
-            for tokens in whole:
+            for tokens in complete:
                 train = {**common["train"], "tokens": tokens}
                 trees.append({**common, "name": f"{name}-{short(tokens)}", "train": train})
     return trees
 
 
 def _check_sized(sweep: SweepConfig, model: Tree, train: Tree) -> None:
-    """Refuse settings of the base that sizes and budgets decide."""
+    """Refuse settings of the base that the design decides by sizes and budgets."""
     budgets = "budgets in FLOPs" if sweep.design == "isoflop" else "tokens or tokens_per_param"
     for field in ("tokens", "steps"):
         if train.get(field) is not None:
@@ -149,17 +148,17 @@ def _check_sized(sweep: SweepConfig, model: Tree, train: Tree) -> None:
     if model.get("d_model") is not None:
         raise _decided(sweep, "model.d_model", f"write the widths of design={sweep.design} as widths")
     if sweep.depths and model.get("n_layers") is not None:
-        raise _decided(sweep, "model.n_layers", "the depth of each size is one of depths: write it there")
+        raise _decided(sweep, "model.n_layers", "depths gives the depth of each size: write it there")
     if model.get("family", "decoder") not in _TRANSFORMERS:
         raise _decided(
             sweep,
             "model.family",
-            "a recipe sizes Transformers: write design=rungs and a model for each",
+            "a recipe sizes Transformers: use design=rungs with a model for each rung",
         )
 
 
 def _check_branches(sweep: SweepConfig, train: Tree) -> None:
-    """Refuse settings of the base that runs with several budgets cannot have."""
+    """Refuse settings of the base that are not possible with several budgets per run."""
     if not train["branches"]:
         return
     remedy = "write branches=false for a run per budget"
@@ -173,36 +172,36 @@ def _check_branches(sweep: SweepConfig, train: Tree) -> None:
         )
 
 
-def _whole_batches(sweep: SweepConfig, budgets: list[int], batch: int, width: int) -> list[int]:
-    """Budgets in whole batches, in order.
+def _complete_batches(sweep: SweepConfig, budgets: list[int], batch: int, width: int) -> list[int]:
+    """Budgets rounded down to complete batches, in order.
 
     Raises:
-        BadInputError: one is less than a batch, or two are the same number of batches.
+        BadInputError: a budget is less than a batch, or two are the same number of batches.
     """
-    whole = sorted(tokens // batch * batch for tokens in budgets)
-    if whole[0] == 0:
+    complete = sorted(tokens // batch * batch for tokens in budgets)
+    if complete[0] == 0:
         raise BadInputError(
             f"sweep {sweep.name}: a budget of {min(budgets):,} tokens at width {width} is less than one "
             f"batch of {batch:,}: give a larger budget, or a smaller base.train.batch_tokens"
         )
-    same = [one for one, other in itertools.pairwise(whole) if one == other]
+    same = [one for one, other in itertools.pairwise(complete) if one == other]
     if same:
         raise BadInputError(
             f"sweep {sweep.name}: two budgets at width {width} are {same[0] // batch} batches of {batch:,} "
             f"tokens: give budgets further apart, or a smaller base.train.batch_tokens"
         )
-    return whole
+    return complete
 
 
 _TRANSFORMERS = {one.model_fields["family"].default for one in TransformerConfig.__subclasses__()}
 
 
 def _rungs(sweep: SweepConfig) -> list[Tree]:
-    """Each rung over the base, with the tokens that its budget of FLOPs pays for."""
+    """Each rung merged into the base, with the tokens that its budget of FLOPs allows."""
     given = _part(sweep, sweep.base, "train")
     for field in ("tokens", "steps"):
         if sweep.budgets and given.get(field) is not None:
-            raise _decided(sweep, f"train.{field}", "budgets gives the runs theirs: leave one of the two out")
+            raise _decided(sweep, f"train.{field}", "budgets gives the runs theirs: remove one of the two")
     trees = []
     for number, rung in enumerate(sweep.rungs):
         where = f"sweep {sweep.name}, rung {number + 1}"
@@ -215,9 +214,9 @@ def _rungs(sweep: SweepConfig) -> list[Tree]:
             one = {**tree, "name": name, "train": {"learning_rate": 1.0, **train, "steps": 1, "branches": ()}}
             run = validate(RunConfig, one, where)
             batch = run.train.batch_tokens
-            whole = max(1, round(sweep.budgets[number] / run_flops_per_token(run) / batch)) * batch
-            warmup = math.ceil(sweep.recipe.warmup_fraction * whole / batch)
-            tree = merge(tree, {"train": {"tokens": whole, "steps": None}})
+            complete = max(1, round(sweep.budgets[number] / run_flops_per_token(run) / batch)) * batch
+            warmup = math.ceil(sweep.recipe.warmup_fraction * complete / batch)
+            tree = merge(tree, {"train": {"tokens": complete, "steps": None}})
             tree["train"].setdefault("warmup_steps", warmup)
         trees.append({**tree, "name": name})
     return trees
@@ -227,11 +226,11 @@ def _grid(sweep: SweepConfig) -> list[Tree]:
     """Every combination of the values of the axes."""
     if "name" in sweep.axes:
         raise BadInputError(
-            f"sweep {sweep.name}: axes.name: runs of a grid are named by their axes; leave it out"
+            f"sweep {sweep.name}: axes.name: runs of a grid are named by their axes; remove it"
         )
     if {"train.tokens", "train.steps"} <= set(sweep.axes):
         raise BadInputError(
-            f"sweep {sweep.name}: axes.train.tokens and axes.train.steps both give the budget: leave one out"
+            f"sweep {sweep.name}: axes.train.tokens and axes.train.steps both give the budget: remove one"
         )
     trees = []
     for values in itertools.product(*sweep.axes.values()):
@@ -245,7 +244,7 @@ def _grid(sweep: SweepConfig) -> list[Tree]:
 
 
 def _plain_name(name: str) -> str:
-    """A name of the characters that directories have; a long one is cut and ends in a hash of the rest."""
+    """A name with characters for directories only; a long one is cut and ends in a hash."""
     plain = "".join(c if c.isalnum() or c in "._=+-" else "_" for c in name)
     if len(plain) <= _NAME_LENGTH:
         return plain
@@ -253,19 +252,18 @@ def _plain_name(name: str) -> str:
 
 
 _MOST_HEADS = 512
-_FURTHEST = 3.0  # a size is at most so many times its target, or the reverse
+_FURTHEST = 3.0  # largest ratio of a size to its target, or the reverse
 
 
 def model_at_width(recipe: Recipe, width: int, base: Tree, depth: int | None = None) -> Tree:
-    """The model tree of a rung: heads, and a depth that is not given, follow from the width; `base` wins.
+    """The model tree of a rung: heads, and depth if not given, follow from the width; `base` overrides.
 
     Raises:
-        BadInputError: the width is not a whole number of heads.
+        BadInputError: the width is not a multiple of the head size.
     """
     if width % recipe.d_head:
         raise BadInputError(
-            f"width {width} is not a whole number of heads: the recipe {recipe.name!r} has "
-            f"d_head={recipe.d_head}"
+            f"width {width} is not a multiple of d_head={recipe.d_head} of the recipe {recipe.name!r}"
         )
     depth = depth or max(1, int(width / recipe.width_per_layer + 0.5))
     shape = {"n_layers": depth, "d_model": width, "n_heads": width // recipe.d_head, "d_head": recipe.d_head}
@@ -279,12 +277,12 @@ def size(recipe: Recipe, width: int, base: Tree, depth: int | None = None) -> in
 
 
 def width_for_depth(recipe: Recipe, depth: int) -> int:
-    """The width of a rung of `depth` layers, in whole heads."""
+    """The width of a rung of `depth` layers, a multiple of the head size."""
     return max(1, round(depth * recipe.width_per_layer / recipe.d_head)) * recipe.d_head
 
 
 def width_for_params(recipe: Recipe, params: float, base: Tree) -> int:
-    """The width whose N is nearest to `params`, in ratio.
+    """The width whose N is nearest to `params` in ratio.
 
     Raises:
         BadInputError: no width of the recipe is within a factor of 3 of it.
@@ -301,13 +299,13 @@ def width_for_params(recipe: Recipe, params: float, base: Tree) -> int:
         n = size(recipe, best, base)
         raise BadInputError(
             f"params {params:,.0f}: the nearest size of the recipe {recipe.name!r} is {n:,} at width {best}; "
-            f"give a target nearer to it, or another recipe.d_head or base.model.vocab_size"
+            f"give a target nearer to it, or change recipe.d_head or base.model.vocab_size"
         )
     return best
 
 
 def training_at_size(recipe: Recipe, params: int, sequence_length: int) -> Tree:
-    """Batch and learning rate of a rung by the recipe's power laws."""
+    """Batch size and learning rate of a rung by the power laws of the recipe."""
     ratio = params / recipe.reference_params
     rows = max(1, round(recipe.batch_tokens * ratio**recipe.batch_exponent / sequence_length))
     return {

@@ -1,4 +1,4 @@
-"""A sweep directory: run directories, and `sweep.yaml`, which says what they are of."""
+"""A sweep directory: `sweep.yaml`, the runs and their ledger; copies of sweep directories in buckets."""
 
 import contextlib
 import tempfile
@@ -18,23 +18,23 @@ from scaling.train.lock import is_locked
 
 
 def read_sweep(directory: Path) -> SweepConfig:
-    """The sweep that a directory is of, as it was expanded when it was made.
+    """The sweep of a directory.
 
-    Directories of earlier versions hold `seeds: [0]` where no seeds were given, and fields that their design
-    never read.
+    Files of earlier versions have `seeds: [0]` if no seeds were given, and fields that their design did not
+    read; both are dropped.
 
     Raises:
-        BadInputError: `sweep.yaml` is missing or is not a sweep.
+        BadInputError: `sweep.yaml` is missing or not a sweep.
     """
     path = directory / "sweep.yaml"
-    return validate(SweepConfig, _of_today(read_yaml(path)), str(path))
+    return validate(SweepConfig, _migrated(read_yaml(path)), str(path))
 
 
-def _of_today(tree: Any) -> Any:
+def _migrated(tree: Any) -> Any:
     if not isinstance(tree, dict):
         return tree
     if isinstance(tree.get("variants"), dict) and tree["variants"]:
-        return {**tree, "variants": {key: _of_today(one) for key, one in tree["variants"].items()}}
+        return {**tree, "variants": {key: _migrated(one) for key, one in tree["variants"].items()}}
     reads = READS.get(str(tree.get("design")), frozenset(tree))
     unread = set(SweepConfig.model_fields) - reads
     tree = {field: value for field, value in tree.items() if field not in unread}
@@ -59,7 +59,7 @@ def prepare(sweep: SweepConfig, directory: Path) -> None:
             held = read_sweep(directory)
             if held.name != sweep.name:
                 raise BadInputError(
-                    f"{directory}: holds the sweep {held.name!r}: give this one another directory with --out"
+                    f"{directory}: contains the sweep {held.name!r}; give this one another --out"
                 )
         directory.mkdir(parents=True, exist_ok=True)
         write_atomically(path, dump_yaml(sweep).encode())
@@ -72,7 +72,7 @@ RunStatus = Literal["pending", "running", "interrupted", "failed", "finished", "
 
 @dataclass(frozen=True)
 class LedgerEntry:
-    """One run of the ledger; `record` is None until the run has started."""
+    """A run in the ledger; `record` is None until the run has started."""
 
     name: str
     status: RunStatus
@@ -89,14 +89,14 @@ def _entry(directory: Path, elsewhere: bool) -> LedgerEntry:
         return LedgerEntry(directory.name, "running" if is_locked(directory) else "pending", None)
     status: RunStatus = record.status
     if status == "running" and not elsewhere and not is_locked(directory):
-        status = "interrupted"  # the process died without a word
+        status = "interrupted"  # its process was killed
     return LedgerEntry(directory.name, status, record, record.error)
 
 
 def read_ledger(directory: Path, *, elsewhere: bool = False) -> list[LedgerEntry]:
-    """The runs of a sweep directory in the order of its design, then any others; or of one run directory.
+    """The runs of a sweep directory in the order of its design, then any others; or a single run directory.
 
-    What runs `elsewhere` holds no lock here: of a copy, a record that says it runs is believed.
+    With `elsewhere` the directory is a copy without locks, and a record with status `running` is believed.
 
     Raises:
         BadInputError: neither a sweep nor a run directory.
@@ -108,7 +108,7 @@ def read_ledger(directory: Path, *, elsewhere: bool = False) -> list[LedgerEntry
     planned: list[str] = []
     if (directory / "sweep.yaml").is_file():
         sweep = read_sweep(directory)
-        with contextlib.suppress(BadInputError):  # of a version that accepted more
+        with contextlib.suppress(BadInputError):  # of a version that accepted more designs
             planned = [run.name for run in expand(sweep)]
     found = sorted(p.parent.name for p in directory.glob("*/config.yaml"))
     names = planned + [name for name in found if name not in planned]
@@ -123,16 +123,16 @@ _FILES = ("sweep.yaml", "config.yaml", "record.json", "*/config.yaml", "*/record
 
 
 def is_bucket(name: str) -> bool:
-    """Whether a directory is named by the URL of a file system: gs://, s3://, file://, memory://."""
+    """Whether a directory is given as a URL: gs://, s3://, file://, memory://."""
     return "://" in name
 
 
 @contextlib.contextmanager
 def downloaded(url: str) -> Iterator[Path]:
-    """Inside, a copy of the records and configs of a sweep or run directory.
+    """A temporary copy of the records and configs of a sweep or run directory in a bucket.
 
     Raises:
-        BadInputError: the bucket cannot be read, after half a minute of tries, or has no such directory.
+        BadInputError: the bucket cannot be read within half a minute, or has no such directory.
     """
     with tempfile.TemporaryDirectory(prefix="scaling-bucket-") as folder:
         target = Path(folder) / (PurePosixPath(url.rstrip("/")).name or "bucket")
@@ -146,8 +146,8 @@ def downloaded(url: str) -> Iterator[Path]:
                 copy.parent.mkdir(exist_ok=True)
                 copy.write_bytes(patiently(partial(system.cat_file, path)))
         except ImportError as error:
-            raise BadInputError(f"{url}: {error} (or the extra cloud of this package)") from error
-        except Exception as error:  # every store has its own kinds: credentials, network, names
+            raise BadInputError(f"{url}: {error} (or install the extra `cloud` of this package)") from error
+        except Exception as error:  # each store raises its own types: credentials, network, names
             line = (str(error).splitlines() or [type(error).__name__])[0]
             raise BadInputError(f"{url}: cannot be read: {line[:200]}") from error
         if not found:
@@ -163,7 +163,7 @@ def _system(url: str) -> tuple[Any, str]:
 
 
 def finished_in(url: str) -> set[str]:
-    """Ids of the runs in a bucket's sweep directory that are finished; none where it cannot be read."""
+    """Ids of the finished runs in a sweep directory in a bucket; empty if it cannot be read."""
     try:
         with downloaded(url) as directory:
             records = [read_record(path.parent) for path in directory.glob("*/record.json")]

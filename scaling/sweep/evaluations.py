@@ -1,4 +1,4 @@
-"""Run directories evaluated: which checkpoints, what is done already, the documents that are written."""
+"""Evaluation of run directories: which checkpoints, which scores exist, the documents that are written."""
 
 import json
 import time
@@ -26,29 +26,29 @@ from scaling.train.trained import Trained, load_trained
 
 EVALUABLE = ("decoder", "encoder_decoder")
 Say = Callable[[str], None]
-_SAID = 5  # unusable items of a task that are named
+_LISTED = 5  # unusable items of a task that are listed
 
 
 @dataclass(frozen=True)
-class Job:
-    """One checkpoint of a run that is to be evaluated."""
+class EvaluationJob:
+    """The evaluation of one checkpoint of a run."""
 
     path: Path
     record: RunRecord
     step: int
 
     def document(self, suite: Suite) -> Path:
-        """Where its scores on a suite are written."""
+        """The file with its scores on a suite."""
         return self.path / "evals" / f"{suite.file_name}-{self.step}.json"
 
 
-def jobs_of(directory: Path, steps: str, say: Say) -> list[Job]:
-    """The checkpoints to evaluate: of a run directory, or of every finished run of a sweep directory.
+def jobs_of(directory: Path, steps: str, say: Say) -> list[EvaluationJob]:
+    """The checkpoints to evaluate: of a run directory, or of every finished run in a sweep directory.
 
-    `steps` is `last`, `all` or a number. Of a sweep, runs that cannot be evaluated are named and left out.
+    `steps` is `last`, `all` or a number. Runs of a sweep that cannot be evaluated are reported and skipped.
 
     Raises:
-        BadInputError: no run that can be evaluated, or no such checkpoint.
+        BadInputError: no run can be evaluated, or no such checkpoint.
     """
     if not directory.is_dir():
         raise BadInputError(f"{directory}: no such directory; give a run or a sweep directory")
@@ -68,13 +68,13 @@ def jobs_of(directory: Path, steps: str, say: Say) -> list[Job]:
             jobs += _jobs_of_run(run, steps)
         except BadInputError as error:
             named = str(error) if str(run) in str(error) else f"{run}: {error}"
-            say(f"left out: {named}")
+            say(f"skipped: {named}")
     if not jobs:
         raise BadInputError(f"{directory}: none of its {len(runs)} runs can be evaluated")
     return jobs
 
 
-def _jobs_of_run(path: Path, steps: str) -> list[Job]:
+def _jobs_of_run(path: Path, steps: str) -> list[EvaluationJob]:
     config = read_run(path)
     if config.model.family not in EVALUABLE:
         raise BadInputError(
@@ -85,36 +85,38 @@ def _jobs_of_run(path: Path, steps: str) -> list[Job]:
     if record is None or not kept:
         raise BadInputError(f"{path}: no checkpoint; train the run first")
     if steps == "all":
-        return [Job(path, record, step) for step in kept]
+        return [EvaluationJob(path, record, step) for step in kept]
     step = kept[-1] if steps == "last" else int(steps)
     if step not in kept:
-        raise BadInputError(f"--step {step}: {path} keeps the steps {', '.join(map(str, kept))}")
+        raise BadInputError(f"--step {step}: {path} has the steps {', '.join(map(str, kept))}")
     if steps == "last" and record.status not in ("finished", "imported"):
         state = "still training" if is_locked(path) else record.status
         raise BadInputError(
             f"{path}: {state}, at step {record.step} of {config.train.total_steps()}; finish the run, or "
             f"give --step all or one of {', '.join(map(str, kept))}"
         )
-    return [Job(path, record, step)]
+    return [EvaluationJob(path, record, step)]
 
 
 @dataclass(frozen=True)
 class Asks:
-    """What every checkpoint is asked: a suite, a template or None for each task's own, numbers of shots."""
+    """The prompts of every checkpoint: a suite, and the ways in which each of its tasks is prompted."""
 
     suite: Suite
     hows: Callable[[EvalTask], tuple[EvalSettings, ...]]
-    again: bool = False  # whether what a document holds is asked once more
+    again: bool = False  # repeat what a document already has
 
     def all(self) -> list[tuple[EvalTask, EvalSettings]]:
-        """Each task in each way it is asked."""
+        """Every task with each of its ways."""
         return [(source, how) for source in self.suite.tasks for how in self.hows(source)]
 
 
-def left_to_do(job: Job, asks: Asks) -> tuple[list[tuple[EvalTask, EvalSettings]], list[TaskScores]]:
-    """What no document holds yet, and the scores that one holds.
+def left_to_do(
+    job: EvaluationJob, asks: Asks
+) -> tuple[list[tuple[EvalTask, EvalSettings]], list[TaskScores]]:
+    """What is still to be evaluated, and the scores that the document already has.
 
-    Done is what was asked of the same checkpoint with the same seed, shots, template and number of items.
+    A score is kept if it is of the same checkpoint, seed, shots, template and number of items.
     """
     path = job.document(asks.suite)
     if asks.again or not path.is_file():
@@ -138,7 +140,7 @@ def left_to_do(job: Job, asks: Asks) -> tuple[list[tuple[EvalTask, EvalSettings]
 
 
 def evaluate_run(path: Path, evaluation: SweepEvaluation, say: Say) -> Evaluation:
-    """Score the last checkpoint of a run as its sweep says; what was scored before is not asked again.
+    """Score the last checkpoint of a run as its sweep specifies; existing scores are kept.
 
     Raises:
         BadInputError: the suite is unknown, or the run cannot be evaluated.
@@ -156,8 +158,10 @@ def evaluate_run(path: Path, evaluation: SweepEvaluation, say: Say) -> Evaluatio
     return evaluate(job, asks, None, say, lambda _: None)
 
 
-def evaluate(job: Job, asks: Asks, mesh: Mesh | None, say: Say, advance: Callable[[str], None]) -> Evaluation:
-    """Ask one checkpoint what is left of a suite, and write its document.
+def evaluate(
+    job: EvaluationJob, asks: Asks, mesh: Mesh | None, say: Say, advance: Callable[[str], None]
+) -> Evaluation:
+    """Evaluate a checkpoint on what is left of a suite, and write its document.
 
     Raises:
         BadInputError: the checkpoint or the tokenizer cannot be read, or no item of any task fits.
@@ -172,10 +176,10 @@ def evaluate(job: Job, asks: Asks, mesh: Mesh | None, say: Say, advance: Callabl
     for source, how in left:
         advance(f"{source.name}, {how.shots} shots")
         outcome = evaluator.evaluate(source, how)
-        for reason in outcome.unusable[:_SAID]:
+        for reason in outcome.unusable[:_LISTED]:
             say(f"skipped: {reason}")
-        if len(outcome.unusable) > _SAID:
-            say(f"skipped: {len(outcome.unusable) - _SAID} more items of {source.name} like these")
+        if len(outcome.unusable) > _LISTED:
+            say(f"skipped: {len(outcome.unusable) - _LISTED} more items of {source.name}")
         if not outcome.items:
             say(_too_long(job, source, how, outcome))
         results.append(outcome.scores(source, how))
@@ -193,14 +197,14 @@ def evaluator_of(trained: Trained, mesh: Mesh | None) -> Evaluator:
     """The evaluator of a trained model, with its own tokenizer.
 
     Raises:
-        BadInputError: the run reads ids alone, or its tokenizer has more pieces than the model.
+        BadInputError: the run reads ids only, or its tokenizer has more pieces than the model.
     """
     engine = InferenceEngine(trained.model, trained.start, mesh, writable=trained.writable)
     begin = None if engine.encoder_decoder else trained.start
     return Evaluator(engine, PromptEncoder(trained.tokenizer, begin))
 
 
-def _too_long(job: Job, source: EvalTask, how: EvalSettings, outcome: TaskResult) -> str:
+def _too_long(job: EvaluationJob, source: EvalTask, how: EvalSettings, outcome: TaskResult) -> str:
     positions = read_run(job.path).model.max_length
     return (
         f"{job.path}: {source.name} with {how.shots} shots: all {outcome.skipped} prompts are longer than "
@@ -209,7 +213,7 @@ def _too_long(job: Job, source: EvalTask, how: EvalSettings, outcome: TaskResult
 
 
 def _document(
-    job: Job, trained: Trained, asks: Asks, results: Sequence[TaskScores], seconds: float
+    job: EvaluationJob, trained: Trained, asks: Asks, results: Sequence[TaskScores], seconds: float
 ) -> Evaluation:
     record, run = job.record, trained.run
     tokens = 0 if record.status == "imported" else run.train.tokens_before(job.step)
@@ -236,8 +240,8 @@ def _document(
     )
 
 
-def _loss_at(job: Job) -> float | None:
-    """The validation loss at a step of the trunk, where it was looked at."""
+def _loss_at(job: EvaluationJob) -> float | None:
+    """The validation loss at a step of the trunk; None if it was not measured."""
     for point in job.record.points:
         if point.step == job.step and point.tokens == job.record.tokens:
             return point.loss
@@ -248,7 +252,7 @@ def _loss_at(job: Job) -> float | None:
         try:
             line = json.loads(text)
         except ValueError:
-            continue  # a line that was cut off
+            continue  # an incomplete line
         if line.get("step") == job.step and line.get("branch") is None and "validation_loss" in line:
             return float(line["validation_loss"])
     return None

@@ -1,4 +1,4 @@
-"""Running a sweep: finished runs are skipped, interrupted ones resume, failed ones stop only themselves."""
+"""Running a sweep: finished runs are skipped, interrupted runs resume, a failed run does not stop others."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -26,14 +26,14 @@ __all__ = ["prepare", "run_sweep"]
 def run_sweep(
     sweep: SweepConfig, directory: Path, reporter: Reporter, workers: int = 1
 ) -> tuple[list[RunRecord], list[str]]:
-    """Train every run of a sweep in `directory`: the records, and a line for each run that failed.
+    """Train every run of a sweep in `directory`; returns the records and a line for each failed run.
 
-    With several `workers` that many runs train at once, each on its share of this machine's CPU cores. Where
-    the sweep names an evaluation, every run is then scored.
+    With several `workers` as many runs train at once, each on its share of the CPU cores of this machine. If
+    the sweep has an evaluation, every run is then scored.
 
     Raises:
-        BadInputError: `workers` cannot work side by side here.
-        InterruptedRunError: asked to stop; what was under way was saved.
+        BadInputError: several `workers` are not possible here.
+        InterruptedRunError: stopped by a signal; the runs in progress were saved.
     """
     runs = expand(sweep)
     check_workers(workers)
@@ -46,7 +46,7 @@ def run_sweep(
     todo = []
     for run in runs:
         path = directory / run.name
-        earlier = is_finished(path, run)  # nobody writes a finished record again: all processes see the same
+        earlier = is_finished(path, run)  # finished records do not change: all processes agree
         if earlier is not None:
             try:
                 own_data(path, run.data)
@@ -86,22 +86,22 @@ def run_sweep(
 
 
 def _in_turn(todo: Sequence[tuple[RunConfig, Path]], reporter: Reporter) -> Iterator[RunOutcome]:
-    """Train one run after the other in this process."""
+    """Train one run after another in this process."""
     for run, path in todo:
         try:
             yield RunOutcome(run, train(run, path, reporter))
         except InterruptedRunError:
             raise
-        except Exception as error:  # whatever stopped this run must not stop the others
+        except Exception as error:  # the failure of one run must not stop the others
             if several() and not isinstance(error, SharedError | BadInputError):
-                raise  # but the others of this run's processes did not see it
+                raise  # the other processes of this run did not see it
             yield RunOutcome(run, None, (str(error).splitlines() or [type(error).__name__])[0])
         finally:
             jax.clear_caches()  # the next size compiles its own programs
 
 
 def is_finished(path: Path, run: RunConfig) -> RunRecord | None:
-    """The record of a run that is finished in its directory; otherwise None."""
+    """The record of a run if it is finished in its directory, otherwise None."""
     try:
         record = read_record(path)
     except BadInputError:

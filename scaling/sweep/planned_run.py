@@ -1,4 +1,4 @@
-"""What a run or a sweep will take, before it starts: parameters, tokens, FLOPs, seconds."""
+"""The cost of a planned run: parameters, tokens, FLOPs, seconds."""
 
 import math
 from collections.abc import Sequence
@@ -12,18 +12,18 @@ from scaling.config.run import RunConfig
 from scaling.estimate.counts import count_parameters, run_flops_per_token
 from scaling.train.schedules import budgets, computed_tokens
 
-# Share of the measured matmul peak that a step of a small model reached on two cores; a first guess, replaced
-# by what the finished runs of the same directory reached.
+# Share of the measured matmul peak that a step of a small model reached on two cores: a first guess, until
+# runs of the same directory have finished.
 _UTILISATION = 0.35
 _START_SECONDS = 8.0  # compilation, first batches, checkpoints
 
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """One planned run. FLOPs are counted matmul by matmul, causal, cooldown branches included."""
+    """A planned run. FLOPs are counted per matmul with causal attention and include cooldown branches."""
 
     name: str
-    params: int | None  # null of an n-gram, whose numbers follow from the text
+    params: int | None  # null for an n-gram model, whose counts depend on the text
     non_embedding_with_head: int | None
     steps: int
     batch_tokens: int
@@ -34,12 +34,12 @@ class PlannedRun:
     seconds: float
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain JSON."""
+        """As plain JSON."""
         return asdict(self)
 
 
 def achieved_flops(records: Sequence[RunRecord]) -> float | None:
-    """Median FLOP/s that finished runs reached while stepping."""
+    """Median FLOP/s of the training steps of finished runs."""
     rates = [
         record.flops_per_token * record.tokens_per_second
         for record in records
@@ -49,7 +49,7 @@ def achieved_flops(records: Sequence[RunRecord]) -> float | None:
 
 
 def seconds_at_once(seconds: Sequence[float], workers: int) -> float:
-    """How long runs take that `workers` train at a time, the longest first."""
+    """The duration of runs trained by `workers` in parallel, the longest first."""
     busy = [0.0] * workers
     for one in sorted(seconds, reverse=True):
         least = busy.index(min(busy))
@@ -58,7 +58,7 @@ def seconds_at_once(seconds: Sequence[float], workers: int) -> float:
 
 
 def plan_run(run: RunConfig, peak_flops: float, achieved: float | None = None) -> PlannedRun:
-    """A run's cost on a device of `peak_flops` FLOP/s, or at the rate that runs beside it `achieved`."""
+    """The cost of a run on a device of `peak_flops` FLOP/s, or at the rate that other runs `achieved`."""
     tokens = computed_tokens(run.train)
     counted = isinstance(run.model, NGramConfig)
     counts = None if counted else count_parameters(run.model)

@@ -1,8 +1,8 @@
-"""Training several small runs at once: worker processes, each with its own share of the CPU cores.
+"""Training several small runs at once in worker processes, each with its own share of the CPU cores.
 
-A small model cannot keep many cores busy, so two runs on one core each finish sooner than one after the other
-on both. A worker trains one run after another; the parent gives out the runs, the most expensive first, and
-shows what the workers report.
+A small model cannot keep many cores busy: two runs at once on one core each finish sooner than one after the
+other on both. A worker trains one run after another; the parent assigns the runs, the most expensive first,
+and shows the progress that workers report.
 """
 
 import ctypes
@@ -22,12 +22,12 @@ from scaling.train.progress import Reporter, Status
 from scaling.train.stopping import InterruptedRunError, StopRequest
 
 _PR_SET_PDEATHSIG = 1  # Linux, prctl(2)
-_POLL_SECONDS = 0.5  # between looks at whether this process was asked to stop
+_POLL_SECONDS = 0.5  # between checks for a stop signal
 
 
 @dataclass(frozen=True)
 class RunOutcome:
-    """How one run ended: its record, or one line that says why there is none."""
+    """How a run ended: its record, or one line with the reason of the failure."""
 
     run: RunConfig
     record: RunRecord | None
@@ -35,14 +35,14 @@ class RunOutcome:
 
 
 def available_cores() -> list[int]:
-    """The CPU cores that this process may use."""
+    """The CPU cores available to this process."""
     if hasattr(os, "sched_getaffinity"):
         return sorted(os.sched_getaffinity(0))
     return list(range(os.cpu_count() or 1))
 
 
 def check_workers(workers: int) -> None:
-    """Refuse a number of workers that cannot work side by side here.
+    """Refuse a number of workers that is not possible here.
 
     Raises:
         BadInputError: not positive, or more than one with an accelerator or with several processes per run.
@@ -71,12 +71,12 @@ def train_at_once(
 
     Args:
         runs: configurations and their run directories.
-        workers: number of processes; cores are dealt out evenly among them.
-        reporter: shows each run's progress and messages.
-        cost: expected cost of a run in any unit; expensive runs start first.
+        workers: number of processes, which share the cores evenly.
+        reporter: shows progress and messages.
+        cost: expected cost of a run in any unit; the most expensive run starts first.
 
     Raises:
-        InterruptedRunError: this process was asked to stop; the workers saved their runs and ended.
+        InterruptedRunError: stopped by a signal; the workers saved their runs and ended.
     """
     todo = sorted(runs, key=lambda item: cost(item[0]))
     cores = available_cores()
@@ -94,18 +94,18 @@ def train_at_once(
                         worker.begin(*todo.pop())
                 busy = {w.connection: w for w in pool if w.run is not None}
                 for connection in wait(list(busy), _POLL_SECONDS):
-                    outcome = busy[cast(Connection, connection)].hear()
+                    outcome = busy[cast(Connection, connection)].receive()
                     if outcome is not None and stop.signal_number is None:
                         yield outcome
             if stopped is not None:
-                raise InterruptedRunError("asked to stop; the runs under way were saved", stopped)
+                raise InterruptedRunError("stopped by a signal; the runs in progress were saved", stopped)
     finally:
         for worker in pool:
             worker.close()
 
 
 class _Worker:
-    """The parent's side of one worker process."""
+    """A worker process, seen from the parent."""
 
     def __init__(self, cores: list[int], reporter: Reporter) -> None:
         self.cores, self.reporter = cores, reporter.another()
@@ -113,7 +113,7 @@ class _Worker:
         self._start()
 
     def _start(self) -> None:
-        # A fresh interpreter: JAX's threads do not survive a fork.
+        # A fresh interpreter, because the threads of JAX do not survive a fork.
         context = get_context("spawn")
         self.connection, theirs = context.Pipe()
         self.process = context.Process(target=_work, args=(theirs, self.cores, os.getpid()), daemon=True)
@@ -121,15 +121,15 @@ class _Worker:
         theirs.close()
 
     def begin(self, run: RunConfig, path: Path) -> None:
-        """Hand over a run; a worker that died is replaced first."""
+        """Start a run; a dead worker is replaced first."""
         if not self.process.is_alive():
             self.connection.close()
             self._start()
         self.run = run
         self.connection.send((run, path))
 
-    def hear(self) -> RunOutcome | None:
-        """Pass one report on; the outcome where it ended the run."""
+    def receive(self) -> RunOutcome | None:
+        """Handle one message; returns the outcome if the run has ended."""
         assert self.run is not None
         try:
             what, content = self.connection.recv()
@@ -145,48 +145,46 @@ class _Worker:
         return RunOutcome(run, record, None if record else str(content))
 
     def stop(self) -> None:
-        """Ask the run under way to save itself and end."""
+        """Make the run in progress save a checkpoint and end."""
         if self.run is not None and self.process.pid is not None and self.process.is_alive():
             os.kill(self.process.pid, signal.SIGTERM)
 
     def close(self) -> None:
-        """End the process, after its run was saved where one is under way."""
+        """End the process after saving the run in progress."""
         self.stop()
         while self.run is not None:
-            self.hear()
+            self.receive()
         self.connection.close()
         self.process.join()
 
 
 class _Relay(Reporter):
-    """A worker's reporter: hands everything to the parent."""
+    """The reporter of a worker, which sends everything to the parent."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     def start(self, name: str, total: int, done: int) -> None:
-        """A run begins."""
+        """Report the start of a run."""
         self._connection.send(("start", (name, total, done)))
 
     def advance(self, units: int, status: Status) -> None:
-        """Work was done."""
+        """Report progress."""
         self._connection.send(("advance", (units, status)))
 
     def message(self, text: str) -> None:
-        """A line for a person."""
+        """Report a line for the user."""
         self._connection.send(("message", (text,)))
 
     def finish(self) -> None:
-        """The parent knows by the outcome."""
+        """Nothing: the outcome ends the run."""
 
     def __exit__(self, *_: object) -> None: ...
 
 
 def _work(connection: Connection, cores: list[int], parent: int) -> None:
-    """A worker process: train what is handed over until the parent closes the connection."""
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # a terminal sends it to both; the parent passes on a SIGTERM
+    """The worker process: train the received runs until the parent closes the connection."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to both; the parent sends SIGTERM
     _end_with(parent)
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, cores)  # before JAX sizes its thread pool
@@ -212,10 +210,10 @@ def _work(connection: Connection, cores: list[int], parent: int) -> None:
 
 
 def _end_with(parent: int) -> None:
-    """Ask the kernel to stop this process, as a person would, when its parent is killed."""
+    """Make the kernel send SIGTERM to this process when its parent is killed."""
     try:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     except (OSError, AttributeError):
-        return  # not Linux: a worker whose parent is killed trains its run to the end
-    if os.getppid() != parent:  # it was killed before the request
+        return  # not Linux: a worker without parent finishes its run
+    if os.getppid() != parent:  # it was killed before the call
         os._exit(1)

@@ -55,8 +55,8 @@ def test_a_sweep_is_evaluated_once(run_cli: RunCli, sweep: Path) -> None:
     code, out, err = run_cli(*command, "--json")
     documents = json.loads(out)
     assert code == 0 and [(d["run"], d["step"]) for d in documents] == [("w16", 2), ("w16", 4)]
-    assert "left out: sweep/encoder: family=encoder is not evaluated" in err
-    assert "left out: sweep/waiting: interrupted, not finished" in err
+    assert "skipped: sweep/encoder: family=encoder is not evaluated" in err
+    assert "skipped: sweep/waiting: interrupted, not finished" in err
     assert [(r["shots"], r["n"], r["skipped"]) for r in documents[0]["results"]] == [(0, 7, 1), (1, 7, 1)]
     first, last = read_evaluations(sweep)
     assert first.model_dump(mode="json") == documents[0] and (first.tokens, last.tokens) == (384, 768)
@@ -93,7 +93,7 @@ REFUSED = [
     ("sweep/w16 --suite emergence --items 0", "--items 0: give at least 1"),
     ("sweep/w16 --suite emergence --pass-at 0", "--pass-at 0: give whole numbers from 1 on"),
     ("sweep/w16 --suite emergence --pass-at 4 --samples 2", "--samples 2: --pass-at 4 needs at least 4"),
-    ("sweep/w16 --suite emergence --step 3", "--step 3: sweep/w16 keeps the steps 2, 4"),
+    ("sweep/w16 --suite emergence --step 3", "--step 3: sweep/w16 has the steps 2, 4"),
     ("sweep/w16 --suite emergence --step first", "--step first: give last, all, or the step"),
     ("sweep/w16 --suite emergence --mesh rows=2", "--mesh rows=2: 'rows' is not a mesh axis"),
     ("sweep/w16 --suite emergence --mesh data=64", "needs 64 devices; there are 8"),
