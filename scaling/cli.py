@@ -8,21 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from scaling import __version__
-from scaling.commands import (
-    cost,
-    data,
-    dryrun,
-    emergence,
-    evaluate,
-    figures,
-    fit,
-    launch,
-    mup,
-    plan,
-    runs,
-    weights,
-)
-from scaling.commands.options import say
+from scaling.api.progress import say
+from scaling.commands import cost, data, figures, laws, runs, weights
 from scaling.runtime.environment import choose_platform, tune_allocator
 from scaling.runtime.errors import BadInputError, StorageError
 
@@ -46,19 +33,19 @@ data_app = typer.Typer(help="Describe a corpus, and train tokenizers for it.", i
 _COMMANDS: tuple[Callable[..., None], ...] = (
     cost.models,
     cost.estimate,
-    dryrun.dryrun,
-    plan.plan,
+    cost.dryrun,
+    cost.plan,
     runs.train,
     runs.sweep,
     runs.status,
-    mup.check_mup,
-    launch.launch,
-    fit.fit,
+    runs.check_mup,
+    runs.launch,
+    laws.fit,
     figures.plot,
     figures.report,
-    evaluate.evaluate,
-    emergence.emergence,
-    runs.generate,
+    weights.evaluate,
+    laws.emergence,
+    weights.generate,
     weights.score,
     weights.import_hf,
     weights.export_hf,

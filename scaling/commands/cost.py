@@ -1,6 +1,8 @@
-"""What it costs: `models`, `estimate`."""
+"""What it costs: `models`, `estimate`, `dryrun`, `plan`."""
 
-from typing import Annotated, Any
+import shlex
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
@@ -12,12 +14,13 @@ from scaling.commands.options import (
     Mesh,
     Optimizer,
     Overrides,
+    Price,
     Remat,
-    as_overrides,
-    devices_named,
-    print_json,
+    Spot,
+    show,
 )
-from scaling.runtime.errors import BadInputError
+
+Model = Annotated[str, typer.Argument(help="model or run: a name in configs, or a YAML file")]
 
 
 def models(
@@ -25,55 +28,13 @@ def models(
     as_json: Json = False,
 ) -> None:
     """List the named models with parameters and training FLOPs per token."""
-    from scaling.config.load import load_model, model_names
-    from scaling.config.model import network
-    from scaling.estimate.counts import count_parameters, train_flops_per_token
+    from scaling.api import costs
 
-    names = [name for name in model_names() if name.startswith(family or "")]
-    if not names:
-        families = sorted({name.split("-")[0] for name in model_names()})
-        raise BadInputError(f"no model is called {family!r}...; families: {', '.join(families)}")
-    rows: list[dict[str, Any]] = []
-    for name in names:
-        config = network(load_model(name))
-        counts = count_parameters(config)
-        rows.append(
-            {
-                "model": name,
-                "family": config.family,
-                "n_layers": config.n_layers,
-                "d_model": config.d_model,
-                "n_heads": getattr(config, "n_heads", None),
-                "max_length": config.max_length,
-                "params": counts.model_dump(),
-                "train_flops_per_token": train_flops_per_token(config, config.max_length),
-                "attention_convention": "causal",
-            }
-        )
-    if as_json:
-        print_json(rows)
-        return
-    from scaling.tables import show, show_text, table
-
-    cells = [
-        (
-            row["model"],
-            f"{row['params']['total']:,}",
-            f"{row['params']['non_embedding']:,}",
-            str(row["n_layers"]),
-            str(row["d_model"]),
-            str(row["n_heads"] or "-"),
-            f"{row['train_flops_per_token']:.2e}",
-        )
-        for row in rows
-    ]
-    columns = ("model", "parameters", "without embeddings", "layers", "width", "heads", "FLOPs/token")
-    show(table("", columns, cells))
-    show_text("Training FLOPs per token at the model's full length, matmul by matmul, causal attention.")
+    show(costs.models(family), as_json)
 
 
 def estimate(
-    model: Annotated[str, typer.Argument(help="model or run: a name in configs, or a YAML file")],
+    model: Model,
     overrides: Overrides = None,
     on: Annotated[
         str | None, typer.Option(help="devices as KIND:COUNT or KIND:TOPOLOGY, e.g. h100-sxm:64")
@@ -91,46 +52,123 @@ def estimate(
     attention: Annotated[
         str, typer.Option(help="attention in model FLOPs: causal (half) or full")
     ] = "causal",
-    price: Annotated[
-        float | None, typer.Option(help="price per device-hour in USD, instead of the list price")
-    ] = None,
-    spot: Annotated[bool, typer.Option("--spot", help="use the spot price if one is known")] = False,
+    price: Price = None,
+    spot: Spot = False,
     as_json: Json = False,
 ) -> None:
     """Estimate parameters, FLOPs, memory, time and price, by arithmetic alone."""
-    from scaling.config.devices import run_for
-    from scaling.estimate.estimate import model_part, on_devices, train_part, would_help
+    from scaling.api import costs
 
-    if attention not in ("causal", "full"):
-        raise BadInputError(f"--attention {attention!r}: give causal or full")
-    for option, value in (("--tokens", tokens), ("--target-length", target_length), ("--price", price)):
-        if value is not None and not 0 < value < float("inf"):
-            raise BadInputError(f"{option} {value:g}: give a positive number")
-    devices = devices_named(on) if on is not None else None
-    if devices is None and mesh is not None:
-        raise BadInputError("--mesh: name the devices too, for example --on tpu-v5p:8x8x8")
-    changes = as_overrides(overrides, remat, batch_tokens, length, accumulation, optimizer)
-    run = run_for(model, devices, mesh, changes)
-    target_length = target_length or run.target_length
-    counted: Any = (run.data.sequence_length, target_length, attention)
-    document: dict[str, Any] = model_part(run.model, *counted)
-    document["train"] = None if tokens is None else train_part(run.model, tokens, *counted)
-    document |= {"devices": None, "memory": None, "time": None, "cost": None, "would_help": []}
-    if devices is not None:
-        found = on_devices(
-            run,
-            devices,
-            tokens,
-            target_length=target_length,
-            price_kind="spot" if spot else "on-demand",
-            price=price,
-        )
-        document |= found.as_dict(devices)
-        if not found.fits:
-            document["would_help"] = would_help(run, found.memory.arguments, found.capacity_bytes)
+    result = costs.estimate(
+        model,
+        overrides,
+        on=on,
+        tokens=tokens,
+        mesh=mesh,
+        remat=remat,
+        batch_tokens=batch_tokens,
+        length=length,
+        target_length=target_length,
+        accumulation=accumulation,
+        optimizer=optimizer,
+        attention=attention,
+        price=price,
+        spot=spot,
+    )
+    show(result, as_json)
+
+
+def dryrun(
+    model: Model,
+    overrides: Overrides = None,
+    on: Annotated[str, typer.Option(help="devices as KIND:COUNT or KIND:TOPOLOGY, e.g. tpu-v5p:8x8x8")] = "",
+    mesh: Mesh = None,
+    remat: Remat = None,
+    batch_tokens: BatchTokens = None,
+    length: Length = None,
+    accumulation: Accumulation = None,
+    optimizer: Optimizer = None,
+    effort: Annotated[
+        str, typer.Option(help="effort of the TPU compiler: quick, or full as in training (minutes)")
+    ] = "quick",
+    no_cache: Annotated[
+        bool, typer.Option("--no-cache", help="compile again instead of reading the cache")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Compile the real train step for devices you do not have: memory, collectives, whether it fits."""
+    from scaling.api import costs
+
+    result = costs.dryrun(
+        model,
+        overrides,
+        on=on,
+        mesh=mesh,
+        remat=remat,
+        batch_tokens=batch_tokens,
+        length=length,
+        accumulation=accumulation,
+        optimizer=optimizer,
+        effort=effort,
+        cache=not no_cache,
+    )
+    show(result, as_json)
+
+
+def plan(
+    on: Annotated[str, typer.Option(help="devices as KIND:COUNT or KIND:TOPOLOGY, e.g. tpu-v5e:16x16")] = "",
+    usd: Annotated[float | None, typer.Option(help="budget in US dollars")] = None,
+    flops: Annotated[float | None, typer.Option(help="budget in training FLOPs, e.g. 1e21")] = None,
+    device_hours: Annotated[float | None, typer.Option(help="budget in device-hours")] = None,
+    law: Annotated[
+        str, typer.Option(help="law: chinchilla, chinchilla-replication, or a path to law.json")
+    ] = "chinchilla",
+    inference_tokens: Annotated[
+        float | None,
+        typer.Option(help="tokens the model will serve; favours a smaller model, trained longer"),
+    ] = None,
+    vocab_size: Annotated[
+        int | None, typer.Option(help="vocabulary size; default: that of the law's tokenizer")
+    ] = None,
+    bytes_per_token: Annotated[
+        float | None, typer.Option(help="bytes per token of your tokenizer, to convert a law of another one")
+    ] = None,
+    length: Annotated[int, typer.Option(help="tokens per sequence")] = 2048,
+    price: Price = None,
+    spot: Spot = False,
+    confirm: Annotated[
+        bool, typer.Option("--confirm", help="compile the best layouts and use the compiler's memory")
+    ] = False,
+    force: Annotated[
+        bool,
+        typer.Option("--force", help="apply a law of another tokenizer unconverted, and mark the result"),
+    ] = False,
+    out: Annotated[Path | None, typer.Option(help="YAML file to write the run to, for scaling train")] = None,
+    as_json: Json = False,
+) -> None:
+    """Plan what to train for a budget: size, tokens, layout, time, price and expected loss."""
+    from scaling.api import plans
+
+    result = plans.plan(
+        on,
+        usd=usd,
+        flops=flops,
+        device_hours=device_hours,
+        law=law,
+        inference_tokens=inference_tokens,
+        vocab_size=vocab_size,
+        bytes_per_token=bytes_per_token,
+        length=length,
+        price=price,
+        spot=spot,
+        confirm=confirm,
+        force=force,
+        out=out,
+    )
+    show(result, as_json)
     if as_json:
-        print_json(document)
+        return
+    if out is None:
+        typer.echo(f"\nAs a run:\n  {result.command} --out run.yaml\n  scaling train run.yaml --dry-run")
     else:
-        from scaling.commands.estimate_text import estimate_text
-
-        typer.echo(estimate_text(document, run))
+        typer.echo(f"\nWritten to {out}. Next:\n  scaling train {shlex.quote(str(out))} --dry-run")

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from scaling.commands.options import Json, print_json, wrote
+from scaling.commands.options import Json, print_json
 from scaling.runtime.errors import BadInputError
 
 
@@ -20,21 +20,22 @@ def describe(
     """Count documents, tokens and bytes of a corpus and its validation split."""
     import dataclasses
 
+    from scaling.api.text.blocks import Text, terminal_width, text_of
     from scaling.config.data import DataConfig
     from scaling.config.load import validate
     from scaling.data.corpus import describe as describe_corpus
-    from scaling.tables import show_text
 
     config = validate(DataConfig, {"source": source, "tokenizer": tokenizer, "field": field}, "data")
     summary = dataclasses.asdict(describe_corpus(config))
     if as_json:
         print_json(summary)
         return
+    lines = []
     for name, value in summary.items():
-        shown = (
-            f"{value:,}" if isinstance(value, int) else f"{value:.4g}" if isinstance(value, float) else value
-        )
-        show_text(f"{name.replace('_', ' '):22}{shown}", " " * 22)
+        number = f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
+        words = value if isinstance(value, str) else number
+        lines.append(Text(f"{name.replace('_', ' '):22}{words}", " " * 22))
+    typer.echo(text_of(lines, terminal_width()))
 
 
 def tokenizer(
@@ -58,4 +59,7 @@ def tokenizer(
         raise BadInputError(f"--type {kind!r}: give bpe or unigram")
     config = validate(DataConfig, {"source": source, "field": field}, "data")
     train_sentencepiece(open_source(config), out, vocab_size=vocab_size, model_type=kind, seed=seed)  # type: ignore[arg-type]
-    wrote(out, as_json)
+    if as_json:
+        print_json({"out": str(out), "bytes": out.stat().st_size})
+    else:
+        typer.echo(f"Written to {out}")

@@ -5,10 +5,22 @@ from typing import Annotated
 
 import typer
 
-from scaling.commands.emergence import Against, Metrics, Shots, Tasks, names_of, numbers_of
-from scaling.commands.laws import By, Columns, Family, Flops, Force, Params, WhereOption, where_of
-from scaling.commands.options import Json, print_json, wrote
-from scaling.plots.kinds import KINDS, check_kind
+from scaling.commands.options import (
+    Against,
+    By,
+    Columns,
+    Family,
+    Flops,
+    Force,
+    Json,
+    Metrics,
+    Params,
+    Shots,
+    Tasks,
+    Where,
+    show,
+)
+from scaling.plots.kinds import KINDS
 
 LawFile = Annotated[
     Path | None, typer.Option(help="law.json; default: the one that `fit` wrote next to the source")
@@ -24,7 +36,7 @@ def plot(
     params: Params = "non_embedding_with_head",
     flops: Flops = "6nd",
     family: Family = None,
-    where: WhereOption = None,
+    where: Where = None,
     by: By = None,
     force: Force = False,
     method: Annotated[str, typer.Option(help="method for isoFLOP minima: parabola or akima")] = "parabola",
@@ -41,43 +53,31 @@ def plot(
     as_json: Json = False,
 ) -> None:
     """Draw one figure."""
-    check_kind(kind)
-    from scaling.laws import parse_columns
-    from scaling.laws.read.inputs import Sources
-    from scaling.laws.read.select import name_of_value
-    from scaling.plots.kinds import Options, draw_and_tell
-    from scaling.plots.style import check_path, save_figure
+    from scaling.api import figures
 
-    check_path(out)
-    named = parse_columns(columns) if columns else None
-    sources = Sources(tuple(source), law, named, params, flops, family, where_of(where), force)
-    options = Options(
+    result = figures.plot(
+        kind,
+        source,
+        out=out,
+        law=law,
+        columns=columns,
+        params=params,
+        flops=flops,
+        family=family,
+        where=where,
+        by=by,
+        force=force,
         method=method,
         tolerance=tolerance,
         bootstrap=bootstrap,
         seed=seed,
         against=against,
-        tasks=names_of(tasks),
-        shots=numbers_of(shots),
-        metrics=names_of(metrics),
+        tasks=tasks,
+        shots=shots,
+        metrics=metrics,
         log_score=log_score,
     )
-    if by is None:
-        figure, numbers = draw_and_tell(kind, sources, options)
-        save_figure(figure, out)
-        wrote(out, as_json, numbers)
-        return
-    groups = {}
-    for value, part in sources.by(by).items():
-        path = out.with_stem(f"{out.stem}-{name_of_value(value)}")
-        figure, numbers = draw_and_tell(kind, part, options)
-        save_figure(figure, path)
-        groups[value] = {"out": str(path), "bytes": path.stat().st_size, **numbers}
-    if as_json:
-        print_json({"by": by, "groups": groups})
-    else:
-        for made in groups.values():
-            typer.echo(f"Written to {made['out']}")
+    show(result, as_json)
 
 
 def report(
@@ -88,17 +88,24 @@ def report(
     params: Params = "non_embedding_with_head",
     flops: Flops = "6nd",
     family: Family = None,
-    where: WhereOption = None,
+    where: Where = None,
     force: Force = False,
     title: Annotated[str | None, typer.Option(help="title of the page")] = None,
     as_json: Json = False,
 ) -> None:
     """Write a self-contained HTML page about one sweep or several."""
-    from scaling.laws import parse_columns
-    from scaling.laws.read.inputs import law_of
-    from scaling.plots.report import write_report
+    from scaling.api import figures
 
-    named = parse_columns(columns) if columns else None
-    beside = law_of(source[0], law)
-    write_report(source, beside, out, params, flops, title, family, named, where_of(where), force)
-    wrote(out, as_json)
+    result = figures.report(
+        source,
+        out=out,
+        law=law,
+        columns=columns,
+        params=params,
+        flops=flops,
+        family=family,
+        where=where,
+        force=force,
+        title=title,
+    )
+    show(result, as_json)

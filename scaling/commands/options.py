@@ -1,13 +1,14 @@
-"""What commands share: their options, and how they print."""
+"""What the commands share: options of the same meaning, and printing."""
 
 import json
-from pathlib import Path
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
-    from scaling.config.devices import Devices
+    from scaling.api.results import Result
+    from scaling.api.text.blocks import Block
 
 Overrides = Annotated[
     list[str] | None,
@@ -22,6 +23,8 @@ BatchTokens = Annotated[
 Length = Annotated[str | None, typer.Option(help="tokens per sequence; default: the model's maximum")]
 Accumulation = Annotated[str | None, typer.Option(help="microbatches per step")]
 Optimizer = Annotated[str | None, typer.Option(help="optimizer: adamw, adafactor, muon or lion")]
+Price = Annotated[float | None, typer.Option(help="price per device-hour in USD, instead of the list price")]
+Spot = Annotated[bool, typer.Option("--spot", help="use the spot price if one is known")]
 Coordinator = Annotated[
     str | None, typer.Option(help="multi-process: HOST:PORT of the first process, or auto (SLURM, TPU pods)")
 ]
@@ -29,51 +32,38 @@ Processes = Annotated[int | None, typer.Option(help="multi-process: number of pr
 ProcessId = Annotated[int | None, typer.Option(help="multi-process: index of this process, from 0")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="print the plan and do nothing")]
 
+Columns = Annotated[str | None, typer.Option(help="CSV column of each field, e.g. params=N,tokens=D*1e9")]
+Where = Annotated[
+    str | None, typer.Option("--where", help="rows to use, by column values, e.g. dataset=c4,split=val")
+]
+By = Annotated[str | None, typer.Option("--by", help="column; gives one result per value")]
+Force = Annotated[
+    bool, typer.Option("--force", help="accept losses that differ in kind, and implausible units")
+]
+Params = Annotated[
+    str, typer.Option(help="parameter count N: non_embedding_with_head, non_embedding or total")
+]
+Flops = Annotated[str, typer.Option(help="compute C: 6nd, or counted (matmul by matmul)")]
+Family = Annotated[str | None, typer.Option(help="model family, if a directory has several")]
 
-def as_overrides(
-    overrides: list[str] | None,
-    remat: str | None,
-    batch_tokens: str | None,
-    length: str | None,
-    accumulation: str | None,
-    optimizer: str | None,
-) -> list[str]:
-    """The overrides that a person typed, and those that the options of a run stand for."""
-    given = {
-        "model.remat": remat,
-        "train.batch_tokens": batch_tokens,
-        "data.sequence_length": length,
-        "train.accumulation": accumulation,
-        "train.optimizer": optimizer,
-    }
-    return [*(overrides or ()), *(f"{key}={value}" for key, value in given.items() if value is not None)]
+Against = Annotated[
+    str | None, typer.Option(help="scale: flops, params, loss or step; default: the first that all rows have")
+]
+Tasks = Annotated[str | None, typer.Option(help="tasks to use, e.g. copy,reverse; default: all")]
+Shots = Annotated[str | None, typer.Option(help="numbers of examples to use, e.g. 0,8; default: all")]
+Metrics = Annotated[str | None, typer.Option(help="metrics to use, e.g. exact_match,answer_log_prob")]
 
 
-def devices_named(on: str) -> "Devices":
-    """The devices of `--on`; this computer's own CPU is measured the first time."""
-    from scaling.config.devices import parse_devices, this_cpu_is_measured
+def show(result: "Result", as_json: bool = False, more: "Sequence[Block]" = ()) -> None:
+    """Print a result within the columns of the terminal, and `more` below it; or the result as JSON."""
+    from scaling.api.text.blocks import terminal_width, text_of
 
-    if on.startswith("cpu:") and not this_cpu_is_measured():
-        parse_devices(on)  # a count that is none is refused before anything is measured
-        from scaling.train.device import measure_this_cpu
-
-        measure_this_cpu()
-    return parse_devices(on)
+    if as_json:
+        print_json(result.to_dict())
+    else:
+        typer.echo(text_of([*result.blocks(), *more], terminal_width()))
 
 
 def print_json(document: Any) -> None:
-    """One JSON document on stdout."""
+    """Print one JSON document on stdout."""
     typer.echo(json.dumps(document, indent=2, allow_nan=False))
-
-
-def say(text: str) -> None:
-    """A line for a person, on stderr."""
-    typer.echo(text, err=True)
-
-
-def wrote(path: Path, as_json: bool, more: dict[str, Any] | None = None) -> None:
-    """Say which file was written, and in JSON what is in it."""
-    if as_json:
-        print_json({"out": str(path), "bytes": path.stat().st_size, **(more or {})})
-    else:
-        typer.echo(f"Written to {path}")

@@ -1,19 +1,14 @@
-"""Weights from elsewhere and what they say of ids: `import-hf`, `export-hf`, `score`."""
+"""Trained weights: `generate`, `score`, `import-hf`, `export-hf`, `evaluate`."""
 
-import json
-import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
-from scaling.commands.options import Json, print_json, say
+from scaling.commands.options import Json, Mesh, show
 from scaling.runtime.errors import BadInputError
 
-if TYPE_CHECKING:
-    from scaling.train.trained import Trained
-
-Rows = list[list[int]]
+Run = Annotated[Path, typer.Argument(help="run directory")]
 
 
 def import_hf(
@@ -29,20 +24,13 @@ def import_hf(
     as_json: Json = False,
 ) -> None:
     """Make a run from a Hugging Face checkpoint: GPT-1, GPT-2, LLaMA, BERT, RoBERTa, ALBERT or T5."""
-    from scaling.hf.convert import import_run
+    from scaling.api import weights
 
-    record = import_run(path, out, tokenizer=tokenizer, dtype=dtype, say=say)
-    if as_json:
-        print_json(record.model_dump(mode="json"))
-        return
-    typer.echo(
-        f"{record.params.total:,} parameters ({record.family}), tokenizer {record.tokenizer}; "
-        f"written to {out}; next: scaling score {out} --ids FILE.json"
-    )
+    show(weights.import_hf(path, out, tokenizer=tokenizer, dtype=dtype), as_json)
 
 
 def export_hf(
-    run: Annotated[Path, typer.Argument(help="run directory")],
+    run: Run,
     out: Annotated[Path, typer.Option(help="directory to create")],
     layout: Annotated[
         str | None,
@@ -52,29 +40,13 @@ def export_hf(
     as_json: Json = False,
 ) -> None:
     """Write a run's weights as config.json and safetensors, for transformers to load."""
-    from scaling.hf.convert import export_run
+    from scaling.api import weights
 
-    try:
-        most = int(float(shard_bytes))
-    except (ValueError, OverflowError) as error:
-        raise BadInputError(f"--shard-bytes {shard_bytes}: give a number of bytes, as 5e9") from error
-    done = export_run(run, out, layout=layout, shard_bytes=most, warn=say)
-    if as_json:
-        print_json(
-            {
-                "out": str(out),
-                "architecture": done.architecture,
-                "parameters": done.parameters,
-                "bytes": done.size,
-                "files": [file.name for file in done.files],
-            }
-        )
-        return
-    typer.echo(f"{done.architecture}, {done.parameters:,} parameters, {len(done.files)} file(s) in {out}")
+    show(weights.export_hf(run, out, layout=layout, shard_bytes=shard_bytes), as_json)
 
 
 def score(
-    run: Annotated[Path, typer.Argument(help="run directory")],
+    run: Run,
     text: Annotated[Path | None, typer.Option(help="text file")] = None,
     ids: Annotated[
         Path | None, typer.Option(help='JSON: {"ids": [[...]]}, and "decoder_ids" for an encoder-decoder')
@@ -90,130 +62,100 @@ def score(
     A decoder's tokens from the second on, each given those before it; an encoder's tokens each at its own
     position, nothing masked; an encoder-decoder's decoder ids from the second on, given the ids.
     """
+    from scaling.api import weights
+
     if (text is None) == (ids is None):
         raise BadInputError("give --text FILE or --ids FILE.json, one of them")
-    if logits is not None and (logits.suffix != ".npy" or not logits.absolute().parent.is_dir()):
-        raise BadInputError(f"--logits {logits}: give a .npy file in a directory that exists")
-    rows, decoder_rows = read_ids(ids) if ids is not None else (None, None)
-    characters = None if text is None else _read_text(text)
-    from scaling.models.score import score as score_rows
-    from scaling.train.trained import load_trained
-
-    trained = load_trained(run, say)
-    if rows is None:
-        assert characters is not None
-        rows = text_rows(trained, characters)
-    trained.check_rows(rows)
-    scores = score_rows(trained.model, rows, decoder_rows, keep_logits=logits is not None)
     if logits is not None:
-        _save(logits, scores.logits_BLV)
-    total = sum(map(sum, scores.log_probs))
-    count = sum(map(len, scores.tokens))
-    bits = None if characters is None else -total / math.log(2) / len(characters.encode())
-    if as_json:
-        print_json(
-            {
-                "run": str(run),
-                "family": trained.run.model.family,
-                "rows": [
-                    {"tokens": tokens, "log_probs": values, "sum": sum(values)}
-                    for tokens, values in zip(scores.tokens, scores.log_probs, strict=True)
-                ],
-                "tokens": count,
-                "log_prob": total,
-                "nats_per_token": -total / count if count else None,
-                "bits_per_byte": bits,
-                "logits": None if logits is None else str(logits),
-            }
-        )
-        return
-    for i, (tokens, values) in enumerate(zip(scores.tokens, scores.log_probs, strict=True)):
-        for token, value in zip(tokens, values, strict=True):
-            typer.echo(f"{i:4} {token:8} {value:12.6f}")
-    mean = f", {-total / count:.4f} nats per token" if count else ""
-    per_byte = "" if bits is None else f", {bits:.4f} bits per byte"
-    typer.echo(f"{count:,} tokens: log-probability {total:.4f}{mean}{per_byte}")
+        weights.check_logits(logits)
+    rows, decoder_rows = weights.read_ids(ids) if ids is not None else (None, None)
+    words = None if text is None else weights.read_text(text)
+    result = weights.score(run, words, ids=rows, decoder_ids=decoder_rows, logits=logits or False)
+    show(result, as_json)
 
 
-def read_ids(path: Path) -> tuple[Rows, Rows | None]:
-    """The rows of ids in a JSON file, and those of the decoder where it has them.
+def generate(
+    run: Run,
+    prompt: Annotated[str, typer.Option(help="text to continue")],
+    tokens: Annotated[int, typer.Option(help="most tokens to generate")] = 100,
+    temperature: Annotated[float, typer.Option(help="sampling temperature; 0 is greedy")] = 0.8,
+    top_k: Annotated[int | None, typer.Option(help="sample from the k most likely tokens")] = None,
+    top_p: Annotated[
+        float | None, typer.Option(help="sample from the most likely tokens that reach this probability")
+    ] = None,
+    beams: Annotated[
+        int | None, typer.Option(help="number of beams, for beam search instead of sampling")
+    ] = None,
+    length_penalty: Annotated[float, typer.Option(help="length penalty of beam search; 0 is none")] = 0.6,
+    seed: Annotated[int, typer.Option(help="seed of the samples")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Continue a prompt with a trained decoder, or answer it with an encoder-decoder."""
+    from scaling.api import weights
+    from scaling.commands.options import print_json
 
-    Raises:
-        BadInputError: no such file, not JSON, unknown keys, or rows that are no lists of whole numbers.
-    """
-    try:
-        tree = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise BadInputError(f"--ids {path}: no such file") from error
-    except OSError as error:
-        raise BadInputError(f"--ids {path}: {error.strerror or error}") from error
-    except (ValueError, RecursionError) as error:
-        raise BadInputError(f"--ids {path}: not JSON ({str(error)[:120]})") from error
-    form = '{"ids": [[...]]}, and "decoder_ids" for an encoder-decoder'
-    if not isinstance(tree, dict) or "ids" not in tree:
-        raise BadInputError(f"--ids {path}: expected {form}")
-    unknown = sorted(set(tree) - {"ids", "decoder_ids"})
-    if unknown:
-        raise BadInputError(f"--ids {path}: {unknown[0][:60]!r} is not known; expected {form}")
-    return _rows(tree["ids"], "ids", path), (
-        None if tree.get("decoder_ids") is None else _rows(tree["decoder_ids"], "decoder_ids", path)
+    result = weights.generate(
+        run,
+        prompt,
+        tokens=tokens,
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        beams=beams,
+        length_penalty=length_penalty,
+        seed=seed,
     )
+    if as_json:
+        print_json(result.to_dict())
+    else:
+        typer.echo(prompt + result.text)  # as it was written, not wrapped
 
 
-def _rows(value: Any, name: str, path: Path) -> Rows:
-    if not isinstance(value, list) or not all(isinstance(row, list) for row in value):
-        raise BadInputError(f"--ids {path}: {name} is not a list of lists")
-    for i, row in enumerate(value):
-        for j, id_ in enumerate(row):
-            if isinstance(id_, bool) or not isinstance(id_, int):
-                raise BadInputError(f"--ids {path}: {name}[{i}][{j}]={str(id_)[:60]!r} is not a whole number")
-    return value
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="run directory, or sweep directory for all its finished runs")],
+    suite: Annotated[str, typer.Option(help="suite, or KIND:PATH of a published benchmark's files")],
+    tasks: Annotated[
+        str | None, typer.Option(help="tasks of the suite to run, e.g. a,b; default: all")
+    ] = None,
+    shots: Annotated[str, typer.Option(help="examples in the prompt, e.g. 0,1,8")] = "0",
+    step: Annotated[str, typer.Option(help="checkpoints: last, all, or a step")] = "last",
+    items: Annotated[int, typer.Option(help="most items per task")] = 500,
+    template: Annotated[str | None, typer.Option(help="prompt template; default: each task's own")] = None,
+    seed: Annotated[int, typer.Option(help="seed of the items, examples and samples")] = 0,
+    new_tokens: Annotated[
+        int | None, typer.Option(help="most tokens to generate; default: the longest answer plus 4")
+    ] = None,
+    pass_at: Annotated[str | None, typer.Option(help="values of k for pass@k, e.g. 1,10")] = None,
+    samples: Annotated[int | None, typer.Option(help="samples per item for pass@k")] = None,
+    temperature: Annotated[float, typer.Option(help="sampling temperature for pass@k")] = 0.8,
+    mesh: Mesh = None,
+    again: Annotated[bool, typer.Option("--again", help="repeat evaluations that are done")] = False,
+    as_json: Json = False,
+) -> None:
+    """Score tasks, with intervals: zero, one or few examples in the prompt, by likelihood or generation.
 
-
-def _read_text(path: Path) -> str:
-    try:
-        text = path.read_bytes().decode("utf-8")  # line ends as they are: a corpus keeps them too
-    except FileNotFoundError as error:
-        raise BadInputError(f"--text {path}: no such file") from error
-    except UnicodeDecodeError as error:
-        raise BadInputError(f"--text {path}: not UTF-8 (byte {error.start})") from error
-    except OSError as error:
-        raise BadInputError(f"--text {path}: {error.strerror or error}") from error
-    if not text:
-        raise BadInputError(f"--text {path}: the file is empty")
-    return text
-
-
-def text_rows(trained: "Trained", text: str) -> Rows:
-    """A text as rows of at most the model's positions, each of its tokens scored once.
-
-    A decoder's first row starts with what texts start with in training, and each further row with the last
-    token of the row before.
-
-    Raises:
-        BadInputError: the run has no tokenizer, or reads pairs of texts.
+    Writes RUN/evals/SUITE-STEP.json; scores that the file already holds are not computed again.
     """
-    from scaling.models.score import reads_pairs
+    from scaling.api import evaluations
 
-    config = trained.run.model
-    if reads_pairs(config):
-        raise BadInputError("--text: an encoder-decoder scores one text given another; give --ids FILE.json")
-    tokens = trained.tokenizer.encode(text).tolist()
-    size = config.max_length
-    if config.family == "encoder":
-        return [tokens[i : i + size] for i in range(0, len(tokens), size)]
-    tokens = [trained.start, *tokens]
-    step = max(1, size - 1)
-    return [tokens[i : i + size] for i in range(0, len(tokens) - 1, step)]
-
-
-def _save(path: Path, array: Any) -> None:
-    import io
-
-    import numpy as np
-
-    from scaling.runtime.files import write_atomically
-
-    buffer = io.BytesIO()
-    np.save(buffer, array)
-    write_atomically(path, buffer.getvalue())
+    result = evaluations.evaluate(
+        run,
+        suite,
+        tasks=tasks,
+        shots=shots,
+        step=step,
+        items=items,
+        template=template,
+        seed=seed,
+        new_tokens=new_tokens,
+        pass_at=pass_at,
+        samples=samples,
+        temperature=temperature,
+        mesh=mesh,
+        again=again,
+    )
+    show(result, as_json)
+    if not as_json:
+        paths = result.paths
+        more = f" and {len(paths) - 3} more" if len(paths) > 3 else ""
+        typer.echo(f"Written to {', '.join(map(str, paths[:3]))}{more}")

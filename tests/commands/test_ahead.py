@@ -6,13 +6,19 @@ from pathlib import Path
 import pytest
 import typer
 
-from scaling.commands import ahead
+from scaling.api.runs import SweepPlan, sweep_config
+from scaling.commands.runs import confirm_long
 from scaling.runtime.errors import BadInputError
 from scaling.sweep.planned_run import seconds_at_once
 from tests.commands.conftest import RunCli
 
 YEARS = "design: grid\nbase: {base: cpu, train: {tokens: 1000000000000}}\naxes: {train.seed: [1, 2]}\n"
 DAY = 86400.0
+
+
+def taking(seconds: float) -> SweepPlan:
+    """A plan with so much left to train."""
+    return SweepPlan(sweep_config("demo"), Path("x"), 1, [], seconds, seconds, [])
 
 
 def test_a_dry_run_tells_of_the_data(run_cli: RunCli) -> None:
@@ -74,9 +80,9 @@ def test_more_than_a_day_is_asked_at_a_terminal(answer: bool, monkeypatch: pytes
         return answer
 
     monkeypatch.setattr(typer, "confirm", confirm)
-    assert ahead.confirm_long("x", 0.9 * DAY, yes=False) and ahead.confirm_long("x", 99 * DAY, yes=True)
+    assert confirm_long(taking(0.9 * DAY), yes=False) and confirm_long(taking(99 * DAY), yes=True)
     assert not asked
-    assert ahead.confirm_long("x", 36.6 * DAY, yes=False) is answer
+    assert confirm_long(taking(36.6 * DAY), yes=False) is answer
     assert asked == ["Training takes about 36.6 days on this machine. Start it?"]
 
 
@@ -119,4 +125,4 @@ def test_another_config_in_the_directory_names_out(run_cli: RunCli, tmp_path: Pa
 
 def test_nobody_to_ask() -> None:
     with pytest.raises(BadInputError, match="give --yes"):
-        ahead.confirm_long("x", 2 * DAY, yes=False)
+        confirm_long(taking(2 * DAY), yes=False)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from scaling.commands.dryrun import would_help
+from scaling.api.costs import would_help
 from scaling.config.devices import default_mesh, parse_mesh
 from scaling.config.record import Compiled
 from scaling.config.run import RunConfig

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from scaling.commands.emergence_text import full_table, number, summary
+from scaling.api.text.blocks import text_of
+from scaling.api.text.emergence import full_table, number, summary
 from scaling.laws.emergence import emergence
 from scaling.laws.emergence.scores import as_scores
 from tests.end_to_end.conftest import RunCli, run_cli  # noqa: F401
@@ -45,7 +46,7 @@ def test_a_line_per_task_fits_80_columns(document):
 
 
 def test_the_table_has_the_shares_of_seeds(document):
-    text = "\n".join(full_table(document))
+    text = text_of(full_table(document))
     assert "seeds above 50%" in text
     assert "8.0k  2 of 3  67% [21, 94]" in text
 

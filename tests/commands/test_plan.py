@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from scaling.commands.plan import shortlist
+from scaling.api.plans import shortlist
 from scaling.config.load import load_run
 from scaling.config.record import Compiled
 from scaling.config.run import RunConfig

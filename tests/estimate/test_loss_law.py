@@ -174,7 +174,7 @@ def test_unknown_names() -> None:
 
 def test_neither_numpy_nor_jax_is_imported() -> None:
     code = (
-        "import sys, scaling.estimate.loss_law, scaling.estimate.alternatives, scaling.commands.plan;"
+        "import sys, scaling.estimate.loss_law, scaling.estimate.alternatives, scaling.api.plans;"
         "assert not {'numpy', 'jax'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -6,10 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from scaling.api.text.blocks import Table, Text, count_in_words, seconds_in_words, table, terminal_width
+from scaling.api.text.runs import forecast_table
 from scaling.config.load import load_sweep, names
 from scaling.sweep.design import expand
 from scaling.sweep.planned_run import plan_run
-from scaling.tables import Table, count_in_words, forecast_table, seconds_in_words, show_text, table
 
 NAMES = ("run", "status", "done", "params", "tokens", "FLOPs", "loss", "bits/byte", "time", "tok/s", "note")
 ROWS = (
@@ -107,14 +108,19 @@ def test_numbers_are_rounded_to_what_a_reader_needs() -> None:
     ]  # fmt: skip
 
 
-def test_a_paragraph(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_paragraph() -> None:
     text = "note: " + "words that a terminal would break in the middle " * 4
-    show_text(text)
-    assert capsys.readouterr().out == text + "\n"
-    monkeypatch.setenv("COLUMNS", "80")
-    show_text(text)
-    lines = capsys.readouterr().out.splitlines()
+    assert Text(text).lines() == [text]
+    lines = Text(text).lines(80)
     assert len(lines) == 3 and max(map(len, lines)) <= 80
     assert " ".join(line.strip() for line in lines) == text.strip()
-    show_text("\nthen this\n  indented")
-    assert capsys.readouterr().out == "\nthen this\n  indented\n"
+    assert Text("\nthen this\n  indented").lines(80) == ["", "then this", "  indented"]
+
+
+def test_the_width_of_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    monkeypatch.setattr("sys.stdout.isatty", lambda: False, raising=False)
+    assert terminal_width() is None
+    for columns, width in (("80", 80), ("12", 40)):
+        monkeypatch.setenv("COLUMNS", columns)
+        assert terminal_width() == width

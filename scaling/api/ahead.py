@@ -1,28 +1,21 @@
-"""What `train` and `sweep` find out before they start: time, data, and whether to go on."""
+"""What `train` and `sweep` know before they start: the time of each run here, and its data."""
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import typer
-
-from scaling.runtime.errors import BadInputError
 
 if TYPE_CHECKING:
     from scaling.config.run import RunConfig
     from scaling.data.ahead import DataAhead
     from scaling.sweep.planned_run import PlannedRun
 
-_DAY = 86400.0
-
 
 def forecasts(
     runs: "Sequence[RunConfig]", achieved: float | None = None, workers: int = 1
 ) -> "list[PlannedRun]":
-    """The cost of each run on this machine, of which each of several workers has its share.
+    """The cost of each run on this machine, which several workers share equally.
 
-    `achieved` is the rate of finished runs in the same directory: measured, with the workers they had.
+    `achieved` is the rate in FLOP/s of finished runs in the same directory, with the workers they had.
     """
     import jax
 
@@ -44,7 +37,7 @@ def forecasts(
 def seconds_left(
     runs: "Sequence[RunConfig]", plans: "Sequence[PlannedRun]", directory: Path, workers: int
 ) -> float:
-    """How long the runs take that are not finished in a sweep's directory."""
+    """Seconds that the unfinished runs of a sweep directory still take."""
     from scaling.sweep.execute import is_finished
     from scaling.sweep.planned_run import seconds_at_once
 
@@ -56,26 +49,8 @@ def seconds_left(
     return seconds_at_once(left, workers)
 
 
-def confirm_long(sweep: str, seconds: float, yes: bool) -> bool:
-    """Whether to start what takes `seconds` here: more than a day needs `yes`, or a person who agrees.
-
-    Raises:
-        BadInputError: nobody is at a terminal to be asked.
-    """
-    from scaling.tables import seconds_in_words
-
-    if yes or seconds <= _DAY:
-        return True
-    takes = f"about {seconds_in_words(seconds)} on this machine"
-    if not sys.stdin.isatty():
-        raise BadInputError(
-            f"sweep {sweep}: training takes {takes}: give --yes to start it, or use scaling launch"
-        )
-    return typer.confirm(f"Training takes {takes}. Start it?", err=True)
-
-
 def data_of(runs: "Sequence[RunConfig]") -> list[dict[str, Any]]:
-    """Each corpus of some runs, with the epochs of the smallest and the largest budget that reads it.
+    """Each corpus that the runs read, with the epochs of its smallest and its largest budget.
 
     Raises:
         BadInputError: one is missing, unreadable or does not fit its runs.
@@ -101,29 +76,3 @@ def data_of(runs: "Sequence[RunConfig]") -> list[dict[str, Any]]:
         }
         for one, (low, high, most) in found.items()
     ]
-
-
-def data_text(one: dict[str, Any]) -> str:
-    """A corpus of `data_of` in words."""
-    from scaling.tables import count_in_words
-
-    split = f"Split {one['split']}."
-    if one["tokens_per_epoch"] is None:
-        return f"Data {one['source']}: not prepared here; training downloads and prepares it first. {split}"
-    low, high = _epochs(one["epochs_of_smallest_budget"]), _epochs(one["epochs"])
-    if low != high:
-        reach = f"budgets of {low} to {high} epochs"
-    else:
-        reach = f"{high} epoch{'' if high == '1' else 's'}"
-    text = (
-        f"Data {one['source']}: {count_in_words(one['documents'])} documents, "
-        f"{one['bytes'] / 1e6:,.3g} MB, about {count_in_words(one['tokens_per_epoch'])} training tokens "
-        f"(estimated from file sizes); {reach}. {split}"
-    )
-    if one["max_epochs"] is not None and one["epochs"] > one["max_epochs"]:
-        text += f" More than data.max_epochs={one['max_epochs']}: training would stop with an error."
-    return text
-
-
-def _epochs(number: float) -> str:
-    return f"{number:,.0f}" if number >= 100 else f"{number:.2g}"

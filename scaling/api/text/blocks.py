@@ -1,21 +1,41 @@
-"""Tables and paragraphs for the terminal: what the commands print for a person, within its columns."""
+"""What results show: tables, sections and paragraphs, as text within a width and as HTML."""
 
 import os
 import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from html import escape
 from itertools import zip_longest
+from math import floor, log10
 from textwrap import wrap
+from typing import Protocol
 
 from rich.cells import cell_len
 
-from scaling.config.record import RunRecord
-from scaling.sweep.directory import LedgerEntry
-from scaling.sweep.planned_run import PlannedRun
-
 _GAP = "  "
 _NARROWEST = 40  # columns of a terminal that are respected
+PAGE = 80  # columns of a section
+
+
+class Block(Protocol):
+    """A part of what a result shows."""
+
+    def lines(self, width: int | None = None) -> list[str]:
+        """Lines of text of at most `width` columns where words allow; None is as wide as needed."""
+
+    def html(self) -> str:
+        """The same as an HTML element."""
+
+
+def text_of(blocks: Sequence[Block], width: int | None = None) -> str:
+    """Blocks below one another, within `width` columns."""
+    return "\n".join(line for block in blocks for line in block.lines(width))
+
+
+def html_of(blocks: Sequence[Block]) -> str:
+    """Blocks as one HTML element, for a notebook."""
+    return "<div>" + "\n".join(block.html() for block in blocks) + "</div>"
 
 
 def seconds_in_words(seconds: float) -> str:
@@ -38,11 +58,97 @@ def count_in_words(count: float) -> str:
     return f"{count:,.0f}"
 
 
+def decimals(ends: Sequence[float] | None, value: float) -> int:
+    """Decimals that leave the width of an interval two digits; of a value without one, four digits."""
+    width = abs(value) / 100 if ends is None else ends[1] - ends[0]
+    return 4 if width <= 0 else min(8, max(0, 1 - floor(log10(width))))
+
+
+def significant(value: float) -> str:
+    """Three significant digits, without an exponent; two decimals below 10."""
+    if value < 10:
+        return f"{value:,.2f}"
+    unit = 10 ** (floor(log10(value)) - 2)
+    return f"{round(value / unit) * unit:,.10g}"
+
+
 def terminal_width() -> int | None:
     """Columns of the terminal on stdout, or of $COLUMNS; None where neither is known: then nothing wraps."""
     if not (os.environ.get("COLUMNS", "").isdecimal() or sys.stdout.isatty()):
         return None
     return max(_NARROWEST, shutil.get_terminal_size().columns)
+
+
+@dataclass(frozen=True)
+class Text:
+    """Paragraphs, one per line of `text`. Continuation lines start with `indent`."""
+
+    text: str
+    indent: str = "  "
+
+    def lines(self, width: int | None = None) -> list[str]:
+        """Lines wrapped at words; without a width each paragraph is one line."""
+        if width is None:
+            return self.text.split("\n")
+        lines = []
+        for line in self.text.split("\n"):
+            options = {"break_long_words": False, "break_on_hyphens": False}
+            lines += wrap(line, width, subsequent_indent=self.indent, **options) or [line]  # type: ignore[arg-type]
+        return lines
+
+    def html(self) -> str:
+        """A paragraph."""
+        return f"<p style='margin:.3em 0;white-space:pre-wrap'>{escape(self.text.strip(chr(10)))}</p>"
+
+
+@dataclass(frozen=True)
+class Section:
+    """A title and its rows of a name and a value, below an empty line, in the columns of a page."""
+
+    title: str
+    rows: Sequence[tuple[str, str]]
+
+    def lines(self, width: int | None = None) -> list[str]:
+        """The section; values wrap below themselves."""
+        columns = PAGE if width is None else min(width, PAGE)
+        names = max(len(name) for name, _ in self.rows)
+        lines = ["", *wrap(self.title, columns, subsequent_indent="  ", break_long_words=False)]
+        for name, value in self.rows:
+            first = f"  {name:{names}}  "
+            lines += wrap(
+                value,
+                columns,
+                initial_indent=first,
+                subsequent_indent=" " * len(first),
+                break_long_words=False,
+                break_on_hyphens=False,
+                drop_whitespace=len(value) + len(first) > columns,
+            ) or [first]
+        return lines
+
+    def html(self) -> str:
+        """A table of two columns."""
+        return _html_table(self.title, (), [(name, value.strip()) for name, value in self.rows], (True, True))
+
+
+@dataclass(frozen=True)
+class Bullets:
+    """A title and items on lines of their own, below an empty line, in the columns of a page."""
+
+    title: str
+    items: Sequence[str]
+
+    def lines(self, width: int | None = None) -> list[str]:
+        """The title and the items; their words wrap below themselves."""
+        columns = PAGE if width is None else min(width, PAGE)
+        indents = {"initial_indent": "  ", "subsequent_indent": "    "}
+        items = [wrap(item, columns, break_on_hyphens=False, **indents) for item in self.items]  # type: ignore[arg-type]
+        return ["", *wrapped(self.title, columns), *(line for item in items for line in item)]
+
+    def html(self) -> str:
+        """A list."""
+        items = "".join(f"<li>{escape(item)}</li>" for item in self.items)
+        return f"<p>{escape(self.title)}</p><ul>{items}</ul>"
 
 
 @dataclass(frozen=True)
@@ -79,6 +185,16 @@ class Table:
             block = self._block(columns, self._widths(columns, width, heads=True))
             lines += [*([""] if lines else []), *block]
         return title + lines
+
+    def html(self) -> str:
+        """The table without its empty columns."""
+        shown = [i for i in range(len(self.columns)) if i < self.keys or self._has_values(i)]
+        return _html_table(
+            self.title,
+            [self.columns[i] for i in shown],
+            [[row[i] for i in shown] for row in self.rows],
+            [self._is_words(i) for i in shown],
+        )
 
     def _has_values(self, column: int) -> bool:
         return any(row[column] not in ("", "-") for row in self.rows)
@@ -174,113 +290,21 @@ def table(
     return Table(title, tuple(columns), tuple(map(tuple, rows)), left, keys, words_last)
 
 
-def show(grid: Table) -> None:
-    """Print a table to stdout within the columns of the terminal; elsewhere as wide as it is."""
-    print("\n".join(grid.lines(terminal_width())))
+def _html_table(
+    title: str, heads: Sequence[str], rows: Sequence[Sequence[str]], words: Sequence[bool]
+) -> str:
+    """A plain table; columns of words are aligned on the left, columns of numbers on the right."""
 
-
-def show_text(text: str, indent: str = "  ") -> None:
-    """Print lines, wrapped at words on a terminal; `indent` begins the lines that follow by wrapping."""
-    width = terminal_width()
-    for line in text.split("\n"):
-        parts = (
-            []
-            if width is None
-            else wrap(line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
-        )
-        print("\n".join(parts) or line)
-
-
-def forecast_table(title: str, forecasts: Sequence[PlannedRun], total_seconds: float | None = None) -> Table:
-    """The plan of a sweep: a row per run, and a row for the sum, which takes `total_seconds`."""
-    rows = [
-        (
-            f.name,
-            "-" if f.params is None else count_in_words(f.params),
-            count_in_words(f.batch_tokens),
-            f"{f.learning_rate:.2g}",
-            count_in_words(f.steps),
-            _budgets(f.budgets),
-            f"{f.flops:.2e}",
-            seconds_in_words(f.seconds),
-        )
-        for f in forecasts
-    ]
-    if len(forecasts) > 1:
-        seconds = sum(f.seconds for f in forecasts) if total_seconds is None else total_seconds
-        rows.append(
-            (
-                f"{len(forecasts)} runs",
-                "",
-                "",
-                "",
-                count_in_words(sum(f.steps for f in forecasts)),
-                f"{sum(len(f.budgets) for f in forecasts)} budgets",
-                f"{sum(f.flops for f in forecasts):.2e}",
-                seconds_in_words(seconds),
+    def line(cells: Sequence[str], tag: str) -> str:
+        return (
+            "<tr>"
+            + "".join(
+                f"<{tag} style='text-align:{'left' if left else 'right'}'>{escape(cell)}</{tag}>"
+                for cell, left in zip(cells, words, strict=True)
             )
+            + "</tr>"
         )
-    columns = ("run", "params", "batch tokens", "rate", "steps", "token budgets", "FLOPs", "time")
-    return table(title, columns, rows)
 
-
-def _budgets(tokens: Sequence[int]) -> str:
-    words = [count_in_words(one) for one in tokens]
-    return ", ".join(words) if len(words) < 3 else f"{words[0]} to {words[-1]}"
-
-
-def _number(value: float | None, form: str) -> str:
-    return "-" if value is None else format(value, form)
-
-
-def ledger_table(title: str, entries: Sequence[LedgerEntry]) -> Table:
-    """A row per run: how far it is, what it reached, what it took."""
-    rows = []
-    for entry in entries:
-        r = entry.record
-        rows.append(
-            (
-                entry.name,
-                entry.status,
-                "-" if r is None else f"{r.tokens / max(1, r.budget_tokens):.0%}",
-                "-" if r is None or r.params.total is None else count_in_words(r.params.total),
-                "-" if r is None else count_in_words(r.tokens),
-                _number(r.flops if r else None, ".2e"),
-                _number(r.validation_loss if r else None, ".4f"),
-                _number(r.bits_per_byte if r else None, ".4f"),
-                "-" if r is None else seconds_in_words(r.seconds.get("total", 0.0)),
-                "-" if r is None else str(len(r.points)),
-                _number(r.tokens_per_second if r else None, ",.0f"),
-                _number(r.mfu if r else None, ".1%"),
-                _number(r.goodput.share if r and r.goodput else None, ".0%"),
-                entry.note or _rewinds(r),
-            )
-        )
-    words = "run status done params tokens FLOPs loss bits/byte time points tok/s MFU goodput note"
-    return table(title, words.split(" "), rows, left=2, words_last=True)
-
-
-def _rewinds(record: RunRecord | None) -> str:
-    count = 0 if record is None else len(record.rewinds)
-    return "" if count == 0 else f"{count} rewind{'s' if count > 1 else ''}"
-
-
-def goodput_text(entries: Sequence[LedgerEntry]) -> str | None:
-    """Where the wall time of all runs went, in one line; None where none has any."""
-    found = [entry.record.goodput for entry in entries if entry.record and entry.record.goodput]
-    wall = sum(one.wall for one in found)
-    if wall <= 0:
-        return None
-    names = {
-        "compile": "compiling",
-        "data_wait": "waiting for data",
-        "evaluation": "evaluation",
-        "checkpoint": "checkpoints",
-        "restart": "starts",
-        "lost": "steps done again",
-        "other": "other",
-    }
-    parts = [(name, sum(getattr(one, field) for one in found) / wall) for field, name in names.items()]
-    rest = ", ".join(f"{name} {part:.1%}" for name, part in parts if part >= 0.0005)
-    share = sum(one.productive for one in found) / wall
-    return f"Goodput {share:.1%} of {seconds_in_words(wall)} wall time" + (f"; {rest}" if rest else "")
+    caption = f"<caption style='text-align:left;font-weight:bold'>{escape(title)}</caption>" if title else ""
+    head = f"<thead>{line(heads, 'th')}</thead>" if heads else ""
+    return f"<table>{caption}{head}<tbody>{''.join(line(row, 'td') for row in rows)}</tbody></table>"

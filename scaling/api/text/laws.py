@@ -1,10 +1,9 @@
-"""A fitted law for a person: its intervals side by side, its tests, and what it owes to choices."""
+"""Fitted laws as text: intervals side by side, tests, sensitivity to choices, predictions and allocations."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from scaling.commands.estimate_text import decimals
-from scaling.tables import show, show_text, table
+from scaling.api.text.blocks import Block, Table, Text, decimals, table
 
 if TYPE_CHECKING:
     from scaling.laws import Law
@@ -14,52 +13,54 @@ if TYPE_CHECKING:
 
 _REPLICATES = {
     "seed": "seeds",
-    "equal numbers": "replicates (rows of equal numbers; a column seed or dataset would tell why)",
+    "equal numbers": "replicates (rows of equal numbers; a column seed or dataset would say why)",
 }
 
 
-def print_law(law: "Law") -> None:
+def law_blocks(law: "Law") -> list[Block]:
     """Everything of a law that fits on a screen."""
-    show_text(f"{law.law}: {law.equation}" + ("   [forced]" if law.forced else ""))
-    show(_parameters(law))
-    show_text(
-        f"{law.n_points} points, {law.n_starts_at_best} of {law.n_starts} starts at the best, "
-        f"objective {law.objective.value:.6g}, gradient norm {law.gradient_norm:.1e}"
-    )
-    show_text(f"unidentified: {', '.join(law.unidentified) or 'none'}; N is {law.counting['params']}")
+    blocks: list[Block] = [
+        Text(f"{law.law}: {law.equation}" + ("   [forced]" if law.forced else "")),
+        _parameters(law),
+        Text(
+            f"{law.n_points} points, {law.n_starts_at_best} of {law.n_starts} starts at the best, "
+            f"objective {law.objective.value:.6g}, gradient norm {law.gradient_norm:.1e}"
+        ),
+        Text(f"unidentified: {', '.join(law.unidentified) or 'none'}; N is {law.counting['params']}"),
+    ]
     for one in law.limits:
         place = f"{one.parameter} {'infinite' if one.limit is None else f'= {one.limit:g}'}"
         verdict = "fits as well and is reported" if one.adopted else "is not excluded"
-        show_text(f"limit {place} {verdict}: {one.equation}")
+        blocks.append(Text(f"limit {place} {verdict}: {one.equation}"))
     if law.hessian is not None:
-        show_text(f"condition {_number(law.hessian.condition, '.2g')}, least held: {law.hessian.flattest}")
+        condition = _number(law.hessian.condition, ".2g")
+        blocks.append(Text(f"condition {condition}, least constrained: {law.hessian.flattest}"))
         if law.hessian.reason:
-            show_text(f"no Hessian intervals: {law.hessian.reason}")
+            blocks.append(Text(f"no Hessian intervals: {law.hessian.reason}"))
     if law.averaging is not None:
-        show_text(_forms(law.averaging))
-    _noise(law)
+        blocks.append(Text(_forms(law.averaging)))
+    blocks.append(Text(_noise(law)))
     if law.holdout is not None:
-        show_text(
-            f"held out: {law.holdout.n} points, mean error {law.holdout.mean_abs_rel_error:.2%}, "
-            f"worst {law.holdout.max_abs_rel_error:.2%}"
+        blocks.append(
+            Text(
+                f"held out: {law.holdout.n} points, mean error {law.holdout.mean_abs_rel_error:.2%}, "
+                f"worst {law.holdout.max_abs_rel_error:.2%}"
+            )
         )
     if law.rolling:
-        show(_rolling(law))
+        blocks.append(_rolling(law))
     if law.sensitivity:
-        show(_sensitivity(law))
+        blocks.append(_sensitivity(law))
     if law.then is not None:
-        show_text(f"\nthen {law.then.law}: {law.then.equation}")
-        show(_parameters(law.then))
+        blocks += [Text(f"\nthen {law.then.law}: {law.then.equation}"), _parameters(law.then)]
         if law.then.averaging is not None:
-            show_text(_forms(law.then.averaging))
+            blocks.append(Text(_forms(law.then.averaging)))
         if law.then.rolling:
-            show(_rolling(law.then))
+            blocks.append(_rolling(law.then))
     if law.loss_unit != "nats per token":
-        show_text(f"losses are in {law.loss_unit}")
-    for note in law.notes:
-        show_text(f"read: {note}")
-    for warning in law.warnings:
-        show_text(f"note: {warning}")
+        blocks.append(Text(f"losses are in {law.loss_unit}"))
+    blocks += [Text(f"read: {note}") for note in law.notes]
+    return blocks + [Text(f"note: {warning}") for warning in law.warnings]
 
 
 def _number(value: float | None, form: str = ".4g") -> str:
@@ -75,7 +76,7 @@ def _interval(ends: Sequence[float | None] | None) -> str:
     return f"[{_number(low) if low is not None else 'free'}, {_number(high) if high is not None else 'free'}]"
 
 
-def _parameters(law: "Law") -> Any:
+def _parameters(law: "Law") -> Table:
     """Bootstrap, profile and Hessian intervals of each reported quantity; absent columns are left out."""
     names = dict.fromkeys(
         [*law.parameters, *(law.profile or ()), *(law.hessian.intervals if law.hessian else ())]
@@ -130,25 +131,25 @@ def _forms(averaging: "Averaging") -> str:
     )
 
 
-def _noise(law: "Law") -> None:
+def _noise(law: "Law") -> str:
+    """Noise of the residuals, and of runs that differ only in their seed."""
     residual = law.residual_noise
     words = f"residuals {residual:.2%} (robust standard deviation)" if residual else "residuals: none left"
     if not law.logarithmic and residual:
         kind = "averaged over the forms" if law.averaging else "robust standard deviation"
         words = f"residuals {residual:.3g} ({kind})"
     if law.averaging is not None:
-        show_text(words)
-        return
+        return words
     noise = law.seed_noise
     seeds = (
         f"{_REPLICATES[noise.by]} {noise.std_log_loss:.2%} ({noise.n_sets} sets, {noise.n_points} points)"
         if noise
         else "seed noise unknown: no runs differ only in their seed"
     )
-    show_text(f"{words}; {seeds}")
+    return f"{words}; {seeds}"
 
 
-def _rolling(law: "Law") -> Any:
+def _rolling(law: "Law") -> Table:
     rows = [
         (
             f"{cut.flops:.2e}",
@@ -165,7 +166,7 @@ def _rolling(law: "Law") -> Any:
     return table("Rolled hold-out", heads, rows)
 
 
-def _sensitivity(law: "Law") -> Any:
+def _sensitivity(law: "Law") -> Table:
     names = list(law.parameters)
     rows = []
     for row in law.sensitivity or ():
@@ -188,11 +189,10 @@ def _sensitivity(law: "Law") -> Any:
     return table(f"Sensitivity ({target} at {place})", ("change", "n", *names, "a", where), rows)
 
 
-def print_prediction(one: "Predicted") -> None:
+def prediction_blocks(one: "Predicted") -> list[Block]:
     """A prediction, rounded to what its interval says is known, and how far it is beyond the data."""
     place = ", ".join(f"{name} {value:.3g}" for name, value in one.at.items())
     digits = decimals(one.interval, one.value)
-    show_text(f"Prediction at {place}")
     rows = []
     if one.loss:
         rows.append(
@@ -210,10 +210,11 @@ def print_prediction(one: "Predicted") -> None:
     if one.accuracy:
         rows.append(("accuracy", _with_ends(one.accuracy.value, one.accuracy.interval, digits)))
     width = max(len(name) for name, _ in rows)
-    for name, text in rows:
-        show_text(f"  {name:{width}}  {text}")
+    blocks: list[Block] = [Text(f"Prediction at {place}")]
+    blocks += [Text(f"  {name:{width}}  {text}") for name, text in rows]
     if one.reach:
-        show_text(("warning: " if one.reach.far else "note: ") + one.reach.text)
+        blocks.append(Text(("warning: " if one.reach.far else "note: ") + one.reach.text))
+    return blocks
 
 
 def _with_ends(value: float, ends: Sequence[float] | None, digits: int) -> str:
@@ -221,33 +222,30 @@ def _with_ends(value: float, ends: Sequence[float] | None, digits: int) -> str:
     return text if ends is None else f"{text} [{ends[0]:.{digits}f}, {ends[1]:.{digits}f}]"
 
 
-def print_allocations(rows: Sequence["Allocation"]) -> None:
-    """What the law would do with training computes."""
-    show(
-        table(
-            "Compute-optimal allocation",
-            ("FLOPs", "params", "95%", "tokens", "D/N", "95%", "loss", "95%"),
-            [
-                (
-                    f"{row.flops:.2e}",
-                    f"{row.params:.3g}",
-                    _interval(row.params_interval),
-                    f"{row.tokens:.3g}",
-                    f"{row.tokens_per_param:.3g}",
-                    _interval(row.tokens_per_param_interval),
-                    f"{row.loss:.4f}",
-                    _interval(row.loss_interval),
-                )
-                for row in rows
-            ],
+def allocation_blocks(rows: Sequence["Allocation"]) -> list[Block]:
+    """How the law would spend training computes."""
+    cells = [
+        (
+            f"{row.flops:.2e}",
+            f"{row.params:.3g}",
+            _interval(row.params_interval),
+            f"{row.tokens:.3g}",
+            f"{row.tokens_per_param:.3g}",
+            _interval(row.tokens_per_param_interval),
+            f"{row.loss:.4f}",
+            _interval(row.loss_interval),
         )
-    )
+        for row in rows
+    ]
+    heads = ("FLOPs", "params", "95%", "tokens", "D/N", "95%", "loss", "95%")
+    blocks: list[Block] = [table("Compute-optimal allocation", heads, cells)]
     for row in rows:
         if row.reach is not None and row.reach.far:
-            show_text(f"warning: {row.flops:.3g} FLOPs is {row.reach.text}")
+            blocks.append(Text(f"warning: {row.flops:.3g} FLOPs is {row.reach.text}"))
+    return blocks
 
 
-def print_approaches(found: Sequence["Approach"]) -> None:
+def approaches_blocks(found: Sequence["Approach"]) -> list[Block]:
     """Exponents of N_opt and D_opt by each approach, and why one has none."""
     rows = [
         (
@@ -260,13 +258,14 @@ def print_approaches(found: Sequence["Approach"]) -> None:
         )
         for one in found
     ]
-    show(table("Approaches to N_opt = k C^a", ("", "a", "95%", "b", "95%", "n"), rows))
+    blocks: list[Block] = [table("Approaches to N_opt = k C^a", ("", "a", "95%", "b", "95%", "n"), rows)]
     for one in found:
-        for note in (f"refused: {one.refused}",) if one.refused else one.notes:
-            show_text(f"{one.name}: {note}")
+        notes = (f"refused: {one.refused}",) if one.refused else one.notes
+        blocks += [Text(f"{one.name}: {note}") for note in notes]
+    return blocks
 
 
-def print_exponents(column: str, rows: Sequence[dict[str, Any]]) -> None:
+def exponents_blocks(column: str, rows: Sequence[Mapping[str, Any]]) -> list[Block]:
     """The parameters and exponents of the laws of a column's values, side by side."""
     names = next((list(row["parameters"]) for row in rows if row["parameters"]), [])
     optimum = any(row["a"] is not None for row in rows)
@@ -282,7 +281,7 @@ def print_exponents(column: str, rows: Sequence[dict[str, Any]]) -> None:
             line.append(_number(row["a"], ".3f") + interval)
         cells.append(tuple(line))
     heads = (column, "points", *names, *(("a",) if optimum else ()))
-    show(table(f"One law for each {column}", heads, cells))
-    for row in rows:
-        if row["refused"]:
-            show_text(f"{row['value'] or '(empty)'}: no law: {row['refused']}")
+    refused = [
+        Text(f"{row['value'] or '(empty)'}: no law: {row['refused']}") for row in rows if row["refused"]
+    ]
+    return [table(f"One law for each {column}", heads, cells), *refused]

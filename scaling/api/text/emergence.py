@@ -1,11 +1,11 @@
-"""What `emergence` prints: a line per task for a person, and on request the table behind it."""
+"""Emergence as text: a line per task, and on request the table behind the verdicts."""
 
 import textwrap
 from collections.abc import Sequence
 
+from scaling.api.text.blocks import Block, Text, table
 from scaling.laws.emergence.document import Breakthrough, Emergence, Estimate, Forecast, Threshold, Verdict
 from scaling.laws.emergence.metric_names import metric_named
-from scaling.tables import table, terminal_width
 
 WIDTH = 80
 UNIT = {"flops": "FLOPs", "params": "parameters", "loss": "nats per token", "step": "steps"}
@@ -123,19 +123,15 @@ def shown(place: Threshold | None) -> str:
     return f"{'~' if place.beyond else ''}{number(place.value)} [{low}, {high}]"
 
 
-def full_table(document: Emergence) -> list[str]:
-    """A line per verdict with its evidence, the shares of seeds, then a line per pair of metrics."""
+def full_table(document: Emergence) -> list[Block]:
+    """A row per verdict with its evidence, the shares of seeds, then a line per pair of metrics."""
     header = (
         "task", "metric", "shots", "verdict", "form", "half rise [95%]", "break [95%]", "dAICc", "dCV",
         "foreseen", "largest",
     )  # fmt: skip
+    legend = "dAICc and dCV (nats) are positive where a break explains more; largest: predicted less measured"
     rows = [_row(v) for v in document.verdicts]
-    lines = [
-        "",
-        "dAICc and dCV (nats) are positive where a break explains more; largest: predicted less measured",
-        *table("", header, rows, left=len(header), keys=3).lines(terminal_width()),
-    ]
-    lines += _seed_lines(document.verdicts)
+    lines = _seed_lines(document.verdicts)
     for pair in document.metric_or_model:
         numbers = ""
         if pair.mean_abs_error is not None:
@@ -153,7 +149,8 @@ def full_table(document: Emergence) -> list[str]:
         if len(v.forecasts) > 1:
             ways = ", ".join(f"{f.error:+.3g} by way of {f.via}" for f in v.forecasts)
             lines.append(f"{v.task}, {v.shots} shots: forecast of the largest scale: {ways}")
-    return lines
+    grid = table("", header, rows, left=len(header), keys=3)
+    return [Text(""), Text(legend), grid, *map(Text, lines)]
 
 
 def _seed_lines(verdicts: Sequence[Verdict]) -> list[str]:

@@ -1,0 +1,548 @@
+"""Laws and abilities: `read`, `fit`, `emergence`."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Union
+
+from scaling.api.arguments import (
+    ColumnNames,
+    Names,
+    Numbers,
+    Place,
+    Rows,
+    budgets_of,
+    columns_of,
+    names_of,
+    place_of,
+    shots_of,
+    where_of,
+)
+from scaling.api.progress import fit_bar, say
+from scaling.api.results import TableResult
+from scaling.api.text.blocks import Block, Text, table
+from scaling.runtime.errors import BadInputError
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+    from scaling.laws import Law, Points
+    from scaling.laws.downstream.predicted import Predicted
+    from scaling.laws.emergence.document import Emergence
+    from scaling.laws.frontier.approaches import Approach
+    from scaling.laws.law import Allocation
+
+PointSource = Union["str", "Path", "DataFrame", "Points", "PointTable"]
+
+# What N may count; of a directory of runs, the sensitivity test fits each.
+COUNTINGS = ("total", "non_embedding", "non_embedding_with_head")
+_COLUMNS = ("params", "tokens", "flops", "loss", "weight")
+_OPTIONAL = ("unique_tokens", "error", "learning_rate", "batch_tokens", "min_steps")
+_SHOWN = 20  # rows of a table of points
+
+
+@dataclass(frozen=True, repr=False)
+class PointTable(TableResult):
+    """Finished training budgets, which laws are fitted to. `points` holds the arrays."""
+
+    points: "Points"
+
+    def rows(self) -> list[dict[str, Any]]:  # noqa: D102
+        points = self.points
+        columns = {"label": points.labels, "group": points.groups, "dataset": points.dataset}
+        columns |= {name: _plain(getattr(points, name)) for name in _COLUMNS}
+        columns |= {name: _plain(v) for name in _OPTIONAL if (v := getattr(points, name)) is not None}
+        columns |= {name: cells for name, cells in points.columns.items() if name not in columns}
+        return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The source, what N and C count, the unit of the losses, the reader's notes, a row per point."""
+        points = self.points
+        return {
+            "source": points.source,
+            "counting": points.counting,
+            "loss_unit": points.loss_unit,
+            "notes": list(points.notes),
+            "doubts": list(points.doubts),
+            "dropped": list(points.dropped),
+            "points": self.rows(),
+        }
+
+    def blocks(self) -> list[Block]:  # noqa: D102
+        points = self.points
+        cells = [
+            (points.labels[i], *(f"{getattr(points, name)[i]:.6g}" for name in _COLUMNS[:4]))
+            for i in range(min(len(points), _SHOWN))
+        ]
+        blocks: list[Block] = [table(f"{len(points)} points of {points.source}", ("", *_COLUMNS[:4]), cells)]
+        if len(points) > _SHOWN:
+            blocks.append(Text(f"and {len(points) - _SHOWN} more"))
+        counting = f"N: {points.counting['params']}. C: {points.counting['flops']}."
+        blocks.append(Text(f"{counting} Losses in {points.loss_unit}."))
+        return [*blocks, *(Text(f"note: {note}") for note in (*points.notes, *points.doubts))]
+
+
+def _plain(values: Any) -> list[float | None]:
+    """An array as numbers; NaN is None."""
+    return [None if value != value else float(value) for value in values]
+
+
+def read(
+    source: PointSource,
+    *,
+    columns: ColumnNames = None,
+    params: str = "non_embedding_with_head",
+    flops: str = "6nd",
+    family: str | None = None,
+    where: Rows = None,
+    force: bool = False,
+) -> PointTable:
+    """Read the points that a law is fitted to.
+
+    Args:
+        source: a run or sweep directory, a CSV, or a DataFrame, with at least `params`, `tokens` and `loss`
+            (and `flops`, `dataset`, `group`, `weight`, `unique_tokens` where they are there).
+        columns: of a table, the column of a field with another name: `{"params": "N", "tokens": "D*1e9"}`.
+        params: of a directory, the parameter count N: non_embedding_with_head, non_embedding or total.
+        flops: of a directory, the compute C: 6nd, or counted (matmul by matmul).
+        family: model family, if a directory has several.
+        where: rows to use, by column values: `{"dataset": "c4"}`, or several values as a list.
+        force: leave out rows that are not measurements, and accept implausible units.
+
+    Returns:
+        The points. Pass them to `fit`, or take `to_frame()`.
+
+    Raises:
+        BadInputError: the source, a column or a value is not usable; the message says where.
+
+    Example:
+        >>> points = scaling.read("runs/mine")
+        >>> points.to_frame().plot.scatter("flops", "loss", loglog=True)
+    """
+    from scaling.laws import read_points
+
+    if isinstance(source, PointTable):
+        return source
+    if hasattr(source, "subset"):  # points that were read before
+        return PointTable(source)  # type: ignore[arg-type]
+    named = Path(source) if isinstance(source, str) else source
+    return PointTable(
+        read_points(named, columns_of(columns), params, flops, family, force, where_of(where))  # type: ignore[arg-type]
+    )
+
+
+@dataclass(frozen=True, repr=False)
+class Fit(TableResult):
+    """A fitted law. `law` is the document that `law.json` holds; the other fields answer `at`, `predict` and
+    `approaches`. The table has a row per parameter."""
+
+    law: "Law"
+    points: "Points"
+    allocations: Sequence["Allocation"] = ()
+    prediction: "Predicted | None" = None
+    approaches: Sequence["Approach"] | None = None
+
+    @property
+    def parameters(self) -> Mapping[str, float | None]:
+        """The fitted parameters; None is infinite, or absent from the limiting form."""
+        return self.law.parameters
+
+    @property
+    def intervals(self) -> Mapping[str, Any]:
+        """The 95% bootstrap interval of each parameter; an open end is None."""
+        return self.law.intervals
+
+    def to_dict(self) -> dict[str, Any]:  # noqa: D102
+        document: dict[str, Any] = self.law.model_dump(mode="json")
+        if self.allocations:
+            document["at"] = [row.model_dump(mode="json") for row in self.allocations]
+        if self.prediction is not None:
+            document["predict"] = self.prediction.model_dump(mode="json")
+        if self.approaches is not None:
+            document["approaches"] = [one.model_dump(mode="json") for one in self.approaches]
+        return document
+
+    def rows(self) -> list[dict[str, Any]]:  # noqa: D102
+        law, rows = self.law, []
+        values = dict(law.parameters)
+        if law.optimum is not None:
+            values |= {"a": law.optimum.a, "b": law.optimum.b}
+        for name, value in values.items():
+            own = law.optimum.intervals if law.optimum and name in "ab" else law.intervals
+            row: dict[str, Any] = {"parameter": name, "value": value}
+            profile = (law.profile or {}).get(name)
+            hessian = law.hessian.intervals.get(name) if law.hessian else None
+            ends = {
+                "bootstrap": own.get(name),
+                "profile": profile.interval if profile else None,
+                "hessian": hessian,
+            }
+            for kind, interval in ends.items():
+                row[f"{kind}_low"], row[f"{kind}_high"] = interval or (None, None)
+            rows.append(row)
+        return rows
+
+    def blocks(self) -> list[Block]:  # noqa: D102
+        from scaling.api.text.laws import allocation_blocks, approaches_blocks, law_blocks, prediction_blocks
+
+        blocks = law_blocks(self.law)
+        if self.allocations:
+            blocks += allocation_blocks(self.allocations)
+        if self.prediction is not None:
+            blocks += prediction_blocks(self.prediction)
+        if self.approaches:
+            blocks += approaches_blocks(self.approaches)
+        return blocks
+
+    def predict(self, **place: float) -> "Predicted":
+        """The law's target at a value of each of its variables, with intervals: `predict(params=7e9,
+        tokens=1e12)`."""
+        from scaling.laws.downstream.predicted import predicted
+
+        return predicted(self.law, place_of(place))
+
+    def allocate(self, at: Numbers) -> "tuple[Allocation, ...]":
+        """The compute-optimal parameters and tokens at training FLOPs, with intervals."""
+        from scaling.laws.frontier.optimum import allocate
+
+        return tuple(allocate(self.law, budgets_of(at)))
+
+    def write(self, path: str | Path) -> None:
+        """Write `law.json`."""
+        self.law.write(Path(path))
+
+
+@dataclass(frozen=True, repr=False)
+class FitsByColumn(TableResult):
+    """A law for each value of a column: `fits["c4"]`. `refused` says why a value has none. The table has a
+    row per value with its parameters, the exponents a and b, and their intervals."""
+
+    by: str
+    fits: Mapping[str, Fit]
+    refused: Mapping[str, str]
+    table: Sequence[Mapping[str, Any]]
+
+    def __getitem__(self, value: str) -> Fit:
+        return self.fits[value]
+
+    def to_dict(self) -> dict[str, Any]:  # noqa: D102
+        return {
+            "groups": {value: fit.to_dict() for value, fit in self.fits.items()},
+            "table": list(self.table),
+        }
+
+    def rows(self) -> list[dict[str, Any]]:  # noqa: D102
+        rows = []
+        for one in self.table:
+            row: dict[str, Any] = {self.by: one["value"], "n_points": one["n_points"]}
+            intervals = dict(one["intervals"] or {}) | {name: one[f"{name}_interval"] for name in "ab"}
+            for name, value in (dict(one["parameters"] or {}) | {"a": one["a"], "b": one["b"]}).items():
+                row[name] = value
+                row[f"{name}_low"], row[f"{name}_high"] = intervals.get(name) or (None, None)
+            rows.append(row | {"loss_unit": one["loss_unit"], "refused": one["refused"]})
+        return rows
+
+    def blocks(self) -> list[Block]:  # noqa: D102
+        from scaling.api.text.laws import exponents_blocks
+
+        notes = [
+            Text(f"{self.by}={value}: {note}")
+            for value, fit in self.fits.items()
+            for note in (*fit.law.notes, *fit.law.warnings)
+        ]
+        return [*exponents_blocks(self.by, self.table), *notes]
+
+    def write(self, path: str | Path) -> None:
+        """Write all laws and the table as JSON."""
+        from scaling.runtime.files import write_atomically
+
+        write_atomically(Path(path), json.dumps(self.to_dict(), indent=2, allow_nan=False).encode() + b"\n")
+
+
+def fit(
+    source: PointSource,
+    law: str = "chinchilla",
+    *,
+    bootstrap: int = 1000,
+    holdout: float | int | str | None = 0.2,
+    rolling: int = 4,
+    profile: bool = True,
+    sensitivity: bool = True,
+    at: Numbers = None,
+    predict: Place = None,
+    then: str | None = None,
+    approaches: bool = False,
+    delta: float = 1e-3,
+    residual: Literal["log", "plain"] | str = "log",
+    columns: ColumnNames = None,
+    params: str = "non_embedding_with_head",
+    flops: str = "6nd",
+    family: str | None = None,
+    where: Rows = None,
+    by: str | None = None,
+    seed: int = 0,
+    force: bool = False,
+    out: str | Path | None = None,
+) -> Fit | FitsByColumn:
+    """Fit a law with intervals, and predict the largest runs from the others.
+
+    Args:
+        source: a run or sweep directory, a CSV, a DataFrame, or points that `read` returned.
+        law: functional form: chinchilla, kaplan and others.
+        bootstrap: bootstrap resamples for the intervals; 0 for none.
+        holdout: held-out test: a share of the points (0.2), a number of largest sizes (1), or None.
+        rolling: compute cut-offs of the rolled hold-out; 0 for none.
+        profile: compute profile intervals.
+        sensitivity: repeat the fit with other choices.
+        at: training FLOPs to allocate: `[1e21, 1e22]`.
+        predict: a point to predict: `{"params": 7e9, "tokens": 1e12}`.
+        then: second law, from loss to task error: downstream-error.
+        approaches: compare the optimum by envelope, isoFLOP, projection and law.
+        delta: Huber delta of the residuals; 10 gives least squares.
+        residual: residuals: log (of log loss) or plain (of the loss).
+        columns: of a table, the column of a field with another name: `{"params": "N", "tokens": "D*1e9"}`.
+        params: of a directory, the parameter count N: non_embedding_with_head, non_embedding or total.
+        flops: of a directory, the compute C: 6nd, or counted (matmul by matmul).
+        family: model family, if a directory has several.
+        where: rows to use, by column values: `{"dataset": "c4"}`, or several values as a list.
+        by: a column; fits one law per value.
+        seed: seed of the bootstrap.
+        force: fit data that would be refused, and mark the result.
+        out: law.json to write; nothing is written by default.
+
+    Returns:
+        A `Fit`, or with `by` a `FitsByColumn`.
+
+    Raises:
+        BadInputError: data that do not determine the law, an unknown law, or an option that does not apply.
+
+    Example:
+        >>> fit = scaling.fit(frame, where={"dataset": "c4"}, predict={"params": 7e9, "tokens": 1e12})
+        >>> fit.parameters, fit.prediction.value, fit.prediction.interval
+        >>> scaling.fit(frame, by="dataset").to_frame()
+    """
+    from scaling.laws import LAWS, fit_points
+    from scaling.laws.by_value import exponents, fit_by
+
+    budgets, place = budgets_of(at), place_of(predict)
+    if law in LAWS:
+        _check_questions(law, budgets, place, then)
+    if rolling < 0:
+        raise BadInputError(f"--rolling {rolling} is not accepted; give a number of cut-offs, or 0")
+    if by is not None and approaches:
+        raise BadInputError("--by and --approaches do not go together; choose rows with --where instead")
+    held_out = _holdout(holdout)
+
+    def read_counted(n: str, c: str) -> "Points":
+        return read(
+            source, columns=columns, params=n, flops=c, family=family, where=where, force=force
+        ).points
+
+    def fit_one(points: "Points", others: Mapping[str, "Points"]) -> "Law":
+        with fit_bar() as progress:
+            return fit_points(
+                points,
+                law,
+                delta=delta,
+                bootstrap=bootstrap,
+                holdout=held_out,
+                seed=seed,
+                force=force,
+                progress=progress,
+                residual=residual,  # type: ignore[arg-type]
+                profile=profile,
+                rolling=rolling,
+                sensitivity=sensitivity,
+                countings=others if sensitivity else None,
+                then=then,
+            )
+
+    def answered(fitted: "Law") -> Fit:
+        from scaling.laws.downstream.predicted import predicted
+        from scaling.laws.frontier.optimum import allocate
+
+        allocations = tuple(allocate(fitted, budgets)) if budgets else ()
+        return Fit(fitted, points, allocations, predicted(fitted, place) if place else None)
+
+    points = read_counted(params, flops)
+    is_directory = isinstance(source, str | Path) and Path(source).is_dir()
+    others = _countings(read_counted, params, flops) if sensitivity and is_directory else {}
+    if by is not None:
+        laws, refused = fit_by(points, by, others, fit_one)
+        fits = {value: answered(one) for value, one in laws.items()}
+        grouped = FitsByColumn(by, fits, refused, exponents(points, by, laws, refused))
+        if out is not None:
+            grouped.write(out)
+        return grouped
+    fitted = fit_one(points, others)
+    if out is not None:
+        fitted.write(Path(out))
+    result = answered(fitted)
+    if not approaches:
+        return result
+    given = (columns_of(columns), params, flops, family, where_of(where), force)
+    found = _compared(source if isinstance(source, str | Path) else points, fitted, given, bootstrap, seed)
+    if out is not None:
+        _write_approaches(found, Path(out).with_name("approaches.json"))
+    return replace(result, approaches=found)
+
+
+def _holdout(holdout: float | int | str | None) -> float | int | None:
+    """0.2 is a share, 1 a number of sizes, none is no test."""
+    if not isinstance(holdout, str):
+        return holdout
+    if holdout.lower() == "none":
+        return None
+    try:
+        return float(holdout) if "." in holdout else int(holdout)
+    except ValueError as error:
+        raise BadInputError(
+            f"--holdout {holdout!r}: give a share such as 0.2, a number of largest sizes, or none"
+        ) from error
+
+
+def _check_questions(law: str, budgets: list[float], place: dict[str, float], then: str | None) -> None:
+    """Refuse, before the fit, questions that the law does not answer."""
+    from scaling.laws import LAWS
+
+    form = LAWS[law]
+    if then is not None and form.target != "loss":
+        raise BadInputError(
+            f"--then: {law} predicts {form.target}; give --law a law of loss, for example chinchilla"
+        )
+    if place and set(place) != set(form.variables):
+        raise BadInputError(
+            f"--predict gives {', '.join(place)}; {law} reads {', '.join(form.variables)}: give each once"
+        )
+    if budgets and form.optimum(dict.fromkeys(form.parameter_names, 0.5)) is None:
+        raise BadInputError(f"--at: {law} has no compute optimum; use --predict, or a law such as chinchilla")
+
+
+def _countings(read_counted: Callable[[str, str], "Points"], params: str, flops: str) -> dict[str, "Points"]:
+    """The runs of a directory with N or C counted otherwise."""
+    others = {f"N: {name}": read_counted(name, flops) for name in COUNTINGS if name != params}
+    other = "counted" if flops == "6nd" else "6nd"
+    return others | {f"C: {other}": read_counted(params, other)}
+
+
+def _compared(
+    source: "str | Path | Points", law: "Law", given: tuple[Any, ...], bootstrap: int, seed: int
+) -> tuple["Approach", ...]:
+    """The optimum by each approach; of a path, with the training curves of its runs."""
+    from scaling.laws.frontier.approaches import compare_approaches
+    from scaling.laws.read.comparable import comparable
+    from scaling.laws.read.inputs import Sources
+
+    say("comparing approaches")
+    if isinstance(source, str | Path):
+        sources = Sources((Path(source),), None, *given)
+        vars(sources).update(law=None)  # the law.json that is there was fitted before
+    else:
+        sources = Sources.of(comparable(source, given[-1])[0])
+    return compare_approaches(sources.points, sources.curves, law, bootstrap=bootstrap, seed=seed)
+
+
+def _write_approaches(found: Sequence["Approach"], path: Path) -> None:
+    from scaling.runtime.files import write_atomically
+
+    text = json.dumps([one.model_dump(mode="json") for one in found], indent=2, allow_nan=False)
+    write_atomically(path, text.encode() + b"\n")
+
+
+@dataclass(frozen=True, repr=False)
+class EmergenceVerdicts(TableResult):
+    """Whether scores jump with scale. `document` holds a verdict per task, metric and number of examples; the
+    table has a row for each."""
+
+    document: "Emergence"
+
+    def to_dict(self) -> dict[str, Any]:  # noqa: D102
+        return self.document.model_dump(mode="json")
+
+    def rows(self) -> list[dict[str, Any]]:  # noqa: D102
+        names = ("task", "metric", "shots", "size", "n_points", "word", "form", "course", "mean_score")
+        rows = []
+        for verdict in self.document.verdicts:
+            row = {name: getattr(verdict, name) for name in names}
+            for name in ("half_rise", "changepoint"):
+                place = getattr(verdict, name)
+                row[name] = None if place is None else place.value
+                row[f"{name}_low"], row[f"{name}_high"] = (None, None) if place is None else place.interval
+            row |= {"delta_aicc": verdict.delta_aicc, "delta_cv": verdict.delta_cv}
+            rows.append(row | {"foreseen": verdict.foresight.foreseen, "why": verdict.why})
+        return rows
+
+    def blocks(self) -> list[Block]:  # noqa: D102
+        from scaling.api.text.emergence import summary
+
+        return [Text(line) for line in summary(self.document)]
+
+    def evidence(self) -> list[Block]:
+        """The table behind the verdicts: what `scaling emergence --full` prints below them."""
+        from scaling.api.text.emergence import full_table
+
+        return full_table(self.document)
+
+
+def emergence(
+    source: str | Path,
+    *,
+    against: str | None = None,
+    tasks: Names = None,
+    shots: int | Sequence[int] | str | None = None,
+    metrics: Names = None,
+    params: str = "non_embedding_with_head",
+    where: Rows = None,
+    force: bool = False,
+    columns: ColumnNames = None,
+    percent: Names = None,
+    chance: Mapping[str, float] | str | None = None,
+    above: float | None = None,
+    out: str | Path | None = None,
+) -> EmergenceVerdicts:
+    """Report for each task whether its score jumps with scale, how often, and whether it was foreseen.
+
+    Args:
+        source: a sweep directory with evaluations, a CSV with task and score, or gpt3.
+        against: scale: flops, params, loss or step; the first that all rows have by default.
+        tasks: tasks to use; all by default.
+        shots: numbers of examples in the prompt to use; all by default.
+        metrics: metrics to use; all by default.
+        params: of a directory, the parameter count N.
+        where: rows to use, by column values: `{"dataset": "c4"}`.
+        force: take scores of several experiments as one.
+        columns: of a table, the column of a field that has another name: `{"score": "acc_norm"}`.
+        percent: metrics of a table that are percentages.
+        chance: score of guessing per task: `{"piqa": 0.5}`.
+        above: score that counts as a breakthrough, from 0 to 1; half way from chance by default.
+        out: file to write emergence.json to.
+
+    Returns:
+        A verdict per task, metric and number of examples, with its evidence.
+
+    Raises:
+        BadInputError: the source has no scores, too few scales, or scores of several experiments.
+
+    Example:
+        >>> scaling.emergence("gpt3", shots=0).to_frame()[["task", "word", "half_rise"]]
+    """
+    if above is not None and not 0 < above < 1:
+        raise BadInputError(f"--above {above:g}: give a share between 0 and 1")
+    from scaling.laws.emergence import emergence as answer_of
+    from scaling.laws.emergence import read_scores
+    from scaling.laws.emergence.read import parse_chance, parse_score_columns
+
+    scores = read_scores(
+        source,
+        params,
+        parse_score_columns(columns) if isinstance(columns, str) else columns,
+        names_of(percent) or (),
+        parse_chance(chance) if isinstance(chance, str) else chance,
+        where=where_of(where),
+        force=force,
+    ).choose(names_of(tasks), shots_of(shots), names_of(metrics))
+    document = answer_of(scores, against, above=above).document
+    if out is not None:
+        document.write(Path(out))
+    return EmergenceVerdicts(document)

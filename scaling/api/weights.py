@@ -1,0 +1,416 @@
+"""Trained weights: `import_hf`, `export_hf`, `score`, `generate`."""
+
+import io
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from scaling.api.progress import say
+from scaling.api.results import Result, TableResult
+from scaling.api.text.blocks import Block, Table, Text, table
+from scaling.runtime.errors import BadInputError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from scaling.config.record import RunRecord
+    from scaling.hf.convert import Exported
+    from scaling.train.trained import Trained
+
+Ids = list[list[int]]
+_SHOWN = 20  # tokens in a notebook
+
+
+@dataclass(frozen=True, repr=False)
+class ImportedRun(Result):
+    """A run made from weights that were trained elsewhere."""
+
+    record: "RunRecord"
+    directory: Path
+
+    def to_dict(self) -> dict[str, Any]:  # noqa: D102
+        return self.record.model_dump(mode="json")
+
+    def blocks(self) -> list[Block]:  # noqa: D102
+        record, out = self.record, self.directory
+        return [
+            Text(
+                f"{record.params.total:,} parameters ({record.family}), tokenizer {record.tokenizer}; "
+                f"written to {out}; next: scaling score {out} --ids FILE.json"
+            )
+        ]
+
+
+def import_hf(
+    path: str | Path, out: str | Path, *, tokenizer: str | None = None, dtype: str = "float32"
+) -> ImportedRun:
+    """Make a run from a Hugging Face checkpoint: GPT-1, GPT-2, LLaMA, BERT, RoBERTa, ALBERT or T5.
+
+    Args:
+        path: directory with config.json and safetensors.
+        out: run directory to create.
+        tokenizer: sentencepiece:PATH, bytes or ids; by default a SentencePiece model in the folder, or ids.
+        dtype: type of the parameters: float32 or bfloat16.
+
+    Returns:
+        The record of the run.
+
+    Raises:
+        BadInputError: an architecture or a tensor that is not supported, or `out` exists.
+
+    Example:
+        >>> scaling.import_hf("downloads/gpt2", "runs/gpt2")
+    """
+    from scaling.hf.convert import import_run
+
+    record = import_run(Path(path), Path(out), tokenizer=tokenizer, dtype=dtype, say=say)
+    return ImportedRun(record, Path(out))
+
+
+@dataclass(frozen=True, repr=False)
+class ExportedRun(Result):
+    """Weights in the Hugging Face layout, in `directory`."""
+
+    exported: "Exported"
+    directory: Path
+
+    def to_dict(self) -> dict[str, Any]:  # noqa: D102
+        done = self.exported
+        return {
+            "out": str(self.directory),
+            "architecture": done.architecture,
+            "parameters": done.parameters,
+            "bytes": done.size,
+            "files": [file.name for file in done.files],
+        }
+
+    def blocks(self) -> list[Block]:  # noqa: D102
+        done = self.exported
+        files = f"{len(done.files)} file(s) in {self.directory}"
+        return [Text(f"{done.architecture}, {done.parameters:,} parameters, {files}")]
+
+
+def export_hf(
+    run: str | Path, out: str | Path, *, layout: str | None = None, shard_bytes: float | str = 5e9
+) -> ExportedRun:
+    """Write a run's weights as config.json and safetensors, for transformers to load.
+
+    Args:
+        run: run directory.
+        out: directory to create.
+        layout: openai-gpt, gpt2, llama, bert, roberta, albert or t5; what fits by default.
+        shard_bytes: most bytes per file of weights.
+
+    Returns:
+        The architecture and the files.
+
+    Raises:
+        BadInputError: no layout holds the model, or `out` exists.
+
+    Example:
+        >>> scaling.export_hf("runs/mine/w64", "export")
+    """
+    from scaling.hf.convert import export_run
+
+    try:
+        most = int(float(shard_bytes))
+    except (ValueError, OverflowError) as error:
+        raise BadInputError(f"--shard-bytes {shard_bytes}: give a number of bytes, as 5e9") from error
+    done = export_run(Path(run), Path(out), layout=layout, shard_bytes=most, warn=say)
+    return ExportedRun(done, Path(out))
+
+
+@dataclass(frozen=True, repr=False)
+class TokenScores(TableResult):
+    """Log-probabilities in nats, one per scored token of each row. `bits_per_byte` is None for ids;
+    `logits_BLV` is an array where it was requested. The table has a row per token."""
+
+    run: Path
+    family: str
+    tokens: Sequence[Sequence[int]]
+    log_probs: Sequence[Sequence[float]]
+    bits_per_byte: float | None
+    logits_BLV: "NDArray[np.float32] | None" = None
+    logits_path: Path | None = None
+
+    @property
+    def count(self) -> int:
+        """Scored tokens."""
+        return sum(map(len, self.tokens))
+
+    @property
+    def log_prob(self) -> float:
+        """The sum of all log-probabilities, in nats."""
+        return sum(map(sum, self.log_probs))
+
+    def to_dict(self) -> dict[str, Any]:  # noqa: D102
+        return {
+            "run": str(self.run),
+            "family": self.family,
+            "rows": [
+                {"tokens": tokens, "log_probs": values, "sum": sum(values)}
+                for tokens, values in zip(self.tokens, self.log_probs, strict=True)
+            ],
+            "tokens": self.count,
+            "log_prob": self.log_prob,
+            "nats_per_token": -self.log_prob / self.count if self.count else None,
+            "bits_per_byte": self.bits_per_byte,
+            "logits": None if self.logits_path is None else str(self.logits_path),
+        }
+
+    def rows(self) -> list[dict[str, Any]]:  # noqa: D102
+        return [
+            {"row": i, "token": token, "log_prob": value}
+            for i, (tokens, values) in enumerate(zip(self.tokens, self.log_probs, strict=True))
+            for token, value in zip(tokens, values, strict=True)
+        ]
+
+    def blocks(self) -> list[Block]:  # noqa: D102
+        lines = [f"{one['row']:4} {one['token']:8} {one['log_prob']:12.6f}" for one in self.rows()]
+        return [*map(Text, lines), Text(self._total())]
+
+    def _total(self) -> str:
+        mean = f", {-self.log_prob / self.count:.4f} nats per token" if self.count else ""
+        per_byte = "" if self.bits_per_byte is None else f", {self.bits_per_byte:.4f} bits per byte"
+        return f"{self.count:,} tokens: log-probability {self.log_prob:.4f}{mean}{per_byte}"
+
+    def _repr_html_(self) -> str:
+        rows = self.rows()
+        cells = [(str(one["row"]), str(one["token"]), f"{one['log_prob']:.4f}") for one in rows[:_SHOWN]]
+        grid: Table = table(self._total(), ("row", "token", "log-probability"), cells, left=0, keys=0)
+        return grid.html() + (f"<p>and {len(rows) - _SHOWN} more</p>" if len(rows) > _SHOWN else "")
+
+
+def score(
+    run: str | Path,
+    text: str | None = None,
+    *,
+    ids: Sequence[Sequence[int]] | None = None,
+    decoder_ids: Sequence[Sequence[int]] | None = None,
+    logits: bool | str | Path = False,
+) -> TokenScores:
+    """The log-probability of each token, in nats.
+
+    A decoder's tokens from the second on, each given those before it; an encoder's tokens each at its own
+    position, nothing masked; an encoder-decoder's decoder ids from the second on, given the ids.
+
+    Args:
+        run: run directory.
+        text: text to score. Give this or `ids`.
+        ids: rows of token ids.
+        decoder_ids: rows of the decoder, for an encoder-decoder.
+        logits: keep the logits, float32 (rows, longest, vocabulary), zero past a row's end; or the .npy file
+            to write them to.
+
+    Returns:
+        Tokens with their log-probabilities, and the mean in nats per token and bits per byte.
+
+    Raises:
+        BadInputError: ids outside the vocabulary, rows longer than the model's positions, or a run without
+            the tokenizer that the text needs.
+
+    Example:
+        >>> scaling.score("runs/mine/w64", "def f(x):").bits_per_byte
+    """
+    if (text is None) == (ids is None):
+        raise BadInputError("give text or ids, one of them")
+    if text == "":
+        raise BadInputError("text: it is empty; give at least one character")
+    path = Path(logits) if isinstance(logits, str | Path) else None
+    if path is not None:
+        check_logits(path)
+    from scaling.models.score import score as score_rows
+    from scaling.train.trained import load_trained
+
+    trained = load_trained(Path(run), say)
+    rows = [list(row) for row in ids] if ids is not None else text_rows(trained, text or "")
+    decoder_rows = None if decoder_ids is None else [list(row) for row in decoder_ids]
+    trained.check_rows(rows)
+    scores = score_rows(trained.model, rows, decoder_rows, keep_logits=bool(logits))
+    if path is not None:
+        _save(path, scores.logits_BLV)
+    total, bits = sum(map(sum, scores.log_probs)), None
+    if text is not None:
+        bits = -total / math.log(2) / len(text.encode())
+    return TokenScores(
+        Path(run),
+        trained.run.model.family,
+        scores.tokens,
+        scores.log_probs,
+        bits,
+        scores.logits_BLV if logits else None,
+        path,
+    )
+
+
+def check_logits(path: Path) -> None:
+    """Refuse a path that logits cannot be written to.
+
+    Raises:
+        BadInputError: another suffix than .npy, or a missing directory.
+    """
+    if path.suffix != ".npy" or not path.absolute().parent.is_dir():
+        raise BadInputError(f"--logits {path}: give a .npy file in a directory that exists")
+
+
+def read_ids(path: Path) -> tuple[Ids, Ids | None]:
+    """The rows of ids in a JSON file, and those of the decoder where it has them.
+
+    Raises:
+        BadInputError: no such file, not JSON, unknown keys, or rows that are not lists of whole numbers.
+    """
+    try:
+        tree = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise BadInputError(f"--ids {path}: no such file") from error
+    except OSError as error:
+        raise BadInputError(f"--ids {path}: {error.strerror or error}") from error
+    except (ValueError, RecursionError) as error:
+        raise BadInputError(f"--ids {path}: not JSON ({str(error)[:120]})") from error
+    form = '{"ids": [[...]]}, and "decoder_ids" for an encoder-decoder'
+    if not isinstance(tree, dict) or "ids" not in tree:
+        raise BadInputError(f"--ids {path}: expected {form}")
+    unknown = sorted(set(tree) - {"ids", "decoder_ids"})
+    if unknown:
+        raise BadInputError(f"--ids {path}: {unknown[0][:60]!r} is not known; expected {form}")
+    return _checked(tree["ids"], "ids", path), (
+        None if tree.get("decoder_ids") is None else _checked(tree["decoder_ids"], "decoder_ids", path)
+    )
+
+
+def _checked(value: Any, name: str, path: Path) -> Ids:
+    if not isinstance(value, list) or not all(isinstance(row, list) for row in value):
+        raise BadInputError(f"--ids {path}: {name} is not a list of lists")
+    for i, row in enumerate(value):
+        for j, id_ in enumerate(row):
+            if isinstance(id_, bool) or not isinstance(id_, int):
+                raise BadInputError(f"--ids {path}: {name}[{i}][{j}]={str(id_)[:60]!r} is not a whole number")
+    return value
+
+
+def read_text(path: Path) -> str:
+    """The text of a UTF-8 file.
+
+    Raises:
+        BadInputError: no such file, not UTF-8, or empty.
+    """
+    try:
+        text = path.read_bytes().decode("utf-8")  # line ends as they are: a corpus keeps them too
+    except FileNotFoundError as error:
+        raise BadInputError(f"--text {path}: no such file") from error
+    except UnicodeDecodeError as error:
+        raise BadInputError(f"--text {path}: not UTF-8 (byte {error.start})") from error
+    except OSError as error:
+        raise BadInputError(f"--text {path}: {error.strerror or error}") from error
+    if not text:
+        raise BadInputError(f"--text {path}: the file is empty")
+    return text
+
+
+def text_rows(trained: "Trained", text: str) -> Ids:
+    """A text as rows of at most the model's positions, each of its tokens scored once.
+
+    A decoder's first row starts with what texts start with in training, and each further row with the last
+    token of the row before.
+
+    Raises:
+        BadInputError: the run has no tokenizer, or reads pairs of texts.
+    """
+    from scaling.models.score import reads_pairs
+
+    config = trained.run.model
+    if reads_pairs(config):
+        raise BadInputError("--text: an encoder-decoder scores one text given another; give --ids FILE.json")
+    tokens = trained.tokenizer.encode(text).tolist()
+    size = config.max_length
+    if config.family == "encoder":
+        return [tokens[i : i + size] for i in range(0, len(tokens), size)]
+    tokens = [trained.start, *tokens]
+    step = max(1, size - 1)
+    return [tokens[i : i + size] for i in range(0, len(tokens) - 1, step)]
+
+
+def _save(path: Path, array: Any) -> None:
+    import numpy as np
+
+    from scaling.runtime.files import write_atomically
+
+    buffer = io.BytesIO()
+    np.save(buffer, array)
+    write_atomically(path, buffer.getvalue())
+
+
+@dataclass(frozen=True, repr=False)
+class Generated(Result):
+    """A continuation of a prompt: its `text` and its `tokens`."""
+
+    prompt: str
+    text: str
+    tokens: Sequence[int]
+
+    def to_dict(self) -> Mapping[str, Any]:  # noqa: D102
+        return {"prompt": self.prompt, "text": self.text, "tokens": list(self.tokens)}
+
+    def blocks(self) -> list[Block]:  # noqa: D102
+        return [Text(self.prompt + self.text)]
+
+
+def generate(
+    run: str | Path,
+    prompt: str,
+    *,
+    tokens: int = 100,
+    temperature: float = 0.8,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    beams: int | None = None,
+    length_penalty: float = 0.6,
+    seed: int = 0,
+) -> Generated:
+    """Continue a prompt with a trained decoder, or answer it with an encoder-decoder.
+
+    Args:
+        run: run directory.
+        prompt: text to continue.
+        tokens: most tokens to generate.
+        temperature: sampling temperature; 0 is greedy.
+        top_k: sample from the k most likely tokens.
+        top_p: sample from the most likely tokens that reach this probability.
+        beams: number of beams, for beam search instead of sampling.
+        length_penalty: length penalty of beam search; 0 is none.
+        seed: seed of the samples.
+
+    Returns:
+        The continuation.
+
+    Raises:
+        BadInputError: a model that does not generate, a prompt longer than its positions, or bad settings.
+
+    Example:
+        >>> scaling.generate("runs/mine/w64", "def f(x):", tokens=20, temperature=0)
+    """
+    from scaling.models.generate import Beams, Sampling
+    from scaling.models.generate import generate as continue_prompts
+    from scaling.train.trained import load_trained
+
+    how = Sampling(temperature, top_k, top_p) if beams is None else Beams(beams, length_penalty)
+    how.check()
+    trained = load_trained(Path(run), say)
+    ids = trained.tokenizer.encode(prompt).tolist()
+    if trained.run.model.family == "decoder":
+        ids = [trained.start, *ids]
+    new = continue_prompts(
+        trained.model,
+        [ids],
+        new_tokens=tokens,
+        sampling=how,
+        seed=seed,
+        start=trained.start,
+        stop=trained.tokenizer.end_of_text,
+        writable=trained.writable,
+    )[0]
+    return Generated(prompt, trained.tokenizer.decode(new), new)
