@@ -7,100 +7,73 @@
 
 Each function takes what the command of the same name takes, and returns a result that shows itself in a
 notebook, with `to_dict()`, and `to_frame()` where it is a table. Functions are imported on first use: `import
-scaling` imports neither JAX nor NumPy.
+scaling` imports neither JAX nor NumPy. Their types are in `__init__.pyi`.
 """
 
-import sys
-from importlib import import_module
-from types import ModuleType
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from scaling.api.costs import dryrun, estimate, models
-    from scaling.api.figures import plot, report
-    from scaling.api.laws import emergence, fit, read
-    from scaling.api.plans import plan
-    from scaling.api.runs import check_mup, demo, launch, status, sweep, train
-    from scaling.api.weights import evaluate, export_hf, generate, import_hf, score
-    from scaling.runtime.errors import BadInputError
+import sys as _sys
+from importlib import import_module as _import_module
+from types import ModuleType as _ModuleType
+from typing import Any as _Any
 
 __version__ = "0.1.0"
-
-__all__ = [
-    "BadInputError",
-    "check_mup",
-    "demo",
-    "dryrun",
-    "emergence",
-    "estimate",
-    "evaluate",
-    "export_hf",
-    "fit",
-    "generate",
-    "import_hf",
-    "launch",
-    "models",
-    "plan",
-    "plot",
-    "read",
-    "report",
-    "score",
-    "status",
-    "sweep",
-    "train",
-]
 
 _MODULES = {
     "BadInputError": "runtime.errors",
     **dict.fromkeys(("dryrun", "estimate", "models"), "api.costs"),
+    "demo": "api.demo",
+    "evaluate": "api.evaluations",
     **dict.fromkeys(("plot", "report"), "api.figures"),
+    "launch": "api.launch",
     **dict.fromkeys(("emergence", "fit", "read"), "api.laws"),
     "plan": "api.plans",
-    **dict.fromkeys(("check_mup", "demo", "launch", "status", "sweep", "train"), "api.runs"),
-    **dict.fromkeys(("evaluate", "export_hf", "generate", "import_hf", "score"), "api.weights"),
+    **dict.fromkeys(("check_mup", "status", "sweep", "train"), "api.runs"),
+    **dict.fromkeys(("export_hf", "generate", "import_hf", "score"), "api.weights"),
 }
-_ROOMS = ("estimate", "launch", "models", "sweep", "train")  # subpackages of the same name
+_PACKAGES = ("estimate", "launch", "models", "sweep", "train")  # subpackages with the name of a function
+
+__all__ = sorted(_MODULES)
 
 
-def __getattr__(name: str) -> Any:
-    if name in _ROOMS:
-        return import_module(f"scaling.{name}")
+def __getattr__(name: str) -> _Any:
+    if name in _PACKAGES:
+        return _import_module(f"scaling.{name}")
     if name in _MODULES:
         return _function(name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return [*__all__, "__version__"]
 
 
-def _function(name: str) -> Any:
-    return getattr(import_module(f"scaling.{_MODULES[name]}"), name)
+def _function(name: str) -> _Any:
+    return getattr(_import_module(f"scaling.{_MODULES[name]}"), name)
 
 
-class _Room(ModuleType):
-    """A subpackage that shares its name with a function of the API, and calls it when it is called."""
+class _CallablePackage(_ModuleType):
+    """A subpackage with the name of a function of the API, such as `scaling.train`: calling it calls the
+    function, and editors show the function's signature and docstring."""
 
-    def __call__(self, *arguments: Any, **options: Any) -> Any:
-        return _function(self.__name__.rpartition(".")[2])(*arguments, **options)
+    def __call__(self, *arguments: _Any, **options: _Any) -> _Any:
+        return self.__wrapped__(*arguments, **options)
 
     @property
-    def __wrapped__(self) -> Any:  # so that `inspect.signature` is that of the function
+    def __wrapped__(self) -> _Any:
         return _function(self.__name__.rpartition(".")[2])
 
     @property
-    def __doc__(self) -> Any:
-        return _function(self.__name__.rpartition(".")[2]).__doc__
+    def __doc__(self) -> _Any:
+        return self.__wrapped__.__doc__
 
 
-class _Package(ModuleType):
-    """`scaling`. Python binds an imported subpackage as an attribute, over a function of the same name: here
-    both can be meant, so the subpackage is made callable."""
+class _Package(_ModuleType):
+    """`scaling`. Python binds an imported subpackage as an attribute, in place of a function of that name, so
+    such a subpackage is made callable."""
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name in _ROOMS and isinstance(value, ModuleType):
-            value.__class__ = _Room
+    def __setattr__(self, name: str, value: _Any) -> None:
+        if name in _PACKAGES and isinstance(value, _ModuleType):
+            value.__class__ = _CallablePackage
         super().__setattr__(name, value)
 
 
-sys.modules[__name__].__class__ = _Package
+_sys.modules[__name__].__class__ = _Package

@@ -50,7 +50,11 @@ class PointTable(TableResult):
 
     def rows(self) -> list[dict[str, Any]]:  # noqa: D102
         points = self.points
-        columns = {"label": points.labels, "group": points.groups, "dataset": points.dataset}
+        columns: dict[str, Sequence[Any]] = {
+            "label": points.labels,
+            "group": points.groups,
+            "dataset": points.dataset,
+        }
         columns |= {name: _plain(getattr(points, name)) for name in _COLUMNS}
         columns |= {name: _plain(v) for name in _OPTIONAL if (v := getattr(points, name)) is not None}
         columns |= {name: cells for name, cells in points.columns.items() if name not in columns}

@@ -32,8 +32,9 @@ def describe(
         return
     lines = []
     for name, value in summary.items():
-        number = f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
-        words = value if isinstance(value, str) else number
+        words = (
+            f"{value:,}" if isinstance(value, int) else f"{value:.4g}" if isinstance(value, float) else value
+        )
         lines.append(Text(f"{name.replace('_', ' '):22}{words}", " " * 22))
     typer.echo(text_of(lines, terminal_width()))
 

@@ -58,7 +58,7 @@ def test_a_model_of_ones_own(run_cli: RunCli, tmp_path: Path) -> None:
 
     code, out, err = run_cli("dryrun", "own.yaml", "--on", "tpu-v5e:2x2")  # remembered
     assert (code, err) == (0, "")
-    assert "Fits, with 15." in out and "most at once" in out and "all-reduce" in out
+    assert "Fits, with 15." in out and "peak" in out and "all-reduce" in out
 
 
 def test_one_sequence_for_each_batch_shard(compiled: list[RunConfig], run_cli: RunCli) -> None:
