@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from scaling.laws.downstream.predicted import Predicted
     from scaling.laws.emergence.document import Emergence
     from scaling.laws.frontier.approaches import Approach
-    from scaling.laws.law import Allocation
+    from scaling.laws.sections import Allocation
 
 PointSource = Union["str", "Path", "DataFrame", "Points", "PointTable"]
 
