@@ -535,7 +535,7 @@ def emergence(
         raise BadInputError(f"--above {above:g}: give a share between 0 and 1")
     from scaling.laws.emergence import emergence as answer_of
     from scaling.laws.emergence import read_scores
-    from scaling.laws.emergence.read import parse_chance, parse_score_columns
+    from scaling.laws.emergence.score_reader import parse_chance, parse_score_columns
 
     scores = read_scores(
         source,

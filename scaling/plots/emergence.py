@@ -1,4 +1,4 @@
-"""Scores over scale, a panel a task: what was measured, the curve of the verdict, the threshold."""
+"""ScoreTable over scale, a panel a task: what was measured, the curve of the verdict, the threshold."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,13 +13,13 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocat
 from matplotlib.transforms import ScaledTranslation
 from numpy.typing import NDArray
 
+from scaling.config.record import wilson
 from scaling.laws.emergence import emergence as answer_of
 from scaling.laws.emergence import read_scores
-from scaling.laws.emergence.answer import Answer
-from scaling.laws.emergence.breakthrough import wilson
+from scaling.laws.emergence.analysis import Analysis
 from scaling.laws.emergence.document import SharpAndSmooth
 from scaling.laws.emergence.metric_names import metric_named
-from scaling.laws.emergence.scores import Scores
+from scaling.laws.emergence.score_table import ScoreTable
 from scaling.laws.emergence.verdict import Judged
 from scaling.laws.read.inputs import Sources
 from scaling.plots.kinds import Options
@@ -54,7 +54,7 @@ CHANCE: Any = (0, (5, 1.5, 1, 1.5))  # the line of a probability
 
 @dataclass(frozen=True)
 class Spread:
-    """Scores of one scale: their mean, its 95% interval, and the seeds that went in."""
+    """ScoreTable of one scale: their mean, its 95% interval, and the seeds that went in."""
 
     scale: float
     mean: float
@@ -68,7 +68,7 @@ def _smooth(name: str) -> bool:
     return metric_named(name).smooth
 
 
-def spreads(rows: Scores, against: str) -> list[Spread]:
+def spreads(rows: ScoreTable, against: str) -> list[Spread]:
     """By scale: the mean over seeds with its interval over seeds, and never narrower than its items allow.
 
     One row keeps the interval that it was given. Intervals stay within the range of the metric.
@@ -93,7 +93,7 @@ def spreads(rows: Scores, against: str) -> list[Spread]:
     return found
 
 
-def emergence_figure(answer: Answer, log_score: bool = False) -> Figure:
+def emergence_figure(answer: Analysis, log_score: bool = False) -> Figure:
     """A panel for each task and metric, a colour for each number of examples (or size, over steps).
 
     Raises:
@@ -106,7 +106,7 @@ def emergence_figure(answer: Answer, log_score: bool = False) -> Figure:
     )
 
 
-def sharp_and_smooth_figure(answer: Answer, log_score: bool = False) -> Figure:
+def sharp_and_smooth_figure(answer: Analysis, log_score: bool = False) -> Figure:
     """A row for each task: its sharp metrics, then the smooth ones of the same answers.
 
     Over exact match stands what token accuracy to the power of the answer's length predicts (Schaeffer et al.
@@ -132,7 +132,7 @@ def sharp_and_smooth_figure(answer: Answer, log_score: bool = False) -> Figure:
 
 
 def _grid(
-    answer: Answer,
+    answer: Analysis,
     rows: Sequence[Sequence[tuple[str, str]]],
     columns: int,
     log_score: bool,
@@ -211,7 +211,7 @@ def _explained(judged: Sequence[Judged], log_score: bool, predicted: bool) -> li
 
 def _panel(
     axes: Axes,
-    answer: Answer,
+    answer: Analysis,
     what: tuple[str, str],
     log_score: bool,
     predicted: dict[tuple[str, int], SharpAndSmooth],
@@ -266,7 +266,7 @@ def _said(judged: Judged) -> str:
     return f"{name}: {judged.verdict.word}"
 
 
-def _rows(scores: Scores, judged: Judged) -> Scores:
+def _rows(scores: ScoreTable, judged: Judged) -> ScoreTable:
     rows = scores.of(judged.series.key)
     return rows if judged.series.size is None else rows.subset(rows.params == judged.series.size)
 
@@ -407,14 +407,14 @@ def in_context_of(sources: Sources, options: Options) -> Figure:
     return in_context_figure(_scores(sources, options))
 
 
-def _scores(sources: Sources, options: Options) -> Scores:
+def _scores(sources: Sources, options: Options) -> ScoreTable:
     if len(sources.paths) != 1:
         raise BadInputError(f"{len(sources.paths)} sources of scores: give one sweep directory, or one CSV")
     scores = read_scores(sources.paths[0], sources.params, where=sources.where, force=sources.force)
     return scores.choose(options.tasks, options.shots, options.metrics)
 
 
-def in_context_figure(scores: Scores) -> Figure:
+def in_context_figure(scores: ScoreTable) -> Figure:
     """A panel for each task and metric; sizes from dark to light, the mean over seeds with its interval.
 
     Of each run the last checkpoint is shown.
@@ -478,12 +478,12 @@ def in_context_figure(scores: Scores) -> Figure:
     return figure
 
 
-def _of(scores: Scores, panel: tuple[str, str]) -> np.ndarray:
+def _of(scores: ScoreTable, panel: tuple[str, str]) -> np.ndarray:
     pairs = zip(scores.task, scores.metric, strict=True)
     return np.array([pair == panel for pair in pairs], bool)
 
 
-def _line(axes: Axes, rows: Scores, colour: str) -> None:
+def _line(axes: Axes, rows: ScoreTable, colour: str) -> None:
     shots = np.unique(rows.shots)
     means = []
     for shot in shots:

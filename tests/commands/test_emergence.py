@@ -7,7 +7,7 @@ import pytest
 from scaling.api.text.blocks import text_of
 from scaling.api.text.emergence import full_table, number, summary
 from scaling.laws.emergence import emergence
-from scaling.laws.emergence.scores import as_scores
+from scaling.laws.emergence.score_table import as_scores
 from tests.end_to_end.conftest import RunCli, run_cli  # noqa: F401
 
 SIZES = (1000, 2000, 4000, 8000, 16000, 32000)

@@ -1,11 +1,11 @@
-"""Scores drawn from known curves over compute."""
+"""ScoreTable drawn from known curves over compute."""
 
 from collections.abc import Callable
 
 import numpy as np
 
-from scaling.laws.emergence import Scores
-from scaling.laws.emergence.scores import as_scores
+from scaling.laws.emergence import ScoreTable
+from scaling.laws.emergence.score_table import as_scores
 
 Curve = Callable[[float], float]
 SMALLEST = 1e18  # FLOPs; curves are over decades above it
@@ -25,7 +25,7 @@ def drawn(
     chance: float = 0.0,
     metric: str = "exact_match",
     seed: int = 0,
-) -> Scores:
+) -> ScoreTable:
     """Binomial scores of each curve (over a logit-normal scatter from run to run), over four decades."""
     random = np.random.default_rng(seed)
     names = ("task", "metric", "group", "score", "flops", "n", "seed", "chance")

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
+from scaling.config.record import wilson
 from scaling.laws.emergence import emergence
-from scaling.laws.emergence.breakthrough import breakthrough, wilson
-from scaling.laws.emergence.scores import as_scores
+from scaling.laws.emergence.breakthrough import breakthrough
+from scaling.laws.emergence.score_table import as_scores
 from scaling.laws.emergence.series import series_of
 from tests.laws.emergent import logistic
 

@@ -1,4 +1,4 @@
-"""Scores of several experiments are not one curve."""
+"""ScoreTable of several experiments are not one curve."""
 
 import pytest
 

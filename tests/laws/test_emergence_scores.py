@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from scaling.config.load import read_yaml
 from scaling.config.record import Evaluation, Score, TaskScores
 from scaling.laws.emergence import emergence, read_scores
+from scaling.laws.emergence.analysis import effective_length, exact_match_from_tokens
 from scaling.laws.emergence.gpt3 import SIZES, TABLE, WEI
-from scaling.laws.emergence.metric import effective_length, exact_match_from_tokens
-from scaling.laws.emergence.scores import as_scores
+from scaling.laws.emergence.score_table import as_scores
 from scaling.runtime.errors import BadInputError
 
 SHARED = Path(__file__).parents[2] / "../shared/data/published.json"

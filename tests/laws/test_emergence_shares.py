@@ -5,7 +5,7 @@ import pytest
 
 from scaling.laws.emergence import read_scores
 from scaling.laws.emergence.metric_names import metric_named, usual_chance
-from scaling.laws.emergence.read import parse_chance, parse_score_columns
+from scaling.laws.emergence.score_reader import parse_chance, parse_score_columns
 from scaling.runtime.errors import BadInputError
 
 SHARES = (

@@ -2,11 +2,9 @@
 
 import numpy as np
 import pytest
-from scipy.stats import t as scipy_t
 
 from scaling.laws.emergence.fits import fit_masks
 from scaling.laws.emergence.series import series_of
-from scaling.laws.emergence.student import student_quantile
 from scaling.laws.emergence.threshold import changepoint, half_rises
 from tests.laws.emergent import SMALLEST, drawn, logistic
 
@@ -53,9 +51,3 @@ def covered(curve, shape, place, kind, **design):
 )
 def test_intervals_of_95_percent_cover_90_to_99(curve, shape, place, kind, design):
     assert 0.90 <= covered(curve, shape, place, kind, **design) <= 0.995
-
-
-@pytest.mark.parametrize("degrees", [1, 2, 3, 4, 7, 30, 201])
-@pytest.mark.parametrize("p", [0.75, 0.95, 0.975, 0.999])
-def test_students_quantiles_are_scipys(p, degrees):
-    assert student_quantile(p, degrees) == pytest.approx(scipy_t.ppf(p, degrees), rel=1e-9)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from scaling.laws.emergence import emergence, read_scores
 from scaling.laws.emergence.fits import fit_masks
-from scaling.laws.emergence.scores import as_scores
+from scaling.laws.emergence.score_table import as_scores
 from scaling.laws.emergence.series import series_of
 from scaling.laws.emergence.threshold import half_rises
 from scaling.runtime.errors import BadInputError

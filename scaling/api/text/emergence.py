@@ -4,7 +4,14 @@ import textwrap
 from collections.abc import Sequence
 
 from scaling.api.text.blocks import Block, Text, table
-from scaling.laws.emergence.document import Breakthrough, Emergence, Estimate, Forecast, Threshold, Verdict
+from scaling.laws.emergence.document import (
+    Breakthrough,
+    Emergence,
+    Estimate,
+    HeldOutForecast,
+    Threshold,
+    Verdict,
+)
 from scaling.laws.emergence.metric_names import metric_named
 
 WIDTH = 80
@@ -89,7 +96,7 @@ def _missed(v: Verdict) -> str:
     )
 
 
-def _range(metric: str, f: Forecast) -> str:
+def _range(metric: str, f: HeldOutForecast) -> str:
     low, high = f.interval
     if metric_named(metric).fraction:
         return f"[{100 * low:.0f}, {100 * high:.0f}]"

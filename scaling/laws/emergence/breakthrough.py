@@ -1,9 +1,9 @@
-"""Seeds that have an ability and seeds that lack it: how often by scale, and how well once they have it.
+"""Seeds that have an ability and seeds that lack it: how often by scale, and how well they score with it.
 
-A mean over seeds of 66% may be three runs at 66%, or two that are right and one that is not. Where scores of
-one size lie at both ends and not in between, what grows with scale is the probability that a run breaks
-through. It is modelled as a logistic curve in log scale, with Jeffreys' prior (Firth 1993), which stays
-proper where every small run fails and every large one succeeds.
+A mean over seeds of 66% may be three runs at 66%, or two that are right and one that is not. If the scores of
+one size are at both ends and not between, what grows with scale is the probability that a run breaks through.
+It is modelled as a logistic curve in log scale with Jeffreys' prior (Firth 1993), under which the posterior
+is proper even if every small run fails and every large one succeeds.
 """
 
 import math
@@ -11,38 +11,29 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import betaln, expit, stdtrit
 
+from scaling.config.record import wilson
 from scaling.laws.emergence.document import Breakthrough, Estimate, Probability, ShareAbove, Threshold
 from scaling.laws.emergence.series import Series
-from scaling.laws.emergence.student import student_quantile
 
 Floats = NDArray[np.float64]
 
-Z = 1.959963984540054  # the 97.5% point of the normal distribution
 DECISIVE = 1.92  # nats: half the 95% point of chi squared with one degree of freedom
-LEAST = 4  # seeds at sizes with both outcomes, below which nothing is said of two modes
+LEAST = 4  # seeds at sizes with both outcomes; with fewer, nothing is said about two modes
 REACH = 3.0  # as in `threshold`: one range of the data beyond either end
 INTERCEPTS = np.linspace(-45.0, 45.0, 361)
 SLOPES = 12.0 * np.sinh(np.linspace(-2.6, 2.6, 121))  # of log odds, per half the data's range of log scale
 SHAPES = np.exp(np.linspace(math.log(0.02), math.log(50.0), 41))  # of a beta distribution
 NEGLIGIBLE = 1e-7  # of the largest weight
-ITEMS = 200.0  # of a share whose number of items is not known
-CURVE = 41  # places of the curve
-
-
-def wilson(successes: float, n: float) -> tuple[float, float]:
-    """The 95% score interval of a share (Wilson 1927, equation 4)."""
-    share, z2 = successes / n, Z**2
-    centre = (share + z2 / (2 * n)) / (1 + z2 / n)
-    half = Z / (1 + z2 / n) * math.sqrt(max(share * (1 - share), 0.0) / n + z2 / (4 * n * n))
-    low = 0.0 if successes == 0 else max(0.0, centre - half)
-    return low, (1.0 if successes == n else min(1.0, centre + half))
+ITEMS = 200.0  # assumed for a share whose number of items is unknown
+CURVE = 41  # points of the curve
 
 
 def breakthrough(series: Series, above: float | None = None) -> Breakthrough | None:
-    """How often runs score above a level, by scale; None of a score without bounds, or all on one side.
+    """How often runs score above a level, by scale; None for an unbounded score.
 
-    `above` is half way from chance to 1 where it is not given.
+    `above` is the level; half way from chance to 1 by default.
     """
     if not series.bounded:
         return None
@@ -79,10 +70,10 @@ def breakthrough(series: Series, above: float | None = None) -> Breakthrough | N
 
 
 def _two_modes(series: Series, mixed: list[NDArray[np.bool_]]) -> float | None:
-    """Log likelihood of the best U-shaped beta distribution less that of the best other one, in nats.
+    """Log likelihood of the best U-shaped beta distribution minus that of the best other one, in nats.
 
-    Over the seeds of sizes where some are above the level and some are not; each seed's items are binomial
-    about its own share. Shares are measured from chance to the highest score.
+    Uses the seeds of sizes with some above the level and some not; each seed's items are binomial about its
+    own share. Shares are measured from chance to the highest score.
     """
     pooled = np.any(mixed, axis=0) if mixed else np.zeros(len(series), bool)
     if pooled.sum() < LEAST:
@@ -91,23 +82,15 @@ def _two_modes(series: Series, mixed: list[NDArray[np.bool_]]) -> float | None:
     share = np.clip((series.y[pooled] - series.chance) / (top - series.chance), 0.0, 1.0)
     n = np.where(series.trials[pooled] > 0, series.trials[pooled], ITEMS)
     k = np.round(share * n)
-    gamma = np.vectorize(math.lgamma, otypes=[float])
     a, b = SHAPES[:, None, None], SHAPES[None, :, None]
-    log = (
-        gamma(k + SHAPES[:, None])[:, None, :]
-        + gamma(n - k + SHAPES[:, None])[None, :, :]
-        - gamma(n + a + b)
-        + gamma(a + b)
-        - gamma(a)
-        - gamma(b)
-    ).sum(axis=2)
+    log = (betaln(k + a, n - k + b) - betaln(a, b)).sum(axis=2)
     u_shaped = (SHAPES[:, None] < 1) & (SHAPES[None, :] < 1)
     return float(log[u_shaped].max() - log[~u_shaped].max())
 
 
 @dataclass(frozen=True)
 class _Posterior:
-    """Log odds intercept + slope x: (G,) each on a grid, with weights that sum to 1."""
+    """Log odds intercept + slope x on a grid (G,), with weights that sum to 1."""
 
     intercept: Floats
     slope: Floats
@@ -115,7 +98,7 @@ class _Posterior:
 
     @classmethod
     def of(cls, x: Floats, seeds: NDArray[np.int64], count: NDArray[np.int64]) -> "_Posterior":
-        """From the seeds at each x (L,), and how many of them broke through."""
+        """From the number of seeds at each x (L,), and of those that broke through."""
         intercept, slope = (part.ravel() for part in np.meshgrid(INTERCEPTS, SLOPES, indexing="ij"))
         log = np.log(np.tile(np.gradient(SLOPES), len(INTERCEPTS)))
         moments = np.zeros((3, len(log)))
@@ -141,7 +124,7 @@ def _quantiles(values: Floats, weight: Floats, at: tuple[float, ...]) -> list[fl
 
 
 def _even_odds(series: Series, posterior: _Posterior) -> Threshold | None:
-    """Where half of the runs break through; None where the probability may as well fall with scale."""
+    """The scale at which half of the runs break through; None if the probability may fall with scale."""
     rising = posterior.slope > 0
     if posterior.weight[rising].sum() < 0.975:
         return None
@@ -169,24 +152,24 @@ def _curve(series: Series, posterior: _Posterior) -> tuple[Probability, ...]:
     for x in np.linspace(-1, 1, CURVE):
         eta = posterior.intercept + posterior.slope * x
         low, middle, high = (
-            1 / (1 + math.exp(-end)) for end in _quantiles(eta, posterior.weight, (0.025, 0.5, 0.975))
+            float(expit(end)) for end in _quantiles(eta, posterior.weight, (0.025, 0.5, 0.975))
         )
         points.append(Probability(scale=float(series.scale_of(x)), value=middle, interval=(low, high)))
     return tuple(points)
 
 
 def _level(series: Series, chosen: NDArray[np.bool_]) -> Estimate | None:
-    """Mean score of some runs and its 95% interval over runs; one run has no interval but its items'."""
+    """Mean score of some runs and its 95% interval over runs, at least as wide as their items imply."""
     n = int(chosen.sum())
     if n == 0:
         return None
     y = series.y[chosen]
     mean = float(y.mean())
     error = float(y.std(ddof=1)) / math.sqrt(n) if n > 1 else 0.0
-    half = student_quantile(0.975, n - 1) * error if n > 1 else 0.0
+    half = float(stdtrit(n - 1, 0.975)) * error if n > 1 else 0.0
     low, high = mean - half, mean + half
     items = float(series.trials[chosen].sum())
-    if items > 0:  # equal scores do not make the level known beyond what their items resolve
+    if items > 0:  # equal scores do not determine the level better than their items do
         least, most = wilson(mean * items, items)
         low, high = min(low, least), max(high, most)
     return Estimate(value=mean, interval=(max(0.0, low), min(1.0, high)))

@@ -1,4 +1,7 @@
-"""The `emergence.json` document: verdicts, thresholds, forecasts, seeds, and what the metric explains."""
+"""The `emergence.json` document: verdicts, thresholds, forecasts, seeds, and what the metric explains.
+
+Every judgement is a typed value. The only prose is `why` and `text`, which nothing reads back.
+"""
 
 from pathlib import Path
 from typing import Literal
@@ -17,10 +20,10 @@ Word = Literal[
 
 
 class Threshold(Frozen):
-    """A place on the scale, in its unit, with its 95% interval.
+    """A place on the scale, in the scale's unit, with its 95% interval.
 
-    A side that is null is open: the data do not bound it. `beyond` says that the value itself is outside
-    the scales that were measured; it is null where that is by more than their complete range (in logs).
+    A null end of the interval is open: the data do not bound it. `beyond` is true if the value is outside the
+    measured scales; the value is null if it is outside by more than their range (in logs).
     """
 
     kind: Literal["half rise", "changepoint", "even odds"]
@@ -29,11 +32,11 @@ class Threshold(Frozen):
     beyond: bool
 
 
-class Candidate(Frozen):
-    """One shape as fitted.
+class FittedShape(Frozen):
+    """One candidate shape as fitted.
 
-    `deviance` is that of the best curve were there no scatter beyond test items; `scatter` the standard
-    deviation of what there is, in log odds for shares of items (else in units of half the score's range).
+    `deviance` is that of the best curve without scatter beyond that of test items. `scatter` is the standard
+    deviation of the scatter: in log odds for shares of items, otherwise in units of half the score's range.
     """
 
     name: str
@@ -44,8 +47,8 @@ class Candidate(Frozen):
     aicc: float | None  # null: too few points for the small-sample correction
 
 
-class Forecast(Frozen):
-    """The largest scale, predicted from the others. `via` is the metric that the prediction went through."""
+class HeldOutForecast(Frozen):
+    """The score at the largest scale, predicted from the others through the metric `via`."""
 
     via: str
     scale: float
@@ -64,7 +67,7 @@ class Estimate(Frozen):
 
 
 class ShareAbove(Frozen):
-    """Of the seeds of one size, those that score above a level, with Wilson's 95% interval of their share."""
+    """The share of seeds of one size that score above a level, with Wilson's 95% interval."""
 
     scale: float
     seeds: int
@@ -82,12 +85,12 @@ class Probability(Frozen):
 
 
 class Breakthrough(Frozen):
-    """What the distribution of scores over seeds says: how often runs score above `level`, by scale.
+    """The distribution of scores over seeds: how often runs score above `level`, by scale.
 
-    `bimodal` is true where seeds of one size score at both ends and not between, false where they score
-    between, and null where `bimodal_evidence` (nats, positive for two modes) cannot tell. `grows` is the
-    posterior probability that larger models break through more often; `even_odds` the scale at which half of
-    them do. `level_before` and `level_after` are mean scores of the runs below and above `level`.
+    `bimodal` is true if seeds of one size score at both ends and not between, false if they score between,
+    and null if `bimodal_evidence` (nats, positive for two modes) is too weak. `grows` is the posterior
+    probability that larger models break through more often; `even_odds` is the scale at which half of them
+    do. `level_before` and `level_after` are mean scores of the runs below and above `level`.
     """
 
     level: float
@@ -106,17 +109,17 @@ class Breakthrough(Frozen):
 
 
 class Foresight(Frozen):
-    """What the models below the threshold predicted of those above it.
+    """How well the models below the threshold predicted those above it.
 
     The threshold is the first size whose mean score is half way from the smallest size's to the highest.
-    `foreseen` is true where every size from there on was predicted to within a quarter of the rise, and a
-    rise was called for; false where one was not; null where too few sizes are below, or where the predictions
-    were right but allowed for no rise at all.
+    `foreseen` is true if every size from there on was predicted to within a quarter of the rise and the
+    predictions required a rise; false if a size was not; null if too few sizes are below, or if the
+    predictions were right but also allowed for no rise.
     """
 
     threshold: float | None
     below: int  # sizes
-    forecasts: tuple[Forecast, ...]
+    forecasts: tuple[HeldOutForecast, ...]
     max_abs_error: float | None
     foreseen: bool | None
     why: str
@@ -125,13 +128,15 @@ class Foresight(Frozen):
 class Verdict(Frozen):
     """One task, metric and number of examples.
 
-    `word` is the short answer: `form` (whether a break is needed) where the score rises and was foreseen,
-    `unforeseen` where one smooth curve is enough but the models below the threshold did not predict those
-    above, `bimodal` where seeds have the ability or lack it; else `course`, the direction of the score.
-    `direction` says whether the score changes faster or slower past the break.
-    `delta_aicc` is the AICc of the best shape without a break (smooth, or constant) less that of the best
-    with one, `delta_cv` the broken shapes' log predictive density of sizes left out less that of the others,
-    in nats, with its standard error over sizes: both are positive where a break explains more.
+    `word` is the short answer. For a rising score that was foreseen it is `form`: whether a break is needed.
+    It is `unforeseen` if one smooth curve is enough but the models below the threshold did not predict those
+    above, and `bimodal` if seeds either have the ability or lack it. Otherwise it is `course`, the direction
+    of the score. `direction` says whether the score changes faster or slower past the break.
+
+    `delta_aicc` is the AICc of the best shape without a break (smooth, or constant) minus that of the best
+    shape with one. `delta_cv` is the log predictive density of left-out sizes under the broken shapes minus
+    that under the others, in nats, with its standard error over sizes. Both are positive if a break explains
+    more.
     """
 
     task: str
@@ -148,24 +153,24 @@ class Verdict(Frozen):
     direction: Direction | None
     why: str
     delta_aicc: float | None
-    delta_aicc_binomial: float | None  # the same with noise from items alone: no scatter from run to run
+    delta_aicc_binomial: float | None  # with noise from test items alone: no scatter between runs
     delta_cv: float | None
     delta_cv_error: float | None
-    scatter: float | None  # of the shape that the verdict rests on, as in `candidates`
+    scatter: float | None  # of the shape behind the verdict, as in `candidates`
     best_smooth: str | None
     best_broken: str | None
-    half_rise: Threshold | None  # averaged over smooth shapes by Akaike's weights
+    half_rise: Threshold | None  # averaged over smooth shapes by Akaike weights
     half_rise_weights: dict[str, float]
     changepoint: Threshold | None
-    rise_decades: float | None  # of scale, from a tenth to nine tenths of the rise, by the best smooth shape
+    rise_decades: float | None  # of scale, from 10% to 90% of the rise, by the best smooth shape
     foresight: Foresight
     breakthrough: Breakthrough | None = None
-    forecasts: tuple[Forecast, ...] = ()
-    candidates: tuple[Candidate, ...] = ()
+    forecasts: tuple[HeldOutForecast, ...] = ()
+    candidates: tuple[FittedShape, ...] = ()
 
 
 class Claim(Frozen):
-    """A statement about the distribution over seeds; `holds` is null where the runs leave it open."""
+    """A statement about the distribution over seeds; `holds` is null if the runs leave it open."""
 
     task: str
     metric: str
@@ -176,7 +181,7 @@ class Claim(Frozen):
 
 
 class SharpAndSmooth(Frozen):
-    """What a sharp metric looks like from the smooth one of the same answers.
+    """A sharp metric compared with a smooth metric of the same answers.
 
     `predicted` is token accuracy to the power of the answer's mean length, row by row (Schaeffer et al. 2023,
     arXiv:2304.15004, section 2); `effective_length` is the power that would fit best.
@@ -199,16 +204,16 @@ class SharpAndSmooth(Frozen):
 
 
 class Emergence(Frozen):
-    """The whole answer."""
+    """The complete result."""
 
     source: str
     against: str
-    notes: tuple[str, ...]  # how the source was read, where that was not plain
+    notes: tuple[str, ...]  # conversions and assumptions made while reading the source
     claims: tuple[Claim, ...]
     verdicts: tuple[Verdict, ...]
     metric_or_model: tuple[SharpAndSmooth, ...]
     versions: dict[str, str]
 
     def write(self, path: Path) -> None:
-        """Write it as JSON, whole or not at all."""
+        """Write it as JSON, atomically."""
         write_atomically(path, (self.model_dump_json(indent=2) + "\n").encode())

@@ -1,4 +1,4 @@
-"""Every candidate shape fitted to series, and how well it explains them: likelihood, AICc, predictions."""
+"""Every candidate shape fitted to a series: likelihood, AICc, predictions."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,38 +7,37 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from scaling.laws.emergence.scatter import FINEST, factor, fit_scattered
-from scaling.laws.emergence.series import Series
-from scaling.laws.emergence.shapes import (
+from scaling.laws.emergence.curve_shapes import (
     HIGH,
     LINKS,
     LOW,
     SLOPE,
+    CurveShape,
     Family,
-    Shape,
-    bounded_shapes,
     predict,
-    unbounded_shapes,
+    shapes_of,
 )
+from scaling.laws.emergence.scatter import FINEST, factor, fit_scattered
+from scaling.laws.emergence.series import Series
 from scaling.laws.emergence.solve import Problems, deviances
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-PLACES = 24  # values of a break that are tried
-FINER = 16  # and between the neighbours of the best one
+PLACES = 24  # of a break on the first grid
+FINER = 16  # on a second grid between the neighbours of the best one
 STEEPEST = 60.0  # in units of half the data's range of log scale
 _FITTED = ("theta", "log_likelihood", "variance", "off", "deviance", "information")
-DRAWS = 256  # of the parameters of one fit, for predictions
+DRAWS = 256  # of the parameters of one fit, for the predictive density
 
 
 @dataclass(frozen=True)
 class Fit:
-    """The candidates at one mask of a series; nodes are (shape, place, start), arrays (M, ...)."""
+    """The candidates fitted to the points of one mask, at M nodes: combinations of shape, place and start."""
 
     series: Series
     mask: NDArray[np.bool_]
-    shapes: tuple[Shape, ...]
+    shapes: tuple[CurveShape, ...]
     shape: Ints
     place: Floats
     origin: Floats
@@ -57,15 +56,15 @@ class Fit:
 
     @property
     def binomial(self) -> bool:
-        """Whether noise is binomial (with scatter beyond it)."""
+        """Whether the noise is binomial, with scatter added."""
         return bool((self.series.trials > 0).any())
 
     def scatter(self, index: int) -> float:
-        """Standard deviation of a shape's scatter: in log odds of a binomial share, else in units of y."""
+        """Standard deviation of a shape's scatter: in log odds for binomial shares, else in units of y."""
         return float(np.sqrt(self.variance[self.best(index)]))
 
     def noise(self, index: int, y: float) -> float:
-        """Standard deviation of one score about a shape that expects y, of as many trials as on average."""
+        """Standard deviation of one score about an expected y, for the average number of trials."""
         variance = float(self.variance[self.best(index)])
         if not self.binomial:
             return float(np.sqrt(variance))
@@ -75,23 +74,23 @@ class Fit:
         return float(np.sqrt(phi * share * (1 - share) / trials)[0])
 
     def eligible(self, index: int) -> bool:
-        """Whether there are points enough for the small-sample correction of a shape's AIC."""
+        """Whether there are enough points for the small-sample correction of a shape's AIC."""
         return self.n - (self.shapes[index].n_parameters + 1) - 1 > 0
 
     def best(self, index: int) -> int:
-        """The node of a shape's greatest likelihood."""
+        """The node of a shape with the greatest likelihood."""
         nodes = np.flatnonzero(self.shape == index)
         return int(nodes[np.argmax(self.log_likelihood[nodes])])
 
     def aicc(self, index: int) -> float:
-        """Akaike's criterion with the small-sample correction (Hurvich and Tsai 1989); noise counts one."""
+        """AIC with the small-sample correction (Hurvich and Tsai 1989); the noise counts as one parameter."""
         if not self.eligible(index):
             return float("inf")
         k = self.shapes[index].n_parameters + 1
         return self.aic(index) + 2 * k * (k + 1) / (self.n - k - 1)
 
     def aic(self, index: int) -> float:
-        """Akaike's criterion (1974); noise counts one."""
+        """Akaike's information criterion (1974); the noise counts as one parameter."""
         k = self.shapes[index].n_parameters + 1
         return float(-2 * self.log_likelihood[self.best(index)] + 2 * k)
 
@@ -104,11 +103,11 @@ class Fit:
     def draws(
         self, index: int, x: float | Floats, count: int, random: np.random.Generator
     ) -> tuple[Floats, Floats]:
-        """(count,) y and phi of a shape at x (one, or one a draw).
+        """(count,) y and phi of a shape at x, which is a scalar or one value per draw.
 
-        Places are drawn by likelihood, parameters by their information. Variance is drawn with its own
-        uncertainty (the sum of d / phi over chi squared), which makes few points widen the prediction as
-        Student's t does. phi is that of as many trials as the points have on average.
+        Places are drawn by likelihood, parameters by their information. The variance is drawn with its own
+        uncertainty (the sum of d / phi over chi squared), so that few points widen the prediction as
+        Student's t does. phi is for the points' average number of trials.
         """
         nodes, weights = self._nodes(index)
         chosen = nodes[random.choice(len(nodes), size=count, p=weights)]
@@ -134,7 +133,7 @@ class Fit:
 
     @cached_property
     def _factors(self) -> Floats:
-        """(M, P, P) square roots of the inverse information; what the data leave quite free has a bound."""
+        """(M, P, P) square roots of the inverse information, limited in directions without information."""
         size, axes = np.linalg.eigh(self.information)
         factors: Floats = axes / np.sqrt(np.maximum(size, 1e-9))[:, None, :]
         return factors
@@ -148,10 +147,10 @@ class Fit:
         return nodes, weight / weight.sum()
 
     def weights(self, families: Sequence[Family], few: bool = False) -> dict[int, float]:
-        """Akaike's weights of the shapes of some families; those that matter, and empty where none can be.
+        """Akaike weights above 0.001 of the shapes of some families, by index; empty if no shape is eligible.
 
-        With `few` points the small-sample correction is left out, which would choose a constant whatever the
-        points show; shapes then need a point to spare, and one more where the noise is estimated.
+        With `few` points there is no small-sample correction, which would always choose a constant; shapes
+        then need a point more than parameters, and one more if the noise is estimated.
         """
         spare = self.n - (0 if self.binomial else 1)
         chosen = [
@@ -167,9 +166,9 @@ class Fit:
         return {i: float(w) for i, w in zip(chosen, weight, strict=True) if w > 1e-3}
 
     def log_predictive(self, families: Sequence[Family], points: Ints) -> float | None:
-        """Log density of points that were left out, by families' weighted shapes; None where none can be.
+        """Log density of left-out points under the weighted shapes of some families; None without weights.
 
-        One draw of the fit goes for all points: those of one size share what the fit does not know.
+        Each draw of the fit applies to all points, because points of one size share the fit's uncertainty.
         """
         weights = self.weights(families)
         if not weights:
@@ -188,39 +187,34 @@ class Fit:
 def fit_masks(wanted: Sequence[tuple[Series, NDArray[np.bool_]]]) -> tuple[Fit, ...]:
     """All candidates for each (series, mask), solved together."""
     fits = list(_solved(wanted, [_plan(series, mask) for series, mask in wanted]))
-    whole = [i for i, fit in enumerate(fits) if fit.mask.all()]
-    if whole:  # what is left out of is for predictions alone, and needs no place to the last digit
-        finer = _solved([wanted[i] for i in whole], [_finer(fits[i]) for i in whole])
-        for i, more in zip(whole, finer, strict=True):
+    complete = [i for i, fit in enumerate(fits) if fit.mask.all()]
+    if complete:  # fits without some points are for predictions alone, and need no precise place
+        finer = _solved([wanted[i] for i in complete], [_finer(fits[i]) for i in complete])
+        for i, more in zip(complete, finer, strict=True):
             fits[i] = _joined(fits[i], more)
     return tuple(fits)
 
 
 @dataclass(frozen=True)
 class _Plan:
-    """Nodes to be solved for one mask."""
+    """The nodes to solve for one mask."""
 
-    shapes: tuple[Shape, ...]
+    shapes: tuple[CurveShape, ...]
     shape: Ints
     place: Floats
     start: Floats
 
 
-def candidates(series: Series) -> tuple[Shape, ...]:
-    """The shapes that a series may have."""
-    return bounded_shapes(series.chance) if series.bounded else unbounded_shapes()
-
-
 def _plan(series: Series, mask: NDArray[np.bool_]) -> _Plan:
-    shapes = candidates(series)
+    shapes = shapes_of(series.bounded, series.chance)
     levels = np.unique(np.round(series.x[mask], 9))
     parts = []
     for index, shape in enumerate(shapes):
         if shape.placed == "gap":
-            # Two in each gap: a size left out of it may lie on either side of the step.
+            # Two in each gap: a left-out size in it may be on either side of the step.
             places = np.sort(np.concatenate([levels[:-1] + f * np.diff(levels) for f in (0.25, 0.75)]))
         elif shape.placed:
-            # A slope that ends on one point of its own needs a second one before it.
+            # A shape with a slope on both sides needs two points past the break.
             last = levels[-1] if SLOPE not in shape.free else levels[max(len(levels) - 2, 0)]
             first = levels[min(1, len(levels) - 1)]
             count = PLACES if mask.all() else PLACES // 2
@@ -234,7 +228,7 @@ def _plan(series: Series, mask: NDArray[np.bool_]) -> _Plan:
 
 
 def _finer(fit: Fit) -> _Plan:
-    """Places between the neighbours of the best one, for shapes whose place is anywhere."""
+    """Places between the neighbours of the best one, for shapes with a continuous place."""
     parts = []
     for index, shape in enumerate(fit.shapes):
         if shape.placed != "between":
@@ -249,8 +243,8 @@ def _finer(fit: Fit) -> _Plan:
     return _Plan(fit.shapes, shape_of, place, start)
 
 
-def _starts(series: Series, mask: NDArray[np.bool_], shape: Shape, places: Floats) -> list[Floats]:
-    """(G, P) each: least squares of the score on the link's own scale, at a guess of low and high."""
+def _starts(series: Series, mask: NDArray[np.bool_], shape: CurveShape, places: Floats) -> list[Floats]:
+    """Starting points (G, P): least squares on the link's scale, at each guess of low and high."""
     x, y = series.x[mask], series.y[mask]
     trials = np.where(series.trials[mask] > 0, series.trials[mask], 200.0)
     levels: list[tuple[float, float]] = [(_low(series, shape), _high(series, shape))]
@@ -284,16 +278,16 @@ def _starts(series: Series, mask: NDArray[np.bool_], shape: Shape, places: Float
     return found
 
 
-def _low(series: Series, shape: Shape) -> float:
+def _low(series: Series, shape: CurveShape) -> float:
     return series.chance if series.bounded and shape.floor == "chance" else 0.0
 
 
-def _high(series: Series, shape: Shape) -> float:
+def _high(series: Series, shape: CurveShape) -> float:
     return 1.0 if series.bounded else 0.0
 
 
-def _unlinked(shape: Shape, y: Floats, low: float, high: float, trials: Floats) -> tuple[Floats, Floats]:
-    """eta as measured, and weights by how well it is known."""
+def _unlinked(shape: CurveShape, y: Floats, low: float, high: float, trials: Floats) -> tuple[Floats, Floats]:
+    """eta from the measured score, and its weights."""
     if shape.link == "straight":
         return y, np.ones(len(y))
     if shape.link == "decay":
@@ -306,8 +300,8 @@ def _unlinked(shape: Shape, y: Floats, low: float, high: float, trials: Floats) 
     return -np.log(-np.log(share)), trials * share * np.log(share) ** 2 / (1 - share)
 
 
-def bounds(series: Series, shape: Shape, start: Floats) -> tuple[Floats, Floats]:
-    """(M, P) each; what is not free is held where it starts."""
+def bounds(series: Series, shape: CurveShape, start: Floats) -> tuple[Floats, Floats]:
+    """Lower and upper bounds (M, P); entries that are not free are fixed at their start."""
     lower, upper = np.full((7,), -STEEPEST), np.full((7,), STEEPEST)
     if series.bounded:
         lower[LOW:], upper[LOW:] = (0.0, 0.05), (0.95, 1.0)

@@ -1,14 +1,14 @@
-"""Scores scatter more than their test items make them: fits that estimate by how much.
+"""Fits that estimate the scatter of scores beyond the noise of test items.
 
-Two trainings of one size differ (seed, data order, sizes off the trend). On the scale of log odds that
-scatter has a standard deviation tau, and a share p of m items has the variance of a binomial times
+Two trainings of one size differ (seed, data order, sizes off the trend). In log odds this scatter has a
+standard deviation tau, and a share p of m items has the variance of a binomial times
 
     phi = 1 + tau^2 (m - 1) p (1 - p)
 
-(Williams 1982, model III), which is 1 far from the middle, where items are the noise, and large in the
-middle, where training is. The likelihood is the extended quasi-likelihood of Nelder and Pregibon (1987), that
-is the double binomial of Efron (1986): -(sum of log phi + d / phi) / 2, with d the binomial deviance of each
-point. Scores that are no shares have one variance, phi = tau^2, and d the squared residual.
+(Williams 1982, model III), which is 1 near the ends, where the noise is that of items, and large in the
+middle, where it is that of training. The likelihood is the extended quasi-likelihood of Nelder and Pregibon
+(1987), or the double binomial of Efron (1986): -(sum of log phi + d / phi) / 2, with d the binomial deviance
+of each point. Scores that are not shares have one variance, phi = tau^2, and d is the squared residual.
 """
 
 from dataclasses import dataclass, replace
@@ -16,24 +16,24 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from scaling.laws.emergence.shapes import mean
+from scaling.laws.emergence.curve_shapes import mean
 from scaling.laws.emergence.solve import Problems, deviances, solve
 
 Floats = NDArray[np.float64]
 
 FINEST = 1e-8  # of a variance, in units of half the score's range: no score is measured to 1e-4 of its range
-ROUNDS = 4  # of curve and scatter in turn
-SETTLED = 0.02  # relative change of tau^2 that is none
+ROUNDS = 4  # alternations between curve and scatter
+SETTLED = 0.02  # relative change of tau^2 below which a fit has converged
 GRID = np.concatenate([[0.0], np.geomspace(1e-4, 10.0, 24)])  # of tau^2 for shares
-CELLS = 2**22  # problems x points worked on at once
+CELLS = 2**22  # problems x points per block
 
 
 @dataclass(frozen=True)
 class Scattered:
-    """What S problems ended at.
+    """The solutions of S problems.
 
-    theta (S, P); log_likelihood (S,), up to what is the same for every shape of the same points; variance
-    (S,) is tau^2; off (S,) the sum of d / phi; deviance (S,) that of the best curve where tau = 0;
+    theta (S, P); log_likelihood (S,), up to a constant that all shapes of the same points share; variance
+    (S,), which is tau^2; off (S,), the sum of d / phi; deviance (S,) of the best curve with tau = 0;
     information (S, P, P) of theta.
     """
 
@@ -46,15 +46,15 @@ class Scattered:
 
 
 def factor(share: Floats, trials: Floats) -> Floats:
-    """By which tau^2 goes into phi; 0 where there are no trials.
+    """The factor of tau^2 in phi; 0 without trials.
 
-    `share` is what a curve expects: by the measured one, a score of 0 would count as known exactly.
+    `share` is the expected one: with the measured one, a score of 0 would count as known exactly.
     """
     return np.where(trials > 1, (trials - 1) * share * (1 - share), 0.0)
 
 
 def fit_scattered(problems: Problems, start: Floats) -> Scattered:
-    """Curve and scatter of every problem, each in turn; points count by what the scatter leaves them."""
+    """Curve and scatter of every problem, estimated in alternation; scatter reduces the weight of points."""
     p = problems
     mask, trials = p.mask[p.rows], p.trials[p.rows]
     binomial: NDArray[np.bool_] = np.asarray((trials > 0).any(axis=1), bool)
@@ -65,7 +65,7 @@ def fit_scattered(problems: Problems, start: Floats) -> Scattered:
         d, mu = _deviances(p, theta)
         spread = factor(mu, trials)
         before, variance = variance, _variance(d, spread, mask, binomial)
-        # A variance that is the same for all points moves no curve.
+        # A variance that is the same for all points does not move the curve.
         moves = np.asarray(binomial & (np.abs(variance - before) > SETTLED * (variance + GRID[1])))
         if not moves.any():
             break
@@ -90,7 +90,7 @@ def _some(p: Problems, chosen: NDArray[np.bool_]) -> Problems:
 
 
 def _deviances(p: Problems, theta: Floats) -> tuple[Floats, Floats]:
-    """(S, n) deviance of each point, and what the curve expects there."""
+    """(S, n) each: the deviance of each point, and the expected score there."""
     step = max(1, CELLS // p.x.shape[1])
     parts, means = [], []
     for first in range(0, len(theta), step):
@@ -104,7 +104,7 @@ def _deviances(p: Problems, theta: Floats) -> tuple[Floats, Floats]:
 
 
 def _variance(d: Floats, spread: Floats, mask: Floats, binomial: NDArray[np.bool_]) -> Floats:
-    """(S,) tau^2 of the greatest likelihood: closed for squares, a grid and a finer one for shares."""
+    """(S,) tau^2 of maximum likelihood: in closed form for squares, on two grids for shares."""
     squares = np.maximum((mask * d).sum(axis=1) / mask.sum(axis=1), FINEST)
 
     def lost(variance: Floats) -> Floats:

@@ -1,4 +1,4 @@
-"""One task, metric and number of examples over scale, made ready to be fitted."""
+"""One task, metric and number of examples over scale, ready to fit."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -7,11 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scaling.laws.emergence.metric_names import SHARE, metric_named
-from scaling.laws.emergence.scores import Key, Scores
+from scaling.laws.emergence.score_table import Key, ScoreTable
 from scaling.runtime.errors import BadInputError
 
 Floats = NDArray[np.float64]
-NOTHING = 1e-9  # a range of log scale below this is no range
+NOTHING = 1e-9  # a smaller range of log scale counts as a single scale
 
 
 @dataclass(frozen=True)
@@ -20,19 +20,18 @@ class Series:
 
     Attributes:
         key: task, metric, shots.
-        size: parameters of the one model whose checkpoints these are, where scale is the step; else None.
-        against: which scale.
+        size: parameters of the one model whose checkpoints these are, if the scale is the step; else None.
+        against: name of the scale.
         scale: in its own unit.
         score: as measured.
-        items: how many items each score is a share of; NaN where not known.
-        chance: what guessing reaches; 0 where not known.
-        x: log of scale, stretched to [-1, 1], increasing with better models (a loss is turned round).
-        y: what is fitted: a bounded score itself; any other, stretched to [-1, 1] and turned so that more is
-            better.
-        trials: items where noise is binomial, else 0.
-        bounded: whether the score lies between 0 and 1 and means a share of the whole.
-        least, most: y at the limits of the metric's range, infinite where it has none (a log-probability is
-            at most 0).
+        items: number of items of each score; NaN if unknown.
+        chance: the score of guessing; 0 if unknown.
+        x: log of scale, stretched to [-1, 1], increasing with better models (the sign of a loss is reversed).
+        y: the fitted value: a bounded score itself, any other stretched to [-1, 1] so that more is better.
+        trials: items if the noise is binomial, else 0.
+        bounded: whether the score is a share between 0 and 1.
+        least, most: y at the limits of the metric's range, infinite if it has none (a log-probability is at
+            most 0).
     """
 
     key: Key
@@ -50,15 +49,15 @@ class Series:
     bounded: bool
     least: float
     most: float
-    _log: tuple[float, float]  # middle and half width of the log of scale
-    _score: tuple[float, float, bool]  # middle, half width (negative where less is better), logged
+    _log: tuple[float, float]  # centre and half width of the log of scale
+    _score: tuple[float, float, bool]  # centre, half width (negative if less is better), logged
 
     def __len__(self) -> int:
         return len(self.score)
 
     @property
     def name(self) -> str:
-        """As in a table: task, metric, shots, and the size where there is one."""
+        """As in a table: task, metric, shots, and the size if there is one."""
         task, metric, shots = self.key
         size = "" if self.size is None else f", N = {self.size:.3g}"
         return f"{task}, {metric}, {shots}-shot{size}"
@@ -107,17 +106,17 @@ class Series:
 
 
 def log_scale(scale: Floats, against: str) -> Floats:
-    """Log of scale, increasing with better models; steps count from 1, so that step 0 has a place."""
+    """Log of scale, increasing with better models; steps count from 1, so that step 0 has a logarithm."""
     if against == "loss":
         return -np.log(scale)
     return np.log(scale + 1.0) if against == "step" else np.log(scale)
 
 
-def series_of(scores: Scores, against: str) -> tuple[Series, ...]:
-    """A series for each task, metric and shots (and each size, where scale is the step).
+def series_of(scores: ScoreTable, against: str) -> tuple[Series, ...]:
+    """A series for each task, metric and shots (and each size, if the scale is the step).
 
     Raises:
-        BadInputError: rows lack the scale, or a series has one value of it.
+        BadInputError: rows lack the scale, or a series has only one value of it.
     """
     scores.scale(against)
     found = []
@@ -133,7 +132,7 @@ def series_of(scores: Scores, against: str) -> tuple[Series, ...]:
     return tuple(found)
 
 
-def one_series(rows: Scores, key: Key, against: str, size: float | None = None) -> Series:
+def one_series(rows: ScoreTable, key: Key, against: str, size: float | None = None) -> Series:
     """The rows of one key as a series."""
     scale, score, metric = rows.scale(against), rows.score, key[1]
     log = log_scale(scale, against)
@@ -145,7 +144,7 @@ def one_series(rows: Scores, key: Key, against: str, size: float | None = None) 
         )
     items = rows.n
     counted = bool(np.isfinite(items).all())
-    # A column that is only called `score` is a share when it counts items.
+    # A column that is just called `score` is a share if it counts items.
     known = SHARE if metric == "score" and counted else metric_named(metric)
     bounded = known.fraction
     binomial = known.share and counted
@@ -190,9 +189,9 @@ def _limit(end: float | None, logged: bool, sign: int) -> float:
 
 
 def over_metric(sharp: Series, smooth: Series) -> Series | None:
-    """One metric over another of the same runs; None where the other does not move.
+    """One metric over another of the same runs; None if the other one is constant.
 
-    Of a share p the axis is -log(-log p): exact match p^L is then a power law with slope 1, whatever L is.
+    For a share p the axis is -log(-log p), on which exact match p^L is a power law with slope 1 for every L.
     """
     value = _unfolded(smooth.y, smooth.bounded)
     middle, half = (value.max() + value.min()) / 2, (value.max() - value.min()) / 2

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from scaling.laws.emergence.shapes import ENTRIES, HIGH, LOW, mean
+from scaling.laws.emergence.curve_shapes import ENTRIES, HIGH, LOW, mean
 from scaling.laws.solving.solver import float64_on_host
 
 Floats = NDArray[np.float64]

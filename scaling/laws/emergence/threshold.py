@@ -1,4 +1,4 @@
-"""Where on the scale it happens: half of the rise, and the place of a break, by profile likelihood."""
+"""Where on the scale the score changes: half of its rise, and the place of a break, by profile likelihood."""
 
 import math
 from collections.abc import Sequence
@@ -6,21 +6,19 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import stdtr, stdtrit
 
+from scaling.laws.emergence.curve_shapes import HALF, LEVEL, LINKS, SLOPE
 from scaling.laws.emergence.document import Threshold
 from scaling.laws.emergence.fits import Fit, bounds
 from scaling.laws.emergence.scatter import fit_scattered
 from scaling.laws.emergence.series import Series
-from scaling.laws.emergence.shapes import HALF, LEVEL, LINKS, SLOPE
 from scaling.laws.emergence.solve import Problems
-from scaling.laws.emergence.student import student_cdf, student_quantile
 
 Floats = NDArray[np.float64]
 
-LEVEL_OF_INTERVAL = 0.95
-REACH = (
-    3.0  # how far from the middle a half rise is looked for: one range of the data beyond either end of it
-)
+COVERAGE = 0.95
+REACH = 3.0  # distance in x to search for a half rise: one range of the data beyond either end
 COARSE = np.concatenate(
     [np.linspace(-REACH, -1.1, 12), np.linspace(-1.0, 1.0, 41), np.linspace(1.1, REACH, 12)]
 )
@@ -28,26 +26,26 @@ FINE = 12
 
 
 @dataclass(frozen=True)
-class Profile:
-    """Twice the log likelihood lost at each place; places increase."""
+class LikelihoodProfile:
+    """Twice the loss of log likelihood at each place; places increase."""
 
     place: Floats
     lost: Floats
 
 
 def cutoff(n: int, n_parameters: int) -> float:
-    """What twice the log likelihood may lose inside the interval.
+    """The largest loss of twice the log likelihood inside the interval.
 
-    n log(1 + t^2 / (n - k)), with t Student's quantile: the likelihood-ratio form of the t interval where
-    noise is estimated. It is the chi-squared value, 3.84, for many points.
+    n log(1 + t^2 / (n - k)), with t Student's quantile: the likelihood-ratio form of the t interval with
+    estimated noise. For many points it is the chi-squared value, 3.84.
     """
     degrees = max(n - n_parameters, 1)
-    t = student_quantile((1 + LEVEL_OF_INTERVAL) / 2, degrees)
+    t = stdtrit(degrees, (1 + COVERAGE) / 2)
     return float(n * np.log1p(t**2 / degrees))
 
 
 def half_rises(fits: Sequence[Fit], shapes: Sequence[int | None]) -> list[Threshold | None]:
-    """For each fit, where the rise of one of its sigmoids or power laws is half done; None for others."""
+    """For each fit, the half rise of one of its sigmoids or power laws; None for other shapes."""
     fitted = [
         (i, fit, shape)
         for i, (fit, shape) in enumerate(zip(fits, shapes, strict=True))
@@ -60,8 +58,8 @@ def half_rises(fits: Sequence[Fit], shapes: Sequence[int | None]) -> list[Thresh
     return found
 
 
-def _profiles(fitted: Sequence[tuple[int, Fit, int]]) -> list[Profile]:
-    """The likelihood of each shape's half rise, finer where it crosses the edge of its interval."""
+def _profiles(fitted: Sequence[tuple[int, Fit, int]]) -> list[LikelihoodProfile]:
+    """The profile likelihood of each shape's half rise, on a finer grid near the ends of its interval."""
     centres = [_half(fit, shape) for _, fit, shape in fitted]
     grids = [np.unique(np.append(COARSE, np.clip(c, -REACH, REACH))) for c in centres]
     values = _profile(fitted, grids)
@@ -73,16 +71,16 @@ def _profiles(fitted: Sequence[tuple[int, Fit, int]]) -> list[Profile]:
     found = []
     for grid, lost, grid2, lost2 in zip(grids, values, closer, more, strict=True):
         place, order = np.unique(np.concatenate([grid, grid2]), return_index=True)
-        found.append(Profile(place, np.concatenate([lost, lost2])[order]))
+        found.append(LikelihoodProfile(place, np.concatenate([lost, lost2])[order]))
     return found
 
 
 def averaged_half_rises(fits: Sequence[Fit]) -> list[tuple[Threshold | None, dict[str, float]]]:
-    """For each fit the half rise averaged over its smooth shapes, with their Akaike weights by name.
+    """For each fit, the half rise averaged over its smooth shapes, with their Akaike weights by name.
 
-    Each end of the interval is where the weighted mean of the shapes' one-sided tail areas is 2.5% (Turek
-    and Fletcher 2012, doi:10.1016/j.csda.2012.03.002), with signed roots of the profile likelihood as
-    Student's t: a shape that fits nearly as well counts nearly as much.
+    At each end of the interval the weighted mean of the shapes' one-sided tail areas is 2.5% (Turek and
+    Fletcher 2012, doi:10.1016/j.csda.2012.03.002), with signed roots of the profile likelihood as Student's
+    t: a shape that fits nearly as well counts nearly as much.
     """
     wanted: list[tuple[int, Fit, int, float]] = []
     for i, fit in enumerate(fits):
@@ -97,7 +95,7 @@ def averaged_half_rises(fits: Sequence[Fit]) -> list[tuple[Threshold | None, dic
     return found
 
 
-def _averaged(fit: Fit, own: Sequence[tuple[Profile, int, float]]) -> Threshold:
+def _averaged(fit: Fit, own: Sequence[tuple[LikelihoodProfile, int, float]]) -> Threshold:
     places = np.unique(np.concatenate([profile.place for profile, _, _ in own]))
     below = np.zeros(len(places))
     for profile, shape, weight in own:
@@ -105,10 +103,10 @@ def _averaged(fit: Fit, own: Sequence[tuple[Profile, int, float]]) -> Threshold:
         root = np.sqrt(degrees * np.expm1(np.minimum(profile.lost / fit.n, 50.0)))
         centre = _half(fit, shape)
         signed = np.where(profile.place >= centre, root, -root)
-        area = np.array([student_cdf(t, degrees) for t in signed])
+        area = stdtr(degrees, signed)
         below += weight * np.interp(places, profile.place, np.maximum.accumulate(area))
     centre = float(np.interp(0.5, below, places)) if below[0] < 0.5 < below[-1] else math.inf
-    tail = (1 - LEVEL_OF_INTERVAL) / 2
+    tail = (1 - COVERAGE) / 2
     ends = [
         float(fit.series.scale_of(np.interp(at, below, places))) if below[0] < at < below[-1] else None
         for at in (tail, 1 - tail)
@@ -124,19 +122,19 @@ def _averaged(fit: Fit, own: Sequence[tuple[Profile, int, float]]) -> Threshold:
 
 
 def changepoint(fit: Fit, shape: int) -> Threshold | None:
-    """The place of a break, over the places that were tried; None for a shape that has none."""
+    """The place of a break, from the grid of places; None for a shape without one."""
     if not fit.shapes[shape].placed:
         return None
     nodes = np.flatnonzero(fit.shape == shape)
     nodes = nodes[np.argsort(fit.place[nodes])]
     log = fit.log_likelihood[nodes]
-    profile = Profile(fit.place[nodes], 2 * (log.max() - log))
+    profile = LikelihoodProfile(fit.place[nodes], 2 * (log.max() - log))
     centre = float(fit.place[fit.best(shape)])
-    if fit.shapes[shape].placed == "gap":  # anywhere in the gap, which has two nodes, is the same step
+    if fit.shapes[shape].placed == "gap":  # a step anywhere in the gap, which has two nodes, is the same step
         levels = np.unique(np.round(fit.series.x[fit.mask], 9))
         gap = int(np.searchsorted(levels, centre)) - 1
         centre = float((levels[gap] + levels[gap + 1]) / 2)
-        profile = Profile(np.ravel(np.stack([levels[:-1], levels[1:]], axis=1)), profile.lost)
+        profile = LikelihoodProfile(np.ravel(np.stack([levels[:-1], levels[1:]], axis=1)), profile.lost)
     return _threshold(fit.series, "changepoint", centre, profile, fit.n, fit.shapes[shape].n_parameters)
 
 
@@ -147,7 +145,7 @@ def _half(fit: Fit, shape: int) -> float:
 
 
 def _profile(fitted: Sequence[tuple[int, Fit, int]], grids: Sequence[Floats]) -> list[Floats]:
-    """Twice the log likelihood lost with the half rise held at each place of the grids."""
+    """Twice the loss of log likelihood with the half rise fixed at each place of the grids."""
     if not any(len(grid) for grid in grids):
         return [np.zeros(0) for _ in grids]
     width = max(len(fit.series) for _, fit, _ in fitted)
@@ -159,7 +157,7 @@ def _profile(fitted: Sequence[tuple[int, Fit, int]], grids: Sequence[Floats]) ->
             part[row, : len(series)] = values
         theta = np.repeat(fit.theta[[fit.best(shape)]], len(grid), axis=0)
         theta[:, LEVEL] = HALF[form.link]
-        # Away from its best place the curve is flatter or steeper: so that it passes near the data.
+        # Start from a flatter curve away from the best place, so that it still passes near the data.
         away = np.maximum(np.abs(grid - _half(fit, shape)), 0.0)
         theta[:, SLOPE] /= 1 + away
         held = replace(form, free=tuple(entry for entry in form.free if entry != LEVEL))
@@ -200,7 +198,7 @@ def _around_crossings(grid: Floats, lost: Floats, fit: Fit, shape: int) -> Float
 
 
 def _threshold(
-    series: Series, kind: str, centre: float, profile: Profile, n: int, n_parameters: int
+    series: Series, kind: str, centre: float, profile: LikelihoodProfile, n: int, n_parameters: int
 ) -> Threshold:
     limit = cutoff(n, n_parameters)
     inside = np.flatnonzero(profile.lost <= limit)

@@ -1,9 +1,9 @@
-"""The verdict: does the score need a break, or is it a smooth curve that the metric makes look like one?
+"""The verdict: does the score need a break, or is it a smooth curve that looks like one?
 
-Two criteria have to agree. Akaike's (AICc) weighs the fit against the number of parameters; the
-cross-validated likelihood leaves out one size at a time and asks how probable its score was. A break needs
-both. A smooth curve, which is the simpler one, needs AICc and no contradiction. Else the verdict is
-`undecided`, with the numbers.
+Two criteria have to agree. AICc weighs the fit against the number of parameters; the cross-validated
+likelihood leaves out one size at a time and evaluates how probable its score was. A break needs both. A
+smooth curve, the simpler one, needs AICc and no contradiction. Otherwise the verdict is `undecided`, with the
+numbers.
 """
 
 from collections.abc import Sequence
@@ -12,31 +12,31 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from scaling.laws.emergence import explain
 from scaling.laws.emergence.breakthrough import breakthrough
+from scaling.laws.emergence.curve_shapes import BEND, HALF, JUMP, SLOPE, TURN, Family, rise_width
 from scaling.laws.emergence.document import (
     Breakthrough,
-    Candidate,
     Course,
     Direction,
+    FittedShape,
     Foresight,
     Form,
     Threshold,
     Verdict,
     Word,
 )
+from scaling.laws.emergence.extrapolation import below_threshold, enough, forecast, forecast_mask, foresight
 from scaling.laws.emergence.fits import Fit, fit_masks
-from scaling.laws.emergence.forecast import forecast, forecast_mask
-from scaling.laws.emergence.foresight import below_threshold, enough, foresight
 from scaling.laws.emergence.metric_names import metric_named
 from scaling.laws.emergence.series import Series
-from scaling.laws.emergence.shapes import BEND, HALF, JUMP, SLOPE, TURN, Family, rise_width
 from scaling.laws.emergence.threshold import averaged_half_rises, changepoint
 
 Floats = NDArray[np.float64]
 
 DECISIVE = 2.0  # of AICc: less is no evidence (Burnham and Anderson 2002, section 2.6)
-TIE = 1.0  # nats of cross-validated likelihood, in all: less is a tie, and so is less than its standard error
-MATERIAL = 3.0  # standard deviations of one score that a turn has to go
+TIE = 1.0  # nats of cross-validated likelihood in total: less is a tie, as is less than its standard error
+MATERIAL = 3.0  # standard deviations of one score by which a curve must turn
 TOP = 0.95  # of the way to a full score: a flat score from here on is saturated
 LEAST_LEVELS = 5  # sizes
 UNBROKEN: tuple[Family, ...] = ("flat", "smooth")
@@ -44,19 +44,19 @@ UNBROKEN: tuple[Family, ...] = ("flat", "smooth")
 
 @dataclass(frozen=True)
 class Judged:
-    """A verdict with the fits that it came from, for figures and forecasts."""
+    """A verdict with the fits behind it, for figures and forecasts."""
 
     series: Series
     verdict: Verdict
     fit: Fit
     smooth: int | None
     broken: int | None
-    chosen: int | None  # the shape that the verdict stands on
+    chosen: int | None  # the shape behind the verdict
     small: Fit | None  # without the largest scale
 
 
 def judge(every: Sequence[Series], above: float | None = None) -> tuple[Judged, ...]:
-    """A verdict for each series, all fitted together; `above` as in `breakthrough`."""
+    """A verdict for each series, all fitted together; `above` is that of `breakthrough`."""
     wanted: list[tuple[Series, NDArray[np.bool_]]] = []
     for series in every:
         wanted.append((series, np.ones(len(series), bool)))
@@ -81,7 +81,7 @@ def judge(every: Sequence[Series], above: float | None = None) -> tuple[Judged, 
 
 
 def _seeds(series: Series, above: float | None) -> Breakthrough | None:
-    """The distribution over seeds of a sharp metric; checkpoints of one run are no seeds."""
+    """The distribution over seeds of a sharp metric; checkpoints of one run are not seeds."""
     if series.against == "step" or metric_named(series.key[1]).smooth:
         return None
     return breakthrough(series, above)
@@ -97,10 +97,10 @@ def _best(fit: Fit, *families: str) -> int | None:
 
 
 def _turns(fit: Fit, index: int) -> str:
-    """u-shaped or hump, where a shape's best curve goes both ways within the data; else empty.
+    """u-shaped or hump if a shape's best curve rises and falls within the data, otherwise empty.
 
-    The turning point has at least two sizes on either side, and either way goes further than one score's
-    noise would: a curve that has reached its ceiling is no hump.
+    The turning point has at least two sizes on either side, and the curve moves by more than the noise of one
+    score on both: a curve that has reached its ceiling is not a hump.
     """
     shape, theta = fit.shapes[index], fit.theta[fit.best(index)]
     if shape.family == "bent":
@@ -124,7 +124,7 @@ def _turns(fit: Fit, index: int) -> str:
 def _cross_validate(
     folds: Sequence[Fit], first: Sequence[Family], second: Sequence[Family]
 ) -> tuple[float | None, float | None]:
-    """Log predictive density of sizes left out, second families less first, and its standard error."""
+    """Log predictive density of left-out sizes, second families minus first, and its standard error."""
     gains = []
     for fit in folds:
         left = np.flatnonzero(~fit.mask)
@@ -152,7 +152,8 @@ def _judged(
     steady = [i for i in steady if whole.shapes[i].family != "bent"]
     best_steady = min(steady, key=whole.aicc) if steady else None
 
-    form, why, delta, cv, error = _form(whole, folds, smooth, broken)
+    form, delta, cv, error = _form(whole, folds, smooth, broken)
+    why = explain.form(whole.n, len(series.levels), delta, cv)
     course, chosen = _course(whole, folds, flat, best_steady, turned, form, smooth, broken)
     word = _word(course, form)
     if smooth is None:
@@ -161,14 +162,15 @@ def _judged(
         why = _why_flat(whole, flat, best_steady)
     elif course in ("u-shaped", "hump") and turned is not None and best_steady is not None:
         better = whole.aicc(best_steady) - whole.aicc(turned)
-        why = f"{whole.shapes[turned].name} beats every shape of one direction by {better:.1f} AICc"
+        why = explain.turning(whole.shapes[turned].name, better)
     elif flat is not None and best_steady is not None and word != "undecided":
         gain = whole.aicc(flat) - whole.aicc(best_steady)
         if gain < DECISIVE:
-            word, why = "undecided", f"flat or {course}: {gain:.1f} AICc between them"
-    word, why = _foreseen(word, why, course, seen)
+            word, why = "undecided", explain.flat_or(course, gain)
+    if not_foreseen := _not_foreseen(word, course, seen):
+        word, why = not_foreseen, explain.not_foreseen(seen, word, why)
     if seeds is not None and seeds.bimodal:
-        word, why = "bimodal", f"seeds of one size score high or low, not between ({why})"
+        word, why = "bimodal", explain.bimodal(why)
     place = None if broken is None else changepoint(whole, broken)
     verdict = Verdict(
         task=series.key[0],
@@ -199,7 +201,7 @@ def _judged(
         breakthrough=seeds,
         forecasts=forecast(small),
         candidates=tuple(
-            Candidate(
+            FittedShape(
                 name=shape.name,
                 family=shape.family,
                 n_parameters=shape.n_parameters,
@@ -215,25 +217,21 @@ def _judged(
 
 def _form(
     whole: Fit, folds: list[Fit], smooth: int | None, broken: int | None
-) -> tuple[Form, str, float | None, float | None, float | None]:
-    """Whether a break is needed, beside the best shape without one: a smooth curve, or none at all."""
-    levels = len(whole.series.levels)
+) -> tuple[Form, float | None, float | None, float | None]:
+    """Whether a break is needed; delta AICc, delta CV and its error, against the best unbroken shape."""
     unbroken = _best(whole, *UNBROKEN)
-    if smooth is None or unbroken is None or broken is None or levels < LEAST_LEVELS:
-        need = "a break takes six points at five sizes or more"
-        return "undecided", f"{whole.n} point(s) at {levels} size(s); {need}", None, None, None
+    if smooth is None or unbroken is None or broken is None or len(whole.series.levels) < LEAST_LEVELS:
+        return "undecided", None, None, None
     delta = whole.aicc(unbroken) - whole.aicc(broken)
     cv, error = _cross_validate(folds, UNBROKEN, ("broken",))
     if cv is None:
-        why = f"AICc says {delta:+.1f}; without one size there are too few points to cross-validate"
-        return "undecided", why, delta, None, None
-    numbers = f"AICc {delta:+.1f}, cross-validation {cv:+.1f} nats for a break"
+        return "undecided", delta, None, None
     for_break = error is not None and cv >= max(TIE, error)
     if delta >= DECISIVE and for_break:
-        return "broken", numbers, delta, cv, error
+        return "broken", delta, cv, error
     if delta <= -DECISIVE and not for_break:
-        return "smooth", numbers, delta, cv, error
-    return "undecided", numbers, delta, cv, error
+        return "smooth", delta, cv, error
+    return "undecided", delta, cv, error
 
 
 def _course(
@@ -246,7 +244,7 @@ def _course(
     smooth: int | None,
     broken: int | None,
 ) -> tuple[Course, int | None]:
-    """Which way the score goes, and the shape that says so."""
+    """The direction of the score, and the shape that shows it."""
     if steady is None or flat is None:
         return "flat", flat
     if turned is not None and whole.aicc(steady) - whole.aicc(turned) >= DECISIVE:
@@ -262,20 +260,19 @@ def _course(
     return ("rising" if ends[1] >= ends[0] else "falling"), shape
 
 
-def _foreseen(word: Word, why: str, course: Course, seen: Foresight) -> tuple[Word, str]:
-    """A rise that is smooth in form has also to have been foreseen from below its threshold."""
+def _not_foreseen(word: Word, course: Course, seen: Foresight) -> Word | None:
+    """The word for a rise that is smooth in form but was not foreseen, or may not have been; else None."""
     if course != "rising" or word not in ("smooth", "undecided"):
-        return word, why
+        return None
     if seen.foreseen is False:
-        form = "smooth in form" if word == "smooth" else "form undecided"
-        return "unforeseen", f"{seen.why} ({form}: {why})"
+        return "unforeseen"
     if seen.foreseen is None and word == "smooth" and seen.threshold is not None:
-        return "undecided", f"smooth in form, but whether it was foreseen is open: {seen.why}"
-    return word, why
+        return "undecided"
+    return None
 
 
 def _direction(fit: Fit, broken: int, course: Course) -> Direction:
-    """Whether the score changes faster or slower past the break, in the direction of its course."""
+    """Whether the score changes faster or slower past the break."""
     theta, shape = fit.theta[fit.best(broken)], fit.shapes[broken]
     if JUMP in shape.free or SLOPE not in shape.free:
         return "faster"  # flat up to the break
@@ -293,16 +290,11 @@ def _why_flat(fit: Fit, flat: int | None, steady: int | None) -> str:
     series = fit.series
     level = float(np.average(series.score, weights=np.where(series.trials > 0, series.trials, 1.0)))
     gain = 0.0 if flat is None or steady is None else fit.aicc(flat) - fit.aicc(steady)
-    at = (
-        f"{level:.3g} at every size, where chance is {series.chance:.3g}"
-        if series.bounded
-        else f"{level:.3g}"
-    )
-    return f"{at}; no other shape is better (AICc {-gain:+.1f})" if steady != flat else at
+    return explain.flat(level, series.chance if series.bounded else None, None if steady == flat else -gain)
 
 
 def _binomial_delta(fit: Fit) -> float | None:
-    """AICc of unbroken less broken with noise from the test items alone."""
+    """AICc of unbroken minus broken shapes, with noise from the test items alone."""
     best = {}
     for broken in (False, True):
         values = [

@@ -1,4 +1,4 @@
-"""The table between where scores come from and what is asked of them: a row is one metric of one model."""
+"""A table of scores: one metric of one model per row."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,18 +15,18 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Key = tuple[str, str, int]  # task, metric, shots
 
-SCALES = ("flops", "params", "loss", "step")  # what a score may be plotted against, best first
+SCALES = ("flops", "params", "loss", "step")  # possible horizontal axes, best first
 _ABOUT = ("source", "notes")  # of the whole table, not of its rows
 
 
 @dataclass(frozen=True)
-class Scores:
-    """R rows; every array is (R,). NaN is what a source did not give.
+class ScoreTable:
+    """R rows; every array is (R,). NaN is a value that the source does not have.
 
-    `score` is a share between 0 and 1, or nats, or whatever the metric is. `flops` is training compute,
-    `loss` the pre-training loss in nats per token. `n` items were scored. `low` and `high` bound the score
-    (95%). `group` names the run: rows of one run are checkpoints of one training. `notes` say how the source
-    was read where that was not plain.
+    `score` is in the unit of the metric: a share between 0 and 1, or nats. `flops` is training compute,
+    `loss` the pre-training loss in nats per token, `n` the number of items, `low` and `high` the 95% interval
+    of the score. `group` names the run: rows of one run are checkpoints of one training. `notes` are
+    conversions and assumptions made while reading.
     """
 
     task: tuple[str, ...]
@@ -50,8 +50,8 @@ class Scores:
     def __len__(self) -> int:
         return len(self.score)
 
-    def subset(self, mask: NDArray[np.bool_] | Sequence[int]) -> "Scores":
-        """The rows a boolean mask or an index array picks."""
+    def subset(self, mask: NDArray[np.bool_] | Sequence[int]) -> "ScoreTable":
+        """The rows of a boolean mask or an index array."""
         index = np.arange(len(self))[mask]
         changed: dict[str, Any] = {}
         for field in fields(self):
@@ -62,23 +62,23 @@ class Scores:
                 changed[field.name] = tuple(value[i] for i in index)
             else:
                 changed[field.name] = value
-        return Scores(**changed)
+        return ScoreTable(**changed)
 
     def combinations(self) -> tuple[Key, ...]:
         """(task, metric, shots) in the order of first appearance."""
         return tuple(dict.fromkeys(self._key(i) for i in range(len(self))))
 
-    def of(self, key: Key) -> "Scores":
+    def of(self, key: Key) -> "ScoreTable":
         """The rows of one key."""
         return self.subset(np.array([self._key(i) == key for i in range(len(self))], bool))
 
     def _key(self, i: int) -> Key:
         return self.task[i], self.metric[i], int(self.shots[i])
 
-    def in_order(self) -> "Scores":
-        """The same rows by size, checkpoint and seed within each task, metric and shots.
+    def in_order(self) -> "ScoreTable":
+        """The same rows sorted by size, checkpoint and seed within each task, metric and shots.
 
-        Sums then come out the same to the last bit whatever the order of a source's rows.
+        Sums are then equal to the last bit for every order of the source's rows.
         """
         place = {key: i for i, key in enumerate(self.combinations())}
         columns = (self.score, self.seed, self.step, self.loss, self.flops, self.params)
@@ -89,7 +89,7 @@ class Scores:
         """(R,) params, flops, loss or step.
 
         Raises:
-            BadInputError: it is no scale, or rows lack it.
+            BadInputError: not a scale, or rows lack it.
         """
         if against not in SCALES:
             raise BadInputError(f"against={against!r} is not a scale; use {', '.join(SCALES)}")
@@ -110,8 +110,8 @@ class Scores:
                 return name
         raise BadInputError(f"{self.source}: no column of {', '.join(SCALES)} is complete; complete one")
 
-    def last_steps(self) -> "Scores":
-        """Of each run only its last checkpoint: earlier ones share its noise, and are another D."""
+    def last_steps(self) -> "ScoreTable":
+        """Only the last checkpoint of each run: earlier ones share its noise, and have another D."""
         last: dict[tuple[str, Key], float] = {}
         for i in range(len(self)):
             where = self.group[i], self._key(i)
@@ -124,8 +124,8 @@ class Scores:
         tasks: Sequence[str] | None = None,
         shots: Sequence[int] | None = None,
         metrics: Sequence[str] | None = None,
-    ) -> "Scores":
-        """The rows of some tasks, shots and metrics.
+    ) -> "ScoreTable":
+        """The rows of some tasks, shots and metrics; None is all.
 
         Raises:
             BadInputError: one of them is not in the table.
@@ -153,7 +153,7 @@ class Scores:
         return chosen
 
 
-def with_chance(scores: Scores, given: Mapping[str, float]) -> Scores:
+def with_chance(scores: ScoreTable, given: Mapping[str, float]) -> ScoreTable:
     """The same scores with the chance levels of some tasks replaced.
 
     Raises:
@@ -173,19 +173,18 @@ def _or_zero(value: float) -> float:
 
 def scores_from_evaluations(
     evaluations: Sequence[Evaluation], source: str, params: str = "non_embedding_with_head"
-) -> Scores:
+) -> ScoreTable:
     """A row for each metric of each task of each checkpoint.
 
-    A template other than `plain`, and the family where there are several, become part of the task's name:
-    they are other questions, asked of other models.
+    A template other than `plain`, and the family if there are several, become part of the task's name.
 
     Raises:
-        BadInputError: there is none, or no such count of parameters.
+        BadInputError: there are no evaluations, or no such count of parameters.
     """
     if not evaluations:
         raise BadInputError(f"{source} has no evals/*.json; run scaling evaluate first")
     several = len({e.family for e in evaluations}) > 1
-    rows: dict[str, list[Any]] = {field.name: [] for field in fields(Scores) if field.name not in _ABOUT}
+    rows: dict[str, list[Any]] = {field.name: [] for field in fields(ScoreTable) if field.name not in _ABOUT}
     for evaluation, task, metric, score in _scores(evaluations):
         if params not in evaluation.params:
             known = " | ".join(evaluation.params)
@@ -204,8 +203,7 @@ def scores_from_evaluations(
             ("loss", evaluation.loss),
             ("step", evaluation.step),
             ("n", task.n),
-            # Chance is that of the task's first metric; other ways to compare choices guess as well as it.
-            ("chance", task.chance if _guessed(metric, next(iter(task.scores))) else None),
+            ("chance", task.chance if _chance_applies(metric, next(iter(task.scores))) else None),
             ("answer_tokens", task.answer_tokens),
             ("low", low),
             ("high", high),
@@ -214,7 +212,8 @@ def scores_from_evaluations(
     return as_scores(rows, source)
 
 
-def _guessed(metric: str, first: str) -> bool:
+def _chance_applies(metric: str, first: str) -> bool:
+    """Whether a task's chance, that of its first metric, is also that of `metric`."""
     choices = "choice_accuracy"
     return metric == first or (metric.startswith(choices) and first.startswith(choices))
 
@@ -227,11 +226,11 @@ def _scores(evaluations: Sequence[Evaluation]) -> Iterator[tuple[Evaluation, Any
                     yield evaluation, task, metric, score
 
 
-def as_scores(rows: dict[str, list[Any]], source: str, notes: tuple[str, ...] = ()) -> Scores:
+def as_scores(rows: dict[str, list[Any]], source: str, notes: tuple[str, ...] = ()) -> ScoreTable:
     """Columns of equal length as a table; None becomes NaN, and missing columns are NaN throughout."""
     count = len(rows["score"])
     columns: dict[str, Any] = {"source": source, "notes": notes}
-    for field in fields(Scores):
+    for field in fields(ScoreTable):
         name = field.name
         if name in ("task", "metric", "group"):
             columns[name] = tuple(rows[name])
@@ -240,4 +239,4 @@ def as_scores(rows: dict[str, list[Any]], source: str, notes: tuple[str, ...] = 
         elif name not in _ABOUT:
             values = rows.get(name) or [None] * count
             columns[name] = np.array([math.nan if v is None else v for v in values], np.float64)
-    return Scores(**columns)
+    return ScoreTable(**columns)

@@ -1,17 +1,29 @@
-"""Scores from evaluations of a sweep, from a CSV, or from a published table."""
+"""Scores from the evaluations of a sweep, from a CSV, or from a published table.
+
+Scores of several experiments (data sets, tokenizers, training recipes) are not one curve: `where` selects one
+of them, and a mixture is refused unless it is forced.
+"""
 
 import difflib
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from scaling.config.record import read_evaluations
-from scaling.laws.emergence.experiments import evaluations_of_one_experiment, rows_of_one_experiment
+from scaling.config.record import Evaluation, read_evaluations
 from scaling.laws.emergence.gpt3 import gpt3_scores
-from scaling.laws.emergence.scores import SCALES, Scores, as_scores, scores_from_evaluations, with_chance
-from scaling.laws.emergence.shares import fill_chance, items_from_errors, read_percents
+from scaling.laws.emergence.metric_names import fill_chance, items_from_errors, read_percents
+from scaling.laws.emergence.score_table import (
+    SCALES,
+    ScoreTable,
+    as_scores,
+    scores_from_evaluations,
+    with_chance,
+)
 from scaling.laws.points import Where
+from scaling.laws.read.comparable import CORPORA, SPLITS, TOKENIZERS, TREATMENTS, mixed_line, plain
+from scaling.laws.read.records import run_facts
+from scaling.laws.read.select import rows_where
 from scaling.laws.read.sheet import csv_rows
 from scaling.runtime.errors import BadInputError
 
@@ -23,6 +35,9 @@ COUNTS = ("shots", "seed")
 NAMES = ("task", "metric", "group")
 FIELDS = (*NAMES, *NUMBERS, *COUNTS)
 PUBLISHED = {"gpt3": gpt3_scores}
+TASK = ("task", "metric", "shots")
+EXPERIMENTS = CORPORA | SPLITS | TOKENIZERS | TREATMENTS | {"family", "modelfamily"}
+Rows = list[tuple[int, list[str]]]
 _POSITIVE = ("params", "flops", "loss", "n", "answer_tokens")
 
 
@@ -35,26 +50,26 @@ def read_scores(
     *,
     where: Where | None = None,
     force: bool = False,
-) -> Scores:
+) -> ScoreTable:
     """Scores of a run or sweep directory, a CSV file, or a published table by its name (`gpt3`).
 
     Args:
         source: a directory with `evals/*.json` or `*/evals/*.json`, a CSV, or a name in `PUBLISHED`.
         params: for a directory, which count of parameters is N.
-        columns: for a CSV, the column of a field where it has another name.
-        percent: for a CSV, metrics to read as percent whatever their values.
-        chance: what guessing reaches, by task, where the source does not say or is wrong.
-        where: the values of columns, or of facts of runs, that rows are selected by.
-        force: take scores of several experiments as one.
+        columns: for a CSV, the columns of fields that have another name.
+        percent: for a CSV, metrics that are percentages.
+        chance: the score of guessing by task, which overrides that of the source.
+        where: select rows by the values of columns, or of facts of runs.
+        force: treat scores of several experiments as one.
 
     Raises:
-        BadInputError: the source is not usable; the message says where.
+        BadInputError: the source is not usable; the message names the place.
     """
     path = Path(source)
     is_csv = not path.is_dir() and path.exists()
     if not is_csv and (columns or percent):
         option = "--columns" if columns else "--percent"
-        raise BadInputError(f"{option}: {source} is not a CSV file; leave it out")
+        raise BadInputError(f"{option}: {source} is not a CSV file; omit the option")
     if is_csv:
         return read_score_csv(path, columns or {}, percent, chance or {}, only=where, force=force)
     if path.is_dir():
@@ -117,14 +132,15 @@ def read_score_csv(
     *,
     only: Where | None = None,
     force: bool = False,
-) -> Scores:
+) -> ScoreTable:
     """A CSV with a header: `task`, `score` and at least one of params, flops, loss, step.
 
-    Also read: shots (0), metric (the score column's own name), n, stderr, seed (0), group (each row its own),
-    chance, choices, answer_tokens, low, high. Other columns are ignored; an empty cell is an unknown value.
+    Optional columns, with defaults: shots (0), metric (the name of the score column), seed (0), group (the
+    row), n, stderr, chance, choices, answer_tokens, low, high. Other columns are ignored; an empty cell is an
+    unknown value.
 
     Raises:
-        BadInputError: naming file, line, column, value, and what would be accepted.
+        BadInputError: names file, line, column, value, and what would be accepted.
     """
     rows = csv_rows(path)
     if not rows:
@@ -161,7 +177,7 @@ def read_score_csv(
 
 
 def _places(path: Path, line: int, header: list[str], mapping: Mapping[str, str]) -> dict[str, int]:
-    """Where each field is in the header; upper and lower case make no difference."""
+    """The index of each field in the header; case is ignored."""
     lower = [name.lower() for name in header]
     place = {}
     for field in FIELDS:
@@ -170,7 +186,7 @@ def _places(path: Path, line: int, header: list[str], mapping: Mapping[str, str]
         found = found or [i for i, name in enumerate(lower) if name == column.lower()]
         if len(found) > 1:
             raise BadInputError(
-                f"{path}, line {line}: column {column!r} is twice in the header; name it once"
+                f"{path}, line {line}: column {column!r} is in the header twice; name each column once"
             )
         if found:
             place[field] = found[0]
@@ -217,6 +233,86 @@ def _count(where: str, name: str, text: str) -> int:
         value = -1
     if not 0 <= value < 2**62:
         raise BadInputError(
-            f"{where}, column {name}: {text[:40]!r} is not accepted; give a whole number from 0"
+            f"{where}, column {name}: {text[:40]!r} is not accepted; give an integer from 0 on"
         )
     return value
+
+
+# -- one experiment --------------------------------------------------------------------------------------
+
+
+def rows_of_one_experiment(path: Path, rows: Rows, where: Where | None, force: bool) -> Rows:
+    """The header and the rows of a CSV of scores that `where` selects.
+
+    Raises:
+        BadInputError: no row is selected, or a task has rows of several experiments without `force`.
+    """
+    header = [cell.strip() for cell in rows[0][1]]
+    body = [(line, cells) for line, cells in rows[1:] if len(cells) == len(header)]
+    if len(body) < len(rows) - 1 or not body:
+        return rows  # the reader names the line
+    columns = {name: [cells[i].strip() for _, cells in body] for i, name in enumerate(header) if name}
+    if where:
+        chosen = rows_where(where, columns, str(path))
+        body = [body[i] for i in chosen]
+        columns = {name: [cells[i] for i in chosen] for name, cells in columns.items()}
+    if not force:
+        folded = {name.casefold(): cells for name, cells in columns.items()}
+        known = [folded[name] for name in TASK if name in folded]
+        tasks = [tuple(cells[i] for cells in known) for i in range(len(body))]
+        _check(str(path), columns, tasks, [folded[name] for name in (*SCALES, "group") if name in folded])
+    return [rows[0], *body]
+
+
+def evaluations_of_one_experiment(
+    directory: Path, evaluations: Sequence[Evaluation], where: Where | None, force: bool
+) -> tuple[Evaluation, ...]:
+    """The evaluations of a directory whose runs `where` selects, by facts of their records.
+
+    Raises:
+        BadInputError: none is selected, or a family has runs of several experiments without `force`.
+    """
+    facts = run_facts(directory)
+    own = [{"run": one.run, "suite": one.suite} | facts.get(one.run_id, {}) for one in evaluations]
+    names = dict.fromkeys(name for one in own for name in one)
+    columns = {name: [one.get(name, "") for one in own] for name in names}
+    if where:
+        chosen = rows_where(where, columns, str(directory))
+        evaluations = [evaluations[i] for i in chosen]
+        columns = {name: [cells[i] for i in chosen] for name, cells in columns.items()}
+    if not force:
+        sizes: list[Sequence[Hashable]] = [[tuple(one.params.items()) for one in evaluations]]
+        _check(str(directory), columns, [(one.family,) for one in evaluations], sizes)
+    return tuple(evaluations)
+
+
+def _check(
+    source: str,
+    columns: Mapping[str, Sequence[str]],
+    tasks: Sequence[Hashable],
+    scales: Sequence[Sequence[Hashable]],
+) -> None:
+    """Raises if a column that distinguishes experiments has several values for one task.
+
+    Values that correspond one to one to sizes, budgets or runs are labels and no distinction.
+    """
+    mixed = {}
+    for name, cells in columns.items():
+        if plain(name) not in EXPERIMENTS or name.casefold() in TASK:
+            continue
+        several = any(
+            len({cells[i] for i in range(len(cells)) if tasks[i] == task and cells[i]}) > 1
+            for task in dict.fromkeys(tasks)
+        )
+        if several and not any(_one_to_one(cells, scale) for scale in scales):
+            mixed[name] = cells
+    seen: dict[tuple[int, ...], str] = {}
+    for name, cells in mixed.items():
+        order = {value: i for i, value in enumerate(dict.fromkeys(cells))}
+        seen.setdefault(tuple(order[value] for value in cells), name)
+    if seen:
+        raise BadInputError(mixed_line(source, {name: mixed[name] for name in seen.values()}, "scores"))
+
+
+def _one_to_one(cells: Sequence[str], scale: Sequence[Hashable]) -> bool:
+    return len(set(zip(cells, scale, strict=True))) == len(set(cells)) == len(set(scale))
