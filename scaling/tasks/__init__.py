@@ -14,7 +14,7 @@ from scaling.tasks.task import Task
 __all__ = ["SUITES", "TASKS", "task_named"]
 
 
-def _collected() -> tuple[dict[str, Task], dict[str, tuple[str, ...]]]:
+def collected() -> tuple[dict[str, Task], dict[str, tuple[str, ...]]]:
     """The `TASKS` and `SUITES` of all modules here, by name; the suite `synthetic` has all tasks.
 
     Raises:
@@ -35,7 +35,7 @@ def _collected() -> tuple[dict[str, Task], dict[str, tuple[str, ...]]]:
     return tasks, {**suites, "synthetic": tuple(tasks)}
 
 
-TASKS, SUITES = _collected()
+TASKS, SUITES = collected()
 
 
 def task_named(name: str) -> Task:
