@@ -10,7 +10,7 @@ import pytest
 
 import scaling.tasks
 from scaling.config.data import TasksConfig
-from scaling.data.task_documents import TaskDocuments
+from scaling.data.sources import TaskDocuments
 from scaling.evals.evaluator import EvalSettings
 from scaling.evals.prompts import template_named
 from scaling.evals.suites import load_suite
