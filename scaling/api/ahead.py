@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from scaling.config.run import RunConfig
     from scaling.data.ahead import DataAhead
-    from scaling.sweep.planned_run import PlannedRun
+    from scaling.sweep.run_cost import RunCost
 
 
 def forecasts(
     runs: "Sequence[RunConfig]", achieved: float | None = None, workers: int = 1
-) -> "list[PlannedRun]":
+) -> "list[RunCost]":
     """The cost of each run on this machine, which several workers share equally.
 
     `achieved` is the rate in FLOP/s of finished runs in the same directory, with the workers they had.
@@ -20,12 +20,12 @@ def forecasts(
     import jax
 
     from scaling.parallel.mesh import abstract_mesh
-    from scaling.sweep.planned_run import plan_run
+    from scaling.sweep.run_cost import cost_of_run
     from scaling.train.device import matmul_peak
 
     devices = len(jax.devices())
     return [
-        plan_run(
+        cost_of_run(
             run,
             matmul_peak(run.model.compute_dtype) * abstract_mesh(run.mesh, devices).size / workers,
             achieved,
@@ -35,11 +35,11 @@ def forecasts(
 
 
 def seconds_left(
-    runs: "Sequence[RunConfig]", plans: "Sequence[PlannedRun]", directory: Path, workers: int
+    runs: "Sequence[RunConfig]", plans: "Sequence[RunCost]", directory: Path, workers: int
 ) -> float:
     """Seconds that the unfinished runs of a sweep directory still take."""
     from scaling.sweep.execute import is_finished
-    from scaling.sweep.planned_run import seconds_at_once
+    from scaling.sweep.run_cost import seconds_at_once
 
     left = [
         plan.seconds

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from scaling.config.run import RunConfig
     from scaling.config.sweep import SweepConfig
     from scaling.sweep.directory import LedgerEntry
-    from scaling.sweep.planned_run import PlannedRun
+    from scaling.sweep.run_cost import RunCost
     from scaling.train.coordinate_check import CoordinateCheck
 
 DAY = 86400.0  # what trains for longer is confirmed first
@@ -55,7 +55,7 @@ class TrainPlan(TableResult):
     sharded. The table has a row per parameter."""
 
     run: "RunConfig"
-    forecast: "PlannedRun"
+    forecast: "RunCost"
     data: Mapping[str, Any]
     mesh: Mapping[str, int]
     sharding: Sequence[tuple[str, ...]]
@@ -152,7 +152,7 @@ class SweepPlan(TableResult):
     sweep: "SweepConfig"
     directory: Path
     workers: int
-    forecasts: Sequence["PlannedRun"]
+    forecasts: Sequence["RunCost"]
     seconds: float
     seconds_left: float
     data: Sequence[Mapping[str, Any]]
@@ -305,7 +305,7 @@ def sweep_plan(
     from scaling.api.ahead import data_of, forecasts, seconds_left
     from scaling.laws.read import read_records
     from scaling.sweep.design import expand
-    from scaling.sweep.planned_run import achieved_flops, seconds_at_once
+    from scaling.sweep.run_cost import achieved_flops, seconds_at_once
     from scaling.sweep.workers import check_workers
 
     directory, runs = Path(out or Path("runs") / config.name), expand(config)

@@ -228,17 +228,17 @@ def architecture_for(model: ModelConfig, first: str | None = None) -> Architectu
     """A architecture that a model can be written in, `first` before all others.
 
     Raises:
-        BadInputError: there is none; the message says what stands against each of the family's.
+        BadInputError: there is none; the message gives the reason for each architecture of the family.
     """
     order = [arch for arch in ARCHITECTURES.values() if isinstance(model, arch.family)]
     if getattr(model, "token_types", None) == 1:
         order.sort(key=lambda arch: arch is not ROBERTA)  # one token type is RoBERTa's mark
     order.sort(key=lambda arch: arch.model_type != first)
-    against = []
+    reasons = []
     for arch in order:
         reason = why_not(arch, model)
         if reason is None:
             return arch
-        against.append(f"{arch.model_type} has no {reason}")
-    reasons = "; ".join(against) or f"family={model.family} has none"
-    raise BadInputError(f"model {model.name}: no Hugging Face architecture fits ({reasons})")
+        reasons.append(f"{arch.model_type} has no {reason}")
+    missing = "; ".join(reasons) or f"family={model.family} has none"
+    raise BadInputError(f"model {model.name}: no Hugging Face layout fits ({missing})")

@@ -13,7 +13,7 @@ from scaling.runtime.errors import BadInputError
 from scaling.sweep.design import expand
 from scaling.sweep.directory import prepare
 from scaling.sweep.evaluations import evaluate_run
-from scaling.sweep.planned_run import plan_run
+from scaling.sweep.run_cost import cost_of_run
 from scaling.sweep.workers import RunOutcome, check_workers, train_at_once
 from scaling.train.loop import train
 from scaling.train.progress import Reporter, Silent
@@ -59,7 +59,7 @@ def run_sweep(
         else:
             todo.append((run, path))
     if workers > 1:
-        outcomes = train_at_once(todo, workers, reporter, lambda run: plan_run(run, 1.0).seconds)
+        outcomes = train_at_once(todo, workers, reporter, lambda run: cost_of_run(run, 1.0).seconds)
     else:
         outcomes = _in_turn(todo, reporter)
     for outcome in outcomes:

@@ -10,7 +10,7 @@ from scaling.api.text.blocks import Table, Text, count_in_words, seconds_in_word
 from scaling.api.text.runs import forecast_table
 from scaling.config.load import load_sweep, names
 from scaling.sweep.design import expand
-from scaling.sweep.planned_run import plan_run
+from scaling.sweep.run_cost import cost_of_run
 
 NAMES = ("run", "status", "done", "params", "tokens", "FLOPs", "loss", "bits/byte", "time", "tok/s", "note")
 ROWS = (
@@ -95,7 +95,7 @@ def test_any_table(rows: list[list[str]], left: int, keys: int, width: int) -> N
 
 @pytest.mark.parametrize("name", names("sweeps"))
 def test_plans_of_the_named_sweeps_fit_80_columns(name: str) -> None:
-    plans = [plan_run(run, 1e11) for run in expand(load_sweep(name))]
+    plans = [cost_of_run(run, 1e11) for run in expand(load_sweep(name))]
     check(forecast_table(f"Sweep {name}", plans), 80)
 
 

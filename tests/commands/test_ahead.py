@@ -9,7 +9,7 @@ import typer
 from scaling.api.runs import SweepPlan, sweep_config
 from scaling.commands.runs import confirm_long
 from scaling.runtime.errors import BadInputError
-from scaling.sweep.planned_run import seconds_at_once
+from scaling.sweep.run_cost import seconds_at_once
 from tests.commands.conftest import RunCli
 
 YEARS = "design: grid\nbase: {base: cpu, train: {tokens: 1000000000000}}\naxes: {train.seed: [1, 2]}\n"

@@ -13,7 +13,7 @@ from scaling.runtime.errors import BadInputError
 from scaling.runtime.yaml_files import as_yaml
 from scaling.sweep.design import expand, short
 from scaling.sweep.directory import read_ledger, read_sweep
-from scaling.sweep.planned_run import plan_run
+from scaling.sweep.run_cost import cost_of_run
 from scaling.train import schedules
 
 BASE = {"model": {"vocab_size": 257, "max_length": 64}, "data": {"sequence_length": 64}}
@@ -83,7 +83,7 @@ def test_isoflop_budgets_keep_their_flops() -> None:
         batch = 1024 * train_flops_per_token(run.model, 64)
         left = min(budget - spent for budget in sweep.budgets if budget >= spent - 1)
         assert left < batch + 1, "within a batch of its budget, and never over it"
-        assert plan_run(run, 1e11).flops == pytest.approx(spent)
+        assert cost_of_run(run, 1e11).flops == pytest.approx(spent)
 
 
 def test_a_grid_is_every_combination_and_every_seed() -> None:

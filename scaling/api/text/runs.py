@@ -10,15 +10,13 @@ if TYPE_CHECKING:
     from scaling.config.record import RunRecord
     from scaling.config.run import RunConfig
     from scaling.sweep.directory import LedgerEntry
-    from scaling.sweep.planned_run import PlannedRun
+    from scaling.sweep.run_cost import RunCost
     from scaling.train.coordinate_check import CoordinateCheck
 
 Document = Mapping[str, Any]
 
 
-def forecast_table(
-    title: str, forecasts: Sequence["PlannedRun"], total_seconds: float | None = None
-) -> Table:
+def forecast_table(title: str, forecasts: Sequence["RunCost"], total_seconds: float | None = None) -> Table:
     """The plan of a sweep: a row per run, and a row for the sum, which takes `total_seconds`."""
     rows = [
         (
@@ -153,7 +151,7 @@ def trained_blocks(record: "RunRecord", directory: Path) -> list[Block]:
 
 def train_plan_blocks(
     run: "RunConfig",
-    forecast: "PlannedRun",
+    forecast: "RunCost",
     data: Document,
     mesh: Mapping[str, int],
     devices: int,
@@ -187,7 +185,7 @@ def train_plan_blocks(
 def sweep_plan_blocks(
     name: str,
     directory: Path,
-    forecasts: Sequence["PlannedRun"],
+    forecasts: Sequence["RunCost"],
     workers: int,
     seconds: float,
     left: float,

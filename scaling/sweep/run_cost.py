@@ -19,7 +19,7 @@ _START_SECONDS = 8.0  # compilation, first batches, checkpoints
 
 
 @dataclass(frozen=True)
-class PlannedRun:
+class RunCost:
     """A planned run. FLOPs are counted per matmul with causal attention and include cooldown branches."""
 
     name: str
@@ -57,13 +57,13 @@ def seconds_at_once(seconds: Sequence[float], workers: int) -> float:
     return max(busy)
 
 
-def plan_run(run: RunConfig, peak_flops: float, achieved: float | None = None) -> PlannedRun:
+def cost_of_run(run: RunConfig, peak_flops: float, achieved: float | None = None) -> RunCost:
     """The cost of a run on a device of `peak_flops` FLOP/s, or at the rate that other runs `achieved`."""
     tokens = computed_tokens(run.train)
     counted = isinstance(run.model, NGramConfig)
     counts = None if counted else count_parameters(run.model)
     flops = 0.0 if counted else tokens * run_flops_per_token(run)
-    return PlannedRun(
+    return RunCost(
         name=run.name,
         params=None if counts is None else counts.total,
         non_embedding_with_head=None if counts is None else counts.non_embedding_with_head,
