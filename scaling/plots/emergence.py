@@ -420,7 +420,7 @@ def in_context_figure(scores: ScoreTable) -> Figure:
     Of each run the last checkpoint is shown.
 
     Raises:
-        BadInputError: no task was asked with several numbers of examples, rows have no parameters, or there
+        BadInputError: no task has scores with several numbers of examples, rows have no parameters, or there
             are more panels than a page holds.
     """
     scores = scores.last_steps()
@@ -438,6 +438,7 @@ def in_context_figure(scores: ScoreTable) -> Figure:
     columns = min(4, int(np.ceil(np.sqrt(len(panels)))))
     lines = -(-len(panels) // columns)
     colours = size_colours([float(s) for s in np.unique(sizes)])
+    chance_lines: list[Line2D] = []
     with rc_context(STYLE):
         grow = 1.9 if len(panels) == 1 else 1.25 if columns < 3 else 1.0
         figure = Figure(
@@ -455,13 +456,14 @@ def in_context_figure(scores: ScoreTable) -> Figure:
             axes.tick_params(labelsize=7.5)
             axes.set_title(task, fontsize=10)
             axes.set_ylabel(metric.replace("_", " "), fontsize=8, color=MUTED)
+            axes.set_xscale("symlog", linthresh=1.0, linscale=0.6)  # first: limits follow from the scale
             for size, colour in colours.items():
                 _line(axes, rows.subset(rows.params == size), colour)
-            chance = rows.chance[np.isfinite(rows.chance)]
-            if len(chance) and chance.max() > 0:
-                axes.axhline(float(chance.max()), color=INK, lw=0.9, ls=(0, (1, 1.5)), zorder=1)
+            chance = float(np.fmax.reduce(rows.chance, initial=0.0))  # NaN where the task has none
+            if chance > 0:
+                dots = {"color": INK, "lw": 0.9, "ls": (0, (1, 1.5)), "zorder": 1}
+                chance_lines.append(axes.axhline(chance, label="chance", **dots))
             shots = [int(s) for s in np.unique(rows.shots)]
-            axes.set_xscale("symlog", linthresh=1.0, linscale=0.6)
             axes.xaxis.set_major_locator(FixedLocator(shots))
             axes.xaxis.set_minor_locator(NullLocator())
             axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
@@ -473,7 +475,7 @@ def in_context_figure(scores: ScoreTable) -> Figure:
             Line2D([], [], color=c, marker="o", ms=5, mec="white", lw=1.6, label=f"N = {short(s)}")
             for s, c in reversed(colours.items())
         ]
-        handles.append(Line2D([], [], color=INK, lw=0.9, ls=(0, (1, 1.5)), label="chance"))
+        handles += chance_lines[:1]
         figure.legend(handles=handles, loc="outside right upper")
     return figure
 

@@ -87,8 +87,17 @@ def test_in_context_curves_are_a_line_a_size():
     curves = [line for line in axes.lines if len(line.get_xdata()) == 3]
     assert len(curves) == 8
     assert list(curves[-1].get_ydata()) == pytest.approx([0.769, 0.996, 1.0])
+    assert [text.get_text() for text in figure.legends[0].get_texts()][-1] == "N = 125M"
     with pytest.raises(BadInputError, match="several numbers of examples"):
         in_context_figure(read_scores("gpt3").choose(shots=[0]))
+
+
+def test_in_context_panels_with_a_chance_level_start_at_no_examples():
+    figure = in_context_figure(read_scores("gpt3").choose(tasks=["WiC"]))
+    (axes,) = figure.axes
+    figure.draw_without_rendering()
+    assert -0.5 < axes.get_xlim()[0] <= 0
+    assert [text.get_text() for text in figure.legends[0].get_texts()][-1] == "chance"
 
 
 def test_too_many_panels_are_refused():
