@@ -26,7 +26,7 @@ from scaling.laws.forms.laws import LAWS
 from scaling.laws.frontier.isoflop import Method, fit_isoflops
 from scaling.laws.frontier.projection import fit_projected
 from scaling.laws.frontier.training_envelope import fit_training_envelope
-from scaling.laws.points import Points
+from scaling.laws.points import Count, Points
 
 Floats = NDArray[np.float64]
 Held = dict[str, bool]  # whether the interval of a quantity holds the truth; absent where there is none
@@ -85,7 +85,7 @@ def points_of(params: Floats, tokens: Floats, **more: Floats) -> Points:
         labels=names,
         dataset=("",) * n,
         unique_tokens=more.pop("unique_tokens", None),
-        counting={"params": "synthetic", "flops": "6ND"},
+        counts={"params": Count("total"), "flops": Count("6nd")},
         source="synthetic",
         **more,
     )

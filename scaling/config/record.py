@@ -14,6 +14,20 @@ from scaling.runtime.errors import BadInputError
 Status = Literal["running", "finished", "interrupted", "failed", "imported"]
 
 
+# The three N of a model, and how training compute is counted: 6ND, or matmul by matmul.
+ParamCounting = Literal["total", "non_embedding", "non_embedding_with_head"]
+FlopCounting = Literal["6nd", "counted"]
+PARAM_WORDS: dict[ParamCounting, str] = {
+    "total": "all parameters",
+    "non_embedding": "parameters without embeddings",
+    "non_embedding_with_head": "parameters without embeddings, with the output head",
+}
+FLOP_WORDS: dict[FlopCounting, str] = {
+    "6nd": "6ND",
+    "counted": "training FLOPs matmul by matmul, causal attention",
+}
+
+
 class ParameterCounts(Frozen):
     """Parameters of a model, counted three ways and by component.
 

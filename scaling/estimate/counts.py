@@ -4,15 +4,11 @@ Model FLOPs are every matrix product that the mathematics of the model defines, 
 two: utilisation (MFU) and budgets are stated in them. Hardware FLOPs are what the train step executes.
 """
 
-from typing import Literal
-
 from scaling.config.model import ModelConfig
 from scaling.config.record import ParameterCounts
 from scaling.config.run import RunConfig
 from scaling.estimate.families import family_of
 from scaling.estimate.families.base import AttentionConvention, ForwardFlops, Tensor
-
-Counting = Literal["total", "non_embedding", "non_embedding_with_head"]  # what a law's N counts
 
 _EMBEDDINGS = {"token_embedding", "position_embedding", "type_embedding"}
 

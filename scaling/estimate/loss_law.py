@@ -18,8 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from scaling.config.base import Frozen
 from scaling.config.reach import HoldoutRow, Reach, reach
-from scaling.config.record import TokenizerInfo
-from scaling.estimate.counts import Counting
+from scaling.config.record import PARAM_WORDS, ParamCounting, TokenizerInfo
 from scaling.estimate.shapes import VOCABULARY, padded_vocabulary
 from scaling.runtime.errors import BadInputError
 from scaling.runtime.suggest import hint, near
@@ -29,12 +28,8 @@ NATS_PER_TOKEN = "nats per token"
 Interval = tuple[float, float]
 
 _NAMES = ("E", "A", "B", "alpha", "beta")
-# What the N of a law.json of `scaling fit` counts, as the file describes it.
-_IN_WORDS: dict[str, Counting] = {
-    "all parameters": "total",
-    "parameters without embeddings": "non_embedding",
-    "parameters without embeddings, with the output head": "non_embedding_with_head",
-}
+# A law.json without `counts`, as earlier versions wrote it, describes its N only in words.
+_OF_WORDS: dict[str | None, ParamCounting] = {words: name for name, words in PARAM_WORDS.items()}
 
 
 class LossLaw(Frozen):
@@ -51,7 +46,7 @@ class LossLaw(Frozen):
     B: float = Field(gt=0, le=1e200)
     alpha: float = Field(ge=1e-3, le=4)  # as `scaling fit` bounds them
     beta: float = Field(ge=1e-3, le=4)
-    counts: Counting = "non_embedding_with_head"
+    counts: ParamCounting = "non_embedding_with_head"
     intervals: dict[str, Interval] = Field(default_factory=dict)
     draws: tuple[tuple[float, float, float, float, float], ...] = ()
     level: float | None = None  # of the intervals and draws
@@ -145,6 +140,7 @@ class _Document(BaseModel):
     parameters: dict[str, float | None]  # null of a term that the law's limiting form lacks
     intervals: dict[str, tuple[float | None, float | None]] = Field(default_factory=dict)
     counting: dict[str, str] = Field(default_factory=dict)
+    counts: dict[str, str | None] | None = None
     bootstrap: _Bootstrap | None = None
     ranges: dict[str, Interval] = Field(default_factory=dict)
     loss_unit: str = NATS_PER_TOKEN
@@ -179,14 +175,15 @@ def read_loss_law(path: Path) -> LossLaw:
             f"--law {path}: it has no {', '.join(missing)}: its runs do not determine how the loss falls "
             "with both parameters and tokens, and a plan needs that; fit more sizes and token budgets"
         )
-    words = document.counting.get("params", "")
+    words = document.counting.get("params")
+    counts = _OF_WORDS.get(words) if document.counts is None else document.counts.get("params")
     known: dict[str, Any] = {name: document.parameters[name] for name in _NAMES}
     boot = document.bootstrap
     if boot is not None and all(boot.samples.get(name) for name in _NAMES):
         rows = zip(*(boot.samples[name] for name in _NAMES), strict=False)
         known["draws"] = tuple(row for row in rows if None not in row)
         known["level"] = boot.level
-    if words not in _IN_WORDS:
+    if counts is None:
         known["note"] = (
             f"the law's N is {words or 'not named'}; taken for parameters without embeddings, with the head"
         )
@@ -194,7 +191,7 @@ def read_loss_law(path: Path) -> LossLaw:
         return LossLaw(
             name=str(path),
             source=f"{path}, fitted by `scaling fit`",
-            counts=_IN_WORDS.get(words, "non_embedding_with_head"),
+            counts=counts or "non_embedding_with_head",
             intervals={
                 name: bounds
                 for name, bounds in document.intervals.items()

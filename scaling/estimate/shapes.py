@@ -19,8 +19,8 @@ from collections.abc import Iterator
 from functools import cache
 
 from scaling.config.model import DecoderConfig
-from scaling.config.record import ParameterCounts
-from scaling.estimate.counts import Counting, count_parameters
+from scaling.config.record import ParamCounting, ParameterCounts
+from scaling.estimate.counts import count_parameters
 
 VOCABULARY = 50257  # of GPT-2 and GPT-3
 _VOCABULARY_STEP = 128  # so that it splits over devices and fills lanes: 50,257 becomes 50,304
@@ -48,7 +48,7 @@ class Sizing:
 
     vocab_size: int
     length: int
-    counts: Counting = "non_embedding_with_head"
+    counts: ParamCounting = "non_embedding_with_head"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,7 +95,7 @@ def decoder(shape: DecoderShape, sizing: Sizing, remat: str = "none") -> Decoder
     )
 
 
-def counted(counts: ParameterCounts, kind: Counting) -> int:
+def counted(counts: ParameterCounts, kind: ParamCounting) -> int:
     """One of the three N."""
     return int(getattr(counts, kind))
 

@@ -182,6 +182,7 @@ def fit_points(
         limits=chosen.limits,
         unidentified=tuple(name for name in form.parameter_names if name in open_ends),
         counting=points.counting,
+        counts=points.conventions,
         bootstrap=None if draws is None else document(form, points, draws, seed),
         profile=profiled,
         hessian=_hessian(best, found, asked, open_ends),

@@ -56,7 +56,8 @@ class Law(Frozen):
     boundary_hits: tuple[str, ...]
     holdout: Holdout | None
     optimum: Optimum | None
-    counting: dict[str, str]
+    counting: dict[str, str]  # what N and C are, in words
+    counts: dict[str, str | None] | None = None  # the conventions of N and C, null for a column of a table
     n_selected: int  # points the law speaks about: the envelope's, or all
     bootstrap: Bootstrap | None = None
     ranges: dict[str, Interval]  # of params, tokens, flops, loss in the data

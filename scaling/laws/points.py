@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from scaling.config.record import TokenizerInfo
+from scaling.config.record import FLOP_WORDS, PARAM_WORDS, TokenizerInfo
 from scaling.laws.forms.critical_batch import KAPLAN_BATCH
 from scaling.runtime.errors import BadInputError
 
@@ -17,9 +17,30 @@ Where = Mapping[str, tuple[str, ...]]  # column -> the values accepted
 
 NATS_PER_TOKEN = "nats per token"
 BITS_PER_BYTE = "bits per byte"
+_WORDS: dict[Any, str] = {**PARAM_WORDS, **FLOP_WORDS}
 
 NAMES = ("groups", "labels")  # compared last, after everything that was measured
 WHOLE = ("dropped", "notes", "doubts")  # of all rows together
+
+
+@dataclass(frozen=True)
+class Count:
+    """How N or C was counted: by a convention, or by whoever wrote a column of a table.
+
+    Both mean a column whose empty cells are filled by the convention.
+    """
+
+    convention: str | None = None  # a `ParamCounting` or `FlopCounting`
+    column: str | None = None
+    table: str | None = None  # the file name of the column's table; None for several tables
+
+    def __str__(self) -> str:
+        words = _WORDS.get(self.convention, "")
+        if self.column is None:
+            return words
+        table = f" of {self.table}" if self.table else ""
+        filled = f", {words} where it is empty" if words else ""
+        return f"column {self.column}{table}{filled}"
 
 
 @dataclass(frozen=True)
@@ -27,7 +48,7 @@ class Points:
     """n finished training budgets; every array is (n,) float64.
 
     `groups` names the run a point comes from: points of one trunk share their noise and stay together in
-    every resample and every hold-out. `counting` says in words what N and C count. `loss_unit` is the unit of
+    every resample and every hold-out. `counts` says how N and C were counted. `loss_unit` is the unit of
     every loss; `tokenizers` is what a token is at each point, None where that is not known. `columns` keeps
     the other columns of the source as text, by name: rows are selected by them (`scaling.laws.read.select`),
     and they show whether losses can be compared (`scaling.laws.read.comparable`).
@@ -42,7 +63,7 @@ class Points:
     labels: tuple[str, ...]
     dataset: tuple[str, ...]
     unique_tokens: Floats | None
-    counting: dict[str, str]  # params, flops
+    counts: Mapping[str, Count]  # params, flops
     source: str
     error: Floats | None = None  # average over tasks
     learning_rate: Floats | None = None
@@ -81,6 +102,16 @@ class Points:
             else:
                 changed[one.name] = value
         return Points(**changed)
+
+    @property
+    def counting(self) -> dict[str, str]:
+        """What N and C count, in words."""
+        return {name: str(count) for name, count in self.counts.items()}
+
+    @property
+    def conventions(self) -> dict[str, str | None]:
+        """The conventions by which N and C were counted; None for a column of a table."""
+        return {name: None if one.column else one.convention for name, one in self.counts.items()}
 
     @property
     def tokenizer(self) -> TokenizerInfo | None:

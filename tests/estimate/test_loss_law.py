@@ -94,6 +94,23 @@ def test_a_law_of_ones_own(tmp_path: Path) -> None:
     assert interval is not None and interval[0] < law.loss(3e8, 5e9) < interval[1]
 
 
+def test_what_n_counts_is_read_from_its_own_key_and_not_from_words(tmp_path: Path) -> None:
+    new = {"counts": {"params": "non_embedding", "flops": "6nd"}, "counting": {"params": "N", "flops": "C"}}
+    law = read_loss_law(write(tmp_path / "law.json", document(**new)))
+    assert law.counts == "non_embedding" and law.note is None
+    column = {
+        "counts": {"params": None, "flops": "6nd"},
+        "counting": {"params": "column N of a.csv", "flops": "6ND"},
+    }
+    law = read_loss_law(write(tmp_path / "law.json", document(**column)))
+    assert (
+        law.counts == "non_embedding_with_head" and law.note is not None and "column N of a.csv" in law.note
+    )
+    unknown = document(counts={"params": "some", "flops": "6nd"})
+    with pytest.raises(BadInputError, match="counts"):
+        read_loss_law(write(tmp_path / "law.json", unknown))
+
+
 def test_the_bootstrap_of_ones_own_law_is_the_interval(tmp_path: Path) -> None:
     samples = {"E": [1.6, 1.7, 1.8], "A": [300.0, 400, 500], "B": [500.0, 500, 500],
                "alpha": [0.33, 0.34, 0.35], "beta": [0.3, 0.3, 0.3]}  # fmt: skip

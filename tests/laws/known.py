@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from scaling.laws import LAWS
-from scaling.laws.points import Points
+from scaling.laws.points import Count, Points
 
 TRUE = {"E": 1.69, "A": 406.4, "B": 410.7, "alpha": 0.34, "beta": 0.28}  # Hoffmann et al. 2022, equation 10
 
@@ -24,7 +24,7 @@ def points_of(params, tokens, loss, groups=None) -> Points:
         labels=tuple(f"point {i}" for i in range(n)),
         dataset=("",) * n,
         unique_tokens=None,
-        counting={"params": "all parameters", "flops": "6ND"},
+        counts={"params": Count("total"), "flops": Count("6nd")},
         source="synthetic",
     )
 

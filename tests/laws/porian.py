@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from scaling.laws import Points
+from scaling.laws.points import Count, Points
 
 DATA = Path(__file__).parents[2] / "../shared/data"
 KEYS = ("dataset", "hparams", "warmup", "decay", "param_count", "split")
@@ -41,6 +41,6 @@ def experiment_points(experiment):
         labels=tuple(f"run {i}" for i in range(n)),
         dataset=(experiment[0],) * n,
         unique_tokens=None,
-        counting={"params": "column N", "flops": "column flops"},
+        counts={"params": Count(column="N"), "flops": Count(column="flops")},
         source="porian_isoflop_points.csv",
     )

@@ -60,6 +60,7 @@ def law_of(
         holdout=_holdout(points, form, parameters, held_sizes, resampled) if held_sizes else None,
         optimum=optimum_of(form, parameters, named if resampled else [], points.flops),
         counting=points.counting,
+        counts=points.conventions,
         bootstrap=document(form, points, draws, 0) if resampled else None,
         profile=_profiles(parameters) if full else None,
         rolling=_rolling(points, parameters) if full else None,

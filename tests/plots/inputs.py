@@ -9,6 +9,7 @@ from tempfile import mkdtemp
 import numpy as np
 
 from scaling.laws import LAWS, read_points
+from scaling.laws.points import Count
 from scaling.laws.read.curves import read_curves
 from scaling.laws.read.inputs import Sources, join_points
 from tests.laws.known import ladder, points_of
@@ -110,19 +111,19 @@ def _one_size() -> Sources:
 def _long_names() -> Sources:
     points = ladder(0.002)
     groups = tuple(LONG + group for group in points.groups)
-    counting = {
-        "params": f"column {'non_embedding_parameters_' * 3} of {LONG}.csv",
-        "flops": f"column {LONG}",
+    counts = {
+        "params": Count(column="non_embedding_parameters_" * 3, table=f"{LONG}.csv"),
+        "flops": Count(column=LONG),
     }
-    points = replace(points, groups=groups, labels=groups, counting=counting, source=f"/data/{LONG}.csv")
+    points = replace(points, groups=groups, labels=groups, counts=counts, source=f"/data/{LONG}.csv")
     return Sources.of(points, law_of(points, held_sizes=1))
 
 
 def _unicode_names() -> Sources:
     points = ladder(0.002)
     groups = tuple(f"{UNICODE} {group}" for group in points.groups)
-    counting = {"params": f"column {UNICODE}", "flops": "6ND"}
-    points = replace(points, groups=groups, labels=groups, counting=counting, source=f"/data/{UNICODE}.csv")
+    counts = {"params": Count(column=UNICODE), "flops": Count("6nd")}
+    points = replace(points, groups=groups, labels=groups, counts=counts, source=f"/data/{UNICODE}.csv")
     return Sources.of(points, law_of(points, held_sizes=1))
 
 

@@ -12,6 +12,7 @@ from matplotlib.collections import PathCollection
 from scaling.laws import fit_points, read_points
 from scaling.laws.frontier.approaches import compare_approaches
 from scaling.laws.frontier.isoflop import isoflop_minima, valley
+from scaling.laws.points import Count
 from scaling.laws.read.inputs import Sources, join_points
 from scaling.laws.sections import Profile
 from scaling.plots.kinds import KINDS, Options, draw
@@ -124,12 +125,14 @@ def test_several_sources_are_one_set_of_points(run_cli, tmp_path):
     code, _, err = run_cli("plot", "loss-vs-tokens", "a.csv", "b.csv", "--out", "both.svg")
     assert code == 0, err
     parts = [read_points(tmp_path / f"{name}.csv") for name in "ab"]
-    counted = [replace(part, counting={"params": "all", "flops": "6ND"}) for part in parts]
+    counted = [replace(part, counts={"params": Count("total"), "flops": Count("6nd")}) for part in parts]
     joined = join_points(counted)
     assert joined.loss.tolist() == [*parts[0].loss, *parts[1].loss]
     assert len(set(joined.groups)) == 4
     with pytest.raises(BadInputError, match="give sources that count alike"):
-        join_points([counted[0], replace(counted[1], counting={"params": "all", "flops": "counted"})])
+        join_points(
+            [counted[0], replace(counted[1], counts={"params": Count("total"), "flops": Count("counted")})]
+        )
 
 
 def test_isoflop_draws_every_run_its_parabola_and_its_minimum(points):

@@ -107,6 +107,7 @@ def fit_averaged(
         holdout=test,
         optimum=None,
         counting=points.counting,
+        counts=points.conventions,
         loss_unit=points.loss_unit,
         tokenizer=points.tokenizer,
         dataset=points.corpus,

@@ -216,12 +216,13 @@ def join_points(parts: Sequence[Points]) -> Points:
     if len(parts) == 1:
         return parts[0]
     first = parts[0]
-    counting = {key: _counted(first, key) for key in first.counting}
+    counts = {key: replace(count, table=None) for key, count in first.counts.items()}
     for part in parts[1:]:
-        for key, text in counting.items():
-            if _counted(part, key) != text:
+        for key, count in counts.items():
+            other = replace(part.counts[key], table=None)
+            if other != count:
                 raise BadInputError(
-                    f"{part.source} counts {key} as {_counted(part, key)!r} and {first.source} as {text!r}; "
+                    f"{part.source} counts {key} as {str(other)!r} and {first.source} as {str(count)!r}; "
                     "give sources that count alike"
                 )
     if len({part.loss_unit for part in parts}) > 1:
@@ -234,7 +235,7 @@ def join_points(parts: Sequence[Points]) -> Points:
     }
     for field in fields(Points):
         columns = [getattr(part, field.name) for part in parts]
-        if field.name in ("counting", "source", "loss_unit", "columns"):
+        if field.name in ("counts", "source", "loss_unit", "columns"):
             continue
         if any(isinstance(column, np.ndarray) for column in columns):
             filled = [
@@ -258,9 +259,4 @@ def join_points(parts: Sequence[Points]) -> Points:
             values[name] = tuple(
                 f"{source}: {text}" for source, text in zip(sources, values[name], strict=True)
             )
-    return replace(parts[0], **values, counting=counting, source=", ".join(part.source for part in parts))
-
-
-def _counted(points: Points, key: str) -> str:
-    """What N or C is; of a CSV the column, without the file's name."""
-    return points.counting[key].removesuffix(f" of {Path(points.source).name}")
+    return replace(parts[0], **values, counts=counts, source=", ".join(part.source for part in parts))

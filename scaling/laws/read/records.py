@@ -5,12 +5,12 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
 
-from scaling.config.record import Point, RunRecord, TokenizerInfo, read_record
-from scaling.laws.points import Points, Where
+from scaling.config.record import FlopCounting, ParamCounting, Point, RunRecord, TokenizerInfo, read_record
+from scaling.laws.points import Count, Points, Where
 from scaling.laws.read.select import rows_where
 from scaling.runtime.errors import BadInputError
 from scaling.runtime.yaml_files import parse_yaml
@@ -134,20 +134,6 @@ def _decayed(rates: list[tuple[int, Any, float]], step: int, tokens: int) -> boo
     return max(path)[1] <= DECAYED * peak
 
 
-ParamCounting = Literal["total", "non_embedding", "non_embedding_with_head"]
-FlopCounting = Literal["6nd", "counted"]
-
-PARAMS_TEXT = {
-    "total": "all parameters",
-    "non_embedding": "parameters without embeddings",
-    "non_embedding_with_head": "parameters without embeddings, with the output head",
-}
-FLOPS_TEXT = {
-    "6nd": "6ND",
-    "counted": "training FLOPs matmul by matmul, causal attention",
-}
-
-
 def read_records(directory: Path, where: Where | None = None) -> tuple[RunRecord, ...]:
     """The run records of a sweep directory (`*/record.json`), or of one run directory, by name of directory.
 
@@ -267,7 +253,7 @@ def points_from_records(
         labels=tuple(labels),
         dataset=tuple(dataset),
         unique_tokens=None,
-        counting={"params": PARAMS_TEXT[params], "flops": FLOPS_TEXT[flops]},
+        counts={"params": Count(params), "flops": Count(flops)},
         source=str(source),
         # Where no run decays, as at a constant rate, every loss is what its schedule gives.
         final=tuple(final) if any(final) else None,

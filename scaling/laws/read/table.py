@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scaling.config.record import TokenizerInfo
-from scaling.laws.points import BITS_PER_BYTE, NATS_PER_TOKEN, Points, Where
+from scaling.laws.points import BITS_PER_BYTE, NATS_PER_TOKEN, Count, Points, Where
 from scaling.laws.read.cells import (
     count_unit,
     decimal_mark,
@@ -144,7 +144,7 @@ def points_from_sheet(
         groups=groups,
         labels=labels,
         dataset=texts.get("dataset", empty),
-        counting=_counting(sheet, place, budgets.flops_given),
+        counts=_counts(sheet, place, budgets.flops_given),
         source=sheet.source,
         final=final,
         seeds=texts.get("seed"),
@@ -197,11 +197,13 @@ def _made_tokens(sheet: Sheet, place: Mapping[str, int], budgets: _Budgets) -> l
     return notes
 
 
-def _counting(sheet: Sheet, place: Mapping[str, int], given: NDArray[np.bool_]) -> dict[str, str]:
-    flops = "6ND" if not given.any() else f"column {sheet.header[place['flops']]} of {sheet.name}"
-    if given.any() and not given.all():
-        flops += ", 6ND where it is empty"
-    return {"params": f"column {sheet.header[place['params']]} of {sheet.name}", "flops": flops}
+def _counts(sheet: Sheet, place: Mapping[str, int], given: NDArray[np.bool_]) -> dict[str, Count]:
+    """How N and C are counted; `given` are the rows with FLOPs."""
+    flops = Count("6nd")
+    if given.any():
+        filled = None if given.all() else "6nd"
+        flops = Count(filled, sheet.header[place["flops"]], sheet.name)
+    return {"params": Count(None, sheet.header[place["params"]], sheet.name), "flops": flops}
 
 
 def _other_columns(sheet: Sheet, place: Mapping[str, int]) -> dict[str, tuple[str, ...]]:

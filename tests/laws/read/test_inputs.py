@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from scaling.config.record import read_record
 from scaling.laws import Points, fit_points, parse_columns, read_points
+from scaling.laws.read.inputs import join_points
 from scaling.runtime.errors import BadInputError
 from tests.plots.sweep_of import MULTIPLES, SIZES, write_sweep
 
@@ -214,3 +215,28 @@ def test_gadre_models_fit_and_extrapolate():
     assert fit.boundary_hits == ()
     assert 1.2 < fit.parameters["E"] < 2.2
     assert fit.holdout.mean_abs_rel_error < 0.03
+
+
+def test_how_n_and_c_were_counted_is_data_and_its_words_are_made_from_it(tmp_path):
+    directory = write_sweep(tmp_path)
+    points = read_points(directory, params="total", flops="counted")
+    assert points.conventions == {"params": "total", "flops": "counted"}
+    assert points.counting == {
+        "params": "all parameters",
+        "flops": "training FLOPs matmul by matmul, causal attention",
+    }
+    path = tmp_path / "points.csv"
+    path.write_text("n_params,tokens,flops,loss\n1e6,2e7,,4.0\n2e6,4e7,5e14,3.5\n")
+    points = read_points(path)
+    assert points.conventions == {"params": None, "flops": None}
+    assert points.counting == {
+        "params": "column n_params of points.csv",
+        "flops": "column flops of points.csv, 6ND where it is empty",
+    }
+    other = tmp_path / "other.csv"
+    other.write_text(path.read_text())
+    joined = join_points([points, read_points(other)])
+    assert joined.counting == {"params": "column n_params", "flops": "column flops, 6ND where it is empty"}
+    other.write_text("n_params,tokens,loss\n1e6,2e7,4.0\n")
+    with pytest.raises(BadInputError, match=r"other.csv counts flops as '6ND' and .* as 'column flops, 6ND"):
+        join_points([points, read_points(other)])
