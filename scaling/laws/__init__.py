@@ -2,12 +2,12 @@
 
 from typing import TYPE_CHECKING, Any
 
-from scaling.laws.downstream.chain import Chain
 from scaling.laws.forms.critical_batch import CriticalBatch
 from scaling.laws.forms.form import Form
 from scaling.laws.forms.laws import LAWS
 from scaling.laws.law import Law, read_law
 from scaling.laws.points import Points
+from scaling.laws.predict import Chain
 from scaling.laws.read import points_from_records, read_points, read_records
 from scaling.laws.read.columns import parse_columns
 from scaling.laws.uncertainty.holdout import holdout_groups, holdout_mask

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scaling.laws.frontier.approaches import Approach
-from scaling.laws.frontier.isoflop import IsoFlopMinima, isoflop_groups, valley
+from scaling.laws.frontier.budgets import isoflop_groups
+from scaling.laws.frontier.isoflop import IsoFlopMinima, valley
 from scaling.laws.law import Law
 from scaling.laws.points import Points
 from scaling.plots.compute_optimal import COLOURS, PAPERS, budget_colours

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from scaling.laws import fit_points, holdout_mask, read_points
-from scaling.laws.frontier.isoflop import fit_isoflops, isoflop_groups
+from scaling.laws.frontier.budgets import isoflop_groups
+from scaling.laws.frontier.isoflop import fit_isoflops
 from tests.laws.known import few_starts
 
 SWEEP = Path(__file__).parent / "07-isoflop-fragments" / "sweep.csv"

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from scaling.laws import fit_points, read_points
-from scaling.laws.frontier.isoflop import fit_isoflops, isoflop_groups, isoflop_minima
+from scaling.laws.frontier.budgets import isoflop_groups
+from scaling.laws.frontier.isoflop import fit_isoflops, isoflop_minima
 from scaling.runtime.errors import BadInputError
 from tests.laws.known import TRUE, few_starts, points_of
 

@@ -9,9 +9,9 @@ import pytest
 
 from scaling.laws import Chain, fit_points
 from scaling.laws.downstream.error_fit import resampled
-from scaling.laws.downstream.predicted import predicted
 from scaling.laws.forms.laws import LAWS
 from scaling.laws.points import Points
+from scaling.laws.predict import predicted
 from scaling.laws.uncertainty.bootstrap import bootstrap_counts
 from scaling.runtime.errors import BadInputError
 from tests.end_to_end.conftest import RunCli, run_cli  # noqa: F401

@@ -10,7 +10,7 @@ from scaling.laws.solving.optimise import BestFit
 from scaling.laws.solving.problem import Problem
 from scaling.laws.solving.solver import solve
 from scaling.laws.uncertainty.curvature import curvature, curvature_intervals
-from scaling.laws.uncertainty.student import t_quantile
+from scaling.laws.uncertainty.noise import t_quantile
 from tests.laws.known import TRUE, few_starts, ladder, points_of
 
 LEVEL = 0.95

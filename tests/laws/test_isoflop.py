@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from scaling.laws import LAWS
-from scaling.laws.frontier.isoflop import fit_isoflops, isoflop_groups, isoflop_minima
+from scaling.laws.frontier.budgets import isoflop_groups
+from scaling.laws.frontier.isoflop import fit_isoflops, isoflop_minima
 from scaling.laws.frontier.power_law import fit_power_law
 from scaling.laws.frontier.projection import fit_projected
 from scaling.runtime.errors import BadInputError
@@ -129,8 +130,8 @@ def test_groups_are_budgets_within_the_tolerance():
 @pytest.mark.parametrize(
     ("method", "chosen", "words"),
     [
-        ("parabola", slice(3, 6), "3 size.s.; parabola needs at least 4: add runs"),
-        ("akima", slice(3, 5), "2 size.s.; akima needs at least 3: add runs"),
+        ("parabola", slice(3, 6), "3 sizes; parabola needs at least 4: add runs"),
+        ("akima", slice(3, 5), "2 sizes; akima needs at least 3: add runs"),
         ("parabola", slice(5, 9), "least loss is at the smallest size, .*; add smaller sizes"),
         ("parabola", slice(0, 4), "least loss is at the largest size, .*; add larger sizes"),
         ("akima", slice(5, 9), "least loss is at the smallest size"),

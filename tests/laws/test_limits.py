@@ -13,7 +13,7 @@ from scaling.api.text.laws import law_blocks
 from scaling.estimate.loss_law import read_loss_law
 from scaling.laws import LAWS, fit_points, read_law
 from scaling.laws.forms.limiting import limiting_form
-from scaling.laws.uncertainty.student import drop_quantile
+from scaling.laws.uncertainty.noise import drop_quantile
 from scaling.plots.report_law import law_section
 from scaling.plots.report_runs import summary
 from tests.laws.known import TRUE, few_starts, ladder, points_of

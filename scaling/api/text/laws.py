@@ -7,8 +7,8 @@ from scaling.api.text.blocks import Block, Table, Text, decimals, table
 
 if TYPE_CHECKING:
     from scaling.laws import Law
-    from scaling.laws.downstream.predicted import Predicted
     from scaling.laws.frontier.approaches import Approach
+    from scaling.laws.predict import Predicted
     from scaling.laws.sections import Allocation, Averaging
 
 _REPLICATES = {

@@ -18,7 +18,7 @@ import numpy as np
 from scaling.laws.forms.form import Floats
 from scaling.laws.forms.task_error import DownstreamError, risen
 from scaling.laws.sections import LEVEL, Averaging, WeightedForm
-from scaling.laws.uncertainty.student import t_quantile
+from scaling.laws.uncertainty.noise import t_quantile
 
 SHAPES = {0.0: "Gompertz", 1.0: "logistic", 3.0: "slow below"}  # by nu
 PARAMETERS = 4  # floor, ceiling, k, L0

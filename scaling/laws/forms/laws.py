@@ -5,7 +5,7 @@ from itertools import product
 import numpy as np
 
 from scaling.laws.forms.broken import BROKEN
-from scaling.laws.forms.chinchilla import CHINCHILLA
+from scaling.laws.forms.chinchilla import CHINCHILLA, RepeatedData
 from scaling.laws.forms.form import Form, no_term
 from scaling.laws.forms.kaplan import KaplanTokens
 from scaling.laws.forms.power_sum import (
@@ -17,7 +17,6 @@ from scaling.laws.forms.power_sum import (
     ratio,
     share_grid,
 )
-from scaling.laws.forms.repeated import RepeatedData
 from scaling.laws.forms.task_error import DownstreamError, GadreError
 
 _ALONE = ((1.0,),)

@@ -13,24 +13,22 @@ from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.interpolate import Akima1DInterpolator
 
-from scaling.laws.frontier.akima import akima, akima_minimum
+from scaling.laws.forms.form import Floats
+from scaling.laws.frontier.budgets import isoflop_groups
 from scaling.laws.frontier.power_law import MIN_OPTIMA, PowerLaw, fit_power_law
 from scaling.laws.points import Points, canonical
 from scaling.laws.uncertainty.resample import leave_one_out, percentiles, run_counts
 from scaling.runtime.errors import BadInputError
 from scaling.runtime.suggest import plural
 
-Floats = NDArray[np.float64]
 Method = Literal["parabola", "akima"]
 
 MIN_SIZES = {"parabola": 4, "akima": 3}
 # Standard deviation of the loss between seeds, in nats, with which Porian et al. perturb RefinedWeb losses;
 # OpenWebText2 has 0.01.
 SEED_NOISE = 0.002
-SPREAD = np.log(1.5)  # of compute inside one budget, however it was counted
-APART = 2.0  # times the largest gap inside a budget: how far the next budget is at least
-SAME = 1e-3  # relative difference of sizes, tokens or their ratio that are meant to be equal
 TIE = 1e-9  # relative difference of losses that are equal
 
 
@@ -103,121 +101,6 @@ class IsoFlopFit:
     params: PowerLaw
     tokens: PowerLaw
     weighted: bool
-
-
-def isoflop_groups(
-    points: Points, budgets: Sequence[float] | None = None, tolerance: float = 0.05
-) -> list[tuple[float, NDArray[np.int64]]]:
-    """(budget in FLOPs, indices of its points) by compute; the budget is the geometric mean of its points.
-
-    With `budgets`, a point belongs to the nearest one, or to none beyond `tolerance`. Without them the groups
-    are found as a sweep makes them (see `_clusters`): points whose compute is close, and far from that of all
-    others. A grid of sizes and token budgets, or of sizes and tokens per parameter, has points of equal
-    compute by accident; these are no group. Every point in no group stands alone.
-
-    Raises:
-        BadInputError: a tolerance outside (0, 1), or a budget that is not positive.
-    """
-    if not 0 < tolerance < 1:
-        raise BadInputError(f"tolerance={tolerance:g} is not accepted; give a number between 0 and 1")
-    log_flops, reach = np.log(points.flops), np.log1p(tolerance)
-    if budgets is not None:
-        given = np.unique(np.asarray(budgets, float))
-        if not (len(given) and np.isfinite(given).all() and (given > 0).all()):
-            raise BadInputError(f"budgets={list(budgets)} is not accepted; give positive numbers of FLOPs")
-        distance = np.abs(log_flops[:, None] - np.log(given))
-        nearest = np.where(distance.min(axis=1) <= reach, distance.argmin(axis=1), -1)
-        return [(float(b), np.flatnonzero(nearest == i)) for i, b in enumerate(given)]
-    log_n, log_d = np.log(points.params), np.log(points.tokens)
-    sizes = _levels(log_n, SAME)
-    shared = [_sizes_at(_levels(column, SAME), sizes) for column in (log_d, log_d - log_n)]
-    clusters = _clusters(log_flops, log_n, reach)
-    groups = []
-    for members in clusters:
-        if _designed(members, sizes, shared, len(clusters)):
-            # Summed in order of size, so that the order of rows does not show in the last digit.
-            groups.append((float(np.exp(np.sort(log_flops[members]).mean())), np.sort(members)))
-        else:
-            groups += [(float(points.flops[i]), np.array([i])) for i in members]
-    return sorted(groups, key=lambda group: (group[0], group[1].tolist()))
-
-
-def _clusters(log_flops: Floats, log_n: Floats, reach: float) -> list[NDArray[np.int64]]:
-    """Points whose compute is linked by gaps of at most `reach`, and apart from all others.
-
-    Where compute is counted or rounded, C drifts with N inside a budget, and a budget of few sizes comes
-    apart at a gap: neighbours whose sizes do not overlap are joined again while that leaves the groups
-    farther apart than it spreads them. A cluster that spreads too far, or is no farther from the next one
-    than its own points are from each other, is no budget: its points are returned one by one.
-    """
-    order = np.lexsort((log_n, log_flops))
-    pieces = np.split(order, np.flatnonzero(np.diff(log_flops[order]) > reach) + 1)
-
-    def gaps() -> tuple[Floats, Floats]:
-        """Least and most compute of each piece, and the gaps before, between and after the pieces."""
-        ends = np.array([[log_flops[piece[0]], log_flops[piece[-1]]] for piece in pieces])
-        between = ends[1:, 0] - ends[:-1, 1]
-        return ends, np.concatenate([[np.inf], between, [np.inf]])
-
-    while len(pieces) > 1:
-        ends, gap = gaps()
-        small = np.array([log_n[piece].min() for piece in pieces])
-        large = np.array([log_n[piece].max() for piece in pieces])
-        apart = (large[:-1] < small[1:]) | (large[1:] < small[:-1])
-        near = ends[1:, 1] - ends[:-1, 0] <= SPREAD
-        joins = apart & near & (gap[1:-1] <= np.minimum(gap[:-2], gap[2:]) / APART)
-        if not joins.any():
-            break
-        joined: list[NDArray[np.int64]] = []
-        for i, piece in enumerate(pieces):
-            if i and joins[i - 1]:  # never two in a row: each gap is smaller than its neighbours
-                joined[-1] = np.concatenate([joined[-1], piece])
-            else:
-                joined.append(piece)
-        pieces = joined
-    ends, gap = gaps()
-    out: list[NDArray[np.int64]] = []
-    for i, piece in enumerate(pieces):
-        inner = np.diff(log_flops[piece]).max(initial=0.0)
-        near = ends[i, 1] - ends[i, 0] <= SPREAD
-        out += [piece] if near and gap[i : i + 2].min() >= APART * inner else [np.array([j]) for j in piece]
-    return out
-
-
-def _levels(column: Floats, within: float) -> NDArray[np.int64]:
-    """(n,) number of each value's level; values linked by steps of at most `within` share one."""
-    order = np.argsort(column, kind="stable")
-    level = np.empty(len(column), np.int64)
-    level[order] = np.concatenate([[0], np.cumsum(np.diff(column[order]) > within)])
-    return level
-
-
-def _sizes_at(levels: NDArray[np.int64], sizes: NDArray[np.int64]) -> tuple[NDArray[np.int64], int]:
-    """(n,) how many different sizes share each point's level, and the number of levels."""
-    pairs = np.unique(np.stack([levels, sizes]), axis=1)
-    return np.bincount(pairs[0])[levels], int(levels.max()) + 1
-
-
-def _designed(
-    members: NDArray[np.int64],
-    sizes: NDArray[np.int64],
-    shared: Sequence[tuple[NDArray[np.int64], int]],
-    budgets: int,
-) -> bool:
-    """Whether compute, and not tokens or tokens per parameter, is what these sizes were made to share.
-
-    `shared` has for each of the two how many sizes each point shares it with, and its number of levels. A
-    sweep over sizes and compute on a regular grid shares tokens too, and the reverse: then the design is
-    what takes fewer values.
-    """
-    here = len(np.unique(sizes[members]))
-    if here < 2:
-        return True
-    for counts, levels in shared:
-        there = counts[members].mean()
-        if there > here or (there == here and levels < budgets):
-            return False
-    return True
 
 
 def isoflop_minima(
@@ -471,6 +354,37 @@ def _akima(
     drawn, _ = akima_minimum(sizes, np.log(np.maximum(perturbed, 1e-3 * loss)))
     drawn = np.where((drawn > sizes[0]) & (drawn < sizes[-1]), drawn, np.nan)
     return float(place), float(np.exp(least)), drawn
+
+
+def akima(x: Floats, y: Floats, at: Floats) -> Floats:
+    """(..., m) Akima's interpolation of curves y (..., n) over increasing knots x (n,), at `at` (m,).
+
+    Akima 1970, "A new method of interpolation and smooth curve fitting based on local procedures": it passes
+    through every point and does not overshoot next to a jump.
+    """
+    values: Floats = Akima1DInterpolator(x, y, axis=-1)(at)
+    return values
+
+
+def akima_minimum(x: Floats, y: Floats) -> tuple[Floats, Floats]:
+    """Place and value (...,) of the minimum of Akima's curves y (..., n) over knots x (n,), exactly.
+
+    A curve whose minimum is at its first or last knot has that knot as its place.
+    """
+    # (..., n - 1) coefficients of powers of the distance from each knot, highest first.
+    c3, c2, c1, c0 = np.moveaxis(Akima1DInterpolator(x, y, axis=-1).c, 1, -1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        # Roots of c1 + 2 c2 s + 3 c3 s^2, in the form that loses no digits when c3 is small.
+        q = -(c2 + np.copysign(np.sqrt(c2 * c2 - 3 * c1 * c3), c2))
+        roots = np.stack([q / (3 * c3), c1 / q])
+        inside = (roots > 0) & (roots < np.diff(x))
+        s = np.where(inside, roots, 0.0)
+    values = np.where(inside, c0 + s * (c1 + s * (c2 + s * c3)), np.inf)
+    # Knots come first, so that of equal values an end is taken: a flat curve has no interior minimum.
+    values = np.concatenate([y, *values], axis=-1)
+    places = np.concatenate([np.broadcast_to(x, y.shape), *(x[:-1] + s)], axis=-1)
+    best = values.argmin(axis=-1)[..., None]
+    return np.take_along_axis(places, best, -1)[..., 0], np.take_along_axis(values, best, -1)[..., 0]
 
 
 def _log_tokens(group: Points, log_n: Floats) -> Floats:

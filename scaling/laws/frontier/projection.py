@@ -15,8 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from scaling.laws.forms.chinchilla import CHINCHILLA
 from scaling.laws.forms.form import ComputeOptimum
-from scaling.laws.forms.laws import LAWS
 from scaling.laws.points import Points, canonical
 from scaling.laws.uncertainty.resample import Interval, percentiles, run_counts
 from scaling.runtime.errors import BadInputError
@@ -24,7 +24,7 @@ from scaling.runtime.suggest import plural
 
 Floats = NDArray[np.float64]
 
-NAMES = ("E", "A", "B", "alpha", "beta")
+NAMES = CHINCHILLA.parameter_names
 MIN_POINTS = 6
 MIN_LEVELS = 3
 EXPONENTS = (0.01, 3.0)  # outside, a power is a constant or a step on any ladder of sizes
@@ -101,7 +101,7 @@ def fit_projected(points: Points, bootstrap: int = 0, seed: int = 0) -> Projecte
     return ProjectedLaw(
         parameters=parameters,
         intervals=intervals,
-        optimum=None if theta[0, 1:3].min() <= 0 else LAWS["chinchilla"].optimum(parameters),
+        optimum=None if theta[0, 1:3].min() <= 0 else CHINCHILLA.optimum(parameters),
         objective=float(value[0]),
         rms_error=float(np.sqrt(value[0] / points.weight.sum())),
         n=len(points),

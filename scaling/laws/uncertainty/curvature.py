@@ -15,8 +15,7 @@ import numpy as np
 from scaling.laws.forms.form import Floats
 from scaling.laws.forms.quantities import Ends, Quantities
 from scaling.laws.solving.optimise import BestFit
-from scaling.laws.uncertainty.noise import Scale, residual_scale
-from scaling.laws.uncertainty.student import t_quantile
+from scaling.laws.uncertainty.noise import Scale, residual_scale, t_quantile
 
 STEP = 1e-4  # of central differences, on entries of order one
 LARGEST_CONDITION = 1e12  # beyond, a direction of theta has no digits

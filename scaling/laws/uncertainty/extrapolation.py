@@ -13,8 +13,8 @@ from scaling.laws.uncertainty.bootstrap import bootstrap_parameters
 from scaling.laws.uncertainty.curvature import curvature, slopes
 from scaling.laws.uncertainty.holdout import cut_off, holdout_of, splits
 from scaling.laws.uncertainty.limits import choose
+from scaling.laws.uncertainty.noise import t_quantile
 from scaling.laws.uncertainty.resample import middle
-from scaling.laws.uncertainty.student import t_quantile
 from scaling.runtime.errors import BadInputError
 
 

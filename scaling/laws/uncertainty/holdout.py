@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.special import bdtr
 
 from scaling.laws.forms.form import Floats, Form
-from scaling.laws.frontier.isoflop import isoflop_groups
+from scaling.laws.frontier.budgets import isoflop_groups
 from scaling.laws.points import Points
 from scaling.laws.sections import CutOff, Holdout, Interval, Prediction
 from scaling.runtime.errors import BadInputError

@@ -29,9 +29,8 @@ from scaling.laws.solving.problem import Problem
 from scaling.laws.solving.solver import solve
 from scaling.laws.uncertainty.bootstrap import bootstrap_parameters, intervals_of
 from scaling.laws.uncertainty.curvature import Curvature, curvature
-from scaling.laws.uncertainty.noise import residual_scale
+from scaling.laws.uncertainty.noise import drop_quantile, residual_scale
 from scaling.laws.uncertainty.profile import profiles
-from scaling.laws.uncertainty.student import drop_quantile
 
 NEAR = 0.25  # T: a parameter half a standard error from its limit is at it
 SHARES = (0.1, 0.4, 0.8)  # of the target: where a term is held to find fits in which it is not absent

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from math import erf, sqrt
 
 import numpy as np
+from scipy.special import fdtri, stdtrit
 
 from scaling.laws.forms.form import Floats
 from scaling.laws.points import Points
@@ -94,3 +95,13 @@ def seed_noise(points: Points) -> SeedNoise | None:
         return None
     by = "seed" if points.seeds is not None else "equal numbers"
     return SeedNoise(std_log_loss=float(np.sqrt(squares / freedom)), n_sets=n_sets, n_points=n, by=by)
+
+
+def t_quantile(level: float, freedom: int) -> float:
+    """The half-width, in standard errors, of a two-sided interval by Student's t."""
+    return float(stdtrit(freedom, (1 + level) / 2))
+
+
+def drop_quantile(level: float, held: int, freedom: int) -> float:
+    """The quantile of k F with k = `held` and `freedom` degrees of freedom; t squared for k = 1."""
+    return float(held * fdtri(held, freedom, level))

@@ -21,7 +21,7 @@ from scaling.laws.solving.huber import Pins
 from scaling.laws.solving.optimise import BestFit
 from scaling.laws.solving.solver import solve
 from scaling.laws.uncertainty.curvature import Curvature, quantity_slopes
-from scaling.laws.uncertainty.student import t_quantile
+from scaling.laws.uncertainty.noise import t_quantile
 
 LADDER = (0.4, 0.8, 1.2, 1.6, 2.0, 2.4, 3.0, 4.0, 6.0)  # standard errors on each side, the first time
 FURTHER = (2.0, 4.0, 8.0, 16.0, 32.0, 64.0)  # times the last, where the objective has not risen

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from scaling.laws.forms.form import Floats
 from scaling.laws.sections import LEVEL, Interval
-from scaling.laws.uncertainty.student import t_quantile
+from scaling.laws.uncertainty.noise import t_quantile
 
 MIN_RUNS = 5  # for a jackknife: with fewer, one run carries most of the variance
 
