@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
     from scaling.laws import Law, Points
-    from scaling.laws.downstream.predicted import Predicted
     from scaling.laws.emergence.document import Emergence
     from scaling.laws.frontier.approaches import Approach
+    from scaling.laws.predict import Predicted
     from scaling.laws.sections import Allocation
 
 PointSource = Union["str", "Path", "DataFrame", "Points", "PointTable"]
@@ -202,7 +202,7 @@ class Fit(TableResult):
     def predict(self, **place: float) -> "Predicted":
         """The law's target at a value of each of its variables, with intervals: `predict(params=7e9,
         tokens=1e12)`."""
-        from scaling.laws.downstream.predicted import predicted
+        from scaling.laws.predict import predicted
 
         return predicted(self.law, place_of(place))
 
@@ -327,7 +327,7 @@ def fit(
         >>> scaling.fit(frame, by="dataset").to_frame()
     """
     from scaling.laws import LAWS, fit_points
-    from scaling.laws.by_value import exponents, fit_by
+    from scaling.laws.fit import exponents, fit_by
 
     budgets, place = budgets_of(at), place_of(predict)
     if law in LAWS:
@@ -363,8 +363,8 @@ def fit(
             )
 
     def answered(fitted: "Law") -> Fit:
-        from scaling.laws.downstream.predicted import predicted
         from scaling.laws.frontier.optimum import allocate
+        from scaling.laws.predict import predicted
 
         allocations = tuple(allocate(fitted, budgets)) if budgets else ()
         return Fit(fitted, points, allocations, predicted(fitted, place) if place else None)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from scaling.laws import LAWS, fit_points, holdout_mask, read_points
 from scaling.laws.frontier.approaches import compare_approaches
-from scaling.laws.frontier.isoflop import isoflop_groups
+from scaling.laws.frontier.budgets import isoflop_groups
 from scaling.laws.points import canonical
 from tests.laws.known import few_starts, ladder, points_of
 from tests.laws.test_forms import made
