@@ -490,7 +490,7 @@ class EmergenceVerdicts(TableResult):
 
 
 def emergence(
-    source: str | Path,
+    source: "str | Path | DataFrame",
     *,
     against: str | None = None,
     tasks: Names = None,
@@ -508,7 +508,7 @@ def emergence(
     """Report for each task whether its score jumps with scale, how often, and whether it was foreseen.
 
     Args:
-        source: a sweep directory with evaluations, a CSV with task and score, or gpt3.
+        source: a sweep directory with evaluations, a CSV or a DataFrame with task and score, or gpt3.
         against: scale: flops, params, loss or step; the first that all rows have by default.
         tasks: tasks to use; all by default.
         shots: numbers of examples in the prompt to use; all by default.

@@ -35,7 +35,7 @@ HEADER = "task,metric,shots,score,params,n"
         (f"{HEADER}\nt,exact_match,0,0.5,1e6,0", "column n: '0' is not accepted"),
         (f"{HEADER}\n,exact_match,0,0.5,1e6,9", "column task: '' is not accepted"),
         (f"{HEADER}\nt,exact_match,0,0.5", "line 2: 4 cells; the header has 6 columns"),
-        ("task,task,score,params\nt,t,1,1", "column 'task' is twice"),
+        ("task,task,score,params\nt,t,1,1", "column 'task' is in the header twice"),
         ("task,score,params,chance\nt,1,1,1.5", "column chance: 1.5 is not accepted"),
     ],
 )
@@ -59,6 +59,29 @@ def test_a_csv_fills_in_what_it_leaves_out(tmp_path):
     assert scores.best_scale() == "params"
     with pytest.raises(BadInputError, match="against=flops: 2 of 2 rows have no flops; use params"):
         scores.scale("flops")
+
+
+def test_a_data_frame_is_read_as_its_csv(tmp_path):
+    pandas = pytest.importorskip("pandas")
+    path = tmp_path / "scores.csv"
+    path.write_text(
+        "Task,metric,shots,acc,params,n,chance\na,acc,8,55,1e6,100,\na,acc,8,60,2000000,,\nb,f1,0,70,1e7,9,0.25\n"
+    )
+    given = {"columns": {"score": "acc"}, "where": {"metric": ("acc",)}, "chance": {"a": 0.1}}
+    first, second = read_scores(path, **given), read_scores(pandas.read_csv(path), **given)
+    for name in ("task", "metric", "shots", "seed", "score", "params", "n", "chance", "low", "notes"):
+        assert str(getattr(first, name)) == str(getattr(second, name)), name
+    assert (second.source, second.group) == ("DataFrame", ("row 0", "row 1"))
+    assert second.score.tolist() == [0.55, 0.60] and np.isnan(second.n[1])
+
+
+def test_a_bad_data_frame_is_refused_in_one_line():
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"task": ["t", "t"], "score": [0.1, None], "params": [1e6, 1e7]})
+    with pytest.raises(BadInputError, match=r"^DataFrame, row 1, column score: '' is not accepted; give"):
+        read_scores(frame)
+    with pytest.raises(BadInputError, match=r"^DataFrame: no column score in the header, which has 'task'"):
+        read_scores(frame[["task", "params"]])
 
 
 def test_a_source_that_is_none():

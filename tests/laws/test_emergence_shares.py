@@ -120,9 +120,9 @@ def test_a_standard_error_of_0_says_nothing_of_the_items(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("score", "give FIELD=COLUMN"),
+        ("score", "is not FIELD=COLUMN"),
         ("scores=acc", "did you mean score?"),
-        ("score=a,score=b", "score is given twice"),
+        ("score=a,score=b", "score is named twice"),
     ],
 )
 def test_bad_columns(text, message):

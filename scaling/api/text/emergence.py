@@ -7,8 +7,8 @@ from scaling.api.text.blocks import Block, Text, table
 from scaling.laws.emergence.document import (
     Breakthrough,
     Emergence,
-    Estimate,
     HeldOutForecast,
+    IntervalEstimate,
     Threshold,
     Verdict,
 )
@@ -182,7 +182,7 @@ def _seed_lines(verdicts: Sequence[Verdict]) -> list[str]:
     return [*lines, ""] if lines else []
 
 
-def _level(level: Estimate) -> str:
+def _level(level: IntervalEstimate) -> str:
     low, high = level.interval
     return f"{100 * level.value:.1f}% [{100 * low:.1f}, {100 * high:.1f}]"
 

@@ -2,7 +2,7 @@
 
 In reading order: `score_reader` and `score_table` (where scores come from), `metric_names` (what a metric's
 name implies), `series` (one task over scale), `curve_shapes` and `fits` (candidate curves), `threshold`
-(where), `breakthrough` (seeds), `extrapolation` (was it foreseen?), `verdict`, `analysis` (all of it),
+(where), `breakthrough` (seeds), `foresight` (was it foreseen?), `verdict`, `analysis` (all of it),
 `document`.
 """
 

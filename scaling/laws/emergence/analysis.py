@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from scaling.laws.emergence import explain
 from scaling.laws.emergence.document import Claim, Conclusion, Emergence, SharpAndSmooth, Verdict
-from scaling.laws.emergence.extrapolation import forecasts_through_smooth_metrics, paired
+from scaling.laws.emergence.foresight import forecasts_through_smooth_metrics, paired
 from scaling.laws.emergence.metric_names import metric_named
 from scaling.laws.emergence.score_table import ScoreTable
 from scaling.laws.emergence.series import series_of

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.special import betaln, expit, stdtrit
 
 from scaling.config.record import wilson
-from scaling.laws.emergence.document import Breakthrough, Estimate, Probability, ShareAbove, Threshold
+from scaling.laws.emergence.document import Breakthrough, IntervalEstimate, Probability, ShareAbove, Threshold
 from scaling.laws.emergence.series import Series
 
 Floats = NDArray[np.float64]
@@ -141,10 +141,10 @@ def _even_odds(series: Series, posterior: _Posterior) -> Threshold | None:
     )
 
 
-def _slope(series: Series, posterior: _Posterior) -> Estimate:
+def _slope(series: Series, posterior: _Posterior) -> IntervalEstimate:
     slope = posterior.slope / series.decades(1.0)
     low, middle, high = _quantiles(slope, posterior.weight, (0.025, 0.5, 0.975))
-    return Estimate(value=middle, interval=(low, high))
+    return IntervalEstimate(value=middle, interval=(low, high))
 
 
 def _curve(series: Series, posterior: _Posterior) -> tuple[Probability, ...]:
@@ -158,7 +158,7 @@ def _curve(series: Series, posterior: _Posterior) -> tuple[Probability, ...]:
     return tuple(points)
 
 
-def _level(series: Series, chosen: NDArray[np.bool_]) -> Estimate | None:
+def _level(series: Series, chosen: NDArray[np.bool_]) -> IntervalEstimate | None:
     """Mean score of some runs and its 95% interval over runs, at least as wide as their items imply."""
     n = int(chosen.sum())
     if n == 0:
@@ -172,4 +172,4 @@ def _level(series: Series, chosen: NDArray[np.bool_]) -> Estimate | None:
     if items > 0:  # equal scores do not determine the level better than their items do
         least, most = wilson(mean * items, items)
         low, high = min(low, least), max(high, most)
-    return Estimate(value=mean, interval=(max(0.0, low), min(1.0, high)))
+    return IntervalEstimate(value=mean, interval=(max(0.0, low), min(1.0, high)))

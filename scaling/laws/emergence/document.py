@@ -59,7 +59,7 @@ class HeldOutForecast(Frozen):
     inside: bool
 
 
-class Estimate(Frozen):
+class IntervalEstimate(Frozen):
     """A number with its 95% interval."""
 
     value: float
@@ -102,10 +102,10 @@ class Breakthrough(Frozen):
     mixed_sizes: int  # sizes with seeds on both sides of the level
     grows: float
     even_odds: Threshold | None
-    log_odds_per_decade: Estimate
+    log_odds_per_decade: IntervalEstimate
     curve: tuple[Probability, ...]
-    level_before: Estimate | None
-    level_after: Estimate | None
+    level_before: IntervalEstimate | None
+    level_after: IntervalEstimate | None
 
 
 class Foresight(Frozen):

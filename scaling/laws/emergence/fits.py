@@ -32,7 +32,7 @@ DRAWS = 256  # of the parameters of one fit, for the predictive density
 
 
 @dataclass(frozen=True)
-class Fit:
+class CandidateFits:
     """The candidates fitted to the points of one mask, at M nodes: combinations of shape, place and start."""
 
     series: Series
@@ -184,7 +184,7 @@ class Fit:
         return float(np.logaddexp.reduce(total))
 
 
-def fit_masks(wanted: Sequence[tuple[Series, NDArray[np.bool_]]]) -> tuple[Fit, ...]:
+def fit_masks(wanted: Sequence[tuple[Series, NDArray[np.bool_]]]) -> tuple[CandidateFits, ...]:
     """All candidates for each (series, mask), solved together."""
     fits = list(_solved(wanted, [_plan(series, mask) for series, mask in wanted]))
     complete = [i for i, fit in enumerate(fits) if fit.mask.all()]
@@ -227,7 +227,7 @@ def _plan(series: Series, mask: NDArray[np.bool_]) -> _Plan:
     return _Plan(shapes, shape_of, place, start)
 
 
-def _finer(fit: Fit) -> _Plan:
+def _finer(fit: CandidateFits) -> _Plan:
     """Places between the neighbours of the best one, for shapes with a continuous place."""
     parts = []
     for index, shape in enumerate(fit.shapes):
@@ -315,7 +315,9 @@ def bounds(series: Series, shape: CurveShape, start: Floats) -> tuple[Floats, Fl
     return np.where(fixed, start, lower), np.where(fixed, start, upper)
 
 
-def _solved(wanted: Sequence[tuple[Series, NDArray[np.bool_]]], plans: Sequence[_Plan]) -> tuple[Fit, ...]:
+def _solved(
+    wanted: Sequence[tuple[Series, NDArray[np.bool_]]], plans: Sequence[_Plan]
+) -> tuple[CandidateFits, ...]:
     n = max(len(series) for series, _ in wanted)
     data = np.zeros((4, len(wanted), n))
     for i, (series, mask) in enumerate(wanted):
@@ -341,7 +343,7 @@ def _solved(wanted: Sequence[tuple[Series, NDArray[np.bool_]]], plans: Sequence[
     for i, ((series, mask), plan) in enumerate(zip(wanted, plans, strict=True)):
         own = rows == i
         fits.append(
-            Fit(
+            CandidateFits(
                 series=series,
                 mask=mask,
                 shapes=plan.shapes,
@@ -355,9 +357,9 @@ def _solved(wanted: Sequence[tuple[Series, NDArray[np.bool_]]], plans: Sequence[
     return tuple(fits)
 
 
-def _joined(a: Fit, b: Fit) -> Fit:
+def _joined(a: CandidateFits, b: CandidateFits) -> CandidateFits:
     both = {
         name: np.concatenate([getattr(a, name), getattr(b, name)])
         for name in ("shape", "place", "origin", "link", *_FITTED)
     }
-    return Fit(series=a.series, mask=a.mask, shapes=a.shapes, **both)
+    return CandidateFits(series=a.series, mask=a.mask, shapes=a.shapes, **both)

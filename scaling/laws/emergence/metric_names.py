@@ -139,7 +139,9 @@ def usual_chance(task: str, name: str) -> float | None:
 # -- columns of scores -----------------------------------------------------------------------------------
 
 
-def read_percents(source: str, lines: Sequence[int], columns: Columns, percent: Collection[str]) -> list[str]:
+def read_percents(
+    source: str, places: Sequence[str], columns: Columns, percent: Collection[str]
+) -> list[str]:
     """Convert percentages to shares, in place; the notes name the metrics.
 
     A share is read as a percentage if values exceed 1 and none is between 0 and 1. A mixture is refused,
@@ -157,10 +159,10 @@ def read_percents(source: str, lines: Sequence[int], columns: Columns, percent: 
         rows = [i for i, metric in enumerate(columns["metric"]) if metric == name]
         counted = name == "score" and any(columns["n"][i] is not None for i in rows)
         if not (metric_named(name).fraction or counted or name in percent):
-            _check_range(source, lines, columns, rows, name)
+            _check_range(source, places, columns, rows, name)
             continue
         scores = {i: columns["score"][i] for i in rows}
-        where = {i: f"{source}, line {lines[i]}, column score" for i in rows}
+        where = {i: f"{source}, {places[i]}, column score" for i in rows}
         for i, score in scores.items():
             if not 0 <= score <= 100:
                 raise BadInputError(
@@ -178,8 +180,8 @@ def read_percents(source: str, lines: Sequence[int], columns: Columns, percent: 
         plain = name in percent or normalised(name) in _OUT_OF_100
         if above is not None and inside is not None and not plain:
             raise BadInputError(
-                f"{where[above]}: {name} is {scores[above]:g} here and {scores[inside]:g} in line "
-                f"{lines[inside]}; give all as shares, or all as percent with --percent {name}"
+                f"{where[above]}: {name} is {scores[above]:g} here and {scores[inside]:g} in "
+                f"{places[inside]}; give all as shares, or all as percent with --percent {name}"
             )
         for i in rows:
             for column in ("score", "low", "high", "stderr"):
@@ -192,12 +194,14 @@ def read_percents(source: str, lines: Sequence[int], columns: Columns, percent: 
     for i, chance in enumerate(columns["chance"]):
         if chance is not None and chance >= 1:
             raise BadInputError(
-                f"{source}, line {lines[i]}, column chance: {chance:g} is not accepted; give a share below 1"
+                f"{source}, {places[i]}, column chance: {chance:g} is not accepted; give a share below 1"
             )
     return notes
 
 
-def _check_range(source: str, lines: Sequence[int], columns: Columns, rows: Sequence[int], name: str) -> None:
+def _check_range(
+    source: str, places: Sequence[str], columns: Columns, rows: Sequence[int], name: str
+) -> None:
     known = metric_named(name)
     for i in rows:
         score = columns["score"][i]
@@ -206,12 +210,12 @@ def _check_range(source: str, lines: Sequence[int], columns: Columns, rows: Sequ
             if known.low is not None and known.high is not None:
                 ends = f"between {known.low:g} and {known.high:g}"
             raise BadInputError(
-                f"{source}, line {lines[i]}, column score: {score:g} is not accepted for {name}, "
+                f"{source}, {places[i]}, column score: {score:g} is not accepted for {name}, "
                 f"which is {ends}; correct it, or give the metric another name"
             )
 
 
-def items_from_errors(source: str, lines: Sequence[int], columns: Columns) -> None:
+def items_from_errors(source: str, places: Sequence[str], columns: Columns) -> None:
     """Fill in `n` of shares and the 95% interval of any score from its standard error, in place.
 
     A harness's standard error of a share p of n items is sqrt(p (1 - p) / (n - 1)). At 0 and 1 it is 0 and
@@ -235,7 +239,7 @@ def items_from_errors(source: str, lines: Sequence[int], columns: Columns) -> No
             continue
         if error > 0.5:
             raise BadInputError(
-                f"{source}, line {lines[i]}, column stderr: {error:g} is not accepted for a share of "
+                f"{source}, {places[i]}, column stderr: {error:g} is not accepted for a share of "
                 f"{score:g}; give the standard error of the score in the same unit"
             )
         if error > 0 and 0 < score < 1:

@@ -1,10 +1,9 @@
-"""Scores from the evaluations of a sweep, from a CSV, or from a published table.
+"""Scores from the evaluations of a sweep, from a CSV file or DataFrame, or from a published table.
 
 Scores of several experiments (data sets, tokenizers, training recipes) are not one curve: `where` selects one
 of them, and a mixture is refused unless it is forced.
 """
 
-import difflib
 import math
 from collections.abc import Collection, Hashable, Mapping, Sequence
 from pathlib import Path
@@ -21,10 +20,11 @@ from scaling.laws.emergence.score_table import (
     with_chance,
 )
 from scaling.laws.points import Where
+from scaling.laws.read.columns import parse_assignments
 from scaling.laws.read.comparable import CORPORA, SPLITS, TOKENIZERS, TREATMENTS, mixed_line, plain
 from scaling.laws.read.records import run_facts
 from scaling.laws.read.select import rows_where
-from scaling.laws.read.sheet import csv_rows
+from scaling.laws.read.sheet import DataFrame, Sheet, csv_sheet, frame_sheet
 from scaling.runtime.errors import BadInputError
 
 NUMBERS = (
@@ -34,15 +34,15 @@ NUMBERS = (
 COUNTS = ("shots", "seed")
 NAMES = ("task", "metric", "group")
 FIELDS = (*NAMES, *NUMBERS, *COUNTS)
+REQUIRED = ("task", "score", "a scale")
 PUBLISHED = {"gpt3": gpt3_scores}
 TASK = ("task", "metric", "shots")
 EXPERIMENTS = CORPORA | SPLITS | TOKENIZERS | TREATMENTS | {"family", "modelfamily"}
-Rows = list[tuple[int, list[str]]]
 _POSITIVE = ("params", "flops", "loss", "n", "answer_tokens")
 
 
 def read_scores(
-    source: str | Path,
+    source: str | Path | DataFrame,
     params: str = "non_embedding_with_head",
     columns: Mapping[str, str] | None = None,
     percent: Collection[str] = (),
@@ -51,13 +51,13 @@ def read_scores(
     where: Where | None = None,
     force: bool = False,
 ) -> ScoreTable:
-    """Scores of a run or sweep directory, a CSV file, or a published table by its name (`gpt3`).
+    """Scores of a run or sweep directory, a CSV file or DataFrame, or a published table by name (`gpt3`).
 
     Args:
-        source: a directory with `evals/*.json` or `*/evals/*.json`, a CSV, or a name in `PUBLISHED`.
+        source: a directory with `evals/*.json` or `*/evals/*.json`, a table, or a name in `PUBLISHED`.
         params: for a directory, which count of parameters is N.
-        columns: for a CSV, the columns of fields that have another name.
-        percent: for a CSV, metrics that are percentages.
+        columns: for a table, the columns of fields that have another name.
+        percent: for a table, metrics that are percentages.
         chance: the score of guessing by task, which overrides that of the source.
         where: select rows by the values of columns, or of facts of runs.
         force: treat scores of several experiments as one.
@@ -65,13 +65,14 @@ def read_scores(
     Raises:
         BadInputError: the source is not usable; the message names the place.
     """
+    if not isinstance(source, str | Path):
+        return _scores_of(frame_sheet(source, REQUIRED), columns or {}, percent, chance or {}, where, force)
     path = Path(source)
-    is_csv = not path.is_dir() and path.exists()
-    if not is_csv and (columns or percent):
+    if path.exists() and not path.is_dir():
+        return _scores_of(csv_sheet(path, REQUIRED), columns or {}, percent, chance or {}, where, force)
+    if columns or percent:
         option = "--columns" if columns else "--percent"
         raise BadInputError(f"{option}: {source} is not a CSV file; omit the option")
-    if is_csv:
-        return read_score_csv(path, columns or {}, percent, chance or {}, only=where, force=force)
     if path.is_dir():
         evaluations = evaluations_of_one_experiment(path, read_evaluations(path), where, force)
         scores = scores_from_evaluations(evaluations, str(path), params)
@@ -90,19 +91,7 @@ def parse_score_columns(text: str) -> dict[str, str]:
     Raises:
         BadInputError: a part is not FIELD=COLUMN, or a field is unknown or named twice.
     """
-    mapping: dict[str, str] = {}
-    for part in filter(None, (p.strip() for p in text.split(","))):
-        field, equals, column = (p.strip() for p in part.partition("="))
-        if not (equals and field and column):
-            raise BadInputError(f"--columns {part!r}: give FIELD=COLUMN, for example score=acc_norm,params=N")
-        if field not in FIELDS:
-            near = difflib.get_close_matches(field, FIELDS, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"use {', '.join(FIELDS)}"
-            raise BadInputError(f"--columns {part!r}: {field!r} is not a field; {hint}")
-        if field in mapping:
-            raise BadInputError(f"--columns: {field} is given twice ({mapping[field]!r} and {column!r})")
-        mapping[field] = column
-    return mapping
+    return parse_assignments(text, FIELDS, "score=acc_norm,params=N")
 
 
 def parse_chance(text: str) -> dict[str, float]:
@@ -124,84 +113,72 @@ def parse_chance(text: str) -> dict[str, float]:
     return found
 
 
-def read_score_csv(
-    path: Path,
-    mapping: Mapping[str, str] | None = None,
-    percent: Collection[str] = (),
-    chance: Mapping[str, float] | None = None,
-    *,
-    only: Where | None = None,
-    force: bool = False,
+def _scores_of(
+    sheet: Sheet,
+    mapping: Mapping[str, str],
+    percent: Collection[str],
+    chance: Mapping[str, float],
+    where: Where | None,
+    force: bool,
 ) -> ScoreTable:
-    """A CSV with a header: `task`, `score` and at least one of params, flops, loss, step.
+    """A table with the columns `task`, `score` and at least one of params, flops, loss, step.
 
     Optional columns, with defaults: shots (0), metric (the name of the score column), seed (0), group (the
     row), n, stderr, chance, choices, answer_tokens, low, high. Other columns are ignored; an empty cell is an
     unknown value.
 
     Raises:
-        BadInputError: names file, line, column, value, and what would be accepted.
+        BadInputError: names source, row, column, value, and what would be accepted.
     """
-    rows = csv_rows(path)
-    if not rows:
-        raise BadInputError(f"{path} is empty; the first line must be a header with task, score, and a scale")
-    rows = rows_of_one_experiment(path, rows, only, force)
-    line, header = rows[0][0], [cell.strip() for cell in rows[0][1]]
-    place = _places(path, line, header, mapping or {})
-    if len(rows) == 1:
-        raise BadInputError(f"{path}, line {line}: a header and no rows; give at least one row of numbers")
-    own_name = header[place["score"]]
+    place = _places(sheet, mapping)
+    sheet.check_rows()
+    sheet = one_experiment(sheet, where, force)
     columns: dict[str, list[Any]] = {name: [] for name in FIELDS}
-    lines = []
-    for line, cells in rows[1:]:
-        if len(cells) != len(header):
-            raise BadInputError(
-                f"{path}, line {line}: {len(cells)} cells; the header has {len(header)} columns"
-            )
+    rows = [sheet.place(i) for i in range(len(sheet.rows))]
+    for row, cells in zip(rows, sheet.rows, strict=True):
         cell = {name: cells[index].strip() for name, index in place.items()}
-        where = f"{path}, line {line}"
+        at = f"{sheet.source}, {row}"
         if not cell["task"]:
-            raise BadInputError(f"{where}, column task: '' is not accepted; name the task")
-        lines.append(line)
+            raise BadInputError(f"{at}, column task: '' is not accepted; name the task")
         columns["task"].append(cell["task"])
-        columns["metric"].append(cell.get("metric") or own_name)
-        columns["group"].append(cell.get("group") or f"line {line}")
+        columns["metric"].append(cell.get("metric") or sheet.header[place["score"]])
+        columns["group"].append(cell.get("group") or row)
         for name in COUNTS:
-            columns[name].append(_count(where, name, cell.get(name) or "0"))
+            columns[name].append(_count(at, name, cell.get(name) or "0"))
         for name in NUMBERS:
-            columns[name].append(_number(where, name, cell.get(name, "")))
-    notes = read_percents(str(path), lines, columns, percent)
-    items_from_errors(str(path), lines, columns)
-    notes += fill_chance(str(path), columns, chance or {})
-    return as_scores(columns, str(path), tuple(notes))
+            columns[name].append(_number(at, name, cell.get(name, "")))
+    notes = read_percents(sheet.source, rows, columns, percent)
+    items_from_errors(sheet.source, rows, columns)
+    notes += fill_chance(sheet.source, columns, chance)
+    return as_scores(columns, sheet.source, tuple(notes))
 
 
-def _places(path: Path, line: int, header: list[str], mapping: Mapping[str, str]) -> dict[str, int]:
+def _places(sheet: Sheet, mapping: Mapping[str, str]) -> dict[str, int]:
     """The index of each field in the header; case is ignored."""
-    lower = [name.lower() for name in header]
+    lower = [name.lower() for name in sheet.header]
+    known = ", ".join(repr(name[:40]) for name in sheet.header[:12])
     place = {}
     for field in FIELDS:
         column = mapping.get(field, field)
-        found = [i for i, name in enumerate(header) if name == column]
+        found = [i for i, name in enumerate(sheet.header) if name == column]
         found = found or [i for i, name in enumerate(lower) if name == column.lower()]
         if len(found) > 1:
             raise BadInputError(
-                f"{path}, line {line}: column {column!r} is in the header twice; name each column once"
+                f"{sheet.top}: column {column!r} is in the header twice; name each column once"
             )
         if found:
             place[field] = found[0]
         elif field in mapping:
             raise BadInputError(
-                f"--columns {field}={column}: {path}, line {line} has no column {column!r}; it has "
-                f"{', '.join(repr(name[:40]) for name in header[:12])}"
+                f"--columns {field}={column}: {sheet.top} has no column {column!r}; it has {known}"
             )
     missing = [name for name in ("task", "score") if name not in place]
     if missing or not any(scale in place for scale in SCALES):
         lacking = missing[0] if missing else f"{', '.join(SCALES[:-1])} or {SCALES[-1]}"
         field = missing[0] if missing else "params"
         raise BadInputError(
-            f"{path}, line {line}: no column {lacking} in the header, which has "
-            f"{', '.join(repr(name[:40]) for name in header[:12])}; add it, or give --columns {field}=COLUMN"
+            f"{sheet.top}: no column {lacking} in the header, which has {known}; add it, or give --columns "
+            f"{field}=COLUMN"
         )
     return place
 
@@ -241,27 +218,24 @@ def _count(where: str, name: str, text: str) -> int:
 # -- one experiment --------------------------------------------------------------------------------------
 
 
-def rows_of_one_experiment(path: Path, rows: Rows, where: Where | None, force: bool) -> Rows:
-    """The header and the rows of a CSV of scores that `where` selects.
+def one_experiment(sheet: Sheet, where: Where | None, force: bool) -> Sheet:
+    """The rows of a table of scores that `where` selects.
 
     Raises:
         BadInputError: no row is selected, or a task has rows of several experiments without `force`.
     """
-    header = [cell.strip() for cell in rows[0][1]]
-    body = [(line, cells) for line, cells in rows[1:] if len(cells) == len(header)]
-    if len(body) < len(rows) - 1 or not body:
-        return rows  # the reader names the line
-    columns = {name: [cells[i].strip() for _, cells in body] for i, name in enumerate(header) if name}
+    columns = {name: sheet.column(i) for i, name in enumerate(sheet.header) if name}
     if where:
-        chosen = rows_where(where, columns, str(path))
-        body = [body[i] for i in chosen]
-        columns = {name: [cells[i] for i in chosen] for name, cells in columns.items()}
+        chosen = rows_where(where, columns, sheet.source)
+        sheet = sheet.take(chosen)
+        columns = {name: tuple(cells[i] for i in chosen) for name, cells in columns.items()}
     if not force:
         folded = {name.casefold(): cells for name, cells in columns.items()}
         known = [folded[name] for name in TASK if name in folded]
-        tasks = [tuple(cells[i] for cells in known) for i in range(len(body))]
-        _check(str(path), columns, tasks, [folded[name] for name in (*SCALES, "group") if name in folded])
-    return [rows[0], *body]
+        tasks = [tuple(cells[i] for cells in known) for i in range(len(sheet.rows))]
+        scales = [folded[name] for name in (*SCALES, "group") if name in folded]
+        _check(sheet.source, columns, tasks, scales)
+    return sheet
 
 
 def evaluations_of_one_experiment(

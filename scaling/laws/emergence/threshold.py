@@ -10,7 +10,7 @@ from scipy.special import stdtr, stdtrit
 
 from scaling.laws.emergence.curve_shapes import HALF, LEVEL, LINKS, SLOPE
 from scaling.laws.emergence.document import Threshold
-from scaling.laws.emergence.fits import Fit, bounds
+from scaling.laws.emergence.fits import CandidateFits, bounds
 from scaling.laws.emergence.scatter import fit_scattered
 from scaling.laws.emergence.series import Series
 from scaling.laws.emergence.solve import Problems
@@ -44,7 +44,7 @@ def cutoff(n: int, n_parameters: int) -> float:
     return float(n * np.log1p(t**2 / degrees))
 
 
-def half_rises(fits: Sequence[Fit], shapes: Sequence[int | None]) -> list[Threshold | None]:
+def half_rises(fits: Sequence[CandidateFits], shapes: Sequence[int | None]) -> list[Threshold | None]:
     """For each fit, the half rise of one of its sigmoids or power laws; None for other shapes."""
     fitted = [
         (i, fit, shape)
@@ -58,7 +58,7 @@ def half_rises(fits: Sequence[Fit], shapes: Sequence[int | None]) -> list[Thresh
     return found
 
 
-def _profiles(fitted: Sequence[tuple[int, Fit, int]]) -> list[LikelihoodProfile]:
+def _profiles(fitted: Sequence[tuple[int, CandidateFits, int]]) -> list[LikelihoodProfile]:
     """The profile likelihood of each shape's half rise, on a finer grid near the ends of its interval."""
     centres = [_half(fit, shape) for _, fit, shape in fitted]
     grids = [np.unique(np.append(COARSE, np.clip(c, -REACH, REACH))) for c in centres]
@@ -75,14 +75,14 @@ def _profiles(fitted: Sequence[tuple[int, Fit, int]]) -> list[LikelihoodProfile]
     return found
 
 
-def averaged_half_rises(fits: Sequence[Fit]) -> list[tuple[Threshold | None, dict[str, float]]]:
+def averaged_half_rises(fits: Sequence[CandidateFits]) -> list[tuple[Threshold | None, dict[str, float]]]:
     """For each fit, the half rise averaged over its smooth shapes, with their Akaike weights by name.
 
     At each end of the interval the weighted mean of the shapes' one-sided tail areas is 2.5% (Turek and
     Fletcher 2012, doi:10.1016/j.csda.2012.03.002), with signed roots of the profile likelihood as Student's
     t: a shape that fits nearly as well counts nearly as much.
     """
-    wanted: list[tuple[int, Fit, int, float]] = []
+    wanted: list[tuple[int, CandidateFits, int, float]] = []
     for i, fit in enumerate(fits):
         chosen = {s: w for s, w in fit.weights(("smooth",)).items() if fit.shapes[s].link in HALF}
         wanted += [(i, fit, shape, weight / sum(chosen.values())) for shape, weight in chosen.items()]
@@ -95,7 +95,7 @@ def averaged_half_rises(fits: Sequence[Fit]) -> list[tuple[Threshold | None, dic
     return found
 
 
-def _averaged(fit: Fit, own: Sequence[tuple[LikelihoodProfile, int, float]]) -> Threshold:
+def _averaged(fit: CandidateFits, own: Sequence[tuple[LikelihoodProfile, int, float]]) -> Threshold:
     places = np.unique(np.concatenate([profile.place for profile, _, _ in own]))
     below = np.zeros(len(places))
     for profile, shape, weight in own:
@@ -121,7 +121,7 @@ def _averaged(fit: Fit, own: Sequence[tuple[LikelihoodProfile, int, float]]) -> 
     )
 
 
-def changepoint(fit: Fit, shape: int) -> Threshold | None:
+def changepoint(fit: CandidateFits, shape: int) -> Threshold | None:
     """The place of a break, from the grid of places; None for a shape without one."""
     if not fit.shapes[shape].placed:
         return None
@@ -138,13 +138,13 @@ def changepoint(fit: Fit, shape: int) -> Threshold | None:
     return _threshold(fit.series, "changepoint", centre, profile, fit.n, fit.shapes[shape].n_parameters)
 
 
-def _half(fit: Fit, shape: int) -> float:
+def _half(fit: CandidateFits, shape: int) -> float:
     theta = fit.theta[fit.best(shape)]
     slope = theta[SLOPE] if abs(theta[SLOPE]) > 1e-9 else 1e-9
     return float((HALF[fit.shapes[shape].link] - theta[LEVEL]) / slope)
 
 
-def _profile(fitted: Sequence[tuple[int, Fit, int]], grids: Sequence[Floats]) -> list[Floats]:
+def _profile(fitted: Sequence[tuple[int, CandidateFits, int]], grids: Sequence[Floats]) -> list[Floats]:
     """Twice the loss of log likelihood with the half rise fixed at each place of the grids."""
     if not any(len(grid) for grid in grids):
         return [np.zeros(0) for _ in grids]
@@ -190,7 +190,7 @@ def _profile(fitted: Sequence[tuple[int, Fit, int]], grids: Sequence[Floats]) ->
     return out
 
 
-def _around_crossings(grid: Floats, lost: Floats, fit: Fit, shape: int) -> Floats:
+def _around_crossings(grid: Floats, lost: Floats, fit: CandidateFits, shape: int) -> Floats:
     inside = lost <= cutoff(fit.n, fit.shapes[shape].n_parameters)
     crossed = np.flatnonzero(inside[1:] != inside[:-1])
     parts = [np.linspace(grid[i], grid[i + 1], FINE + 2)[1:-1] for i in crossed]

@@ -26,8 +26,8 @@ from scaling.laws.emergence.document import (
     Verdict,
     Word,
 )
-from scaling.laws.emergence.extrapolation import below_threshold, enough, forecast, forecast_mask, foresight
-from scaling.laws.emergence.fits import Fit, fit_masks
+from scaling.laws.emergence.fits import CandidateFits, fit_masks
+from scaling.laws.emergence.foresight import below_threshold, enough, forecast, forecast_mask, foresight
 from scaling.laws.emergence.metric_names import metric_named
 from scaling.laws.emergence.series import Series
 from scaling.laws.emergence.threshold import averaged_half_rises, changepoint
@@ -48,11 +48,11 @@ class Judged:
 
     series: Series
     verdict: Verdict
-    fit: Fit
+    fit: CandidateFits
     smooth: int | None
     broken: int | None
     chosen: int | None  # the shape behind the verdict
-    small: Fit | None  # without the largest scale
+    small: CandidateFits | None  # without the largest scale
 
 
 def judge(every: Sequence[Series], above: float | None = None) -> tuple[Judged, ...]:
@@ -91,12 +91,12 @@ def _folds(series: Series) -> list[NDArray[np.bool_]]:
     return [np.abs(series.x - level) < 1e-6 for level in series.levels]
 
 
-def _best(fit: Fit, *families: str) -> int | None:
+def _best(fit: CandidateFits, *families: str) -> int | None:
     chosen = [i for i, s in enumerate(fit.shapes) if s.family in families and fit.eligible(i)]
     return min(chosen, key=fit.aicc) if chosen else None
 
 
-def _turns(fit: Fit, index: int) -> str:
+def _turns(fit: CandidateFits, index: int) -> str:
     """u-shaped or hump if a shape's best curve rises and falls within the data, otherwise empty.
 
     The turning point has at least two sizes on either side, and the curve moves by more than the noise of one
@@ -122,7 +122,7 @@ def _turns(fit: Fit, index: int) -> str:
 
 
 def _cross_validate(
-    folds: Sequence[Fit], first: Sequence[Family], second: Sequence[Family]
+    folds: Sequence[CandidateFits], first: Sequence[Family], second: Sequence[Family]
 ) -> tuple[float | None, float | None]:
     """Log predictive density of left-out sizes, second families minus first, and its standard error."""
     gains = []
@@ -136,9 +136,9 @@ def _cross_validate(
 
 
 def _judged(
-    whole: Fit,
-    folds: list[Fit],
-    small: Fit,
+    whole: CandidateFits,
+    folds: list[CandidateFits],
+    small: CandidateFits,
     seen: Foresight,
     half: Threshold | None,
     weights: dict[str, float],
@@ -216,7 +216,7 @@ def _judged(
 
 
 def _form(
-    whole: Fit, folds: list[Fit], smooth: int | None, broken: int | None
+    whole: CandidateFits, folds: list[CandidateFits], smooth: int | None, broken: int | None
 ) -> tuple[Form, float | None, float | None, float | None]:
     """Whether a break is needed; delta AICc, delta CV and its error, against the best unbroken shape."""
     unbroken = _best(whole, *UNBROKEN)
@@ -235,8 +235,8 @@ def _form(
 
 
 def _course(
-    whole: Fit,
-    folds: list[Fit],
+    whole: CandidateFits,
+    folds: list[CandidateFits],
     flat: int | None,
     steady: int | None,
     turned: int | None,
@@ -271,7 +271,7 @@ def _not_foreseen(word: Word, course: Course, seen: Foresight) -> Word | None:
     return None
 
 
-def _direction(fit: Fit, broken: int, course: Course) -> Direction:
+def _direction(fit: CandidateFits, broken: int, course: Course) -> Direction:
     """Whether the score changes faster or slower past the break."""
     theta, shape = fit.theta[fit.best(broken)], fit.shapes[broken]
     if JUMP in shape.free or SLOPE not in shape.free:
@@ -286,14 +286,14 @@ def _word(course: Course, form: Form) -> Word:
     return "inverse" if course == "falling" else course
 
 
-def _why_flat(fit: Fit, flat: int | None, steady: int | None) -> str:
+def _why_flat(fit: CandidateFits, flat: int | None, steady: int | None) -> str:
     series = fit.series
     level = float(np.average(series.score, weights=np.where(series.trials > 0, series.trials, 1.0)))
     gain = 0.0 if flat is None or steady is None else fit.aicc(flat) - fit.aicc(steady)
     return explain.flat(level, series.chance if series.bounded else None, None if steady == flat else -gain)
 
 
-def _binomial_delta(fit: Fit) -> float | None:
+def _binomial_delta(fit: CandidateFits) -> float | None:
     """AICc of unbroken minus broken shapes, with noise from the test items alone."""
     best = {}
     for broken in (False, True):
@@ -309,7 +309,7 @@ def _binomial_delta(fit: Fit) -> float | None:
     return best[False] - best[True]
 
 
-def _rise(fit: Fit, smooth: int | None) -> float | None:
+def _rise(fit: CandidateFits, smooth: int | None) -> float | None:
     if smooth is None or fit.shapes[smooth].link not in HALF:
         return None
     slope = float(fit.theta[fit.best(smooth), SLOPE])

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from scaling.laws.points import BITS_PER_BYTE, NATS_PER_TOKEN
 from scaling.laws.read.cells import count_unit, finite_positive, flops_unit
 from scaling.runtime.errors import BadInputError
+from scaling.runtime.suggest import hint
 
 COUNTED = ("params", "tokens", "unique_tokens", "batch_tokens", "min_steps")
 BITS_PER_TOKEN = "bits per token"
@@ -229,15 +230,27 @@ def parse_columns(text: str) -> dict[str, str]:
     Raises:
         BadInputError: a part is not FIELD=COLUMN, or a field is unknown or named twice.
     """
+    mapping = parse_assignments(text, FIELDS, "params=N,tokens=D")
+    check_fields(mapping)
+    return mapping
+
+
+def parse_assignments(text: str, fields: Collection[str], example: str) -> dict[str, str]:
+    """`FIELD=COLUMN,...` as a mapping; `example` is for the message.
+
+    Raises:
+        BadInputError: a part is not FIELD=COLUMN, or a field is unknown or named twice.
+    """
     mapping: dict[str, str] = {}
     for part in filter(None, (p.strip() for p in text.split(","))):
         field, equals, column = (p.strip() for p in part.partition("="))
         if not (equals and field and column):
-            raise BadInputError(f"columns: {part!r} is not FIELD=COLUMN, for example params=N,tokens=D")
+            raise BadInputError(f"columns: {part!r} is not FIELD=COLUMN, for example {example}")
+        if field not in fields:
+            raise BadInputError(f"columns: {field!r} is not a field; {hint(field, fields)}")
         if field in mapping:
             raise BadInputError(f"columns: {field} is named twice ({mapping[field]!r} and {column!r})")
         mapping[field] = column
-    check_fields(mapping)
     return mapping
 
 
@@ -245,7 +258,7 @@ def check_fields(mapping: Mapping[str, str]) -> None:
     """Raises BadInputError where a field is not known, or two give the loss."""
     for field in mapping:
         if field not in FIELDS:
-            raise BadInputError(f"columns: {field!r} is not a field; use {', '.join(FIELDS)}")
+            raise BadInputError(f"columns: {field!r} is not a field; {hint(field, FIELDS)}")
     for field in ("loss", "bits_per_byte"):
         if field in mapping and "perplexity" in mapping:
             raise BadInputError(f"columns: {field} and perplexity both give the loss; name one of them")
@@ -360,7 +373,7 @@ def _check_place(
             )
     missing = [f for f in REQUIRED if f not in place and not (f == "tokens" and derived)]
     if missing:
-        hint = (
+        advice = (
             "are cells separated by commas, semicolons or tabs?"
             if len(header) == 1
             else f"or name it: --columns {missing[0]}=..."
@@ -368,7 +381,7 @@ def _check_place(
         also = " (or 'flops', for tokens)" if "tokens" in missing else ""
         raise BadInputError(
             f"{where}: no column {' or '.join(map(repr, missing))}{also} in the header, which has "
-            f"{_list(header)}; add it, {hint}"
+            f"{_list(header)}; add it, {advice}"
         )
     shared = [f for f in place if f not in NAMES and list(place.values()).count(place[f]) > 1]
     if len(shared) > 1:

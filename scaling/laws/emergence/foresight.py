@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scaling.laws.emergence import explain
 from scaling.laws.emergence.curve_shapes import Family
 from scaling.laws.emergence.document import Foresight, HeldOutForecast
-from scaling.laws.emergence.fits import Fit, fit_masks
+from scaling.laws.emergence.fits import CandidateFits, fit_masks
 from scaling.laws.emergence.metric_names import metric_named
 from scaling.laws.emergence.score_table import ScoreTable
 from scaling.laws.emergence.series import Series, one_series, over_metric
@@ -41,7 +41,7 @@ def forecast_mask(series: Series) -> NDArray[np.bool_]:
     return largest
 
 
-def forecast(small: Fit) -> tuple[HeldOutForecast, ...]:
+def forecast(small: CandidateFits) -> tuple[HeldOutForecast, ...]:
     """The score at the largest scale from a fit without it; empty if there are too few points."""
     if small.n < LEAST_POINTS:
         return ()
@@ -49,8 +49,8 @@ def forecast(small: Fit) -> tuple[HeldOutForecast, ...]:
     return () if found is None else (found,)
 
 
-def forecast_of(small: Fit, held: NDArray[np.int64], few: bool = False) -> HeldOutForecast | None:
-    """The mean score of the points of one scale from a fit without them; `few` as in `Fit.weights`."""
+def forecast_of(small: CandidateFits, held: NDArray[np.int64], few: bool = False) -> HeldOutForecast | None:
+    """The mean score of the points of one scale from a fit without them; see `weights` for `few`."""
     series = small.series
     drawn = draw(small, float(series.x[held[0]]), np.random.default_rng(0), few)
     if drawn is None:
@@ -60,7 +60,7 @@ def forecast_of(small: Fit, held: NDArray[np.int64], few: bool = False) -> HeldO
 
 
 def draw(
-    fit: Fit, x: float | Floats, random: np.random.Generator, few: bool = False
+    fit: CandidateFits, x: float | Floats, random: np.random.Generator, few: bool = False
 ) -> tuple[Floats, Floats] | None:
     """(DRAWS,) y and dispersion, drawn from the mixture of shapes at x; None if no shape can be weighted."""
     weights = fit.weights(FAMILIES, few)
@@ -222,7 +222,7 @@ def _least(series: Series) -> int:
     return LEAST_SIZES + (0 if (series.trials > 0).any() else 1)
 
 
-def foresight(series: Series, below: NDArray[np.bool_], small: Fit | None) -> Foresight:
+def foresight(series: Series, below: NDArray[np.bool_], small: CandidateFits | None) -> Foresight:
     """How the sizes from the threshold on compare with the predictions of `small`, a fit to those below."""
     sizes = len(np.unique(np.round(series.x[below], 9)))
     threshold = float(series.scale_of(series.x[~below].min())) if below.any() else None
