@@ -320,10 +320,9 @@ def text_rows(trained: "Trained", text: str) -> Ids:
     Raises:
         BadInputError: the run has no tokenizer, or reads pairs of texts.
     """
-    from scaling.models.score import reads_pairs
 
     config = trained.run.model
-    if reads_pairs(config):
+    if config.two_sided:
         raise BadInputError("--text: an encoder-decoder scores one text given another; give --ids FILE.json")
     tokens = trained.tokenizer.encode(text).tolist()
     size = config.max_length

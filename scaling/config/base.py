@@ -15,14 +15,14 @@ def _number(value: Any) -> Any:
 
 
 def _strict(schema: Any) -> Any:
-    """A core schema in which a boolean is no number, a number no boolean, and text neither."""
+    """A core schema in which a boolean is not a number, a number not a boolean, and text neither."""
     if isinstance(schema, list):
         return [_strict(one) for one in schema]
     if not isinstance(schema, dict):
         return schema
     if schema.get("type") in ("bool", "float"):
-        return {**schema, "strict": True}  # a strict float takes whole numbers
-    if schema.get("type") == "int":  # a strict one refuses 1e6
+        return {**schema, "strict": True}  # a strict float accepts integers
+    if schema.get("type") == "int":  # a strict int would refuse 1e6
         return core_schema.no_info_before_validator_function(_number, schema)  # type: ignore[arg-type]
     if schema.get("type") == "function-before" and schema["function"]["function"] is _number:
         return schema
@@ -30,9 +30,10 @@ def _strict(schema: Any) -> Any:
 
 
 class Frozen(BaseModel):
-    """An immutable model that refuses keys it does not know, NaN and infinity.
+    """An immutable model that refuses unknown keys, NaN and infinity.
 
-    `checkpoint_every: true` is refused, not 1; so are `mask_documents: "yes"` and `steps: "20:00:00"`.
+    Types are strict: `checkpoint_every: true` is refused and not read as 1, and so are
+    `mask_documents: "yes"` and `steps: "20:00:00"`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())

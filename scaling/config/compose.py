@@ -183,7 +183,7 @@ def parse_overrides(overrides: Iterable[str]) -> list[tuple[list[str], Any]]:
 def apply_override(tree: Tree, parts: Sequence[str], value: Any) -> Tree:
     """`tree` with the value of one dotted key changed; a mapping is laid over the one that is there.
 
-    A whole `model` may be given by name; one of another family replaces the one that is there, whose fields
+    A complete `model` may be given by name; one of another family replaces the present one, whose fields
     it does not have. Widths follow heads. An element of a list is named by its number, as in
     `rungs.0.train.seed`.
 

@@ -17,7 +17,15 @@ from scaling.config.objective import (
 )
 
 EMBEDDED_SOURCE = "python-stdlib"
-SOURCES = f"{EMBEDDED_SOURCE}, text:GLOB, jsonl:GLOB or tfds:NAME[/CONFIG][:VERSION][:SPLIT]"
+# How each kind of source is written, by its prefix; `scaling.data.sources.OPENERS` opens it.
+SOURCE_KINDS = {
+    "text": "text:GLOB",
+    "jsonl": "jsonl:GLOB",
+    "tfds": "tfds:NAME[/CONFIG][:VERSION][:SPLIT]",
+}
+SOURCES = " or ".join(
+    [", ".join([EMBEDDED_SOURCE, *SOURCE_KINDS.values()][:-1]), [*SOURCE_KINDS.values()][-1]]
+)
 TOKENIZERS = "bytes, sentencepiece:PATH, or ids where there is none"
 
 
@@ -34,7 +42,7 @@ class TasksConfig(Frozen):
     """
 
     names: Annotated[tuple[str, ...], Field(min_length=1)]
-    """Names of tasks; documents alternate between them, and a task named twice gets two turns."""
+    """Names of tasks; documents alternate between them, and a task named twice gets twice as many."""
     share: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.5
     """Share of the training tokens that are demonstrations. They are added to the text, which is complete."""
     shots: Annotated[int, Field(ge=0, le=1024)] = 8
@@ -84,13 +92,13 @@ class DataConfig(Frozen):
     @classmethod
     def _is_a_path(cls, value: str | None) -> str | None:
         if value is not None and "\0" in value:
-            raise ValueError(f"{value!r}: a NUL byte stands in no path")
+            raise ValueError(f"{value!r}: a path contains no NUL byte")
         return value
 
     @field_validator("source")
     @classmethod
     def _source_is_known(cls, value: str) -> str:
-        if value != EMBEDDED_SOURCE and not _names_one_of(value, ("text", "jsonl", "tfds")):
+        if value != EMBEDDED_SOURCE and not _names_one_of(value, tuple(SOURCE_KINDS)):
             raise ValueError(f"unknown data source {value!r}; give {SOURCES}")
         return value
 

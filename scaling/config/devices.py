@@ -69,7 +69,7 @@ def load_hardware(name: str) -> Hardware:
         try:
             return Hardware.model_validate_json((cache_root() / THIS_CPU).read_text())
         except (OSError, ValueError):
-            pass  # damaged: the nominal figures below, until it is measured again
+            pass  # damaged: use the nominal figures until it is measured again
     return validate(Hardware, read_yaml(find_config("hardware", name)), f"hardware {name}")
 
 
@@ -81,7 +81,7 @@ def _topology_of(hardware: Hardware, chips: int, text: str) -> tuple[int, ...]:
         sizes = sorted({math.prod(shape) for shape in shapes})
         near = sorted(sizes, key=lambda size: abs(math.log(size / chips)))[:4]
         raise BadInputError(
-            f"--on {text}: {hardware.name} has no slice of {chips} chips; near it: "
+            f"--on {text}: {hardware.name} has no slice of {chips} chips; the nearest are "
             f"{', '.join(map(str, sorted(near)))} (or give a shape such as {hardware.topologies[0]})"
         )
     return min(fitting, key=lambda shape: max(shape) / min(shape))
@@ -136,8 +136,8 @@ def parse_devices(text: str) -> Devices:
     return Devices(hardware=hardware, topology=sizes, slices=slices)
 
 
-LEAST_WIDTH = 128  # of a shard: the TPU compiler gathers narrower ones by adding up arrays of zeros
-MOST_TENSOR = 8  # ways that the default mesh splits heads: one host's devices
+LEAST_WIDTH = 128  # of a shard: the TPU compiler gathers narrower ones by summing arrays of zeros
+MOST_TENSOR = 8  # most ways in which the default mesh splits heads: the devices of one host
 
 
 def run_for(name: str, devices: Devices | None, mesh: str | None, changes: Iterable[str]) -> RunConfig:
@@ -156,20 +156,18 @@ def run_for(name: str, devices: Devices | None, mesh: str | None, changes: Itera
         own = [text for text in changes if text.partition(".")[0] not in ("data", "train", "mesh")]
         changes = [text for text in changes if text not in own]
         model = load_model(name, own)
-        # Rate and budget are asked for, and shape nothing that is estimated or compiled.
+        # A rate and a budget are required, but nothing that is estimated or compiled depends on them.
         train = {"learning_rate": 1e-3, "steps": 1}
         tree = {"model": model.model_dump(), "data": {"sequence_length": model.max_length}, "train": train}
     for parts, value in parse_overrides(changes):
         tree = apply_override(tree, parts, value)
-    asked = parse_mesh(mesh) if mesh is not None else tree.get("mesh") or {}
-    tree["mesh"] = asked
+    given = parse_mesh(mesh) if mesh is not None else tree.get("mesh") or {}
+    tree["mesh"] = given
     if devices is None:
         tree["mesh"] = {}
-    elif not asked:
+    elif not given:
         shape = validate(ModelConfig, tree.get("model") or {}, f"{name}: model")
-        mixture = getattr(shape, "mixture", None)
-        experts = 1 if mixture is None else mixture.experts
-        tree["mesh"] = default_mesh(shape.d_model, getattr(shape, "n_heads", 1), devices, experts)
+        tree["mesh"] = default_mesh(shape.d_model, shape.n_heads, devices, shape.experts or 1)
     sizes: MeshConfig = validate(MeshConfig, tree["mesh"], "mesh")
     if devices is not None:
         try:
@@ -178,7 +176,7 @@ def run_for(name: str, devices: Devices | None, mesh: str | None, changes: Itera
             raise BadInputError(f"--on {devices}: {error}") from error
     tree["mesh"] = sizes.model_dump()
     if isinstance(tree.get("train"), dict) and "batch_tokens" not in tree["train"]:
-        accumulation = tree["train"].get("accumulation", 1)  # what is no number is refused below
+        accumulation = tree["train"].get("accumulation", 1)  # validation below refuses what is not a number
         rows = (
             (sizes.batch_shards() or 1) * sizes.parts * (accumulation if isinstance(accumulation, int) else 1)
         )
@@ -188,7 +186,7 @@ def run_for(name: str, devices: Devices | None, mesh: str | None, changes: Itera
 
 
 def _names_run(name: str) -> bool:
-    """Whether a name or a YAML file is of a run; else it is taken for a model."""
+    """Whether a name or a YAML file is a run; otherwise it is a model."""
     if name.endswith((".yaml", ".yml")):
         tree = read_yaml(Path(name))
         return "train" in tree or "model" in tree or tree.get("base") in names("runs")
@@ -199,7 +197,7 @@ def parse_mesh(text: str) -> dict[str, int]:
     """`fsdp=8,tensor=2` to axis sizes.
 
     Raises:
-        BadInputError: an unknown axis, one given twice, or a size that is no number of devices.
+        BadInputError: an unknown axis, one given twice, or a size that is not a number of devices.
     """
     sizes: dict[str, int] = {}
     for part in text.split(","):
@@ -217,8 +215,8 @@ def parse_mesh(text: str) -> dict[str, int]:
 
 
 def default_mesh(width: int, heads: int, devices: Devices, experts: int = 1) -> dict[str, int]:
-    """Experts over as many devices as they divide, then fully sharded as far as the width goes, then tensor
-    parallel, then replicated."""
+    """The mesh where none is given: experts over as many devices as divide them, then fully sharded as far as
+    the width allows, then tensor parallel, then replicated."""
     left, slices = devices.count // devices.slices, devices.slices
     least = LEAST_WIDTH if devices.hardware.platform == "tpu" else 1
     expert = _largest_divisor(left, lambda n: experts % n == 0)

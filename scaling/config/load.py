@@ -18,7 +18,7 @@ from scaling.config.compose import (
     parse_overrides,
     run_tree,
 )
-from scaling.config.model import ModelConfig
+from scaling.config.model import FAMILIES, ModelConfig
 from scaling.config.objective import OBJECTIVES, objective_name
 from scaling.config.run import RunConfig
 from scaling.config.sweep import SweepConfig, sweep_tree
@@ -29,16 +29,12 @@ from scaling.runtime.yaml_files import dump_yaml, parse_yaml, read_yaml
 T = TypeVar("T")
 Tree = dict[str, Any]
 
-_FAMILIES = get_args(
-    get_args(ModelConfig)[0]
-)  # the classes, each with the tag that pydantic puts in a location
-_FAMILY_OF_TAG = {get_args(family)[1].tag: get_args(family)[0] for family in _FAMILIES}
 _OBJECTIVE_OF_NAME: dict[str, Any] = {objective_name(objective): objective for objective in OBJECTIVES}
-_CLASS_OF_TAG: dict[str, Any] = {**_FAMILY_OF_TAG, **_OBJECTIVE_OF_NAME}
+_CLASS_OF_TAG: dict[str, Any] = {**FAMILIES, **_OBJECTIVE_OF_NAME}  # tags that pydantic puts in a location
 
 
 def _fields_at(schema: Any, location: Sequence[Any]) -> list[str]:
-    """The field names that were possible where an unknown key stood."""
+    """The field names that are allowed in place of an unknown key."""
     model = schema
     for part in location:
         if part in _CLASS_OF_TAG:
@@ -57,7 +53,7 @@ def _model_in(annotation: Any) -> Any:
 
 
 def _field_hint(field: str, known: list[str], schema: Any) -> str:
-    """A field that an unknown one may have meant: one in its place, or one elsewhere in the config."""
+    """Suggest a field for an unknown one: in the same place, or elsewhere in the config."""
     key = field.rpartition(".")[2]
     if not near(key, known):  # another family of models may have a field of this path
         elsewhere = [
@@ -100,12 +96,12 @@ def _one_line(error: ValidationError, schema: Any, where: str) -> str:
     if first["type"] == "union_tag_invalid" and location[-1:] == ("objective",):
         return f"{where}{field}.name: known: {', '.join(_OBJECTIVE_OF_NAME)}"
     if first["type"] == "union_tag_invalid":
-        return f"{where}{field + '.' if field else ''}family: known: {', '.join(_FAMILY_OF_TAG)}"
+        return f"{where}{field + '.' if field else ''}family: known: {', '.join(FAMILIES)}"
     if first["type"] == "extra_forbidden":
         known = _fields_at(schema, location[:-1])
         return f"{where}{field}: unknown field; {_field_hint(field, known, schema)}"
     if first["type"] == "missing":
-        return f"{where}{field}: missing, and it has no default"
+        return f"{where}{field}: missing; it has no default"
     if first["type"] == "value_error":
         message = str(first["ctx"]["error"]) if "ctx" in first else first["msg"]
         return f"{where}{field + ': ' if field else ''}{message}"

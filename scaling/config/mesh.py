@@ -68,9 +68,9 @@ class MeshConfig(Frozen):
         return self.microbatches or self.stage
 
     def check_stages(self, stacks: Mapping[str, int] | None, pattern: int) -> None:
-        """That the axis `stage` suits stacks of so many layers, by the field that says how many.
+        """Check that the axis `stage` divides the stacks of layers, given by the field that counts them.
 
-        `stacks` is None where layers are not alike one by one; kinds of layers repeat every `pattern` layers.
+        `stacks` is None for layers that are not all alike; kinds of layers repeat every `pattern` layers.
 
         Raises:
             ValueError: layers, or microbatches, do not come to the same for every stage.
@@ -95,7 +95,7 @@ class MeshConfig(Frozen):
             raise ValueError(f"mesh.microbatches={self.parts} is not a multiple of mesh.stage={self.stage}")
 
     def check_experts(self, experts: int | None) -> None:
-        """That the axis `expert` suits a model of so many experts a mixture; None is a model without any.
+        """Check that the axis `expert` divides the experts of a mixture; None is a model without one.
 
         Raises:
             ValueError: there is nothing to split, or it does not split evenly.
@@ -110,7 +110,7 @@ class MeshConfig(Frozen):
             )
 
     def check_context(self, length: int, splits: bool) -> None:
-        """That the axis `context` suits rows of this length; `splits` is whether the family can be split.
+        """Check that the axis `context` divides rows of this length; `splits` is whether the family can be.
 
         Raises:
             ValueError: the family reads a sequence step by step, or a length does not split evenly.
@@ -134,7 +134,9 @@ class MeshConfig(Frozen):
         known = math.prod(size for size in sizes.values() if size != -1)
         if -1 in sizes.values():
             if n_devices % known:
-                raise ValueError(f"mesh {self} leaves no whole number of {n_devices} devices for the axis -1")
+                raise ValueError(
+                    f"mesh {self}: the other axes do not divide {n_devices} devices, so -1 has no value"
+                )
             sizes = {axis: n_devices // known if size == -1 else size for axis, size in sizes.items()}
         elif known > n_devices:
             raise ValueError(f"mesh {self} needs {known} devices; there are {n_devices}")
@@ -169,10 +171,10 @@ class Rules:
 
     The default is fully sharded data parallelism (ZeRO stage 3; Rajbhandari et al. 2020) with Megatron's
     tensor parallelism (Shoeybi et al. 2019): widths over `fsdp`, heads, feed-forward and vocabulary over
-    `tensor`, and the batch over `data`, `fsdp` and `expert` together. Inside a mixture the experts lie over
-    `expert` and the rows over the rest (Lepikhin et al. 2020, arXiv:2006.16668, section 3.2). Sequences lie
-    over `context` (Liu et al. 2023, arXiv:2310.01889), and so do widths, as over `fsdp`: no device holds what
-    another one could. Layers lie over `stage`, and outside them the batch does.
+    `tensor`, and the batch over `data`, `fsdp` and `expert` together. Inside a mixture the experts are split
+    over `expert` and the rows over the rest (Lepikhin et al. 2020, arXiv:2006.16668, section 3.2). Sequences
+    are split over `context` (Liu et al. 2023, arXiv:2310.01889), and so are widths, as over `fsdp`, so that
+    no array is replicated needlessly. Layers are split over `stage`, and outside them the batch is.
     """
 
     batch: MeshAxes = ("stage", "data", "fsdp", "expert")
@@ -192,7 +194,7 @@ class Rules:
     def split(
         self, axes: Sequence[str | None], shape: Sequence[int], mesh: Mapping[str, int]
     ) -> list[tuple[str, ...]]:
-        """For each axis of an array, the mesh axes of several devices that split it; () where it is whole.
+        """For each axis of an array, the mesh axes of several devices that split it; () if it is not split.
 
         An axis that its mesh axes do not divide is replicated (GPT-2's 50,257 pieces over 2 devices).
 
@@ -221,12 +223,12 @@ DEFAULT_RULES = Rules()
 
 Bounds = tuple[tuple[int, int], ...]
 
-# Narrower blocks skip more of the masked half, and pay for it in smaller matrix products and a longer graph.
+# Narrower blocks skip more of the masked half, at the price of smaller matrix products and a longer graph.
 _SMALLEST_BLOCK = 128
 _MOST_BLOCKS = 8
-# Logits formed at once on a device where no chunk is given: 2**25 fp32 numbers are 128 MiB.
+# Logits formed at once on a device if no chunk is given: 2**25 fp32 numbers are 128 MiB.
 _LOGITS_AT_ONCE = 2**25
-# Fewer positions than this a chunk, and the loop costs more than the memory it saves.
+# With fewer positions per chunk than this the loop costs more than the memory it saves.
 _FEWEST_POSITIONS = 64
 
 

@@ -1,18 +1,17 @@
-"""Model configuration: the shape of a network and how it is computed. One class per family."""
+"""Model configuration: the three families of Transformers, and the union of all families."""
 
 import math
-from typing import Annotated, Any, ClassVar, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args
 
 from pydantic import Discriminator, Field, PositiveInt, Tag, model_validator
 
 from scaling.config.base import Frozen
+from scaling.config.baselines import FeedForwardLMConfig, LSTMConfig, NGramConfig, RNNEncoderDecoderConfig
+from scaling.config.family import DType, FamilyConfig, Parametrization, Remat
 from scaling.runtime.errors import BadInputError
 
-DType = Literal["float32", "bfloat16"]
 LayerKind = Literal["dense", "banded"]
-Remat = Literal["none", "dots", "full"]
 Activation = Literal["gelu_tanh", "gelu", "relu", "silu"]
-Parametrization = Literal["standard", "mup"]
 
 
 class Mixture(Frozen):
@@ -27,7 +26,7 @@ class Mixture(Frozen):
     top_k: Literal[1, 2] = 1
     """Experts that each token is routed to."""
     every: PositiveInt = 2
-    """Every so many layers, the last of the group is a mixture; the others stay dense."""
+    """The last of every so many layers is a mixture; the others are dense."""
     capacity_factor: float = Field(default=1.25, gt=0)
     """Capacity of an expert, as a multiple of its even share of a row's tokens. Tokens beyond it pass through
     the residual."""
@@ -39,16 +38,16 @@ class Mixture(Frozen):
     """Half-width of the multiplicative noise on the router's input during training."""
 
     def capacity(self, tokens: int) -> int:
-        """Most of a row's `tokens` that one expert takes; a token goes to an expert at most once."""
+        """The most of a row's `tokens` that one expert takes; a token is sent to an expert at most once."""
         share = self.capacity_factor * self.top_k * tokens / self.experts
-        return min(tokens, math.ceil(share - 1e-9))  # 1.1 x 100 / 10 is 11, and not 12
+        return min(tokens, math.ceil(share - 1e-9))  # so that 1.1 x 100 / 10 is 11, not 12
 
     def slots(self, tokens: int) -> int:
-        """Tokens that all experts together have room for in a row of `tokens`: what they multiply."""
+        """Slots of all experts together for a row of `tokens`: the tokens that they multiply."""
         return self.experts * self.capacity(tokens)
 
 
-class TransformerConfig(Frozen):
+class TransformerConfig(FamilyConfig):
     """Fields of all three Transformer families.
 
     `parametrization: mup` is the maximal update parametrisation (Yang et al. 2022, arXiv:2203.03466, table
@@ -57,6 +56,8 @@ class TransformerConfig(Frozen):
     `base_depth` adds transfer over depth (CompleteP: Dey et al. 2025, arXiv:2505.01618, alpha = 1): every
     residual branch is multiplied by base_depth / n_layers, which leaves learning rates unchanged.
     """
+
+    splits_sequences = True
 
     name: str = "custom"
 
@@ -139,7 +140,7 @@ class TransformerConfig(Frozen):
         d_head = data.get("d_head")
         if n_heads is None and isinstance(d_head, int) and d_head > 0:
             if d_model % d_head:
-                raise ValueError(f"d_model={d_model} is no whole number of heads of d_head={d_head}")
+                raise ValueError(f"d_model={d_model} does not divide by d_head={d_head}")
             data["n_heads"] = d_model // d_head
         if data.get("d_head") is None and isinstance(n_heads, int) and n_heads > 0:
             if d_model % n_heads:
@@ -157,16 +158,16 @@ class TransformerConfig(Frozen):
         bases = {name: getattr(self, name) for name in ("base_width", "base_d_head", "base_depth")}
         given = [f"{name}={value}" for name, value in bases.items() if value is not None]
         if self.parametrization == "standard" and given:
-            raise ValueError(f"{given[0]} is read by parametrization=mup alone: give that, or leave it out")
+            raise ValueError(f"{given[0]} is read by parametrization=mup only: set that, or leave it out")
         if self.parametrization == "mup" and self.base_width is None:
             raise ValueError("parametrization=mup needs base_width, the d_model at which it equals standard")
         if self.base_depth is not None and self.norm == "post":
-            raise ValueError(f"base_depth={self.base_depth} needs norm=pre: it scales what joins a residual")
+            raise ValueError(f"base_depth={self.base_depth} needs norm=pre: it scales residual branches")
         return self
 
     @property
     def width_ratio(self) -> float:
-        """Width over the base's, m of muP; 1 of a standard model."""
+        """Width over the width of the base, m of muP; 1 for a standard model."""
         return 1.0 if self.base_width is None else self.d_model / self.base_width
 
     @property
@@ -183,11 +184,21 @@ class TransformerConfig(Frozen):
     def score_scale(self) -> float | None:
         """What attention scores are multiplied by: 1 / E, and 1 / sqrt(E) at the base (definition 4.1).
 
-        None stands for the usual 1 / sqrt(E).
+        None means the usual 1 / sqrt(E).
         """
         if self.base_d_head is None or self.base_d_head == self.d_head:
             return None
         return self.base_d_head**0.5 / self.d_head
+
+    @property
+    def experts(self) -> int | None:
+        """Experts of a mixture; None for a dense model."""
+        return None if self.mixture is None else self.mixture.experts
+
+    @property
+    def stacks(self) -> dict[str, int] | None:
+        """The layers of each stack, by field; None where layers differ one by one."""
+        return None if self.mixture is not None else {"model.n_layers": self.n_layers}
 
     @model_validator(mode="after")
     def _whole_groups(self) -> "TransformerConfig":
@@ -201,10 +212,13 @@ class TransformerConfig(Frozen):
 class DecoderConfig(TransformerConfig):
     """A decoder-only Transformer: GPT-1 (post-norm), GPT-2 and GPT-3 (pre-norm), LLaMA shapes.
 
-    `layer_pattern` repeats over depth: GPT-3 alternates `dense` with `banded`, in which a token sees the
-    `band_width` positions that end at its own (Child et al. 2019; Brown et al. 2020, section 2.1).
+    `layer_pattern` repeats over depth: GPT-3 alternates `dense` with `banded`, in which a token attends to
+    the `band_width` positions that end at its own (Child et al. 2019; Brown et al. 2020, section 2.1).
     `n_kv_heads` below `n_heads` shares keys and values between heads (Ainslie et al. 2023).
     """
+
+    objectives = ("causal", "prefix")
+    generates = True
 
     family: Literal["decoder"] = "decoder"
     positions: Literal["learned", "rotary", "none"] = "learned"
@@ -216,7 +230,12 @@ class DecoderConfig(TransformerConfig):
     layer_pattern: tuple[LayerKind, ...] = Field(default=("dense",), min_length=1)
     """Kinds of attention, repeated over depth."""
     band_width: PositiveInt | None = None
-    """Positions that a token of a `banded` layer sees, its own included."""
+    """Positions that a token attends to in a `banded` layer, its own included."""
+
+    @property
+    def layer_period(self) -> int:
+        """Layers after which `layer_pattern` repeats."""
+        return len(self.layer_pattern)
 
     @model_validator(mode="after")
     def _check(self) -> "DecoderConfig":
@@ -226,18 +245,23 @@ class DecoderConfig(TransformerConfig):
                 f"layer_pattern={list(self.layer_pattern)}"
             )
         if "banded" in self.layer_pattern and self.band_width is None:
-            raise ValueError("layer_pattern has banded layers: give band_width (positions a token sees)")
+            raise ValueError(
+                "layer_pattern has banded layers: give band_width (positions that a token attends to)"
+            )
         if self.n_kv_heads is not None and self.n_heads % self.n_kv_heads:
             raise ValueError(f"n_heads={self.n_heads} does not divide by n_kv_heads={self.n_kv_heads}")
         if self.positions == "rotary" and self.d_head % 2:
             raise ValueError(
-                f"d_head={self.d_head}: rotary positions turn pairs of features, give an even one"
+                f"d_head={self.d_head}: rotary positions rotate pairs of features: give an even one"
             )
         return self
 
 
 class EncoderConfig(TransformerConfig):
     """An encoder: BERT (Devlin et al. 2018), RoBERTa (Liu et al. 2019), ALBERT (Lan et al. 2020)."""
+
+    objectives = ("masked",)
+    bidirectional = True
 
     family: Literal["encoder"] = "encoder"
     norm: Literal["pre", "post"] = "post"
@@ -270,13 +294,23 @@ class EncoderConfig(TransformerConfig):
         if self.parametrization == "mup" and self.projects_embedding:
             raise ValueError(
                 f"embedding_size={self.embedding_size} does not grow with the width, and parametrization=mup "
-                f"has no rule for what stands between the two: leave it out"
+                f"has no rule for the projection between the two: leave it out"
             )
         return self
 
     @property
+    def has_vocabulary_head(self) -> bool:
+        """Whether it has the masked-token head."""
+        return self.mlm_head
+
+    @property
+    def stacks(self) -> dict[str, int] | None:
+        """The layers of the stack; None where one layer's parameters are shared."""
+        return None if self.share_layers else super().stacks
+
+    @property
     def projects_embedding(self) -> bool:
-        """Whether a matrix leads from the embedding to the width."""
+        """Whether there is a projection from the embedding to the width."""
         return self.project_embedding or self.embedding_size not in (None, self.d_model)
 
 
@@ -286,6 +320,10 @@ class EncoderDecoderConfig(TransformerConfig):
     Both sides share one token embedding. With `relative` positions, each side has one table of biases
     (`relative_buckets` by heads) that all of its layers use.
     """
+
+    objectives = ("spans", "denoising", "continuation")
+    two_sided = True
+    generates = True
 
     family: Literal["encoder_decoder"] = "encoder_decoder"
     n_decoder_layers: PositiveInt | None = None
@@ -305,6 +343,17 @@ class EncoderDecoderConfig(TransformerConfig):
         return self.n_decoder_layers or self.n_layers
 
     @property
+    def stacks(self) -> dict[str, int] | None:
+        """The layers of the encoder and of the decoder; None where layers differ one by one."""
+        stacks = super().stacks
+        return None if stacks is None else {**stacks, "model.decoder_layers": self.decoder_layers}
+
+    @property
+    def most_positions(self) -> int | None:
+        """Any number with relative positions: buckets of distances have no last position."""
+        return None if self.positions == "relative" else self.max_length
+
+    @property
     def score_scale(self) -> float | None:
         """As of `TransformerConfig`; with `scale_attention: false` 1, and under muP 1 at the base."""
         if self.scale_attention:
@@ -319,124 +368,6 @@ class EncoderDecoderConfig(TransformerConfig):
                 f"mixture.every={self.mixture.every}"
             )
         return self
-
-
-class BaselineConfig(Frozen):
-    """Fields of the language models that preceded Transformers."""
-
-    name: str = "custom"
-    vocab_size: int = Field(ge=2)
-    """Tokens in the vocabulary."""
-    max_length: PositiveInt
-    """The longest sequence, in tokens."""
-    tie_embeddings: bool = False
-    """Use the token embedding as the output head."""
-    dropout: float = Field(default=0.0, ge=0, lt=1)
-    """Probability of dropping an activation during training."""
-    init_std: float = Field(default=0.05, gt=0)
-    """Standard deviation of initial weights."""
-    param_dtype: DType = "float32"
-    """Type in which parameters are stored."""
-    compute_dtype: DType = "float32"
-    """Type in which activations and matrix products are computed."""
-
-    @property
-    def remat(self) -> Remat:
-        """Nothing is rematerialised that a config could choose."""
-        return "none"
-
-
-class LSTMConfig(BaselineConfig):
-    """A stacked LSTM language model (Zaremba et al. 2014, arXiv:1409.2329)."""
-
-    family: Literal["lstm"] = "lstm"
-    n_layers: PositiveInt
-    """Stacked LSTM layers."""
-    d_model: PositiveInt
-    """Width of the embedding and of every hidden state."""
-
-
-class FeedForwardLMConfig(BaselineConfig):
-    """The neural probabilistic language model (Bengio et al. 2003, JMLR 3:1137-1155, section 2).
-
-    The embeddings of the `context` tokens before the target are concatenated and go through a hidden layer
-    to the vocabulary.
-    """
-
-    family: Literal["feed_forward"] = "feed_forward"
-    context: PositiveInt
-    """Tokens before the target that the model reads (the paper's n - 1)."""
-    d_embedding: PositiveInt
-    """Width of a token's embedding."""
-    d_model: PositiveInt
-    """Width of the hidden layer (the paper's h)."""
-    n_layers: PositiveInt = 1
-    """Hidden layers; the paper has one."""
-    activation: Literal["tanh", "relu"] = "tanh"
-    """Activation of the hidden layers."""
-    direct: bool = False
-    """Connect the embeddings to the output directly (the paper's W)."""
-
-    @property
-    def d_window(self) -> int:
-        """Width of the embeddings of a context, side by side."""
-        return self.context * self.d_embedding
-
-    @model_validator(mode="after")
-    def _check(self) -> "FeedForwardLMConfig":
-        if self.tie_embeddings and (self.direct or self.d_embedding != self.d_model):
-            raise ValueError(
-                f"tie_embeddings=true needs direct=false and d_embedding={self.d_embedding} equal to "
-                f"d_model={self.d_model}: the embedding is then what the hidden layer multiplies with"
-            )
-        return self
-
-
-class RNNEncoderDecoderConfig(BaselineConfig):
-    """A recurrent encoder-decoder with additive attention (Bahdanau et al. 2014, arXiv:1409.0473)."""
-
-    family: Literal["rnn_encoder_decoder"] = "rnn_encoder_decoder"
-    n_layers: Literal[1] = 1
-    """Layers on each side."""
-    d_embedding: PositiveInt
-    """Width of a token's embedding."""
-    d_model: PositiveInt
-    """Width of each direction of the encoder, and of the decoder (the paper's n)."""
-    d_attention: PositiveInt
-    """Width of the attention's hidden layer (the paper's n')."""
-    d_readout: PositiveInt
-    """Width of the maxout layer before the vocabulary (the paper's l)."""
-    share_embeddings: bool = False
-    """Use one token embedding for both sides."""
-
-    @model_validator(mode="after")
-    def _check(self) -> "RNNEncoderDecoderConfig":
-        if self.tie_embeddings and self.d_readout != self.d_embedding:
-            raise ValueError(
-                f"tie_embeddings=true needs d_readout={self.d_readout} equal to "
-                f"d_embedding={self.d_embedding}"
-            )
-        return self
-
-
-class NGramConfig(Frozen):
-    """An n-gram language model with interpolated Kneser-Ney smoothing (Chen and Goodman 1999)."""
-
-    name: str = "custom"
-    family: Literal["ngram"] = "ngram"
-    vocab_size: int = Field(ge=2)
-    """Tokens in the vocabulary."""
-    max_length: PositiveInt
-    """The longest sequence, in tokens."""
-    order: int = Field(ge=1, le=16)
-    """The n of the n-gram: a token is predicted from the n - 1 tokens before it."""
-    discounts: Literal["modified", "single"] = "modified"
-    """Kneser-Ney discounts per order: `modified` has three, `single` one."""
-
-    # What may be asked of a model of any family: counts drop nothing, and know one kind of number.
-    dropout: ClassVar[float] = 0.0
-    param_dtype: ClassVar[DType] = "float32"
-    compute_dtype: ClassVar[DType] = "float32"
 
 
 def _family(value: Any) -> str:
@@ -454,16 +385,17 @@ NetworkConfig = (
     | FeedForwardLMConfig
     | RNNEncoderDecoderConfig
 )
-ModelConfig = Annotated[
-    Annotated[DecoderConfig, Tag("decoder")]
-    | Annotated[EncoderConfig, Tag("encoder")]
-    | Annotated[EncoderDecoderConfig, Tag("encoder_decoder")]
-    | Annotated[LSTMConfig, Tag("lstm")]
-    | Annotated[FeedForwardLMConfig, Tag("feed_forward")]
-    | Annotated[RNNEncoderDecoderConfig, Tag("rnn_encoder_decoder")]
-    | Annotated[NGramConfig, Tag("ngram")],
-    Discriminator(_family),
-]
+"""Families whose parameters and FLOPs follow from the config alone. A new family is an entry here."""
+FAMILIES: dict[str, type[FamilyConfig]] = {
+    str(kind.model_fields["family"].default): kind for kind in (*get_args(NetworkConfig), NGramConfig)
+}
+if TYPE_CHECKING:
+    ModelConfig = NetworkConfig | NGramConfig
+else:
+    ModelConfig = Annotated[
+        Union[tuple(Annotated[kind, Tag(family)] for family, kind in FAMILIES.items())],  # noqa: UP007
+        Discriminator(_family),
+    ]
 
 
 def network(model: ModelConfig) -> NetworkConfig:
@@ -473,11 +405,9 @@ def network(model: ModelConfig) -> NetworkConfig:
         BadInputError: it is an n-gram.
     """
     if isinstance(model, NGramConfig):
+        known = [family for family, kind in FAMILIES.items() if kind is not NGramConfig]
         raise BadInputError(
-            f"model {model.name}: family=ngram has counts that follow from the text it is fitted to, not "
-            f"from its config; estimates are for {', '.join(_NETWORK_FAMILIES)}"
+            f"model {model.name}: the parameters of family=ngram follow from the text that it is fitted to, "
+            f"not from its config; estimates are for {', '.join(known)}"
         )
     return model
-
-
-_NETWORK_FAMILIES = [kind.model_fields["family"].default for kind in get_args(NetworkConfig)]

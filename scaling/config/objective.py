@@ -1,21 +1,19 @@
 """Training objectives: what a model reads of a row, and what it predicts. One class per objective."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, PositiveInt, model_validator
 
 from scaling.config.base import Frozen
-
-_RECURRENT = "rnn_encoder_decoder"
+from scaling.config.model import FAMILIES, ModelConfig
 
 
 class Objective(Frozen):
-    """What the objectives share; `name` tells them apart."""
+    """The base of all objectives; `name` selects one."""
 
-    families: ClassVar[tuple[str, ...]]
-    """Model families that the objective trains."""
     token_of_loss: ClassVar[str]
-    """What a token of loss is: what `weights` are 1 for, and what the loss is a mean over."""
+    """The positions that the loss is a mean over: where `weights` are 1."""
 
     name: str
 
@@ -26,7 +24,6 @@ class CausalObjective(Objective):
     A token of loss: every token of the row.
     """
 
-    families = ("decoder", "lstm", "feed_forward", "ngram")
     token_of_loss = "a token of text or end-of-text, given those before it"
     name: Literal["causal"] = "causal"
 
@@ -41,7 +38,6 @@ class PrefixObjective(Objective):
     A token of loss: every token after the prefix, the first of them predicted at the prefix's last position.
     """
 
-    families = ("decoder",)
     token_of_loss = "a token after the prefix, given the prefix and the tokens between"
     name: Literal["prefix"] = "prefix"
 
@@ -61,7 +57,6 @@ class MaskedObjective(Objective):
     A token of loss: every chosen token, whether masked, replaced or kept.
     """
 
-    families = ("encoder",)
     token_of_loss = "a chosen token (masked, replaced or kept), given the rest of the row"
     name: Literal["masked"] = "masked"
     rate: float = Field(default=0.15, gt=0, lt=1)
@@ -71,7 +66,7 @@ class MaskedObjective(Objective):
     random: float = Field(default=0.1, ge=0, le=1)
     """Share of the chosen tokens that become a random token; the rest stay."""
     dynamic: bool = True
-    """Choose anew in each epoch; false masks a row alike each time."""
+    """Choose anew in each epoch; false masks a row the same way each time."""
     whole_words: bool = False
     """Choose all tokens of a word or none."""
     sentences: Literal["none", "next", "order"] = "none"
@@ -100,7 +95,6 @@ class SpansObjective(Objective):
     A token of loss: every symbol of the target: dropped tokens, sentinels and the end.
     """
 
-    families = ("encoder_decoder", _RECURRENT)
     token_of_loss = "a symbol of the target (dropped token, sentinel or end), given source and target so far"
     name: Literal["spans"] = "spans"
     rate: float = Field(default=0.15, gt=0, lt=1)
@@ -127,12 +121,11 @@ class DenoisingObjective(Objective):
 
     Each row takes one setting of `mixture`, in proportion to its weight. All rows have the shape of the
     longest: a setting that needs a shorter window takes it from a random place in the row's, and its target
-    is padded. The default is the seven settings of UL2's table 1, alike in weight.
+    is padded. The default is the seven settings of UL2's table 1, with equal weights.
 
     A token of loss: every symbol of the target but padding: dropped tokens, sentinels and the end.
     """
 
-    families = ("encoder_decoder", _RECURRENT)
     token_of_loss = SpansObjective.token_of_loss
     name: Literal["denoising"] = "denoising"
     mixture: tuple[SpanNoise, ...] = Field(
@@ -158,7 +151,6 @@ class ContinuationObjective(Objective):
     A token of loss: every token of the target.
     """
 
-    families = ("encoder_decoder", _RECURRENT)
     token_of_loss = "a token of text or end-of-text, given the source and the target so far"
     name: Literal["continuation"] = "continuation"
     target_length: PositiveInt | None = None
@@ -186,15 +178,13 @@ OBJECTIVES: tuple[type[Objective], ...] = (
 
 
 def objective_name(kind: type[Objective]) -> str:
-    """What a config calls an objective."""
+    """The name of an objective in a config."""
     return str(kind.model_fields["name"].default)
 
 
 def default_objective(family: str) -> str:
     """The name of the objective that a family is trained with where none is given."""
-    if family == "encoder":
-        return "masked"
-    return "spans" if family in SpansObjective.families else "causal"
+    return FAMILIES[family].objectives[0] if family in FAMILIES else CausalObjective().name
 
 
 def with_default_objective(tree: Any) -> Any:
@@ -210,21 +200,21 @@ def with_default_objective(tree: Any) -> Any:
     return {**tree, "objective": {"name": default_objective(str(found or "decoder")), **(objective or {})}}
 
 
-def check_family(objective: Objective, family: str) -> None:
-    """Raises ValueError, one line, where the objective cannot train a model of the family."""
-    named = {objective_name(kind): kind.families for kind in OBJECTIVES}
-    fitting = [name for name, families in named.items() if family in families] or [default_objective(family)]
-    if objective.name not in fitting:
-        raise ValueError(
-            f"objective: {objective.name} trains {_one_of(objective.families)}, the model is "
-            f"{_one_of((family,))}; give objective.name={_alternatives(fitting)}"
-        )
+def check_objective(objective: Objective, model: ModelConfig) -> None:
+    """Raises ValueError, one line, where the objective cannot train the model."""
+    if objective.name in model.objectives:
+        return
+    families = [family for family, kind in FAMILIES.items() if objective.name in kind.objectives]
+    raise ValueError(
+        f"objective: {objective.name} trains {_one_of(families)}, the model is {_one_of([model.family])}; "
+        f"give objective.name={_alternatives(model.objectives)}"
+    )
 
 
-def _one_of(families: tuple[str, ...]) -> str:
+def _one_of(families: list[str]) -> str:
     article = "an" if families[0][0] in "aeiou" or families[0] == "lstm" else "a"
     return f"{article} {_alternatives(families)}"
 
 
-def _alternatives(words: list[str] | tuple[str, ...]) -> str:
+def _alternatives(words: Sequence[str]) -> str:
     return " or ".join(filter(None, (", ".join(words[:-1]), words[-1])))

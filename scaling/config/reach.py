@@ -1,6 +1,6 @@
-"""How far beyond its data a law predicts, and how its rolled hold-out did at that distance.
+"""How far beyond its data a law predicts, and the error of its rolled hold-out at that distance.
 
-Pure arithmetic on what law.json holds, for every place that prints a prediction: `fit --predict`, `fit --at`,
+Arithmetic on the values of a law.json, for everything that prints a prediction: `fit --predict`, `fit --at`,
 `plan` and the report.
 """
 
@@ -16,7 +16,7 @@ _UNITS = {"flops": "FLOPs", "params": "parameters", "tokens": "tokens", "unique_
 
 
 class HoldoutRow(BaseModel):
-    """What is read of one row of a rolled hold-out (`scaling.laws.sections.CutOff`)."""
+    """The fields read from one row of a rolled hold-out (`scaling.laws.sections.CutOff`)."""
 
     model_config = ConfigDict(frozen=True, allow_inf_nan=False)
 
@@ -47,7 +47,7 @@ class RolledCutOff(Protocol):
 
 
 class HoldoutAtReach(Frozen):
-    """The rolled hold-out at the distance of a prediction, or at the farthest that it reaches."""
+    """The rolled hold-out at the distance of a prediction, or at its own greatest distance."""
 
     reach: float  # largest compute predicted over the largest compute fitted
     far_enough: bool  # whether the reach is at least that of the prediction
@@ -76,7 +76,7 @@ def reach(
     ranges: Mapping[str, Sequence[float]],
     rolling: Sequence[RolledCutOff] | None = None,
 ) -> Reach | None:
-    """Where `place` lies outside `ranges` (least and greatest of each quantity in the data); None inside.
+    """How far `place` is outside `ranges` (least and greatest of each quantity in the data); None if inside.
 
     Compute is 6ND where the place gives parameters and tokens and no FLOPs.
     """
@@ -116,7 +116,7 @@ def _outside(name: str, factor: float, ends: Sequence[float], over: bool) -> str
 
 
 def _at(compute: float | None, rolling: Sequence[RolledCutOff]) -> HoldoutAtReach | None:
-    """The cut-off of the least reach that is enough, else of the farthest."""
+    """The cut-off of the smallest sufficient distance, otherwise of the largest."""
     if compute is None or not rolling:
         return None
     enough = [cut for cut in rolling if cut.extrapolation >= compute]

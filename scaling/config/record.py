@@ -31,10 +31,10 @@ FLOP_WORDS: dict[FlopCounting, str] = {
 class ParameterCounts(Frozen):
     """Parameters of a model, counted three ways and by component.
 
-    `active` is what one token uses: less than the total only where there is a mixture of experts.
+    `active` counts the parameters that one token uses: less than the total only for a mixture of experts.
 
     `non_embedding_with_head` adds the output head's vocabulary-by-width matrix once, whether or not it is
-    tied to the embedding: it is what a token multiplies with in the forward pass.
+    tied to the embedding: these are the parameters that a token multiplies with in the forward pass.
     """
 
     total: int
@@ -46,12 +46,12 @@ class ParameterCounts(Frozen):
 
     @property
     def multiplied(self) -> int:
-        """N of 6ND: `non_embedding_with_head`, of a mixture without the experts that a token passes by."""
+        """N of 6ND: `non_embedding_with_head`, without the experts that a token does not use."""
         return self.non_embedding_with_head - (0 if self.active is None else self.total - self.active)
 
 
 class TokenizerInfo(Frozen):
-    """What one token of a loss or of a token count is; null is not known.
+    """The unit of a loss or of a token count; null is not known.
 
     `hash` names the mapping from text to ids. `vocab_size` counts the model's vocabulary, and
     `bytes_per_token` is UTF-8 bytes of text per predicted token of the validation set.
@@ -73,16 +73,16 @@ class Point(Frozen):
     loss: float  # validation, nats per token
     bits_per_byte: float | None
     train_loss: float | None  # null of an n-gram
-    seconds: float  # spent stepping on what this point alone needed (a branch: its cooldown)
+    seconds: float  # of the steps that only this point needed (a branch: its cooldown)
 
 
 class Rewind(Frozen):
-    """A loss spike that a run went back from, and the data it then passed by."""
+    """A rewind after a loss spike, and the data that was then skipped."""
 
     spike_step: int
     reason: str
-    step: int  # of the checkpoint it went back to, 0 is the start: what came after was undone
-    skipped_batches: tuple[int, int]  # the steps [first, stop) whose batches, as they were, are skipped
+    step: int  # of the checkpoint that was restored, 0 is the start: later steps were undone
+    skipped_batches: tuple[int, int]  # the steps [first, stop) whose batches are skipped
     skipped_rows: tuple[int, int]  # [first, stop) of the endless sequence of training rows
     seconds: float  # of the steps that were undone
 
@@ -101,13 +101,13 @@ class Goodput(Frozen):
     data_wait: float
     evaluation: float
     checkpoint: float
-    restart: float  # until the first step of each process, and reading checkpoints
-    lost: float  # steps that were done again, after a rewind or a death between checkpoints
+    restart: float  # until the first step of each process, including reading checkpoints
+    lost: float  # steps that were repeated after a rewind or a crash between checkpoints
     other: float
 
 
 class RunRecord(Frozen):
-    """What a run did. `id` is a hash of the resolved config; missing is null, never 0."""
+    """The record of a run. `id` is a hash of the resolved config; missing is null, never 0."""
 
     id: str
     name: str
@@ -187,15 +187,15 @@ def wilson(successes: float, n: float) -> Interval:
 
 
 class TaskScores(Frozen):
-    """One task asked with a number of examples in the prompt.
+    """The scores of one task with a number of examples in the prompt.
 
     `n` items were scored and `skipped` were not: they did not fit the context, or could not be used, as
     `unusable` says with file and line of the first 100; 1 / n is what a share can resolve. `chance`
     is what guessing reaches on the task's first metric. `answer_tokens` is the mean length of an answer:
     exact match is about token accuracy to that power. Metrics are named `exact_match`, `token_accuracy`,
-    `edit_similarity`, `answer_log_prob` (nats, of the whole answer), `choice_accuracy`, `brier`,
+    `edit_similarity`, `answer_log_prob` (nats, of the complete answer), `choice_accuracy`, `brier`,
     `choice_log_prob`, `pass_at_K`; `choice_accuracy` compares sums of log-probabilities, and
-    `choice_accuracy_per_token` and `choice_accuracy_unconditional` beside it otherwise. Of published
+    `choice_accuracy_per_token` and `choice_accuracy_unconditional` normalise them. Of published
     benchmarks also `squad_exact`, `squad_f1`, and `likeliest_match` (every token the likeliest).
     """
 
@@ -211,7 +211,7 @@ class TaskScores(Frozen):
 
 
 class Evaluation(Frozen):
-    """All scores of one checkpoint on one suite, with the scale that it stands for.
+    """All scores of one checkpoint on one suite, and the scale of the checkpoint.
 
     `params` counts as in the run's record, `flops` is the training compute spent up to `step`, `loss` the
     validation loss in nats per token where the record has it.
@@ -269,8 +269,8 @@ _COMPILERS = {"tpu": ("libtpu",), "gpu": ("jax-cuda13-plugin", "jax-cuda13-pjrt"
 class CollectiveTraffic(Frozen):
     """Collectives of one kind in one step: how often they run, and bytes moved.
 
-    `bytes` are of the whole array on one device: what an all-gather, all-to-all or permute results in, what
-    an all-reduce or reduce-scatter starts from. In a ring of n each device sends (n - 1) / n of it, in an
+    `bytes` are of the complete array on one device: the result of an all-gather, all-to-all or permute, the
+    operand of an all-reduce or reduce-scatter. In a ring of n each device sends (n - 1) / n of it, in an
     all-reduce twice that, in a permute all.
     """
 
@@ -289,7 +289,7 @@ class Collectives(Frozen):
 
 
 class OutOfMemory(Frozen):
-    """By how much a program that the compiler refused is too large for a device."""
+    """How much larger than a device's memory a refused program is."""
 
     needed_bytes: int
     capacity_bytes: int
@@ -297,9 +297,9 @@ class OutOfMemory(Frozen):
 
 
 class Compiled(Frozen):
-    """A compiled train step. Bytes and FLOPs are of one device; what the compiler did not say is null.
+    """A compiled train step. Bytes and FLOPs are of one device; what the compiler did not report is null.
 
-    `peak_bytes` is the most that lies in the device's memory at once while the step runs: arguments, which
+    `peak_bytes` is the most memory of the device in use at once while the step runs: arguments, which
     it overwrites by its outputs, and temporaries. Where the compiler ran out of memory it is what would have
     been needed.
     """
@@ -316,7 +316,7 @@ class Compiled(Frozen):
     generated_code_bytes: int | None
     flops_per_device: float  # matrix products of the step as written; scan bodies times their length
     collectives: Collectives | None
-    notes: tuple[str, ...] = ()  # what could not be read from the program, a line each
+    notes: tuple[str, ...] = ()  # what could not be read from the program, one line each
     capacity_bytes: int
     fits: bool
     out_of_memory: OutOfMemory | None
@@ -324,7 +324,7 @@ class Compiled(Frozen):
 
 
 def versions(platform: str) -> dict[str, str]:
-    """Versions of what a compiled program comes from: tpu, gpu or cpu."""
+    """Versions of the packages that compile programs for a platform: tpu, gpu or cpu."""
     found = {}
     for package in ("jax", "jaxlib", "flax", "optax", *_COMPILERS[platform]):
         try:

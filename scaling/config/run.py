@@ -9,28 +9,16 @@ from pydantic import Field, model_validator
 from scaling.config.base import Frozen, identity
 from scaling.config.data import Arrays, DataConfig, batch_arrays, masked_limit, row_lengths
 from scaling.config.mesh import MeshConfig
-from scaling.config.model import EncoderConfig, EncoderDecoderConfig, ModelConfig, TransformerConfig
+from scaling.config.model import EncoderConfig, ModelConfig
 from scaling.config.objective import (
     MaskedObjective,
     ObjectiveConfig,
-    check_family,
+    check_objective,
     with_default_objective,
 )
 from scaling.config.train import ProfileConfig, TrackingConfig, TrainConfig
 
 _UNRELATED = ("mesh", "tracking", "profile")  # fields that an id does not depend on
-
-
-def _stacks(model: ModelConfig) -> dict[str, int] | None:
-    """Field to layers, of each stack of layers that are alike one by one; None of other models."""
-    if not isinstance(model, TransformerConfig) or model.mixture is not None:
-        return None
-    if getattr(model, "share_layers", False):
-        return None
-    stacks = {"model.n_layers": model.n_layers}
-    if isinstance(model, EncoderDecoderConfig):
-        stacks["model.decoder_layers"] = model.decoder_layers
-    return stacks
 
 
 class RunConfig(Frozen):
@@ -46,7 +34,7 @@ class RunConfig(Frozen):
     model: ModelConfig
     """The model; its `family` selects the fields."""
     objective: ObjectiveConfig
-    """What is predicted. Where it is left out, the default of the model's family."""
+    """What is predicted; by default, the first objective of the model's family."""
     data: DataConfig = DataConfig()
     """Corpus, tokenizer and rows."""
     train: TrainConfig
@@ -66,21 +54,20 @@ class RunConfig(Frozen):
     @model_validator(mode="after")
     def _check(self) -> "RunConfig":
         length, train = self.data.sequence_length, self.train
-        check_family(self.objective, self.model.family)
+        check_objective(self.objective, self.model)
         if length > self.model.max_length:
             raise ValueError(
                 f"data.sequence_length={length} is longer than the positions of the model "
                 f"(model.max_length={self.model.max_length})"
             )
         self._check_targets()
-        mixture = getattr(self.model, "mixture", None)
-        self.mesh.check_experts(None if mixture is None else mixture.experts)
-        self.mesh.check_context(length, isinstance(self.model, TransformerConfig))
-        self.mesh.check_stages(_stacks(self.model), len(getattr(self.model, "layer_pattern", ("dense",))))
+        self.mesh.check_experts(self.model.experts)
+        self.mesh.check_context(length, self.model.splits_sequences)
+        self.mesh.check_stages(self.model.stacks, self.model.layer_period)
         for _, batch in train.batch_stages():
             if batch % length:
                 raise ValueError(
-                    f"train.batch_tokens={batch} is not a whole number of sequences of "
+                    f"train.batch_tokens={batch} does not divide into sequences of "
                     f"data.sequence_length={length}"
                 )
             rows = batch // length
@@ -103,7 +90,7 @@ class RunConfig(Frozen):
         return self
 
     def _check_targets(self) -> None:
-        """The model has the positions and the heads that the objective asks for."""
+        """Check that the model has the positions and the heads that the objective needs."""
         length, objective, model = self.data.sequence_length, self.objective, self.model
         target = self.target_length
         if target is not None and target > model.max_length:
@@ -118,7 +105,7 @@ class RunConfig(Frozen):
         if model.head_positions < 1 and computed < chosen:
             raise ValueError(
                 f"model.head_positions={model.head_positions} computes the head at {computed} of {length} "
-                f"positions, objective.rate={objective.rate} chooses up to {chosen}: give at least the rate"
+                f"positions, objective.rate={objective.rate} masks up to {chosen}: give at least the rate"
             )
         if objective.sentences == "none":
             return
@@ -141,10 +128,10 @@ class RunConfig(Frozen):
         return batch_arrays(self.objective, self.data, rows)
 
     def id(self) -> str:
-        """Twelve hex digits: the SHA-256 of the canonical JSON of the resolved config, in part.
+        """Twelve hex digits: the start of the SHA-256 of the canonical JSON of the resolved config.
 
-        The mesh says where a run is computed, not what: a run may resume on another one. Nor does it matter
-        how the run is watched. See `scaling.config.base`.
+        The mesh is not part of it, because it does not change what is computed: a run may resume on another
+        one. Nor are tracking and profiling. See `scaling.config.base.identity`.
         """
         tree = {name: value for name, value in identity(self).items() if name not in _UNRELATED}
         text = json.dumps(tree, sort_keys=True, separators=(",", ":"))

@@ -17,7 +17,7 @@ class Recipe(Frozen):
 
     depth = width / width_per_layer, rounded; heads = width / d_head. Batch and learning rate are power laws
     in N (non-embedding parameters with the head): value * (N / reference_params) ** exponent, the batch
-    rounded to whole sequences.
+    rounded to complete sequences.
     """
 
     name: str = "custom"
@@ -47,7 +47,7 @@ READS: dict[str, frozenset[str]] = {
     "grid": _ALWAYS | {"axes"},
     "rungs": _ALWAYS | {"recipe", "rungs", "budgets"},
 }
-"""The fields of a sweep that each design reads; any other is refused."""
+"""The fields of a sweep that each design reads; others are refused."""
 _INSTEAD = {
     "ladder": "give its sizes as widths, depths or params and its budgets as tokens or tokens_per_param",
     "isoflop": "give its sizes as widths, depths or params and its budgets as budgets",
@@ -203,8 +203,8 @@ def sweep_tree(tree: Tree, changes: Sequence[Change] = ()) -> Tree:
 
 
 def _variant(tree: Tree, key: str, own: Any, changes: Sequence[Change]) -> Tree:
-    """A variant as a sweep of its own; of what all variants share it takes what its design reads."""
-    own = own if isinstance(own, dict) else {"variants": own}  # which validation refuses
+    """A variant as a sweep of its own, with the shared fields that its design reads."""
+    own = own if isinstance(own, dict) else {"variants": own}  # refused by validation
     reads = READS.get(str(own.get("design", tree.get("design"))), frozenset(SweepConfig.model_fields))
     merged = merge({field: value for field, value in tree.items() if _is_read(field, reads)}, own)
     base, changed = tree.get("base"), own.get("base")
@@ -221,7 +221,7 @@ def _is_read(field: str, reads: frozenset[str]) -> bool:
 
 
 def _check_read(tree: Tree, variants: Tree) -> None:
-    """Refuse what the variants share and no design among them reads."""
+    """Refuse shared fields that no design among the variants reads."""
     designs = [str(one.get("design")) for one in variants.values()]
     reads = [READS.get(design, frozenset(SweepConfig.model_fields)) for design in designs]
     for field, value in tree.items():
@@ -257,7 +257,7 @@ def _overlap(one: Sequence[str], other: Sequence[str]) -> bool:
 
 
 def _holds(tree: Any, path: Iterable[str]) -> bool:
-    """Whether a tree has a value at a path, or one in place of a mapping on the way there."""
+    """Whether a tree has a value at a path, or a value in place of a mapping on the way."""
     for part in path:
         if not isinstance(tree, dict):
             return tree is not None
@@ -284,7 +284,7 @@ def _expanded(tree: Tree) -> Tree:
 
 
 def _rung(rung: Any) -> Any:
-    """A rung with its named run or model expanded; what is no mapping is refused by validation."""
+    """A rung with its named run or model expanded; validation refuses what is not a mapping."""
     if not isinstance(rung, dict):
         return rung
     if "base" in rung:

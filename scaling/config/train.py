@@ -1,8 +1,9 @@
 """Training configuration: budget, batch, optimizer, schedule, checkpoints, loss spikes, tracking."""
 
+import dataclasses
 import math
 import re
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveInt, field_validator, model_validator
 
@@ -54,6 +55,35 @@ class ProfileConfig(Frozen):
         return int(first), int(stop)
 
 
+@dataclasses.dataclass(frozen=True)
+class OptimizerFacts:
+    """What an optimizer keeps and computes; memory, step time and FLOPs are estimated from it.
+
+    `moments` arrays of a parameter's shape are kept for it, and `hidden_moments` for a matrix inside the
+    network where that differs. `factored` keeps row and column sums in place of a matrix's moment (Shazeer
+    and Stern 2018). `newton_schulz_steps` orthogonalise the update of every matrix inside the network.
+    """
+
+    moments: int
+    hidden_moments: int | None = None
+    factored: bool = False
+    newton_schulz_steps: int = 0
+
+
+# Each has its update in `scaling.train.optimizers`.
+OPTIMIZERS: dict[str, OptimizerFacts] = {
+    "adamw": OptimizerFacts(moments=2),
+    "adafactor": OptimizerFacts(moments=1, factored=True),
+    # Embeddings, the head, biases and norm scales are AdamW's (Jordan et al. 2024).
+    "muon": OptimizerFacts(moments=2, hidden_moments=1, newton_schulz_steps=5),
+    "lion": OptimizerFacts(moments=1),
+}
+if TYPE_CHECKING:
+    OptimizerName = str
+else:
+    OptimizerName = Literal[tuple(OPTIMIZERS)]
+
+
 class SpikesConfig(Frozen):
     """Rewinding past loss spikes (Chowdhery et al. 2022, section 5.1: PaLM rewound about 100 steps from a
     spike and skipped 200 to 500 batches, including those around it, and the spike did not recur).
@@ -84,7 +114,6 @@ class SpikesConfig(Frozen):
         return self
 
 
-OptimizerName = Literal["adamw", "adafactor", "muon", "lion"]
 ScheduleName = Literal["cosine", "wsd", "inverse_sqrt", "linear", "constant"]
 
 
@@ -165,7 +194,7 @@ class TrainConfig(Frozen):
     @model_validator(mode="after")
     def _check(self) -> "TrainConfig":
         if (self.tokens is None) == (self.steps is None):
-            raise ValueError("give the budget as tokens or as steps, one of them")
+            raise ValueError("give the budget as either tokens or steps")
         if self.tokens is not None and self.tokens < self.batch_tokens:
             raise ValueError(
                 f"tokens={self.tokens} is less than one batch of batch_tokens={self.batch_tokens}"
@@ -191,23 +220,23 @@ class TrainConfig(Frozen):
         return self
 
     def _check_spikes(self) -> None:
-        """A checkpoint far enough back is always kept."""
+        """Check that a checkpoint far enough back is always kept."""
         if self.spikes is None:
             return
         back, every = self.spikes.rewind_steps, self.checkpoint_every
         if every is None:
-            raise ValueError("spikes need checkpoints to go back to: give checkpoint_every too")
+            raise ValueError("spikes need checkpoints to rewind to: give checkpoint_every too")
         if (self.keep_checkpoints - 1) * every < back:
             raise ValueError(
-                f"spikes.rewind_steps={back} is further back than keep_checkpoints={self.keep_checkpoints} "
-                f"checkpoints of checkpoint_every={every} reach: keep at least {-(-back // every) + 1}"
+                f"spikes.rewind_steps={back} is more than keep_checkpoints={self.keep_checkpoints} "
+                f"checkpoints of checkpoint_every={every} cover: keep at least {-(-back // every) + 1}"
             )
 
     def batch_stages(self) -> tuple[tuple[int, int], ...]:
         """(first step, batch tokens) of each stage; one stage unless the batch warms up.
 
         The warm-up doubles the batch at equal shares of `batch_warmup_tokens`: each size is one more
-        compiled step, so a few doublings stand for the linear ramp of GPT-3.
+        compiled step, so a few doublings approximate the linear ramp of GPT-3.
         """
         if self.batch_warmup_start is None:
             return ((0, self.batch_tokens),)
@@ -233,7 +262,7 @@ class TrainConfig(Frozen):
         )
 
     def steps_for(self, tokens: int) -> int:
-        """Steps that come nearest to `tokens` without going over, at least one."""
+        """The most steps that fit in `tokens`, at least one."""
         first, size = self.batch_stages()[-1]
         if tokens >= self.tokens_before(first) + size or first == 0:
             return max(1, first + (tokens - self.tokens_before(first)) // size)
@@ -243,7 +272,7 @@ class TrainConfig(Frozen):
         return low
 
     def total_steps(self) -> int:
-        """Steps of the whole run, the trunk's own cooldown included."""
+        """Steps of the complete run, the trunk's own cooldown included."""
         return self.steps if self.steps is not None else self.steps_for(self.tokens or self.batch_tokens)
 
     def cooldown_steps(self, total: int) -> int:

@@ -1,6 +1,6 @@
-"""What a run would read, before it reads it: whether the data are there, and how many epochs a budget is.
+"""What a run would read, before it reads it: whether the data exist, and how many epochs a budget takes.
 
-Nothing is tokenised but a sample, and nothing is downloaded: counts are estimated from sizes of files.
+Only a sample is tokenised, and nothing is downloaded: counts are estimated from the sizes of files.
 """
 
 from collections.abc import Sequence
@@ -12,19 +12,19 @@ from scaling.config.data import DataConfig
 from scaling.config.objective import Objective
 from scaling.data.compressed import estimated_sizes, open_plain
 from scaling.data.corpus import vocabulary
-from scaling.data.sources import JsonLines, TaskDocuments, files_of, split_rule
+from scaling.data.sources import Documents, JsonLines, TaskDocuments, files_of, open_source, split_rule
 from scaling.data.tokenizers import Tokenizer
 from scaling.runtime.errors import BadInputError
 
 _SAMPLE = 1 << 20  # bytes of text that are read from the source
-_DOCUMENTS = 64  # of a TFDS dataset, spread over it
+_DOCUMENTS = 64  # of a source that is not made of files, spread over it
 
 
 @dataclass(frozen=True)
 class DataAhead:
     """An estimate of a corpus, from a sample of it and the sizes of its files.
 
-    Null where nothing is known before the data are there: a TFDS dataset that is not prepared yet.
+    Null if nothing is known yet, as of a TFDS dataset that is not prepared.
     """
 
     source: str
@@ -34,7 +34,7 @@ class DataAhead:
     split: str
 
     def epochs(self, tokens: int) -> float | None:
-        """Passes over the training side that a budget is."""
+        """Passes over the training side that a budget takes."""
         return None if self.tokens_per_epoch is None else tokens / max(1, self.tokens_per_epoch)
 
     def as_dict(self, tokens: int) -> dict[str, Any]:
@@ -44,7 +44,7 @@ class DataAhead:
 
 @dataclass(frozen=True)
 class _Sample:
-    """Some texts of a source, and what they say of all of it."""
+    """Some texts of a source, and the estimated size of the complete source."""
 
     texts: Sequence[str]
     documents: float  # in the source
@@ -54,7 +54,7 @@ class _Sample:
 def data_ahead(
     config: DataConfig, objective: Objective | None = None, vocab_size: int | None = None
 ) -> DataAhead:
-    """Look at the data of a config without reading them through.
+    """Estimate the data of a config without reading all of them.
 
     Raises:
         BadInputError: the source is missing, unreadable or not of its format, the tokenizer is missing, or
@@ -83,11 +83,16 @@ def _tokens_per_byte(texts: Sequence[str], tokenizer: Tokenizer) -> float:
 
 
 def _sample_of(config: DataConfig) -> _Sample | None:
-    """None of a TFDS dataset that would have to be prepared first."""
+    """None for a TFDS dataset that would have to be prepared first."""
     kind, _, rest = config.source.partition(":")
     if kind == "tfds":
-        return _of_tfds(config, rest)
+        from scaling.data.tfds_source import is_prepared
+
+        if not is_prepared(rest, config.data_dir):
+            return None
     files = files_of(config)
+    if files is None:
+        return _of_documents(open_source(config))
     try:
         sizes = estimated_sizes(files)
         total = float(sum(sizes))
@@ -135,14 +140,9 @@ def _head(path: Path) -> bytes:
         return file.read(_SAMPLE)
 
 
-def _of_tfds(config: DataConfig, spec: str) -> _Sample | None:
-    from scaling.data.tfds_source import TfdsDocuments, is_prepared
-
-    if not is_prepared(spec, config.data_dir):
-        return None
-    documents = TfdsDocuments(spec, config.field, config.data_dir)
+def _of_documents(documents: Documents) -> _Sample:
     number = len(documents)
     step = max(1, number // _DOCUMENTS)
     texts = [documents[i] for i in range(0, number, step)][:_DOCUMENTS]
-    mean = sum(len(text.encode()) for text in texts) / len(texts)
+    mean = sum(len(text.encode()) for text in texts) / max(1, len(texts))
     return _Sample(texts, number, mean * number)

@@ -63,7 +63,7 @@ class BatchSchedule:
         return total + (step - first) * rows
 
     def steps_within(self, rows: int) -> int:
-        """The most whole steps that `rows` rows suffice for."""
+        """The most complete steps that `rows` rows are enough for."""
         phase = max(k for k, (first, _) in enumerate(self.phases) if self.rows_before(first) <= rows)
         first, batch = self.phases[phase]
         steps = first + (rows - self.rows_before(first)) // batch
@@ -106,7 +106,7 @@ class StepBatches:
             if batch_rows % host_count:
                 raise ValueError(f"a batch of {batch_rows} rows does not divide over {host_count} hosts")
         # The seed is given to shuffle itself: grain's default one depends on the shape of the pipeline.
-        # Row numbers are shuffled, not rows: rows are made a whole batch at a time.
+        # Row numbers are shuffled, not rows: rows are made one batch at a time.
         numbers = grain.MapDataset.range(len(rows)).shuffle(seed=mix_seed(seed, stream=1) % 2**32)
         self._numbers = numbers.repeat(max_epochs)
         self._rows, self._seed, self._max_epochs = rows, seed, max_epochs
@@ -130,7 +130,7 @@ class StepBatches:
         return self._rows.take(np.array([self._numbers[number] for number in numbers_B.tolist()]), numbers_B)
 
     def position(self, numbers: np.ndarray) -> np.ndarray:
-        """Where the n-th rows that are read stand in the sequence with the skipped ones."""
+        """Positions of the n-th rows that are read in the sequence that includes the skipped ones."""
         for begin, end in self._skipped:
             numbers = np.where(numbers >= begin, numbers + (end - begin), numbers)
         return numbers
@@ -142,7 +142,7 @@ class StepBatches:
         return low, high + 1
 
     def skipping(self, skipped: Sequence[tuple[int, int]]) -> "StepBatches":
-        """The same batches but for other rows that are left out."""
+        """The same batches with other rows left out."""
         return StepBatches(
             self._rows,
             self._schedule,
@@ -169,7 +169,7 @@ class BatchIterator:
     """Batches in the order of steps, made ahead in a background thread; its state is the next step.
 
     Batches are dicts of arrays with B = rows of the step / host_count: those that
-    `scaling.config.data.batch_arrays` names. Where there are no weights every target counts.
+    `scaling.config.data.batch_arrays` names. Without weights every target counts.
     """
 
     def __init__(
@@ -193,7 +193,7 @@ class BatchIterator:
     def _read_ahead(self) -> Any:
         import grain
 
-        # One thread makes millions of tokens a second; more would only contend for the interpreter.
+        # One thread makes millions of tokens per second; more would only contend for the interpreter.
         options = grain.ReadOptions(
             num_threads=1 if self._prefetch else 0, prefetch_buffer_size=self._prefetch
         )
@@ -204,8 +204,8 @@ class BatchIterator:
         return self._batches.rows_of(first, stop)
 
     def skip(self, rows: Sequence[tuple[int, int]], step: int) -> None:
-        """Leaves rows [begin, end) out for each of `rows`, and goes to `step`. Steps that end before the
-        first of them read what they did before.
+        """Leaves out rows [begin, end) for each of `rows`, and goes to `step`. Steps that end before the
+        first of them read the same rows as before.
 
         Raises:
           BadInputError: `data.max_epochs` ends before that step.
@@ -240,23 +240,23 @@ class BatchIterator:
             return next(self._iterator)
         except StopIteration:
             raise BadInputError(
-                f"data.max_epochs: the source has {self._tokens_per_epoch} training tokens an epoch, enough "
-                f"for {self._length} steps, and training goes on; raise data.max_epochs or train "
+                f"data.max_epochs: the source has {self._tokens_per_epoch} training tokens per epoch, "
+                f"enough for {self._length} steps, fewer than the run needs; raise data.max_epochs or train "
                 "on fewer tokens"
             ) from None
         finally:
             self.wait_seconds += time.perf_counter() - begin
 
     def get_state(self) -> dict[str, Any]:
-        """What to save in a checkpoint: JSON, the same on every host. Batches made ahead do not count."""
+        """The state for a checkpoint: JSON, the same on every host. Prefetched batches do not count."""
         step = self.step
         return {"step": step, "rows": self._schedule.rows_before(step), "data": self._fingerprint}
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Goes on exactly where `get_state` was called, whatever the number of hosts then and now.
+        """Continues exactly where `get_state` was called, whatever the number of hosts then and now.
 
         Raises:
-          BadInputError: the state is of other data, or a batch schedule that had read other rows by then.
+          BadInputError: the state is of other data, or of a batch schedule that had read other rows by then.
         """
         step = int(state["step"])
         if state["data"] != self._fingerprint:
@@ -273,7 +273,7 @@ class BatchIterator:
         self.seek(step)
 
     def seek(self, step: int) -> None:
-        """Makes the next batch that of `step`, at no cost in earlier ones.
+        """Makes `step` the next batch, without reading earlier ones.
 
         Raises:
           BadInputError: `data.max_epochs` ends before that step.
@@ -281,12 +281,12 @@ class BatchIterator:
         if not 0 <= step <= self._length:
             raise BadInputError(
                 f"step {step} is outside the {self._length} steps that data.max_epochs allows "
-                f"({self._tokens_per_epoch} training tokens an epoch)"
+                f"({self._tokens_per_epoch} training tokens per epoch)"
             )
         self._iterator.set_state({"next_index": step})
 
     def close(self) -> None:
-        """Stops the background thread. No batch can be had afterwards."""
+        """Stops the background thread; no batches can be read afterwards."""
         self._iterator.close()
 
 
@@ -313,7 +313,7 @@ class ValidationBatches:
         host_index: int = 0,
         host_count: int = 1,
     ) -> None:
-        """`tokens=None`, or more than there are, takes the whole split; `byte_lengths` is over any target.
+        """`tokens=None`, or more than there are, takes the complete split; `byte_lengths` is over any target.
 
         Raises ValueError where the hosts do not divide the batch, or `tokens` or `batch_rows` is below 1.
         """
@@ -344,7 +344,7 @@ class ValidationBatches:
 
     @property
     def text_bytes(self) -> int:
-        """UTF-8 bytes of text that the counted targets stand for; special tokens stand for none."""
+        """UTF-8 bytes of text of the counted targets; special tokens have none."""
         return self._counted[1]
 
     @cached_property

@@ -33,10 +33,10 @@ class DataSummary:
     validation_tokens: int
     validation_bytes: int
     bytes_per_token: float
-    """Bytes of text a token of it, end-of-text not counted."""
+    """Bytes of text per token, not counting end-of-text."""
     fingerprint: str
     split: str
-    """How training and validation were told apart, in words."""
+    """How training and validation are split, in words."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class Corpus:
     def training_text(self, tokens: int) -> tuple[np.ndarray, np.ndarray]:
         """The first `tokens` of the training documents in the order of their rows, and where each starts.
 
-        Without passes over anything twice: all of them where there are no more.
+        Nothing is repeated: all tokens if there are fewer.
         """
         split = self.store.train
         order_D = shuffled_order(split.hashes, self.config.seed)
@@ -147,7 +147,7 @@ class Corpus:
 def vocabulary(
     config: DataConfig, objective: Objective | None = None, vocab_size: int | None = None
 ) -> tuple[Tokenizer, Specials]:
-    """The tokenizer of a config, and where the tokens that an objective adds are in a vocabulary.
+    """The tokenizer of a config, and the ids of the tokens that an objective adds.
 
     Raises:
       BadInputError: the tokenizer cannot be used, or the vocabulary has no room for its tokens and these.
@@ -167,7 +167,7 @@ def open_corpus(
     vocab_size: int | None = None,
     progress: Progress | None = None,
 ) -> Corpus:
-    """Opens a corpus, tokenising it first where the cache does not hold it.
+    """Opens a corpus, tokenising it first unless it is in the cache.
 
     Args:
       config: what to read.

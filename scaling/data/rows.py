@@ -40,7 +40,7 @@ class Rows(Protocol):
         ...
 
     def take(self, indices_B: np.ndarray, numbers_B: np.ndarray | None = None) -> Batch:
-        """The rows of these indices. `numbers_B`, places in the endless sequence, are what noise hangs on."""
+        """The rows of these indices. Noise depends on `numbers_B`, places in the endless sequence."""
         ...
 
 
@@ -77,8 +77,8 @@ class PackedRows:
         """T."""
         lengths_D = np.diff(split.offsets)[order_D]
         ends_D = np.cumsum(lengths_D)
-        # Where each document starts in the stream, and how far that is from where it lies in the store. One
-        # more "document" stands for everything after the end; what is read there is handled apart.
+        # Where each document starts in the stream, and the offset from there to its place in the store. One
+        # more "document" represents everything after the end, which is handled separately.
         far = self.tokens + 2 * sequence_length
         self._starts = np.concatenate([[0], ends_D, [far]]).astype(np.int64)
         self._shifts = np.append(split.offsets[:-1][order_D] - self._starts[:-2], 0)
@@ -98,7 +98,7 @@ class PackedRows:
         return {key: value[0] for key, value in self.take(np.array([index])).items()}
 
     def take(self, indices_B: np.ndarray, numbers_B: np.ndarray | None = None) -> Batch:
-        """The rows of these indices, (B, L) arrays. Raises IndexError for an index that is no row's."""
+        """The rows of these indices, (B, L) arrays. Raises IndexError for an index without a row."""
         if len(indices_B) and (indices_B.min() < 0 or indices_B.max() >= self._count):
             raise IndexError(f"rows {indices_B} of {self._count}")
         B, L = len(indices_B), self.sequence_length
@@ -135,11 +135,11 @@ class PackedRows:
 
 
 class ObjectiveRows:
-    """Rows of text, each made into an example by noise of its own.
+    """Rows of text, each made into an example by its own noise.
 
-    A row's noise hangs on the seed and on its number in the endless sequence of rows, or on its index where
-    the objective is static: never on the batch, the host or a restart. No row is padded with text that is
-    not there: a split's last, incomplete window is left out.
+    A row's noise depends on the seed and on its number in the endless sequence of rows, or on its index if
+    the objective is static: never on the batch, the host or a restart. Rows are not padded: a split's last,
+    incomplete window is left out.
     """
 
     every_token_counts = False
@@ -182,9 +182,9 @@ class ObjectiveRows:
             self._text, self._count = rows.take, len(rows)
         if self._count == 0:
             raise BadInputError(
-                f"data.sequence_length={L}: objective {objective.name} reads {lengths.window} tokens a row, "
-                f"and one side of the split has only {split.tokens}; shorten it, give data.source more text, "
-                "or change data.validation_fraction"
+                f"data.sequence_length={L}: objective {objective.name} reads {lengths.window} tokens per "
+                f"row, and one side of the split has only {split.tokens}; shorten it, give data.source more "
+                "text, or change data.validation_fraction"
             )
         words = tokenizer.word_flags() if isinstance(objective, MaskedObjective) else None
         self._make = build_objective(objective, L, specials, tokenizer.byte_lengths() > 0, words)
@@ -203,9 +203,10 @@ class ObjectiveRows:
         return self.tokens
 
     def take(self, indices_B: np.ndarray, numbers_B: np.ndarray | None = None) -> Batch:
-        """The rows of these indices, at these places in the endless sequence; without, in the first epoch.
+        """The rows of these indices, at these places in the endless sequence (by default, in the first
+        epoch).
 
-        Raises IndexError for an index that is no row's.
+        Raises IndexError for an index without a row.
         """
         numbers_B = indices_B if numbers_B is None or self._static else numbers_B
         keys_B = row_keys(self._seed, numbers_B)

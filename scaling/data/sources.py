@@ -5,7 +5,7 @@ import hashlib
 import json
 import os
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import BinaryIO, Protocol
 
 import numpy as np
 
-from scaling.config.data import SOURCES, DataConfig, TasksConfig
+from scaling.config.data import EMBEDDED_SOURCE, DataConfig, TasksConfig
 from scaling.data.compressed import Unpacked, read_plain
 from scaling.runtime.errors import BadInputError
 from scaling.tasks import SUITES, task_named
@@ -29,9 +29,9 @@ _PIECE = 1 << 20  # bytes of one text file that are tokenised at once
 
 
 class Documents(Protocol):
-    """Random access to texts. `identity` names them for the cache and is cheap: no text is read for it.
+    """Random access to texts. `identity` names them for the cache; computing it reads no text.
 
-    An empty text stands for nothing and is left out of the corpus.
+    Empty texts are left out of the corpus.
     """
 
     @property
@@ -53,28 +53,19 @@ def open_source(config: DataConfig) -> Documents:
       BadInputError: nothing is there, or it cannot be read.
     """
     kind, _, rest = config.source.partition(":")
-    if kind == "python-stdlib":
-        return stdlib_source()
-    if kind == "text":
-        files = _matching_files(config.source, rest)
-        return TextFiles(files) if len(files) > 1 else OneText(files[0])
-    if kind == "jsonl":
-        return JsonLines(_matching_files(config.source, rest), config.field)
-    if kind == "tfds":
-        from scaling.data.tfds_source import TfdsDocuments
-
-        return TfdsDocuments(rest, config.field, config.data_dir)
-    raise BadInputError(f"data.source: unknown source {config.source!r}; give {SOURCES}")
+    return OPENERS[kind](rest, config)
 
 
-def files_of(config: DataConfig) -> list[Path]:
-    """The files of a source that is made of files.
+def files_of(config: DataConfig) -> list[Path] | None:
+    """The files of a source; None if it does not consist of files.
 
     Raises:
         BadInputError: no file matches.
     """
     kind, _, rest = config.source.partition(":")
-    return _stdlib_files()[1] if kind == "python-stdlib" else _matching_files(config.source, rest)
+    if kind == EMBEDDED_SOURCE:
+        return _stdlib_files()[1]
+    return _matching_files(config.source, rest) if kind in ("text", "jsonl") else None
 
 
 def split_rule(config: DataConfig) -> str:
@@ -148,9 +139,9 @@ class TextFiles:
 
 
 class OneText:
-    """One text file, also compressed: the end of it is validation, by position, and the rest is training.
+    """One text file, also compressed: its end is validation and the rest is training.
 
-    Its documents, for random access, are pieces of about a megabyte that end where lines end.
+    Its documents, for random access, are pieces of about a megabyte that end at line ends.
     """
 
     def __init__(self, path: Path) -> None:
@@ -269,7 +260,7 @@ class JsonLines:
 
     @staticmethod
     def text_of(line: bytes, field: str, where: str) -> str:
-        """The text of one line, which is `where`; empty of a blank line.
+        """The text of one line, found at `where`; empty for a blank line.
 
         Raises:
             BadInputError: it is not a JSON object with text in its field.
@@ -287,17 +278,17 @@ class JsonLines:
         except (ValueError, RecursionError) as error:
             raise refuse(f"not JSON: {error}") from None
         if not isinstance(record, dict):
-            raise refuse(f"a JSON object is wanted on each line, found {type(record).__name__}")
+            raise refuse(f"expected a JSON object on each line, found {type(record).__name__}")
         if field not in record:
             fields = ", ".join(sorted(map(str, record))) or "none"
-            raise refuse(f"no field {field!r} (data.field); the fields there are: {fields}")
+            raise refuse(f"no field {field!r} (data.field); its fields are: {fields}")
         text = record[field]
         if not isinstance(text, str):
-            raise refuse(f"field {field!r} holds {type(text).__name__}, a string is wanted")
+            raise refuse(f"field {field!r} holds {type(text).__name__}, expected a string")
         try:
             text.encode("utf-8")
         except UnicodeEncodeError:
-            raise refuse(f"field {field!r} holds half of a surrogate pair, which is no text") from None
+            raise refuse(f"field {field!r} holds half of a surrogate pair, which is not text") from None
         return text
 
 
@@ -344,26 +335,47 @@ def _stat_digest(paths: list[Path], root: Path | None) -> str:
     return digest.hexdigest()
 
 
+def _open_text(pattern: str, config: DataConfig) -> Documents:
+    files = _matching_files(config.source, pattern)
+    return TextFiles(files) if len(files) > 1 else OneText(files[0])
+
+
+def _open_tfds(spec: str, config: DataConfig) -> Documents:
+    from scaling.data.tfds_source import TfdsDocuments
+
+    return TfdsDocuments(spec, config.field, config.data_dir)
+
+
+# By prefix: from what follows it, and the config, to documents.
+OPENERS: dict[str, Callable[[str, DataConfig], Documents]] = {
+    EMBEDDED_SOURCE: lambda rest, config: stdlib_source(),
+    "text": _open_text,
+    "jsonl": lambda pattern, config: JsonLines(_matching_files(config.source, pattern), config.field),
+    "tfds": _open_tfds,
+}
+
+
 _FORMAT = 1  # raised whenever a task's draws or texts change, so that no cache holds the former ones
 
 
 class TaskDocuments:
-    """Documents without end, a task's turn after another's; see `scaling.data.store.Added`."""
+    """An endless sequence of documents, the tasks in turn; see `scaling.data.store.Added`."""
 
     def __init__(self, config: TasksConfig) -> None:
-        """Raises BadInputError for a name that is no task's."""
+        """Raises BadInputError for an unknown task."""
         self._config = config
         self._tasks = tuple(map(task_named, config.names))
         self._template = CHAIN if config.reasoning else PLAIN
 
     @property
     def share(self) -> float:
-        """Of the training tokens."""
+        """Share of the training tokens."""
         return self._config.share
 
     @cached_property
     def identity(self) -> str:
-        """Names, shots, seed and template; of tasks on words also the words, which machines have or lack."""
+        """Names, shots, seed and template; of tasks on words also the words, which differ between
+        machines."""
         config, template = self._config, self._template
         words = words_identity() if set(config.names) & set(SUITES["gpt3-words"]) else ""
         # Fingerprints of corpora and checkpoints contain this text: its format must not change.

@@ -55,7 +55,7 @@ def shuffled_order(hashes_D: np.ndarray, seed: int) -> np.ndarray:
 
 
 class Added(Protocol):
-    """Documents without end that are trained on beside those of a source, and never held out."""
+    """Endless documents that are added to the training side of a source, and never held out."""
 
     @property
     def identity(self) -> str:
@@ -100,8 +100,8 @@ class TokenSplit:
 class TokenStore:
     """Both sides of a tokenised corpus.
 
-    `fingerprint` is a hash of what the texts and the tokenizer are, not of where they lie: equal on every
-    machine that holds the same corpus.
+    `fingerprint` is a hash of the texts and the tokenizer, not of their paths: equal on every machine that
+    holds the same corpus.
     """
 
     train: TokenSplit
@@ -122,14 +122,14 @@ def open_store(
 ) -> TokenStore:
     """The token store of a corpus, made on first use and whenever the cached one is missing or damaged.
 
-    Several processes may race to make the same one: each writes aside and renames; the contents are equal.
+    Several processes may make the same store at once: each writes aside and renames; the contents are equal.
 
     Args:
       documents: the source.
-      tokenizer: applied to each document as a whole.
+      tokenizer: applied to each complete document.
       validation_fraction: share of documents held out, by content hash.
       max_documents: read only the first so many.
-      added: as many of these as make up their share of the training tokens.
+      added: documents to add until they are their share of the training tokens.
       progress: called with documents done and documents in all while the store is being made.
 
     Raises:
@@ -147,7 +147,7 @@ def open_store(
         request = (*request, added.identity, added.share)
     key = hashlib.blake2b(repr(request).encode(), digest_size=16).hexdigest()
     path = cache_root() / "tokens" / key
-    # More than once only where another process mends the same damaged store in the same moment.
+    # More than once only if another process repairs the same damaged store at the same moment.
     for _ in range(3):
         store = _read(path)
         if store is not None:
@@ -181,7 +181,7 @@ def _make(
     temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
     try:
         _tokenise(temporary, documents, tokenizer, fraction, max_documents, added, progress)
-        if _read(path) is None:  # else another process was quicker
+        if _read(path) is None:  # otherwise another process was faster
             # A damaged one is moved aside first: a folder with files cannot be renamed over.
             with contextlib.suppress(FileNotFoundError):
                 os.rename(path, temporary / "damaged")
@@ -284,7 +284,8 @@ def _add(writer: "_SplitWriter", added: Added, tokenizer: Tokenizer) -> None:
 
 
 class _SplitWriter:
-    """Streams one side's tokens to disk; offsets and hashes, 16 bytes a document, are held till the end."""
+    """Streams one side's tokens to disk; offsets and hashes, 16 bytes per document, are kept in memory until
+    the end."""
 
     def __init__(self, folder: Path, split: str, end_of_text: int, dtype: np.dtype) -> None:
         self._folder, self._split, self._dtype = folder, split, dtype
@@ -334,7 +335,7 @@ def _fingerprint(writers: dict[str, _SplitWriter], tokenizer: Tokenizer) -> str:
 
 
 def _read(path: Path) -> TokenStore | None:
-    """The store at `path`, or None where there is none or it is not whole."""
+    """The store at `path`, or None if it is missing or incomplete."""
     try:
         meta = json.loads((path / "meta.json").read_bytes())
         if meta["format"] != _FORMAT:

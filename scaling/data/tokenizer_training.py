@@ -1,4 +1,4 @@
-"""Learning a SentencePiece model from a source: lossless, deterministic, written whole or not at all."""
+"""Learning a SentencePiece model from a source: lossless, deterministic, written completely or not at all."""
 
 import io
 import os

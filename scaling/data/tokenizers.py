@@ -18,7 +18,7 @@ _SPACE_MARK = "\N{LOWER ONE EIGHTH BLOCK}"
 
 
 class Tokenizer(Protocol):
-    """What the rest of the package asks of a tokenizer. Ids are below `vocab_size`."""
+    """The interface of a tokenizer. Ids are below `vocab_size`."""
 
     @property
     def vocab_size(self) -> int:
@@ -27,7 +27,7 @@ class Tokenizer(Protocol):
 
     @property
     def end_of_text(self) -> int:
-        """The id that stands before every document; no text encodes to it."""
+        """The id before every document; no text encodes to it."""
         ...
 
     @property
@@ -47,7 +47,7 @@ class Tokenizer(Protocol):
         ...
 
     def byte_lengths(self) -> np.ndarray:
-        """Bytes of UTF-8 text that each token stands for, (V,) int32; 0 for special tokens."""
+        """Bytes of UTF-8 text per token, (V,) int32; 0 for special tokens."""
         ...
 
     def word_flags(self) -> WordFlags:
@@ -108,7 +108,7 @@ class ByteTokenizer:
 
 
 class SentencePieceTokenizer:
-    """A SentencePiece model (Kudo, Richardson 2018); `eos` stands between documents.
+    """A SentencePiece model (Kudo, Richardson 2018); `eos` separates documents.
 
     With a model from `train_sentencepiece` encoding is lossless. A model from elsewhere may normalise, and
     without byte fallback an unknown character becomes `<unk>`, which decodes to nothing and counts no bytes:
@@ -154,7 +154,7 @@ class SentencePieceTokenizer:
     def encode(self, text: str) -> np.ndarray:
         """Token ids (length,) int32."""
         if self._mark_ids and _SPACE_MARK in text:
-            # SentencePiece would turn the character into a space; spelled in bytes it survives.
+            # SentencePiece would replace the character by a space; spelled in bytes it survives.
             parts = [self._processor.encode(part) for part in text.split(_SPACE_MARK)]
             ids = parts[0]
             for part in parts[1:]:
@@ -164,7 +164,7 @@ class SentencePieceTokenizer:
         return np.array(ids, np.int32)
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The text of the pieces; special tokens and ids that are no piece have none."""
+        """The text of the pieces; special tokens and ids without a piece have none."""
         joined = b"".join(self._texts[i] for i in ids if 0 <= i < self.vocab_size)
         if self._adds_space and joined.startswith(b" "):
             joined = joined[1:]
@@ -175,7 +175,7 @@ class SentencePieceTokenizer:
         return np.array([len(text) for text in self._texts], np.int32)
 
     def word_flags(self) -> WordFlags:
-        """A piece that starts with a space begins a word; other white space stands alone."""
+        """A piece that starts with a space begins a word; other white space is a word of its own."""
         # Of a token without text both ends are empty: it belongs to no word. A space may be a piece of its
         # own before the rest of its word.
         return WordFlags(

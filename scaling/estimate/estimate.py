@@ -13,7 +13,6 @@ from scaling.estimate.counts import (
     hardware_flops,
     train_flops_per_token,
 )
-from scaling.estimate.families import family_of
 from scaling.estimate.families.base import AttentionConvention
 from scaling.estimate.layout import Layout, layout_of
 from scaling.estimate.memory import Memory, memory
@@ -43,7 +42,7 @@ def model_part(
             "hardware": hardware_flops(model, length, 1, target_length) / length,
             "attention_convention": convention,
             "length": length,
-            "target_length": target_length if family_of(model).two_sided else None,
+            "target_length": target_length if model.two_sided else None,
         },
     }
 
@@ -153,8 +152,7 @@ def on_devices(
 def would_help(run: RunConfig, argument_bytes: float, capacity_bytes: float) -> list[str]:
     """What to change so that a step that does not fit takes less memory, cheapest first."""
     helps = []
-    remat = getattr(run.model, "remat", "full")
-    if remat != "full":
+    if run.model.remat != "full":
         helps.append("--remat full (computes the forward pass again instead of keeping it)")
     rows = run.train.batch_tokens // run.data.sequence_length // run.train.accumulation
     if rows > (run.mesh.batch_shards() or 1):

@@ -96,8 +96,8 @@ def memory(run: RunConfig, layout: Layout, platform: str) -> Memory:
         # a target at every tick, because the backward pass needs their keys again.
         hidden = compute * family.hidden_width
         kept += 2 * (layout.waves + 1) * hidden * max(tokens.values())
-        kept += layout.ticks * hidden * tokens["source"] if family.two_sided else 0.0
-    sides = 2 if family.two_sided else 1
+        kept += layout.ticks * hidden * tokens["source"] if model.two_sided else 0.0
+    sides = 2 if model.two_sided else 1
     gathered = compute * _one_layer(parts, sum(g.layers for g in groups), sides, layout)
 
     # Each device that holds rows of its own holds the gathered head, and its gradient.

@@ -1,42 +1,17 @@
-"""What each optimizer costs: the state it keeps, and the bytes and FLOPs of one update.
+"""What an optimizer costs: the state it keeps, and the FLOPs of one update.
 
-One table serves memory, step time and FLOPs. A new optimizer is one entry.
+The facts are those of `scaling.config.train.OPTIMIZERS`; memory, step time and FLOPs all follow from them.
 """
 
-import dataclasses
 import math
 from collections.abc import Mapping
 
-from scaling.config.train import OptimizerName
+from scaling.config.train import OPTIMIZERS, OptimizerFacts, OptimizerName
 from scaling.estimate.families.base import Tensor
 from scaling.estimate.layout import array_bytes, shard_shape
 
 _STATE = "float32"  # of every moment, whatever the type of the parameters
 _LEAST_FACTORED = 128  # Adafactor factors where the second largest side is at least this (optax's default)
-
-
-@dataclasses.dataclass(frozen=True)
-class OptimizerCost:
-    """Facts of one optimizer.
-
-    `moments` arrays of a parameter's shape are kept for it, and `hidden_moments` for a matrix inside the
-    network where that differs. `factored` keeps row and column sums in place of a matrix's moment (Shazeer
-    and Stern 2018). `newton_schulz_steps` orthogonalise the update of every matrix inside the network.
-    """
-
-    moments: int
-    hidden_moments: int | None = None
-    factored: bool = False
-    newton_schulz_steps: int = 0
-
-
-OPTIMIZERS: dict[OptimizerName, OptimizerCost] = {
-    "adamw": OptimizerCost(moments=2),
-    "lion": OptimizerCost(moments=1),
-    "adafactor": OptimizerCost(moments=1, factored=True),
-    # Embeddings, the head, biases and norm scales are AdamW's (Jordan et al. 2024).
-    "muon": OptimizerCost(moments=2, hidden_moments=1, newton_schulz_steps=5),
-}
 
 
 def is_hidden_matrix(tensor: Tensor) -> bool:
@@ -59,18 +34,18 @@ def _factors(tensor: Tensor) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
     return rows, columns
 
 
-def _moments(cost: OptimizerCost, tensor: Tensor) -> int:
-    if cost.hidden_moments is not None and is_hidden_matrix(tensor):
-        return cost.hidden_moments
-    return cost.moments
+def _moments(facts: OptimizerFacts, tensor: Tensor) -> int:
+    if facts.hidden_moments is not None and is_hidden_matrix(tensor):
+        return facts.hidden_moments
+    return facts.moments
 
 
 def state_size(optimizer: OptimizerName, tensor: Tensor) -> int:
     """Numbers that an optimizer keeps for a tensor; counters aside."""
-    cost = OPTIMIZERS[optimizer]
-    if cost.factored and (factors := _factors(tensor)) is not None:
+    facts = OPTIMIZERS[optimizer]
+    if facts.factored and (factors := _factors(tensor)) is not None:
         return sum(math.prod(shape) for shape in factors)
-    return _moments(cost, tensor) * tensor.size
+    return _moments(facts, tensor) * tensor.size
 
 
 def state_bytes(
@@ -80,13 +55,13 @@ def state_bytes(
 
     Moments of a parameter's shape are sharded like it; Adafactor's factored ones are not.
     """
-    cost, total = OPTIMIZERS[optimizer], 0
+    facts, total = OPTIMIZERS[optimizer], 0
     for tensor in tensors:
-        if cost.factored and (factors := _factors(tensor)) is not None:
+        if facts.factored and (factors := _factors(tensor)) is not None:
             total += sum(array_bytes(shape, _STATE, platform) for shape in factors)
         else:
             shard = shard_shape(tensor.axes, tensor.shape, mesh)
-            total += _moments(cost, tensor) * array_bytes(shard, _STATE, platform)
+            total += _moments(facts, tensor) * array_bytes(shard, _STATE, platform)
     return total
 
 

@@ -155,7 +155,7 @@ class _Step:
         if self.layout.stages == 1:
             return []
         travelling = self.tokens["source"]
-        if self.family.two_sided:
+        if self.run.model.two_sided:
             travelling += self.tokens["source"] + self.tokens["target"]
         size = self.family.hidden_width * self.width * travelling
         return [Traffic("stages", "permute", size, 4 * self.layout.passes)]

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 
-from scaling.config.model import FeedForwardLMConfig
+from scaling.config.baselines import FeedForwardLMConfig
 from scaling.models.axes import constrain, param
 from scaling.models.functional import linear, normal
 from scaling.models.language_model import Batch, Terms

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 
-from scaling.config.model import LSTMConfig
+from scaling.config.baselines import LSTMConfig
 from scaling.models.axes import constrain, param
 from scaling.models.functional import linear, normal
 from scaling.models.language_model import Batch, Terms

@@ -23,7 +23,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from scaling.config.model import NGramConfig
+from scaling.config.baselines import NGramConfig
 from scaling.config.record import ParameterCounts
 from scaling.runtime.errors import BadInputError
 

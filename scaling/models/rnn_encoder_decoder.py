@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 
-from scaling.config.model import RNNEncoderDecoderConfig
+from scaling.config.baselines import RNNEncoderDecoderConfig
 from scaling.models.axes import constrain, param
 from scaling.models.functional import linear, normal
 from scaling.models.language_model import Batch, Terms

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from scaling.config.model import EncoderConfig, ModelConfig
+from scaling.config.model import ModelConfig
 from scaling.models.language_model import Batch, logits
 from scaling.runtime.errors import BadInputError
 
@@ -54,7 +54,7 @@ def score(
     M = max(map(len, ids))
     logits_BLV = np.zeros((B, L, V), np.float32) if keep_logits else None
     rows = max(1, min(B, _LOGITS_AT_ONCE // (L * V)))
-    own = isinstance(config, EncoderConfig)  # an encoder reads each id where it stands
+    own = config.bidirectional  # an encoder scores each id at its own position
     tokens = [list(row if own else row[1:]) for row in scored]
     log_probs: list[list[float]] = []
     for start in range(0, B, rows):
@@ -72,29 +72,23 @@ def score(
     return TokenScores(tokens, log_probs, logits_BLV)
 
 
-def reads_pairs(config: ModelConfig) -> bool:
-    """Whether a model reads one row and writes another."""
-    return config.family.endswith("encoder_decoder")
-
-
 def check(config: ModelConfig, ids: Rows, decoder_ids: Rows | None) -> None:
     """Refuse rows that a model cannot score.
 
     Raises:
         BadInputError: names the row, the value and what would be accepted.
     """
-    pairs = reads_pairs(config)
+    pairs = config.two_sided
     if pairs != (decoder_ids is not None):
         wanted = "ids and decoder_ids" if pairs else "ids alone"
         raise BadInputError(f"model {config.name}: family={config.family} reads {wanted}")
-    if isinstance(config, EncoderConfig) and not config.mlm_head:
+    if not config.has_vocabulary_head:
         raise BadInputError(f"model {config.name}: mlm_head=false: it has no head over the vocabulary")
     if not ids:
         raise BadInputError("ids: there is no row")
     if decoder_ids is not None and len(decoder_ids) != len(ids):
         raise BadInputError(f"decoder_ids: {len(decoder_ids)} rows for {len(ids)} rows of ids")
-    # A table of biases goes by buckets of distance: it has no last position.
-    longest = None if getattr(config, "positions", None) == "relative" else config.max_length
+    longest = config.most_positions
     for name, rows in (("ids", ids), ("decoder_ids", decoder_ids or ())):
         for i, row in enumerate(rows):
             if not row:

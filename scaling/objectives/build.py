@@ -33,11 +33,11 @@ def build_objective(
     and prefix they are packed rows or pairs of segments, whose other arrays are kept.
 
     Args:
-        objective: which; causal rows need no making.
+        objective: the objective; causal rows stay as they are.
         length: data.sequence_length.
         specials: ids beyond the tokenizer's.
-        is_text_V: whether an id of the tokenizer stands for text, (V,) bool.
-        words: where words begin, for masked with whole_words.
+        is_text_V: whether an id of the tokenizer is text, (V,) bool.
+        words: where words begin, for `masked` with `whole_words`.
     """
     if isinstance(objective, PrefixObjective):
         return with_prefixes
@@ -61,5 +61,5 @@ def _continuation(window_BW: np.ndarray, length: int, specials: Specials) -> Bat
 
 
 def is_static(objective: Objective) -> bool:
-    """Whether a row is made alike in each epoch."""
+    """Whether a row is the same in each epoch."""
     return isinstance(objective, MaskedObjective) and not objective.dynamic

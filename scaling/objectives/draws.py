@@ -14,7 +14,7 @@ _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 def mix64(values: np.ndarray) -> np.ndarray:
     """SplitMix64's output function (Steele, Lea, Flood 2014) on uint64, a bijection that scatters bits.
 
-    Spelled out, so that the order of a corpus does not hang on the version of a random generator.
+    Spelled out, so that the order of a corpus does not depend on the version of a random generator.
     """
     with np.errstate(over="ignore"):
         z = values.astype(np.uint64) + _GOLDEN
@@ -34,7 +34,8 @@ def row_keys(seed: int, numbers_B: np.ndarray) -> np.ndarray:
 
 
 def bits(keys_B: np.ndarray, use: int, count: int) -> np.ndarray:
-    """Random uint64 (B, count): a SplitMix64 sequence for each key. `use` tells apart a row's draws."""
+    """Random uint64 (B, count): a SplitMix64 sequence for each key. `use` distinguishes the draws of a
+    row."""
     with np.errstate(over="ignore"):
         start_B = mix64(keys_B ^ np.uint64(use))
         return mix64(start_B[:, None] + np.arange(count, dtype=np.uint64) * _GOLDEN)
@@ -57,10 +58,10 @@ def scale(bits_: np.ndarray, bounds: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Specials:
-    """Where special tokens lie in a vocabulary of `vocab_size`, of which a tokenizer has the first ids.
+    """The ids of special tokens in a vocabulary of `vocab_size`, whose first ids are a tokenizer's.
 
-    [MASK], [CLS] and [SEP] follow upon the tokenizer's; sentinels are counted down from the top (as T5's
-    are). A decoder's first input, the end of a source or target, and padding are end-of-text.
+    [MASK], [CLS] and [SEP] follow the tokenizer's ids; sentinels count down from the top, as T5's do. A
+    decoder's first input, the end of a source or target, and padding are end-of-text.
     """
 
     vocab_size: int
@@ -84,15 +85,15 @@ class Specials:
 
     @property
     def start(self) -> int:
-        """What a decoder reads before it has made anything."""
+        """The first input of a decoder."""
         return self.end_of_text
 
     def sentinels(self, numbers: np.ndarray) -> np.ndarray:
-        """Ids of the sentinels of these numbers, which count from 0."""
+        """Ids of sentinels by number, from 0."""
         return self.vocab_size - 1 - numbers
 
     def check(self, objective: Objective, data: DataConfig) -> None:
-        """Raises BadInputError where the vocabulary has no room for what the objective needs."""
+        """Raises BadInputError if the vocabulary has no room for the ids that the objective needs."""
         needed = specials_needed(objective, data.sequence_length)
         least = self.tokenizer_size + needed
         if least <= self.vocab_size:
@@ -108,7 +109,7 @@ class Specials:
 
 
 def specials_needed(objective: Objective, length: int) -> int:
-    """How many ids an objective needs beyond a tokenizer's, in rows of `length`."""
+    """The number of ids that an objective needs beyond a tokenizer's, in rows of `length`."""
     if isinstance(objective, MaskedObjective):
         return 1 if objective.sentences == "none" else 3
     return row_lengths(objective, length).sentinels

@@ -16,9 +16,9 @@ _SHORT, _LENGTH, _OFFSET, _SPLIT, _LABEL, _DOCUMENT, _BEGIN = range(21, 28)
 
 
 class WordFlags(NamedTuple):
-    """What a tokenizer says of each of its tokens, two arrays (V,) of bool.
+    """Where words begin, by token: two arrays (V,) of bool.
 
-    A token belongs to the word of the token before it where it `continues` and that one is `open`.
+    A token belongs to the word of the token before it if it `continues` and that one is `open`.
     """
 
     continues: np.ndarray
@@ -26,7 +26,7 @@ class WordFlags(NamedTuple):
 
 
 def word_starts(tokens_BL: np.ndarray, eligible_BL: np.ndarray, flags: WordFlags) -> np.ndarray:
-    """Whether a word begins at each eligible position, (B, L) bool; what is not eligible ends a word."""
+    """Whether a word begins at each eligible position, (B, L) bool; ineligible positions end a word."""
     starts_BL = eligible_BL.copy()
     size = len(flags.open)
     known_BL = np.minimum(tokens_BL, size - 1)  # ids beyond the tokenizer's are never eligible
@@ -38,10 +38,10 @@ def word_starts(tokens_BL: np.ndarray, eligible_BL: np.ndarray, flags: WordFlags
 def choose_words(
     starts_BL: np.ndarray, eligible_BL: np.ndarray, limits_B: np.ndarray, bits_BL: np.ndarray
 ) -> np.ndarray:
-    """Positions (B, L) bool of whole words, at most `limits_B` a row.
+    """Positions (B, L) bool of complete words, at most `limits_B` per row.
 
-    Words are gone through in random order, and those that still fit are taken, as BERT's whole-word masking
-    does. `bits_BL` are random; a word's are those of its first position.
+    Words are tried in random order and taken if they still fit, as in BERT's whole-word masking. `bits_BL`
+    are random; a word uses those of its first position.
     """
     B = len(starts_BL)
     words_B = starts_BL.sum(axis=1)
@@ -68,7 +68,7 @@ def choose_words(
 
 
 class Masking:
-    """Masks rows of tokens. Only tokens of text are ever chosen, or put in another's place."""
+    """Masks rows of tokens. Only tokens of text are chosen, and only they replace others."""
 
     def __init__(
         self,
@@ -79,7 +79,7 @@ class Masking:
     ) -> None:
         """`is_text_V` is over the tokenizer's ids; `words` are needed for whole_words."""
         if objective.whole_words and words is None:
-            raise ValueError("objective.whole_words: the tokenizer does not say where words begin")
+            raise ValueError("objective.whole_words: the tokenizer does not know where words begin")
         self._objective, self._specials = objective, specials
         self._words = words if objective.whole_words else None
         self._is_text_V = np.zeros(specials.vocab_size, bool)
@@ -120,11 +120,11 @@ class SentencePairs:
     """Pairs of segments, one from each chunk of each document.
 
     Documents are cut into chunks of L - 3 tokens, the last of a document shorter (one of a single token is
-    left out). Row i is chunk i, or with the share `short` a uniformly random stretch of it; it is cut in two
-    at a uniformly random token. Devlin et al. 2018, appendix A.2, but that cuts are not at sentences.
+    left out). Row i is chunk i, or for the share `short` of rows a uniformly random part of it, cut in two
+    at a uniformly random token. As Devlin et al. 2018, appendix A.2, except that cuts ignore sentences.
 
-    - `next`: half the time B is of another document, any with the same chance (label 1), of B's length where
-      the document has that much. It is taken for this row alone.
+    - `next`: half the time B is of another document, all equally likely (label 1), of B's length if
+      the document is that long. It is drawn for this row alone.
     - `order`: half the time A and B are swapped (label 1).
     """
 
@@ -139,7 +139,7 @@ class SentencePairs:
         kind: Literal["next", "order"],
         short: float,
     ) -> None:
-        """Document d is ids[starts_D[d]:][: lengths_D[d]], no end-of-text in it.
+        """Document d is ids[starts_D[d]:][: lengths_D[d]], without end-of-text.
 
         Raises:
             BadInputError: no document of two tokens, or only one where `kind` is next.

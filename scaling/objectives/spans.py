@@ -14,8 +14,8 @@ _SETTING, _OFFSET, _NOISE_CUTS, _KEPT_CUTS, _DROPS = range(31, 36)
 def span_mask(keys_B: np.ndarray, window: int, noise: int, spans: int) -> np.ndarray:
     """Dropped positions (B, window): `noise` of them in `spans` spans, kept and dropped ones alternating.
 
-    The kept and the dropped tokens are each cut into `spans` parts, at least a token long, every way with
-    the same chance; a window begins with kept and ends with dropped tokens. As T5's random_spans_noise_mask.
+    The kept and the dropped tokens are each cut into `spans` parts of at least one token, all ways equally
+    likely; a window begins with kept and ends with dropped tokens. As T5's random_spans_noise_mask.
     """
     dropped_BS = _random_parts(keys_B, _NOISE_CUTS, noise, spans)
     kept_BS = _random_parts(keys_B, _KEPT_CUTS, window - noise, spans)
@@ -24,7 +24,7 @@ def span_mask(keys_B: np.ndarray, window: int, noise: int, spans: int) -> np.nda
 
 
 def _random_parts(keys_B: np.ndarray, use: int, items: int, parts: int) -> np.ndarray:
-    """Lengths (B, parts), each at least 1 and `items` together, all compositions alike in chance."""
+    """Lengths (B, parts), each at least 1, that sum to `items`; all compositions are equally likely."""
     B = len(keys_B)
     cuts_BS = np.zeros((B, 0), np.int64)
     if parts > 1:
@@ -36,9 +36,10 @@ def _random_parts(keys_B: np.ndarray, use: int, items: int, parts: int) -> np.nd
 
 
 def iid_mask(keys_B: np.ndarray, window: int, rate: float, most: int) -> np.ndarray:
-    """Dropped positions (B, window), each with chance `rate` on its own (Raffel et al. 2019, section 3.3).
+    """Dropped positions (B, window), each with probability `rate`, independently (Raffel et al. 2019, section
+    3.3).
 
-    Where a row's target would come to more than `most` symbols, the tokens past that are not dropped.
+    Once a row's target has `most` symbols, no further tokens are dropped.
     """
     drop_BW = uniforms(keys_B, _DROPS, window) < rate
     symbols_BW = np.cumsum(drop_BW.astype(np.int32) + _run_starts(drop_BW), axis=1)
@@ -54,7 +55,7 @@ def _run_starts(drop_BW: np.ndarray) -> np.ndarray:
 def replace_spans(
     window_BW: np.ndarray, drop_BW: np.ndarray, source_length: int, target_length: int, specials: Specials
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """(source (B, L), target (B, T), and how long each is in truth (B,), (B,)), padded with end-of-text.
+    """(source (B, L), target (B, T), and their unpadded lengths (B,), (B,)), padded with end-of-text.
 
     The source is the window with one sentinel for each run of dropped tokens, the target each sentinel
     followed by its tokens; both end with end-of-text. Sentinels are numbered from the left.
@@ -80,7 +81,7 @@ def replace_spans(
 
 
 def decoder_inputs(targets_BT: np.ndarray, specials: Specials) -> np.ndarray:
-    """Targets one position later, behind the start token."""
+    """Targets shifted by one position, after the start token."""
     return np.concatenate([np.full_like(targets_BT[:, :1], specials.start), targets_BT[:, :-1]], axis=1)
 
 
@@ -127,7 +128,7 @@ class SpanCorruption:
     def _dropped(
         self, number: int, window_BW: np.ndarray, keys_B: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """The piece of each window that a setting works on, and what it drops of it."""
+        """The part of each window that a setting uses, and the positions that it drops."""
         if self._iid:
             assert self._lengths.target is not None
             rate = self._noises[number].rate
@@ -144,10 +145,10 @@ class SpanCorruption:
 def with_prefixes(batch: Batch, keys_B: np.ndarray) -> Batch:
     """A packed batch with `prefix` int32 and `weights` float32 (B, L) added.
 
-    The segment of a document in a row (the row where nothing is masked) of n tokens has a prefix of p, where
-    p is uniform from 1 to n - 1; a segment of one token has none. The state at the last position of a prefix
-    has seen no token after it, so it predicts the first of the rest, and `weights` are 1 from there on: the
-    loss is that of the rest given the prefix.
+    A document's segment of n tokens in a row (or the complete row, without document masks) has a prefix of p
+    tokens, p uniform from 1 to n - 1; a segment of one token has none. The state at the last position of a
+    prefix has seen no later token, so it predicts the first token after the prefix, and `weights` are 1 from
+    there on: the loss is that of the rest given the prefix.
     """
     inputs_BL = batch["inputs"]
     B, L = inputs_BL.shape

@@ -1,4 +1,4 @@
-"""What JAX reads from the environment when it is imported: which platform to start, and how quietly."""
+"""The environment that JAX reads when it is imported: platform, allocator, verbosity of its libraries."""
 
 import os
 import platform as machine
@@ -13,8 +13,8 @@ from scaling.runtime.errors import BadInputError
 _DEVICE_FILES = ("accel*", "vfio/[0-9]*", "nvidia[0-9]*", "nvidiactl", "dxg", "kfd")
 _SIMULATED = "--xla_force_host_platform_device_count="
 
-# Tells glibc's malloc to keep freed memory: XLA's CPU back end returns its buffers to the kernel every step,
-# and pays as many page faults to get them back. Both are measured by benchmarks/throughput.py.
+# Make glibc's malloc keep freed memory: XLA's CPU back end returns its buffers to the kernel at every step,
+# and takes page faults to get them back. Both are measured by benchmarks/throughput.py.
 ALLOCATOR = {
     "MALLOC_MMAP_MAX_": "0",
     "MALLOC_TRIM_THRESHOLD_": "100000000000",
@@ -22,7 +22,7 @@ ALLOCATOR = {
     "MALLOC_ARENA_MAX": "1",
 }
 _SWITCH = "SCALING_ALLOCATOR"
-# With one of these set, a person chose an allocator or its settings.
+# If one of these is set, the user chose an allocator or its settings.
 _CHOSEN = ("LD_PRELOAD", "GLIBC_TUNABLES")
 
 
@@ -32,9 +32,9 @@ def accelerator_present(devices: Path = Path("/dev")) -> bool:
 
 
 def choose_platform(environment: MutableMapping[str, str] = os.environ, devices: Path = Path("/dev")) -> None:
-    """Start JAX on the CPU where there is nothing else, unless a person chose a platform.
+    """Start JAX on the CPU if there is nothing else, unless the user chose a platform.
 
-    With the `tpu` or `cuda` extra installed JAX would look for chips first, and complain at length.
+    With the `tpu` or `cuda` extra installed, JAX would look for chips first and print long warnings.
     """
     if "JAX_PLATFORMS" not in environment and not accelerator_present(devices):
         environment["JAX_PLATFORMS"] = "cpu"
@@ -44,10 +44,10 @@ def tune_allocator(
     environment: Mapping[str, str] = os.environ,
     restart: Callable[[str, list[str], dict[str, str]], object] = os.execve,
 ) -> None:
-    """Restart this process with `ALLOCATOR` in its environment, where training is going to run on the CPU.
+    """Restart this process with `ALLOCATOR` in its environment if training will run on the CPU.
 
-    malloc reads its settings when a process starts. Nothing happens without glibc, on an accelerator, where
-    an allocator or a setting of it was chosen, or with SCALING_ALLOCATOR=system. Call it first, after
+    malloc reads its settings when a process starts. Nothing happens without glibc, on an accelerator, if
+    an allocator or one of its settings was chosen, or with SCALING_ALLOCATOR=system. Call it first, after
     `choose_platform`.
 
     Raises:
@@ -65,15 +65,15 @@ def tune_allocator(
 def prepare_environment(
     platform: str, count: int = 1, environment: MutableMapping[str, str] = os.environ
 ) -> None:
-    """Make this process ready to compile for `count` absent devices of a platform: tpu, gpu or cpu.
+    """Prepare this process to compile for `count` devices that it does not have: tpu, gpu or cpu.
 
     Must run before JAX is imported, which happens nowhere in `scaling.config`. The process itself computes on
-    the CPU, also where there are real devices: a dry run leaves them to those who train.
+    the CPU, even if there are real devices: a dry run leaves them to training jobs.
     """
     environment["JAX_PLATFORMS"] = "cpu"
     for name, value in {
-        "TPU_SKIP_MDS_QUERY": "1",  # no metadata server of a cloud is asked what this machine is
-        "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",  # compiling needs no chip, so several dry runs may go on at once
+        "TPU_SKIP_MDS_QUERY": "1",  # do not query a cloud's metadata server
+        "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",  # compiling needs no chip, so several dry runs may run at once
         "TPU_LOG_DIR": "disabled",  # else libtpu writes logs below the temporary directory
         "TPU_MIN_LOG_LEVEL": "3",
         "TPU_STDERR_LOG_LEVEL": "3",

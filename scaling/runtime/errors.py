@@ -1,11 +1,11 @@
-"""What ends a command in one line on stderr: input that is wrong (exit code 2), a disk that fails (1)."""
+"""Errors that end a command with one line on stderr: bad input (exit code 2), storage that fails (1)."""
 
 
 class BadInputError(Exception):
-    """Input that a person typed and can mend.
+    """Input that the user can correct.
 
-    `str()` of it is one line that names the field, the value and what would be accepted. The command line
-    prints that line and exits with 2.
+    The message is one line that names the field, the value and what would be accepted. The command line
+    prints it and exits with 2.
     """
 
     def __init__(self, message: str) -> None:
@@ -13,9 +13,9 @@ class BadInputError(Exception):
 
 
 class StorageError(Exception):
-    """A disk or bucket that could no longer be written, in the midst of work; in one line.
+    """A disk or bucket that can no longer be written; the message is one line.
 
-    What was written before is whole: once there is room or access again, the same command goes on.
+    Earlier files are complete: once there is room or access again, the same command resumes.
     """
 
     def __init__(self, message: str) -> None:

@@ -1,4 +1,4 @@
-"""Files: written completely or not at all, with patience for network disks; and where caches are."""
+"""Files written completely or not at all, retries for network disks, and the directory of caches."""
 
 import errno
 import os
@@ -14,7 +14,7 @@ from scaling.runtime.errors import BadInputError
 
 T = TypeVar("T")
 
-# What network file systems and FUSE mounts of buckets return while their other end is away.
+# What network file systems and FUSE mounts of buckets return while the other end is unavailable.
 _PASSING = {
     errno.EAGAIN, errno.EBUSY, errno.ECONNABORTED, errno.ECONNREFUSED, errno.ECONNRESET, errno.EHOSTDOWN,
     errno.EHOSTUNREACH, errno.EIO, errno.ENETDOWN, errno.ENETUNREACH, errno.ENOTCONN, errno.EREMOTEIO,
@@ -27,7 +27,7 @@ _PART = ".part"
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write `content` to `path` through a temporary file next to it, so that no reader sees half of it.
+    """Write `content` to `path` through a temporary file, so that no reader sees an incomplete file.
 
     Raises:
         BadInputError: the parent directory is missing, or the path cannot be written.
@@ -35,7 +35,7 @@ def write_atomically(path: Path, content: bytes) -> None:
     path = Path(path)
     if not path.parent.is_dir():
         raise BadInputError(
-            f"{path}: the directory {path.parent} does not exist; make it, or give another path"
+            f"{path}: the directory {path.parent} does not exist; create it, or give another path"
         )
     if path.is_dir():
         raise BadInputError(f"{path} is a directory; give the path of a file")
@@ -46,7 +46,7 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def replace(path: Path, content: bytes) -> None:
-    """As `write_atomically`, patient with a network disk; raises OSError."""
+    """As `write_atomically`, with retries on a network disk; raises OSError."""
     patiently(partial(_replace, path, content))
 
 
@@ -67,7 +67,7 @@ def _replace(path: Path, content: bytes) -> None:
 
 
 def clear_parts(directory: Path) -> None:
-    """Remove what processes killed in `replace` left in a directory that nobody writes to now."""
+    """Remove the temporary files of killed processes from a directory that no process writes to now."""
     for part in directory.glob(f".*{_PART}"):
         part.unlink(missing_ok=True)
 
@@ -77,14 +77,14 @@ def may_pass(error: Exception) -> bool:
     if isinstance(error, OSError):
         unnumbered = error.errno is None and type(error) in (OSError, TimeoutError, ConnectionError)
         return unnumbered or error.errno in _PASSING
-    return getattr(error, "code", None) in _HTTP  # gcsfs says it so
+    return getattr(error, "code", None) in _HTTP  # gcsfs
 
 
 def patiently(action: Callable[[], T], tries: int = _TRIES) -> T:
-    """What `action` returns; after a temporary error it is tried again, with waits that double.
+    """Call `action`, and again after a temporary error, with waits that double.
 
-    A wait is random, at least half of its length, so that the hosts of a run do not return all at once.
-    The last error, or one that is not temporary, is raised.
+    Waits are random, at least half of their length, so that the hosts of a run do not retry all at once. The
+    last error, or one that is not temporary, is raised.
     """
     for attempt in range(tries - 1):
         try:
@@ -97,9 +97,9 @@ def patiently(action: Callable[[], T], tries: int = _TRIES) -> T:
 
 
 def cache_root() -> Path:
-    """Where results that are slow to compute are kept (tokens, compiled steps, this CPU's rates).
+    """The directory of results that are slow to compute: tokens, compiled steps, the rates of this CPU.
 
-    It is `$SCALING_CACHE`, or `scaling` in the user's cache directory.
+    `$SCALING_CACHE`, or `scaling` in the user's cache directory.
     """
     if named := os.environ.get("SCALING_CACHE"):
         return Path(named).expanduser()

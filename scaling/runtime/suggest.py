@@ -1,4 +1,4 @@
-"""What a mistyped name may have meant: of a model, a device, a law, a figure, a suite, a task or a field."""
+"""Suggestions for a mistyped name of a model, device, law, figure, suite, task or field."""
 
 import re
 from collections.abc import Iterable
@@ -24,7 +24,7 @@ def near(name: str, known: Iterable[str], most: int = 4) -> list[str]:
 
 
 def hint(name: str, known: Iterable[str], most_known: int | None = None) -> str:
-    """`did you mean A or B?`, or the known names where none is near: the first `most_known` of them."""
+    """`did you mean A or B?`, or the first `most_known` of the known names if none is near."""
     known = list(known)
     if found := near(name, known):
         return did_you_mean(found)
@@ -44,7 +44,7 @@ def did_you_mean(names: list[str]) -> str:
 
 
 def _similarity(name: str, other: str) -> float:
-    """1 where only case and punctuation differ, otherwise less."""
+    """1 if only case and punctuation differ, otherwise less."""
     a, b = _letters(name), _letters(other)
     if a == b:
         return 1.0 if a else 0.0
@@ -66,7 +66,7 @@ def _ratio(a: str, b: str) -> float:
 
 
 def _letters(text: str) -> str:
-    """Letters, digits and dots, for 1.3b is not 13b."""
+    """Letters, digits and dots: 1.3b is not 13b."""
     return "".join(character for character in text.lower() if character.isalnum() or character == ".")
 
 

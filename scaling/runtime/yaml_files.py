@@ -1,4 +1,4 @@
-"""YAML in and out: the one loader and the one dumper that everything here uses.
+"""YAML in and out: the only loader and the only dumper of the package.
 
 Numbers and booleans are those of YAML 1.2's core schema (https://yaml.org/spec/1.2.2, section 10.3.2), not of
 YAML 1.1, which PyYAML follows: `010` is 10 and not 8, `20:00:00` is a string and not 72000, `yes`, `no`, `on`
@@ -25,7 +25,7 @@ _FLOAT = re.compile(
     rf"(?:[-+]?(?:\.[0-9]+{_EXPONENT}?|(?:[0-9]+|{_GROUPED})(?:\.[0-9]*{_EXPONENT}?|{_EXPONENT}))"
     r"|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))\Z"
 )
-# In order: the first that matches wins.
+# The first that matches wins.
 _RESOLVERS: tuple[tuple[str, re.Pattern[str], list[str]], ...] = (
     ("null", re.compile(r"(?:~|null|Null|NULL|)\Z"), ["~", "n", "N", ""]),
     ("bool", re.compile(r"(?:true|True|TRUE|false|False|FALSE)\Z"), list("tTfF")),
@@ -73,7 +73,7 @@ def _float(loader: Any, node: yaml.ScalarNode) -> float:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Quotes a string that a reader of YAML 1.1 or 1.2 would take for something else."""
+    """Quotes a string that a reader of YAML 1.1 or 1.2 would read as another type."""
 
 
 for _kind, _pattern, _first in _RESOLVERS:
@@ -86,7 +86,7 @@ _Loader.add_constructor(f"{_TAG}float", _float)
 
 
 class BlockDumper(_Dumper):
-    """As every dump, with scripts and other texts of several lines as blocks that a person can read."""
+    """Writes scripts and other texts of several lines as readable blocks."""
 
 
 def _block(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any
 
-from scaling.config.model import NGramConfig
+from scaling.config.baselines import NGramConfig
 from scaling.config.record import RunRecord
 from scaling.config.run import RunConfig
 from scaling.estimate.counts import count_parameters, run_flops_per_token

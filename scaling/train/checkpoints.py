@@ -1,4 +1,4 @@
-"""Checkpoints by Orbax: asynchronous, whole, verified, and forgiving of a damaged newest one."""
+"""Checkpoints by Orbax: asynchronous, complete, verified; a damaged one is replaced by the one before."""
 
 import json
 import logging
@@ -54,7 +54,7 @@ class Checkpoints:
             max_to_keep=keep, enable_async_checkpointing=True, create=True, cleanup_tmp_directories=True
         )
         self._manager = ocp.CheckpointManager(self.directory, options=options)
-        # A thread: a checkpoint is sealed as soon as it is whole, not when the next one is saved.
+        # A thread: a checkpoint is sealed as soon as it is complete, not when the next one is saved.
         self._sealer = ThreadPoolExecutor(1, "seal")
         self._sealing: Future[None] | None = None
         self._saving = 0
@@ -77,7 +77,7 @@ class Checkpoints:
         self._sealing = self._sealer.submit(self._seal, step)
 
     def _seal(self, step: int) -> None:
-        """Wait for the files of a checkpoint, and put a manifest of their checksums beside them."""
+        """Wait for the files of a checkpoint, and write a manifest of their checksums."""
         self._manager.wait_until_finished()
         directory = self.directory / str(step)
         if jax.process_index() == 0 and directory.is_dir():
@@ -102,8 +102,8 @@ class Checkpoints:
         except Exception as error:
             said = (str(error).splitlines() or [type(error).__name__])[0]
             raise StorageError(
-                f"{self.directory}: the checkpoint of step {step} cannot be written ({said[:200]}); free or "
-                "mend the disk, and give the same command"
+                f"{self.directory}: the checkpoint of step {step} cannot be written ({said[:200]}); free "
+                "or repair the disk, and run the same command"
             ) from error
 
     def latest(self) -> int | None:
@@ -113,7 +113,7 @@ class Checkpoints:
     def restore(
         self, like: TrainState, shardings: TrainState, warn: Callable[[str], None]
     ) -> tuple[TrainState, dict[str, Any]] | None:
-        """The newest checkpoint that is whole, laid out by `shardings`, with its counters; None if none is.
+        """The newest complete checkpoint, laid out by `shardings`, with its counters; None if there is none.
 
         A damaged one is moved aside to `damaged-STEP`, `warn` says so, and the one before it is tried.
         """
@@ -124,7 +124,7 @@ class Checkpoints:
                     return everywhere(partial(self._read, step, like, shardings))
                 except BadInputError as error:
                     if from_first(partial(self._is_sealed, step)):
-                        raise  # its bytes are right: what is wrong is not mended by an older one
+                        raise  # its bytes are right: an older one would not help
                     harm = str(error)
             warn(f"checkpoint {step} is damaged and was set aside ({harm[:160]})")
             from_first(partial(self._set_aside, step))
@@ -152,7 +152,7 @@ class Checkpoints:
         (self.directory / str(step)).rename(aside)
 
     def _harm(self, step: int) -> str | None:
-        """What is wrong with the files of a checkpoint."""
+        """What is wrong with the files of a checkpoint; None if nothing is."""
         try:
             self._verify(step)
         except (OSError, ValueError) as error:
@@ -165,7 +165,7 @@ class Checkpoints:
     def _verify(self, step: int) -> None:
         path = self.directory / str(step) / _MANIFEST
         if not self._is_sealed(step):
-            return  # killed between commit and seal: Orbax's own commit vouches for it
+            return  # killed between commit and seal: Orbax's own commit shows that it is complete
         expected = json.loads(path.read_text())
         expected.pop(path.name + ".part", None)  # older manifests
         actual = _checksums(path.parent)
@@ -176,7 +176,7 @@ class Checkpoints:
                 )
 
     def _read(self, step: int, like: TrainState, shardings: TrainState) -> tuple[TrainState, dict[str, Any]]:
-        """Raises BadInputError for whatever keeps it from being read."""
+        """Raises BadInputError if it cannot be read for any reason."""
         target = jax.tree.map(
             lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
             like,
@@ -202,7 +202,7 @@ class Checkpoints:
         finally:
             self._sealer.shutdown()
             with self._storage(self._saving):
-                self._manager.close()  # which says once more what a save failed of
+                self._manager.close()  # raises again if a save failed
 
 
 def kept_steps(directory: Path) -> list[int]:
@@ -218,10 +218,10 @@ def restore_model(
     step: int | None = None,
     shardings: Any = None,
 ) -> Any:
-    """Only the model of the newest whole checkpoint, or of the one of `step`; None if there is none.
+    """Only the model of the newest complete checkpoint, or of `step`; None if there is none.
 
-    `like` is the abstract model; it is laid out by `shardings`, a tree like it, or lies on the default
-    device. Nothing is moved aside: reading a run leaves it as it is.
+    `like` is the abstract model; it is laid out by `shardings`, a tree like it, or put on the default
+    device. Nothing is moved aside: reading a run does not change it.
     """
     steps = kept_steps(directory)[::-1] if step is None else [step]
     alone = jax.sharding.SingleDeviceSharding(jax.devices()[0])

@@ -1,4 +1,4 @@
-"""The coordinate check: how the size of activations, and of their change in training, goes with the width.
+"""The coordinate check: how the size of activations, and of their change in training, scales with width.
 
 Under muP no activation's change grows or shrinks with the width, whatever the step (Yang et al. 2022,
 arXiv:2203.03466, appendix D.1): an implementation that misses a multiplier shows here, at small widths and in
@@ -64,7 +64,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class CoordinateCheck:
-    """What was measured, and from which change on a layer is not called flat."""
+    """The measurements, and the largest slope that is called flat."""
 
     base_width: int
     tolerance: float
@@ -89,7 +89,7 @@ class CoordinateCheck:
         return "flat" if abs(found) <= self.tolerance else "grows" if found > 0 else "shrinks"
 
     def not_flat(self, parametrization: Parametrization) -> list[str]:
-        """The layers whose change goes with the width."""
+        """The layers whose change depends on the width."""
         return [layer for layer in self.layers() if self.verdict(parametrization, layer) != "flat"]
 
     def as_dict(self) -> dict[str, Any]:
@@ -145,7 +145,7 @@ def check_coordinates(
         widths: at least two; None of them takes 1, 2 and 4 times the base.
         steps: optimizer steps.
         tolerance: the largest slope that is called flat.
-        say: hears which model is being trained.
+        say: called with the model that is being trained.
 
     Raises:
         BadInputError: not a Transformer, widths that cannot be built, or a change that is not finite.
@@ -159,7 +159,7 @@ def check_coordinates(
     widths = tuple(sorted(set(widths))) or tuple(base * factor for factor in (1, 2, 4))
     if len(widths) < 2 or steps < 1:
         raise BadInputError(
-            f"--widths {','.join(map(str, widths))} --steps {steps}: give two and one at least"
+            f"--widths {','.join(map(str, widths))} --steps {steps}: give at least two widths and one step"
         )
     kinds: tuple[Parametrization, ...] = get_args(Parametrization)
     runs = {(kind, width): _at(run, kind, width, base) for kind in kinds for width in widths}
@@ -187,7 +187,7 @@ def _at(run: RunConfig, kind: Parametrization, width: int, base: int) -> RunConf
     model = run.model
     assert isinstance(model, TransformerConfig)
     if width % model.d_head:
-        raise BadInputError(f"width {width} is not a whole number of heads of model.d_head={model.d_head}")
+        raise BadInputError(f"width {width} does not divide into heads of model.d_head={model.d_head}")
     heads = width // model.d_head
     tree = run.model_dump(exclude={"mesh"})
     tree["model"] |= {
@@ -238,7 +238,7 @@ def _numbers(sizes: dict[str, tuple[jax.Array, jax.Array]]) -> dict[str, tuple[f
 
 
 def _activations(model: LanguageModel, batch: Batch) -> dict[str, list[jax.Array]]:
-    """Every activation that the model tells of, by kind, and its logits."""
+    """Every activation that the model taps, by kind, and its logits."""
     with listening() as seen:
         terms = model.terms(batch)
     kinds: dict[str, list[jax.Array]] = {}

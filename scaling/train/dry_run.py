@@ -1,4 +1,4 @@
-"""The real train step, compiled for devices that are not there.
+"""The real train step, compiled for devices that you do not have.
 
 `scaling.runtime.environment.prepare_environment` must have run before JAX was imported.
 """
@@ -31,16 +31,16 @@ from scaling.runtime.errors import BadInputError
 from scaling.train.step import TrainStep
 
 _BACKENDS = {"tpu": "tpu", "gpu": "cuda", "cpu": "cpu"}
-# XLA's effort O0. Against its usual one it takes a third to a fifth of the time, and comes to the same
-# collectives (but for all-reduces that the other joins) and a peak that is 0 to 5% lower (docs/log.md).
+# XLA's effort O0. It takes a third to a fifth of the time of the usual one and gives the same collectives
+# (except for all-reduces that the other joins) and a peak that is 0 to 5% lower (docs/log.md).
 _QUICK = 9
 
 
 def dry_run(run: RunConfig, devices: Devices, effort: Effort = "quick") -> Compiled:
-    """Compile the step that `scaling train` runs, for devices that are not there.
+    """Compile the step that `scaling train` runs, for devices that you do not have.
 
-    `effort` is the TPU compiler's: `full` is what training gets, and takes minutes where `quick` takes
-    seconds; other compilers know one effort.
+    `effort` is the TPU compiler's: training uses `full`, which takes minutes where `quick` takes seconds;
+    other compilers have one effort.
 
     Raises:
         BadInputError: the mesh does not take all of the devices, the compiler is not installed, does not know
@@ -101,7 +101,7 @@ def dry_run(run: RunConfig, devices: Devices, effort: Effort = "quick") -> Compi
 
 
 def abstract_arguments(step: TrainStep) -> tuple[Any, ...]:
-    """What the loop calls the step with, as shapes, types and shardings: state, batch, rate, step number."""
+    """The step's arguments as shapes, types and shardings: state, batch, learning rate, step number."""
     run = step.run
     state = jax.tree.map(
         lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
@@ -127,12 +127,12 @@ def step_flops(run: RunConfig) -> float:
 
 
 def peak_bytes(memory: Any) -> int:
-    """The most that lies in a device's memory at once, from the compiler's account of a program.
+    """The most memory of a device in use at once, from the compiler's account of a program.
 
     It gives two upper bounds. The sum of arguments, temporaries and outputs that overwrite no argument is
-    what it holds against the device's memory (a program is refused as soon as it comes within 5 MiB of
+    what it compares with the device's memory (a program is refused as soon as it comes within 5 MiB of
     `usable_memory`), but counts gaps between temporaries, which it closes only when it must. Its own peak
-    counts what is alive at once, without gaps, but what lies in on-chip memory too. The lesser is meant.
+    counts what is alive at once, without gaps, but includes on-chip memory. The smaller of the two is taken.
     """
     total = (
         memory.argument_size_in_bytes
@@ -179,14 +179,14 @@ def _collectives(text: str) -> tuple[Collectives | None, tuple[str, ...]]:
 
 
 def _nominal_memory(devices: Devices) -> int:
-    """Bytes of one device: as its driver says them where that is known, else from the data sheet."""
+    """Bytes of one device: as its driver reports them if that is known, otherwise from the data sheet."""
     if devices.hardware.name in TARGETS:
         return TARGETS[devices.hardware.name].memory_bytes
     return devices.hardware.memory_bytes // devices.hardware.devices_per_chip
 
 
 def _bytes_on_a_device(arguments: Any) -> int:
-    """Bytes of abstract arguments on one device; scalars without a sharding lie on each."""
+    """Bytes of abstract arguments on one device; scalars without a sharding are on each."""
     total = 0
     for leaf in jax.tree.leaves(arguments):
         shape = leaf.sharding.shard_shape(leaf.shape) if leaf.sharding is not None else leaf.shape

@@ -1,9 +1,10 @@
-"""The lock on a run directory: one process writes there, also where machines share the disk.
+"""The lock on a run directory: only one process writes there, even if machines share the disk.
 
-`flock` decides where the file system carries it: on one machine always, over NFS and Lustre as they are
-usually mounted. It is let go when its owner dies, however that happens. Mounts of buckets keep such locks to
-themselves, so the owner also writes a count into the file that rises while it lives: whoever finds another
-machine's name there watches the count, and goes in when it stands still. No clocks are compared.
+`flock` decides if the file system supports it: always on one machine, and over NFS and Lustre as they are
+usually mounted. It is released when its owner dies, for any reason. Mounts of buckets do not share such locks
+between machines, so the owner also writes a count into the file that rises while it lives. A process that
+finds another machine's name there watches the count, and takes the lock when the count stops. No clocks are
+compared.
 """
 
 import contextlib
@@ -23,11 +24,11 @@ from scaling.runtime.errors import BadInputError
 NAME = "run.lock"
 BEAT_SECONDS = 10.0
 _LINE = 512  # bytes of the file while it is held
-_BEATS = 3.5  # that a count may stand still before its owner is taken for dead
+_BEATS = 3.5  # without a change of the count, after which its owner is considered dead
 
 
 def is_locked(directory: Path) -> bool:
-    """Whether a living process is training in this run directory, as far as `flock` tells."""
+    """Whether a live process is training in this run directory, as far as `flock` shows."""
     try:
         with (directory / NAME).open("r") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -49,10 +50,10 @@ class RunLock:
         self._file: Any = None
 
     def acquire(self) -> None:
-        """Take the lock; after a death on another machine this waits for a few beats.
+        """Take the lock; after a crash on another machine this waits for a few beats.
 
         Raises:
-            BadInputError: another process holds it, in one line that says which.
+            BadInputError: another process holds it, and the message names it.
             OSError: the file cannot be written.
         """
         flags = os.O_RDWR | os.O_CREAT
@@ -67,7 +68,7 @@ class RunLock:
         self._thread.start()
 
     def _flock(self) -> None:
-        for attempt in range(4):  # `is_locked` of a ledger holds it for an instant
+        for attempt in range(4):  # `is_locked` holds it for an instant
             try:
                 fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
@@ -78,10 +79,10 @@ class RunLock:
                 return
 
     def _watch(self) -> None:
-        """Another machine's count, if there is one, stands still."""
+        """Wait until another machine's count, if there is one, has stopped."""
         found = self._read()
         if not found or found.get("host") == self._me["host"]:
-            return  # let go, or its owner died: on this machine `flock` has told
+            return  # released, or its owner died: on this machine `flock` decides
         for _ in range(20):
             time.sleep(_BEATS * self._beat / 20)
             if self._read() not in (None, found):
@@ -96,7 +97,7 @@ class RunLock:
         )
 
     def _read(self) -> dict[str, Any] | None:
-        """What the file says; empty where nobody holds the lock, None where it cannot be told."""
+        """What the file says; empty if no process holds the lock, None if it cannot be read."""
         try:
             text = (self._directory / NAME).read_text()
             found = json.loads(text) if text.strip() else {}
@@ -105,10 +106,10 @@ class RunLock:
         return found if isinstance(found, dict) else None
 
     def _write(self, count: int | None) -> None:
-        """In place: a file put in its place would be another one to `flock`."""
+        """In place: to `flock`, a replacement would be another file."""
         if count is None:
             self._file.truncate(0)
-        else:  # one write of one length: whoever reads meanwhile finds the old line or the new one
+        else:  # one write of a fixed length: a concurrent reader finds the old line or the new one
             line = json.dumps({**self._me, "beat": count}).encode()
             os.pwrite(self._file.fileno(), line.ljust(_LINE - 1) + b"\n", 0)
         os.fsync(self._file.fileno())
@@ -120,17 +121,17 @@ class RunLock:
             if found and found.get("token") not in (None, self._me["token"]):
                 print(
                     f"scaling: {self._directory}: {found.get('host')} took over this directory while this "
-                    "process stood still; it ends here",
+                    "process was suspended; it ends here",
                     file=sys.stderr,
                     flush=True,
                 )
                 os._exit(2)
             count += 1
-            with contextlib.suppress(OSError):  # a full disk: the run itself will say so
+            with contextlib.suppress(OSError):  # a full disk: the run itself reports it
                 self._write(count)
 
     def release(self) -> None:
-        """Let the lock go, and say so in the file."""
+        """Release the lock, and record it in the file."""
         if self._file is None or self._file.closed:
             return
         self._over.set()

@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from scaling.config.model import NGramConfig
+from scaling.config.baselines import NGramConfig
 from scaling.config.record import Rewind, RunRecord, Status, read_record
 from scaling.config.run import RunConfig
 from scaling.parallel.heartbeat import Heartbeat, stall_seconds
@@ -31,30 +31,30 @@ from scaling.train.trackers import check_installed
 
 
 def train(run: RunConfig, path: Path, reporter: progress.Reporter | None = None) -> RunRecord:
-    """Train a run in the directory `path`, from its newest whole checkpoint if there is one.
+    """Train a run in the directory `path`, from its newest complete checkpoint if there is one.
 
-    A finished run is returned as it is. An n-gram is counted.
+    The record of a finished run is returned. An n-gram is fitted by counting.
 
     Raises:
         BadInputError: the directory, the data, the mesh or the tokenizer do not fit the run.
-        RunFailedError: the loss or the gradient was not finite, or, of a run that goes back from such steps,
-            once too often; the last good checkpoint is kept.
-        InterruptedRunError: SIGTERM or SIGINT came; the state was saved.
-        StorageError: the disk cannot be written any more.
+        RunFailedError: the loss or the gradient was not finite, or a run that rewinds did so too often;
+            the last good checkpoint is kept.
+        InterruptedRunError: SIGTERM or SIGINT was received; the state was saved.
+        StorageError: the disk can no longer be written.
     """
     record = _earlier(path, run)
     own = run
-    if record is not None:  # what this directory was trained with, wherever it has been moved to
+    if record is not None:  # the tokenizer that this directory was trained with, even if it was moved
         own = run.model_copy(update={"data": everywhere(partial(own_data, path, run.data))})
     if record is not None and record.status == "finished":
         return record
     if record is not None and record.status == "imported":
-        raise BadInputError(f"{path}: holds imported weights, which no training made; give another directory")
+        raise BadInputError(f"{path}: holds imported weights, not a training run; give another directory")
     reporter = reporter if reporter is not None and is_first() else progress.Silent()
     if isinstance(run.model, NGramConfig):  # counted by one process
         counted = from_first(lambda: fit_ngram(run, path, reporter).model_dump(mode="json"))
         return RunRecord.model_validate(counted)
-    # Before the directory is made: bad input leaves nothing behind.
+    # Before the directory is created: bad input leaves nothing behind.
     check_installed(run)
     inputs = everywhere(partial(open_inputs, own, reporter))
     try:
@@ -70,7 +70,7 @@ def train(run: RunConfig, path: Path, reporter: progress.Reporter | None = None)
 
 
 def _earlier(path: Path, run: RunConfig) -> RunRecord | None:
-    """What was recorded of this run before, as the first process reads it."""
+    """The earlier record of this run, as the first process reads it."""
     tree = from_first(
         lambda: None if (record := _read(path, run)) is None else record.model_dump(mode="json")
     )
@@ -78,7 +78,7 @@ def _earlier(path: Path, run: RunConfig) -> RunRecord | None:
 
 
 def _read(path: Path, run: RunConfig) -> RunRecord | None:
-    """The record of a run; a damaged one is written again from the checkpoint."""
+    """The record of a run; a damaged one is rewritten from the checkpoint."""
     try:
         record = read_record(path)
     except BadInputError:
@@ -114,10 +114,10 @@ class _Training:
         self.step = 0
         self._compiled_rows: set[int] = set()
 
-    # -- the whole run ---------------------------------------------------------------------------------
+    # -- the complete run ------------------------------------------------------------------------------
 
     def run_to_end(self) -> RunRecord:
-        """Train what is left, and leave a whole record behind however it ends."""
+        """Train the remaining steps; a complete record is written however the run ends."""
         total = computed_tokens(self.run.train)
         try:
             state = self._begin()
@@ -138,7 +138,9 @@ class _Training:
             line = (str(error).splitlines() or [""])[0][:300] or type(error).__name__
             with suppress(StorageError):
                 self._write_record("failed", line)
-            if not several() or isinstance(error, SharedError):  # else nobody would close with this process
+            if not several() or isinstance(
+                error, SharedError
+            ):  # otherwise no other process would close with this one
                 with suppress(StorageError):
                     self.checkpoints.close()
             raise
@@ -149,16 +151,16 @@ class _Training:
         return record
 
     def _through(self, state: TrainState) -> SpikeError | None:
-        """Compute what is left, up to the end or to a spike."""
+        """Compute the remaining segments, up to the end or to a spike."""
         try:
             for part in segments(self.run.train):
                 state = self._run_segment(state, part)
         except SpikeError as spike:
-            return spike.with_traceback(None)  # which holds on to the state
+            return spike.with_traceback(None)  # it would keep the state alive
         return None
 
     def _begin(self) -> TrainState:
-        """The newest whole checkpoint, or a new state."""
+        """The newest complete checkpoint, or a new state."""
         if self.rewinds.pending is not None:
             self._undo(self.rewinds.pending)
             self.rewinds.finish(0.0)
@@ -182,7 +184,8 @@ class _Training:
         )
 
     def _take_up(self, restored: tuple[TrainState, dict[str, Any]] | None) -> dict[str, Any]:
-        """Set everything but the clock as a checkpoint's counters say, or as at the start; the counters."""
+        """Set everything but the clock from a checkpoint's counters, or to the start; returns the
+        counters."""
         counters = {} if restored is None else restored[1]
         self.step = int(counters.get("step", 0))
         self.tally.take_up(counters)
@@ -194,10 +197,10 @@ class _Training:
             self.detector = SpikeDetector(self.spikes, counters.get("losses", ()))
         return counters
 
-    # -- going back ------------------------------------------------------------------------------------
+    # -- rewinding -------------------------------------------------------------------------------------
 
     def _rewind(self, spike: SpikeError) -> TrainState:
-        """The state of a checkpoint before a spike, from which other batches follow."""
+        """The state of a checkpoint before a spike; other batches follow."""
         config = self.spikes
         assert config is not None
         self.clock.charge("step")
@@ -215,7 +218,7 @@ class _Training:
         rewind = plan(spike, config, kept=self.checkpoints.kept(), every=every, rows_of=self.batches.rows_of)
         self.rewinds.add(rewind)
         self.reporter.message(
-            f"{where}: back to step {rewind.step:,}, skipping {config.skip_batches:,} batches from step "
+            f"{where}: rewinding to step {rewind.step:,}, skipping {config.skip_batches:,} batches from step "
             f"{rewind.skipped_batches[0]:,}"
         )
         self._undo(rewind)
@@ -227,7 +230,7 @@ class _Training:
         return self.functions.init(self.run.train.seed) if restored is None else restored[0]
 
     def _undo(self, rewind: Rewind) -> None:
-        """Remove what came after the step that a rewind goes back to, and say so among the metrics."""
+        """Remove what came after the step that a rewind returns to, and record it in the metrics."""
         self.checkpoints.drop_after(rewind.step)
         line = {
             "step": rewind.step,
@@ -240,7 +243,7 @@ class _Training:
     # -- segments --------------------------------------------------------------------------------------
 
     def _run_segment(self, state: TrainState, part: Segment) -> TrainState:
-        """Compute a segment, unless it was computed before."""
+        """Compute a segment, unless it was computed already."""
         if part.branch is None:
             if self.step >= part.stop and part.stop < part.total:
                 return state
@@ -259,7 +262,7 @@ class _Training:
         return self._back_to(part.start)
 
     def _back_to(self, step: int) -> TrainState:
-        """The trunk as it was when the branch left it, read back from the checkpoint of that step."""
+        """The trunk at the step where the branch left it, read from that step's checkpoint."""
         restored = self._restore()
         if restored is None or restored[1]["step"] != step:
             raise RunFailedError(
@@ -295,13 +298,13 @@ class _Training:
                 self.clock.charge("compile")
             self.step = number + 1
             self.heartbeat.beat()
-            asked, stop_signal = stop_signal, vote(self.stop.signal_number)
+            earlier_vote, stop_signal = stop_signal, vote(self.stop.signal_number)
             if pending is not None:
                 self._observe(part, *pending)
             pending = (self.step, learning_rate, metrics)
             evaluate = on_trunk and self._due(config.eval_every, part)
             save = on_trunk and self._due(config.checkpoint_every, part)
-            stopping = asked() if several() else self.stop.signal_number
+            stopping = earlier_vote() if several() else self.stop.signal_number
             traced = self.profile.last(self.step)
             if evaluate or save or stopping or traced or self.step == part.stop:
                 self._observe(part, *pending)
@@ -317,7 +320,7 @@ class _Training:
         return state
 
     def _due(self, every: int | None, part: Segment) -> bool:
-        """Whether this step is one of every `every`; ends of segments see to themselves."""
+        """Whether `every` divides this step; ends of segments are handled separately."""
         return every is not None and self.step % every == 0 and self.step < part.stop
 
     def _leave(self, number: int) -> None:
@@ -325,7 +328,7 @@ class _Training:
         kept = self.checkpoints.latest() or 0
         name = signal.Signals(number).name
         raise InterruptedRunError(
-            f"{self.run.name}: {name} at step {self.step}, saved at step {kept}; the same command goes on",
+            f"{self.run.name}: {name} at step {self.step}, saved at step {kept}; the same command resumes it",
             number,
         )
 
@@ -352,7 +355,7 @@ class _Training:
         status = progress.Status(step, values["loss"], self.tally.rate(), self.tally.utilisation())
         self.reporter.advance(self._units(tokens), status)
 
-    # -- looking and saving ----------------------------------------------------------------------------
+    # -- evaluating and saving-------------------------------------------------------------------------
 
     def _evaluate(self, state: TrainState, part: Segment) -> tuple[float, float | None]:
         """Validation loss in nats per token and bits per byte, logged."""
@@ -371,7 +374,7 @@ class _Training:
         return loss, bits
 
     def _point(self, state: TrainState, part: Segment) -> None:
-        """Evaluate the end of a schedule and keep it as a point."""
+        """Evaluate at the end of a schedule and record a point."""
         self.tally.add_point(part, *self._evaluate(state, part))
         self._write_record("running")
 
@@ -397,7 +400,7 @@ class _Training:
     # -- the record ------------------------------------------------------------------------------------
 
     def _units(self, tokens: int) -> int:
-        """Tokens as steps of the full batch: what the bar counts."""
+        """Tokens in steps of the full batch, the unit of the progress bar."""
         return math.ceil(tokens / self.run.train.batch_tokens)
 
     def _write_record(self, status: Status, error: str | None = None) -> RunRecord:

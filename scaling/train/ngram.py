@@ -4,7 +4,7 @@ import math
 import time
 from pathlib import Path
 
-from scaling.config.model import NGramConfig
+from scaling.config.baselines import NGramConfig
 from scaling.config.record import ParameterCounts, Point, RunRecord
 from scaling.config.run import RunConfig
 from scaling.data.corpus import open_corpus

@@ -1,5 +1,6 @@
 """Optimizers from optax, built for a learning rate of 1: the step scales their updates by the schedule."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -8,8 +9,8 @@ import optax
 from flax import nnx
 from optax.contrib import MuonDimensionNumbers, muon
 
-from scaling.config.model import ModelConfig, TransformerConfig
-from scaling.config.train import OptimizerName, TrainConfig
+from scaling.config.model import ModelConfig
+from scaling.config.train import OPTIMIZERS, OptimizerName, TrainConfig
 
 
 def _map_parameters(function: Any, model: nnx.Module) -> Any:
@@ -50,9 +51,7 @@ def _muon_dimensions(model: nnx.Module) -> Any:
         into, out = ([embed + stacked], inner) if embed == first else (inner, [embed + stacked])
         return MuonDimensionNumbers(tuple(into), tuple(out))
 
-    return jax.tree.map(
-        lambda leaf: leaf.replace(of(leaf)), model, is_leaf=lambda node: isinstance(node, nnx.Variable)
-    )
+    return _map_parameters(of, model)
 
 
 def in_float32(optimizer: optax.GradientTransformation) -> optax.GradientTransformation:
@@ -83,7 +82,7 @@ def learning_rate_multiplier(optimizer: OptimizerName, width_ratio: float, param
     axes = parameter.get_metadata("axes")
     if "embed" not in axes or not {"mlp", "heads"} & set(axes):
         return 1.0
-    return width_ratio**-0.5 if optimizer == "muon" else 1.0 / width_ratio
+    return width_ratio**-0.5 if OPTIMIZERS[optimizer].newton_schulz_steps else 1.0 / width_ratio
 
 
 def make_optimizer(train: TrainConfig, model: ModelConfig) -> optax.GradientTransformation:
@@ -93,61 +92,70 @@ def make_optimizer(train: TrainConfig, model: ModelConfig) -> optax.GradientTran
     muP's multipliers are of the update alone: every parameter decays at the base's rate times `weight_decay`
     at every width (Yang et al. 2022, appendix B.3; Wang and Aitchison 2024, arXiv:2405.13698).
     """
-    if not isinstance(model, TransformerConfig) or model.parametrization == "standard":
-        return in_float32(_named(train))
+    if model.parametrization == "standard":
+        return in_float32(UPDATES[train.optimizer](train))
     ratio = model.width_ratio
     # optax's Muon decays everything that it leaves to AdamW, biases and norm scales too.
     decays = None if train.optimizer == "muon" else decay_mask
 
     def scaled(updates: Any, state: Any, parameters: Any = None) -> tuple[Any, Any]:
-        def of(update: nnx.Variable) -> nnx.Variable:
+        def of(update: nnx.Variable) -> jax.Array:
             factor = learning_rate_multiplier(train.optimizer, ratio, update)
-            return update if factor == 1.0 else update.replace(update.get_value() * factor)
+            return update.get_value() if factor == 1.0 else update.get_value() * factor
 
-        is_variable = lambda node: isinstance(node, nnx.Variable)  # noqa: E731
-        return jax.tree.map(of, updates, is_leaf=is_variable), state
+        return _map_parameters(of, updates), state
 
     return in_float32(
         optax.chain(
-            _named(train.model_copy(update={"weight_decay": 0.0})),
+            UPDATES[train.optimizer](train.model_copy(update={"weight_decay": 0.0})),
             optax.GradientTransformation(lambda parameters: optax.EmptyState(), scaled),
             optax.add_decayed_weights(-train.weight_decay, decays),
         )
     )
 
 
-def _named(train: TrainConfig) -> optax.GradientTransformation:
-    match train.optimizer:
-        case "adamw":
-            return optax.chain(
-                optax.scale_by_adam(train.beta1, train.beta2, train.epsilon),
-                optax.add_decayed_weights(train.weight_decay, decay_mask),
-                optax.scale(-1.0),
-            )
-        case "lion":
-            return optax.chain(
-                optax.scale_by_lion(train.beta1, train.beta2),
-                optax.add_decayed_weights(train.weight_decay, decay_mask),
-                optax.scale(-1.0),
-            )
-        case "adafactor":
-            return optax.adafactor(
-                multiply_by_parameter_scale=False,
-                weight_decay_rate=train.weight_decay or None,
-                weight_decay_mask=decay_mask,
-            )
-        case "muon":
-            # Updates of RMS 0.2 like AdamW's, so that one learning rate serves both (Liu et al. 2025).
-            return muon(
-                1.0,
-                beta=train.beta1,
-                adam_b1=train.beta1,
-                adam_b2=train.beta2,
-                eps=train.epsilon,
-                weight_decay=train.weight_decay,
-                adam_weight_decay=train.weight_decay,
-                weight_decay_mask=decay_mask,
-                muon_weight_dimension_numbers=_muon_dimensions,
-                consistent_rms=0.2,
-            )
-    raise AssertionError(train.optimizer)
+def _adamw(train: TrainConfig) -> optax.GradientTransformation:
+    return _decoupled(train, optax.scale_by_adam(train.beta1, train.beta2, train.epsilon))
+
+
+def _lion(train: TrainConfig) -> optax.GradientTransformation:
+    return _decoupled(train, optax.scale_by_lion(train.beta1, train.beta2))
+
+
+def _decoupled(train: TrainConfig, scale: optax.GradientTransformation) -> optax.GradientTransformation:
+    """Descent along what `scale` makes of the gradient, with decoupled weight decay."""
+    return optax.chain(scale, optax.add_decayed_weights(train.weight_decay, decay_mask), optax.scale(-1.0))
+
+
+def _adafactor(train: TrainConfig) -> optax.GradientTransformation:
+    return optax.adafactor(
+        multiply_by_parameter_scale=False,
+        weight_decay_rate=train.weight_decay or None,
+        weight_decay_mask=decay_mask,
+    )
+
+
+def _muon(train: TrainConfig) -> optax.GradientTransformation:
+    """Updates have a root mean square of 0.2 like AdamW's, so that one learning rate serves both (Liu et al.
+    2025)."""
+    return muon(
+        1.0,
+        beta=train.beta1,
+        adam_b1=train.beta1,
+        adam_b2=train.beta2,
+        eps=train.epsilon,
+        weight_decay=train.weight_decay,
+        adam_weight_decay=train.weight_decay,
+        weight_decay_mask=decay_mask,
+        muon_weight_dimension_numbers=_muon_dimensions,
+        consistent_rms=0.2,
+    )
+
+
+# The update of every optimizer of `scaling.config.train.OPTIMIZERS`, for a learning rate of 1.
+UPDATES: dict[OptimizerName, Callable[[TrainConfig], optax.GradientTransformation]] = {
+    "adamw": _adamw,
+    "adafactor": _adafactor,
+    "muon": _muon,
+    "lion": _lion,
+}

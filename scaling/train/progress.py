@@ -1,4 +1,4 @@
-"""What a person sees while a run trains: a bar on a terminal, a line now and then elsewhere, or nothing."""
+"""Progress of a run for the user: a bar on a terminal, occasional lines elsewhere, or nothing."""
 
 import time
 from collections.abc import Callable
@@ -38,7 +38,7 @@ class Status:
 
 
 def _ending(text: str, width: int) -> str:
-    """A text cut to its end: names of runs begin alike."""
+    """The end of a text: names of runs often begin the same way."""
     return text if len(text) <= width else f"…{text[1 - width :]}"
 
 
@@ -48,16 +48,16 @@ def _bar_width(console: Console) -> int:
 
 
 class Reporter(AbstractContextManager["Reporter"], Protocol):
-    """Receives what a run has to say while it trains."""
+    """Receives the progress of a run while it trains."""
 
     def start(self, name: str, total: int, done: int) -> None:
-        """A run of `total` units of work begins, `done` of them behind it."""
+        """A run of `total` units of work begins, `done` of them complete."""
 
     def advance(self, units: int, status: Status) -> None:
         """`units` more are done."""
 
     def message(self, text: str) -> None:
-        """Something a person should know."""
+        """A message to the user."""
 
     def finish(self) -> None:
         """The run that started has ended."""
@@ -68,7 +68,7 @@ class Reporter(AbstractContextManager["Reporter"], Protocol):
 
 
 class Silent(Reporter):
-    """Says nothing: tests and benchmarks."""
+    """Reports nothing: for tests and benchmarks."""
 
     def start(self, name: str, total: int, done: int) -> None: ...  # noqa: D102
     def advance(self, units: int, status: Status) -> None: ...  # noqa: D102
@@ -154,7 +154,7 @@ class Terminal(Reporter):
 
 
 class Counter(AbstractContextManager["Counter"]):
-    """Things done of a known number: a bar on a terminal, elsewhere a line every `interval` seconds."""
+    """Counts items of a known total: a bar on a terminal, elsewhere a line every `interval` seconds."""
 
     def __init__(self, total: int, console: Console | None = None, interval: float = 10.0) -> None:
         self.console = console or Console(stderr=True)
@@ -181,16 +181,16 @@ class Counter(AbstractContextManager["Counter"]):
         self._bar.stop()
 
     def _text_width(self) -> int:
-        """Columns of each of the two texts beside the bar."""
+        """Columns of each of the two texts next to the bar."""
         return max(12, (self.console.width - _bar_width(self.console) - 28) // 2)
 
     def name(self, text: str) -> None:
-        """What the things that come next belong to."""
+        """Name the group of the next items."""
         self._name = text
         self._bar.update(self._task, description=_ending(text, self._text_width()))
 
     def advance(self, what: str) -> None:
-        """One more begins, which is called `what`."""
+        """The next item, `what`, begins."""
         self.done += 1
         self._bar.update(self._task, completed=self.done - 1, what=what[: self._text_width()])
         if not self.console.is_terminal and time.monotonic() - self._said > self.interval:
@@ -198,7 +198,7 @@ class Counter(AbstractContextManager["Counter"]):
             self.console.print(f"{self._name}  {self.done:,}/{self.total:,}  {what}", soft_wrap=True)
 
     def reach(self, done: int) -> None:
-        """So many are done, whether or not each was begun here."""
+        """Set the number of items done."""
         self.done = done
         self._bar.update(self._task, completed=done)
 

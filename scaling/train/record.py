@@ -76,10 +76,9 @@ ACCOUNTS = ("total", "step", "input_wait", "evaluation", "checkpoint", "compile"
 
 
 class Clock:
-    """Charges time to accounts. `waited` says how long this process has waited for batches, within steps.
+    """Charges time to accounts. `waited` returns the seconds waited for batches, which are part of steps.
 
-    What a step costs while the device works is charged when its metrics are read: two calls of the
-    system's clock a step.
+    The time of a step is charged when its metrics are read: two calls of the system's clock per step.
     """
 
     def __init__(self, waited: Callable[[], float] = lambda: 0.0) -> None:
@@ -100,7 +99,7 @@ class Clock:
         return self._kept["step"]
 
     def seconds(self) -> dict[str, float]:
-        """All accounts as they stand."""
+        """All accounts at this moment."""
         return {
             **self._kept,
             "total": self._kept["total"] + time.perf_counter() - self._began,
@@ -108,13 +107,13 @@ class Clock:
         }
 
     def resume(self, saved: Mapping[str, float], lost: float) -> None:
-        """Go on from a checkpoint's accounts; `lost` seconds of steps came after it and are done again."""
+        """Continue from a checkpoint's accounts; `lost` seconds of later steps are repeated."""
         self._kept.update(saved)
         self._kept["lost"] += lost
         self._kept["total"] += lost
 
     def rewind(self, saved: Mapping[str, float]) -> float:
-        """Steps since a checkpoint with these accounts were in vain: their seconds."""
+        """Move the steps since a checkpoint with these accounts to `lost`; returns their seconds."""
         lost = self._kept["step"] - saved.get("step", 0.0)
         self._kept["step"] -= lost
         self._kept["lost"] += lost
@@ -123,7 +122,7 @@ class Clock:
 
 
 def goodput(seconds: Mapping[str, Any]) -> Goodput | None:
-    """Accounts as shares of the wall time; None where no time was taken."""
+    """Accounts as shares of the wall time; None if no time was measured."""
     wall = seconds.get("total", 0.0)
     if wall <= 0:
         return None
@@ -140,7 +139,7 @@ def goodput(seconds: Mapping[str, Any]) -> Goodput | None:
 
 
 class Tally:
-    """The counts of one run on `devices` devices; `waited` says how long it waited for batches."""
+    """The counts of one run on `devices` devices; `waited` returns the seconds waited for batches."""
 
     def __init__(
         self, run: RunConfig, devices: int, earlier: RunRecord | None, waited: Callable[[], float]
@@ -157,7 +156,7 @@ class Tally:
         self._peak = float(self._device["peak_flops"] or 0) * devices
 
     def counters(self) -> dict[str, Any]:
-        """What a checkpoint keeps of it: plain JSON."""
+        """The part that a checkpoint keeps: plain JSON."""
         return {
             "seconds": self.clock.seconds(),
             "stepped_tokens": self.stepped_tokens,
@@ -166,15 +165,15 @@ class Tally:
         }
 
     def take_up(self, counters: Mapping[str, Any]) -> None:
-        """Count on from a checkpoint, or, of no counters, from the start; points are kept, and the clock is
-        not touched."""
+        """Continue from a checkpoint's counters, or without any from the start; points are kept, and the
+        clock is not changed."""
         self.stepped_tokens = int(counters.get("stepped_tokens", 0))
         self.last.update(counters.get("last", dict.fromkeys(self.last)))
         saved = [Point.model_validate(point) for point in counters.get("points", ())]
         self.points = {point.tokens: point for point in saved} | self.points
 
     def budget(self, part: Segment) -> int:
-        """The tokens that a segment's schedule ends at: what its point is called by."""
+        """The tokens at the end of a segment's schedule, which identify its point."""
         return self.run.train.tokens_before(part.total)
 
     def line(self, part: Segment, step: int, **values: float | None) -> dict[str, Any]:
@@ -189,7 +188,7 @@ class Tally:
         }
 
     def add_point(self, part: Segment, loss: float, bits_per_byte: float | None) -> None:
-        """Keep the end of a schedule with its validation loss."""
+        """Record the end of a schedule with its validation loss."""
         tokens, train_loss = self.budget(part), self.last["loss"]
         assert train_loss is not None
         steps = part.total if part.branch is None else part.total - part.start
@@ -205,7 +204,7 @@ class Tally:
         )
 
     def rate(self) -> float | None:
-        """Tokens a second of all steps that count."""
+        """Tokens per second over all steps that count."""
         return self.stepped_tokens / self.clock.step if self.clock.step > 0 else None
 
     def utilisation(self) -> float | None:

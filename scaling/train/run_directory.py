@@ -25,21 +25,21 @@ SOURCE = "source.json"  # of imported weights alone
 class RunDirectory:
     """Everything a run writes but its checkpoints. A context manager that holds the directory's lock.
 
-    Of several processes the first alone holds the lock and writes: on the others nothing here does anything.
+    Of several processes only the first holds the lock and writes; on the others these methods do nothing.
 
     Raises (on entering, and then on every process):
         BadInputError: the directory holds another run, is in use by another process, or cannot be written.
     """
 
     def __init__(self, path: Path, run: RunConfig, warn: Callable[[str], None] = lambda text: None) -> None:
-        """`warn` says what a person should know of the trackers."""
+        """`warn` receives messages about the trackers."""
         self.path, self.run = path, run
         self._lock = RunLock(path)
         self._trackers = Trackers(run, path, warn)
         self._writes = True
 
     def __enter__(self) -> "RunDirectory":
-        # Here, for the ledger reads run directories without JAX.
+        # Imported here, because the ledger reads run directories without JAX.
         from scaling.parallel.processes import from_first, is_first
 
         self._writes = is_first()
@@ -80,7 +80,7 @@ class RunDirectory:
 
     @property
     def checkpoints(self) -> Path:
-        """Where the run's checkpoints lie."""
+        """The directory of the run's checkpoints."""
         return self.path / "checkpoints"
 
     def write_record(self, record: RunRecord) -> None:
@@ -97,13 +97,13 @@ class RunDirectory:
                 replace(self.path / name, text.encode())
 
     def read_metrics(self) -> list[dict[str, Any]]:
-        """The lines of metrics.jsonl that are whole."""
+        """The complete lines of metrics.jsonl."""
         path = self.path / "metrics.jsonl"
         if not path.is_file():
             return []
         lines = []
         for text in path.read_bytes().split(b"\n"):
-            with contextlib.suppress(ValueError):  # cut short, or not even text
+            with contextlib.suppress(ValueError):  # incomplete, or not text
                 line = json.loads(text)
                 if isinstance(line, dict) and {"step", "branch"} <= line.keys():
                     lines.append(line)
@@ -112,8 +112,8 @@ class RunDirectory:
     def rewind_metrics(
         self, step: int, finished_branches: set[int], note: dict[str, Any] | None = None
     ) -> float:
-        """Drop the lines that a run resumed at `step` will write again, and see that `note` is among the
-        rest; the largest `seconds` of a line that is dropped."""
+        """Drop the lines that a run resumed at `step` will write again, and make sure that `note` is among
+        the rest; returns the largest `seconds` of a dropped line."""
         if not self._writes:
             return 0.0
         kept, dropped = [], 0.0
@@ -139,7 +139,7 @@ class RunDirectory:
         self._trackers.log(line)
 
     def sync_metrics(self) -> None:
-        """Put on the disk what was appended: a checkpoint must not outlive the lines before it."""
+        """Flush appended lines to the disk: a checkpoint must not outlive the lines before it."""
         path = self.path / "metrics.jsonl"
         if self._writes and path.is_file():
             with _storage(path), path.open("rb") as file:
@@ -147,7 +147,7 @@ class RunDirectory:
 
 
 def _append(path: Path, text: str) -> None:
-    """A line that is written or not: what a failed try left of it goes again."""
+    """Append a line completely or not at all: the rest of a failed attempt is removed."""
     with path.open("ab") as file:
         start = file.tell()
         try:
@@ -165,7 +165,7 @@ def _storage(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise StorageError(
-            f"{path} cannot be written ({error.strerror}); free or mend the disk, and give the same command"
+            f"{path} cannot be written ({error.strerror}); free or repair the disk, and run the same command"
         ) from error
 
 
@@ -182,7 +182,7 @@ def read_run(path: Path) -> RunConfig:
 
 
 def read_origin(path: Path) -> dict[str, Any]:
-    """Of imported weights: where they came from and the ids that open and close a text; else empty.
+    """For imported weights, their source and the ids that open and close a text; otherwise empty.
 
     Raises:
         BadInputError: the file is damaged.
@@ -221,10 +221,10 @@ def keep_files(directory: Path, data: DataConfig) -> None:
 
 
 def own_data(directory: Path, data: DataConfig) -> DataConfig:
-    """The data of a config, with the run directory's own tokenizer where it has one.
+    """The data of a config, with the run directory's own tokenizer if it has one.
 
     Raises:
-        BadInputError: that copy is missing or another one, or the config names another tokenizer by now.
+        BadInputError: that copy is missing or was changed, or the config now names another tokenizer.
     """
     if not data.tokenizer.startswith(_KIND) or not (directory / FILES).is_file():
         return data
@@ -242,7 +242,7 @@ def run_tokenizer(directory: Path, data: DataConfig) -> Tokenizer:
     """The tokenizer of a run.
 
     Raises:
-        BadInputError: its file is gone or is another one, or the run reads ids alone.
+        BadInputError: its file is missing or was changed, or the run reads only ids.
     """
     if not data.tokenizer.startswith(_KIND):
         return load_tokenizer(data.tokenizer)
@@ -263,7 +263,7 @@ def run_tokenizer(directory: Path, data: DataConfig) -> Tokenizer:
 
 
 def tokenizer_path(directory: Path, data: DataConfig) -> Path:
-    """Where the SentencePiece model of a run is: in its directory, else where the config says.
+    """The path of the SentencePiece model of a run: in its directory, otherwise as in the config.
 
     Directories of earlier versions have no `files.json`; of imported runs they hold the tokenizer under the
     name that it had.
@@ -279,7 +279,7 @@ def tokenizer_path(directory: Path, data: DataConfig) -> Path:
 
 
 def _kept(directory: Path) -> dict[str, Any]:
-    """What `files.json` says of the tokenizer; empty where there is none."""
+    """The entry of the tokenizer in `files.json`; empty without one."""
     path = directory / FILES
     if not path.is_file():
         return {}

@@ -82,7 +82,7 @@ class Segment:
     """Steps [start, stop) under one schedule.
 
     `branch` is the token budget of a cooldown that leaves the trunk at `start`, or None on the trunk
-    itself; `total` is the number of steps that the learning-rate schedule is laid over.
+    itself; `total` is the number of steps of the learning-rate schedule.
     """
 
     branch: int | None
@@ -92,7 +92,7 @@ class Segment:
 
 
 def segments(train: TrainConfig) -> list[Segment]:
-    """The run in the order it is computed: trunk to a branch, the branch, trunk on from there, and so on."""
+    """The run in the order of computation: trunk to a branch, the branch, the trunk from there, and so on."""
     total = train.total_steps()
     plan, at = [], 0
     for budget in train.branches:
@@ -112,12 +112,12 @@ def budgets(train: TrainConfig) -> list[tuple[int, int]]:
 
 
 def computed_tokens(train: TrainConfig) -> int:
-    """Tokens that are stepped on in all, cooldown branches included: what the run costs."""
+    """Tokens trained on in total, cooldown branches included: the cost of the run."""
     return sum(train.tokens_before(part.stop) - train.tokens_before(part.start) for part in segments(train))
 
 
 def tokens_done(config: TrainConfig, step: int) -> int:
-    """Tokens computed before a run stands at `step` of its trunk, branches included."""
+    """Tokens computed before a run reaches `step` of its trunk, branches included."""
     return sum(
         config.tokens_before(min(part.stop, step)) - config.tokens_before(part.start)
         for part in segments(config)

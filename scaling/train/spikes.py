@@ -20,12 +20,12 @@ from scaling.runtime.errors import BadInputError
 from scaling.runtime.files import write_atomically
 
 _TO_SIGMA = 1.4826  # of a median absolute deviation, for a normal distribution (Rousseeuw and Croux 1993)
-_LEAST = 1e-3  # of the median: a loss that hardly varies is no reason to call a hundredth of it a spike
-_SMALLEST = 1e-6  # nats: a loss of exactly zero has no spread and no size; the rounding of a loss in float32
+_LEAST = 1e-3  # of the median: a floor for a loss that hardly varies
+_SMALLEST = 1e-6  # nats: a floor for a loss of zero; the rounding of a loss in float32
 
 
 class SpikeError(Exception):
-    """A step whose loss stands out, or is not finite: caught by the loop, which goes back."""
+    """A step whose loss is a spike or not finite; the loop catches it and rewinds."""
 
     def __init__(self, step: int, reason: str) -> None:
         super().__init__(reason)
@@ -33,19 +33,19 @@ class SpikeError(Exception):
 
 
 class SpikeDetector:
-    """Holds each step's loss against those before it. Its state is those losses: `state()` goes into
-    checkpoints, so that a resumed run judges as the undisturbed one does."""
+    """Compares each step's loss with those before it. Its state is those losses: `state()` is saved in
+    checkpoints, so that a resumed run decides as the uninterrupted one does."""
 
     def __init__(self, config: SpikesConfig, losses: Iterable[float] = ()) -> None:
         self._config = config
         self._losses = deque(losses, maxlen=config.window)
 
     def state(self) -> list[float]:
-        """The losses that the next one is held against, the newest last."""
+        """The losses that the next one is compared with, the newest last."""
         return list(self._losses)
 
     def judge(self, metrics: Mapping[str, float]) -> str | None:
-        """Why this step is a spike, in words; None, and its loss is kept, where it is none."""
+        """Why this step is a spike; None if it is not, and then its loss is kept."""
         if (name := not_finite(metrics)) is not None:
             return f"{name} is {metrics[name]}"
         loss = metrics["loss"]
@@ -69,11 +69,11 @@ def not_finite(metrics: Mapping[str, float]) -> str | None:
 
 
 def goal(first: int, spike: int, kept: Collection[int], every: int) -> int:
-    """The checkpoint to go back to from a spike at step `spike`, or 0 for the start.
+    """The checkpoint to rewind to from a spike at step `spike`, or 0 for the start.
 
     The last multiple of `every` up to `first`, the step whose batch is the first to be skipped: the same
-    however often the run was stopped. Where it is gone (damaged, or pushed out by those that a stopped run
-    saves), the newest before it, else the oldest before the spike.
+    however often the run was stopped. If it is missing (damaged, or replaced by those that a stopped run
+    saves), the newest before it, otherwise the oldest before the spike.
     """
     wanted = first // every * every
     if wanted == 0 or wanted in kept:
@@ -94,8 +94,8 @@ def plan(
     every: int,
     rows_of: Callable[[int, int], tuple[int, int]],
 ) -> Rewind:
-    """Where to go back to from a spike, of the checkpoints that are `kept` (one every `every` steps), and
-    which rows to skip; `rows_of(first, stop)` are those of a range of steps."""
+    """Choose the checkpoint to rewind to, of those that are `kept` (one every `every` steps), and the rows to
+    skip; `rows_of(first, stop)` are those of a range of steps."""
     first = max(0, spike.step - 1 - config.rewind_steps)
     step = goal(first, spike.step, kept, every)
     first = max(first, step)
@@ -116,7 +116,7 @@ class _Journal(BaseModel, extra="forbid"):
 
 
 class Rewinds:
-    """What was undone, the same on every process of a run.
+    """The rewinds of a run, the same on every process.
 
     Raises:
         BadInputError: the file is damaged.
@@ -133,7 +133,7 @@ class Rewinds:
             return _Journal.model_validate_json(self._path.read_bytes()).model_dump(mode="json")
         except (OSError, ValidationError) as error:
             raise BadInputError(
-                f"{self._path}: cannot be read; without it nobody knows which batches the run skipped: "
+                f"{self._path}: cannot be read, so the batches that the run skipped are unknown: "
                 "restore it, or train in another directory"
             ) from error
 
@@ -144,12 +144,12 @@ class Rewinds:
 
     @property
     def pending(self) -> Rewind | None:
-        """The one that is not undone yet."""
+        """The one that is not complete yet."""
         return self.done[-1] if self._journal.pending else None
 
     @property
     def skipped_rows(self) -> list[tuple[int, int]]:
-        """Rows of the endless sequence that are passed by."""
+        """Rows of the endless sequence that are skipped."""
         return [rewind.skipped_rows for rewind in self.done]
 
     def seconds_since(self, count: int) -> float:
@@ -166,11 +166,11 @@ class Rewinds:
         return sum(rewind.seconds for rewind in self.done[count:])
 
     def add(self, rewind: Rewind) -> None:
-        """Decide on a rewind: from here on it happens, whoever dies."""
+        """Record a rewind before it begins: a later process completes it after a crash."""
         self._write(_Journal(rewinds=(*self.done, rewind), pending=True))
 
     def finish(self, seconds: float) -> None:
-        """The pending rewind, if there is one, is undone; it undid steps of so many seconds."""
+        """Mark the pending rewind, if there is one, as complete; it undid steps of so many seconds."""
         if self.pending is not None:
             last = self.pending.model_copy(update={"seconds": round(seconds, 4)})
             self._write(_Journal(rewinds=(*self.done[:-1], last)))

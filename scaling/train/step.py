@@ -37,8 +37,8 @@ def loss_sum(
     chunk: int | None,
     dropout_key: jax.Array | None = None,
 ) -> tuple[jax.Array, Metrics]:
-    """Summed loss of a batch in nats, and beside it `nll_sum`, `weight_sum` (tokens of loss), and what else
-    the model's terms name, times `weight_sum`."""
+    """Summed loss of a batch in nats, with `nll_sum`, `weight_sum` (tokens of loss), and the model's further
+    terms times `weight_sum`."""
     terms = model.terms(batch, dropout_key)
     total, sums = cross_entropy(
         terms.x_BLD,
@@ -76,12 +76,12 @@ def abstract_state(run: RunConfig) -> TrainState:
 class TrainStep:
     """The compiled functions of a run on a mesh: `init`, `step` and `evaluate`.
 
-    - `init(seed)`: a new TrainState, created where it will live.
+    - `init(seed)`: a new TrainState, created with its final sharding.
     - `step(state, batch, learning_rate, number)`: the next state and metrics; the old state is donated.
-      `number` seeds dropout, so a resumed run draws what the undisturbed one would have.
+      `number` seeds dropout, so a resumed run draws the same numbers as an uninterrupted one.
     - `evaluate(model, batch)`: `nll_sum` and `weight_sum`.
 
-    Batches lie where `place` puts them.
+    Batches come from `place`.
     """
 
     def __init__(self, run: RunConfig, mesh: Mesh, rules: Rules = DEFAULT_RULES) -> None:
@@ -90,7 +90,7 @@ class TrainStep:
         self.abstract_state = abstract_state(run)
         self.state_shardings = shardings(self.abstract_state, mesh, rules)
         everywhere = NamedSharding(mesh, PartitionSpec())
-        # Initialisation runs once: on CPU, compiling its random draws with care takes longer than drawing.
+        # Initialisation runs once: on CPU, optimising its random draws takes longer than drawing.
         hasty = {"xla_backend_optimization_level": 0} if mesh.devices.flat[0].platform == "cpu" else None
         self.init: Callable[[int], TrainState] = jax.jit(
             partial(new_state, run), out_shardings=self.state_shardings, compiler_options=hasty
@@ -141,7 +141,7 @@ class TrainStep:
         key = jax.random.fold_in(jax.random.key(train.seed), number)
         with placed(self.mesh, self.rules, self.run.mesh.parts):
             gradients, sums = self._gradients(state.model, batch, key)
-        # A weighted mean over the whole batch, whatever the microbatches and devices.
+        # A weighted mean over the complete batch, whatever the microbatches and devices.
         scale = 1.0 / jnp.maximum(sums["weight_sum"], 1.0)
         norm = optax.global_norm(gradients) * scale
         if train.clip_norm is not None:

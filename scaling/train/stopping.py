@@ -1,4 +1,4 @@
-"""Ways a run ends before its budget: it fails for good, or it is asked to stop."""
+"""Ways in which a run ends before its budget: it fails, or it receives a signal to stop."""
 
 import signal
 import threading
@@ -10,11 +10,11 @@ from scaling.parallel.processes import SharedError
 
 
 class RunFailedError(SharedError):
-    """A run that stopped for good, in one line: a loss that is not finite, for example."""
+    """A run that cannot continue, in one line: a loss that is not finite, for example."""
 
 
 class InterruptedRunError(SharedError):
-    """A run that was asked to stop, and saved before it did."""
+    """A run that stopped on a signal, after it saved its state."""
 
     def __init__(self, message: str, signal_number: int) -> None:
         super().__init__(message)
@@ -22,7 +22,7 @@ class InterruptedRunError(SharedError):
 
 
 class StopRequest:
-    """Remembers SIGTERM and SIGINT instead of dying of them."""
+    """Remembers SIGTERM and SIGINT instead of ending the process."""
 
     signal_number: int | None = None
 

@@ -1,8 +1,8 @@
-"""Where metrics go beside metrics.jsonl: TensorBoard event files, Weights & Biases, MLflow.
+"""Trackers, which receive metrics in addition to metrics.jsonl: TensorBoard, Weights & Biases, MLflow.
 
-A tracker that fails (no network, no disk, a wrong key) is said so once and left out: no run dies of it. Where
-it sends to and with which key is for its own environment variables (WANDB_API_KEY, MLFLOW_TRACKING_URI, ...):
-they are not read here, nor written anywhere.
+A tracker that fails (no network, no disk, a wrong key) is reported once and disabled; the run continues. Its
+host and key come from its own environment variables (WANDB_API_KEY, MLFLOW_TRACKING_URI, ...), which are not
+read here or written anywhere.
 """
 
 import importlib.util
@@ -19,10 +19,10 @@ _FLUSH_SECONDS = 30.0
 
 
 class Events:
-    """Scalars appended to an event file in a folder, which is made when the first ones come.
+    """Scalars appended to an event file in a folder, which is created with the first ones.
 
-    tensorboardX's writer of records without its thread, whose errors nobody could catch. With `purge` the
-    file opens with TensorBoard's mark that what earlier files hold of that step and later ones is undone.
+    tensorboardX's writer of records without its thread, whose errors could not be caught. With `purge` the
+    file begins with TensorBoard's mark that earlier files are void from that step on.
     """
 
     def __init__(self, folder: Path, purge: int | None = None) -> None:
@@ -85,7 +85,7 @@ class Tracker(Protocol):
         """Steps after this one are undone, and will be logged again."""
 
     def close(self) -> None:
-        """Write what is still held."""
+        """Write buffered values and close."""
 
 
 class TensorBoard:
@@ -102,7 +102,7 @@ class TensorBoard:
         self._events.add(step, values)
 
     def rewind(self, step: int) -> None:
-        """TensorBoard's own mark: it shows nothing of what came after."""
+        """Write TensorBoard's own mark, which hides later steps."""
         self.close()
         self._events = Events(self._folder, purge=step + 1)
 
@@ -112,7 +112,7 @@ class TensorBoard:
 
 
 class WeightsAndBiases:
-    """A run of a project, known by the run's own id, so that a resumed one goes on in it."""
+    """A run of a project with the run's own id, so that a resumed run continues in it."""
 
     name = "wandb"
 
@@ -137,7 +137,7 @@ class WeightsAndBiases:
         self._run.log({"step": step, **values})
 
     def rewind(self, step: int) -> None:
-        """Later values of a step stand beside the earlier ones."""
+        """Nothing to undo: later values of a step are added to the earlier ones."""
 
     def close(self) -> None:
         """Finish the run."""
@@ -145,7 +145,7 @@ class WeightsAndBiases:
 
 
 class MLflow:
-    """A run of an experiment, found again by a tag that holds the run's id."""
+    """A run of an experiment, found again by a tag with the run's id."""
 
     name = "mlflow"
 
@@ -174,7 +174,7 @@ class MLflow:
         self._client.log_batch(self._id, [self._metric(k, v, now, step) for k, v in values.items()])
 
     def rewind(self, step: int) -> None:
-        """Later values of a step stand beside the earlier ones."""
+        """Nothing to undo: later values of a step are added to the earlier ones."""
 
     def close(self) -> None:
         """End the run."""
@@ -191,14 +191,14 @@ def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]
 
 
 def check_installed(run: RunConfig) -> None:
-    """Raises BadInputError where a tracker is asked for that is not installed."""
+    """Raises BadInputError if a requested tracker is not installed."""
     for field in ("wandb", "mlflow"):
         if getattr(run.tracking, field) is not None and importlib.util.find_spec(field) is None:
             raise BadInputError(f"tracking.{field}: not installed; pip install 'scaling-lab[tracking]'")
 
 
 class Trackers:
-    """All trackers that a run asks for, made at its first metrics."""
+    """All trackers of a run, created at its first metrics."""
 
     def __init__(self, run: RunConfig, path: Path, warn: Callable[[str], None]) -> None:
         self._run, self._path, self._warn = run, path, warn
@@ -207,28 +207,28 @@ class Trackers:
         self._rewound: int | None = None
 
     def _make(self) -> None:
-        asked, run = self._run.tracking, self._run
+        config, run = self._run.tracking, self._run
         makers: list[tuple[str, Callable[[], Tracker]]] = []
-        if asked.tensorboard:
+        if config.tensorboard:
             makers.append(("tensorboard", lambda: TensorBoard(self._path)))
-        if asked.wandb is not None:
-            makers.append(("wandb", lambda: WeightsAndBiases(str(asked.wandb), run, self._path)))
-        if asked.mlflow is not None:
-            makers.append(("mlflow", lambda: MLflow(str(asked.mlflow), run)))
+        if config.wandb is not None:
+            makers.append(("wandb", lambda: WeightsAndBiases(str(config.wandb), run, self._path)))
+        if config.mlflow is not None:
+            makers.append(("mlflow", lambda: MLflow(str(config.mlflow), run)))
         for name, make in makers:
             self._try(name, lambda make=make: self._trackers.append(make()))  # type: ignore[misc]
 
     def _try(self, name: str, what: Callable[[], None]) -> bool:
         try:
             what()
-        except Exception as error:  # of libraries with their own hundred kinds
+        except Exception as error:  # of libraries with many kinds
             line = (str(error).splitlines() or [type(error).__name__])[0]
-            self._warn(f"tracking.{name}: no longer logged to ({line[:200]}); metrics.jsonl has everything")
+            self._warn(f"tracking.{name}: disabled after an error ({line[:200]}); metrics.jsonl is complete")
             return False
         return True
 
     def log(self, line: Mapping[str, Any]) -> None:
-        """The numbers of a line of metrics.jsonl. Of the trunk alone: branches would go back in steps."""
+        """Log the numbers of a line of metrics.jsonl, of the trunk only: branches would go back in steps."""
         if line["branch"] is not None:
             return
         if not self._made:
@@ -245,9 +245,9 @@ class Trackers:
         self._each(lambda tracker: tracker.rewind(step))
 
     def close(self) -> None:
-        """Write what is still held."""
+        """Write buffered values and close."""
         self._each(lambda tracker: tracker.close())
 
     def _each(self, what: Callable[[Tracker], None]) -> None:
-        """Do it with each tracker; those that fail are left out from now on."""
+        """Call `what` with each tracker; those that fail are removed."""
         self._trackers = [one for one in self._trackers if self._try(one.name, lambda one=one: what(one))]  # type: ignore[misc]

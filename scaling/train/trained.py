@@ -21,7 +21,7 @@ from scaling.train.run_directory import read_origin, read_run, run_tokenizer
 
 @dataclass(frozen=True)
 class Trained:
-    """What a run left behind."""
+    """The trained model of a run, with its config."""
 
     run: RunConfig
     model: LanguageModel
@@ -30,8 +30,8 @@ class Trained:
 
     @property
     def start(self) -> int:
-        """The id before a decoder's text: end-of-text, unless weights from elsewhere say another."""
-        key = "decoder_start_token_id" if self.run.model.family == "encoder_decoder" else "bos_token_id"
+        """The id before a decoder's text: end-of-text, unless imported weights have another."""
+        key = "decoder_start_token_id" if self.run.model.two_sided else "bos_token_id"
         held = self.origin.get(key)
         return held if isinstance(held, int) else self.tokenizer.end_of_text
 
@@ -40,8 +40,8 @@ class Trained:
         """The run's tokenizer, read when it is first needed.
 
         Raises:
-            BadInputError: its file is gone, is another one or does not fit the model, or the run reads ids
-                alone.
+            BadInputError: its file is missing, was changed or does not fit the model, or the run reads only
+                ids.
         """
         tokenizer = run_tokenizer(self.path, self.run.data)
         if tokenizer.vocab_size > self.run.model.vocab_size:
@@ -53,15 +53,16 @@ class Trained:
 
     @property
     def writable(self) -> int | None:
-        """How many ids, from 0 on, a text of this model may consist of; None is all of its vocabulary.
+        """The number of ids, from 0, that the model may write; None is all of its vocabulary.
 
-        A decoder writes what its tokenizer has text for. An encoder-decoder also writes sentinels, which are
-        beyond the tokenizer and decode to nothing.
+        A decoder writes ids that its tokenizer has text for. An encoder-decoder also writes sentinels, which
+        are beyond the tokenizer and decode to nothing.
         """
-        return self.tokenizer.vocab_size if self.run.model.family == "decoder" else None
+        model = self.run.model
+        return self.tokenizer.vocab_size if model.generates and not model.two_sided else None
 
     def check_rows(self, rows: Sequence[Sequence[int]]) -> None:
-        """Refuse rows with padding that this model does not read as its authors' code does.
+        """Refuse rows with padding, which this model does not read as its authors' code does.
 
         RoBERTa counts positions from the padding before a token, and its padding has a position of its own:
         rows are given without it, and may differ in length.
@@ -83,9 +84,9 @@ class Trained:
 def load_trained(
     path: Path, warn: Callable[[str], None], *, step: int | None = None, mesh: Mesh | None = None
 ) -> Trained:
-    """The newest whole checkpoint of a run directory, or the one of `step`, and its config.
+    """The newest complete checkpoint of a run directory, or the one of `step`, and its config.
 
-    Without a `mesh` the model lies on one device.
+    Without a `mesh` the model is on one device.
 
     Raises:
         BadInputError: not a run directory, or no checkpoint that can be read.

@@ -117,7 +117,7 @@ CASES = [
     ("nowhere.yaml --on tpu-v5e:2x2", "no such file"),
     ("gpt3-125m --on tpu-v5e:2x2 --mesh fsdp=8", "there are 4"),
     ("gpt3-125m --on tpu-v5e:2x2 --mesh fsdp=2", "multiply to 4"),
-    ("gpt3-125m --on tpu-v5e:2x2 --mesh fsdp=3,tensor=-1", "no whole number"),
+    ("gpt3-125m --on tpu-v5e:2x2 --mesh fsdp=3,tensor=-1", "do not divide 4 devices"),
     ("gpt3-125m --on tpu-v5e:2x2 --mesh fsdp=-2", "fsdp=-2"),
     ("gpt3-125m --on tpu-v5e:2x2 --mesh fsdp=0", "fsdp=0"),
     ("gpt3-125m --on tpu-v5e:2x2 --mesh fsdp", "fsdp=8,tensor=2"),

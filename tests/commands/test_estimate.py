@@ -71,7 +71,7 @@ def test_both_lengths_of_an_encoder_decoder(run_cli: RunCli) -> None:
         ("estimate gpt1 --remat most", "remat"),
         ("estimate gpt1 --attention half", "causal or full"),
         ("estimate gpt1 --length 4096", "longer than the positions"),
-        ("estimate gpt1 --on h100-sxm:8 --batch-tokens 1000", "whole number of sequences"),
+        ("estimate gpt1 --on h100-sxm:8 --batch-tokens 1000", "does not divide into sequences"),
         ("estimate gpt1 --batch-tokens -512", "batch_tokens"),
         ("estimate t5-base family=decoder", "scale_attention: unknown field"),
         ("estimate switch-base-8 mixture.experts=1", "mixture.experts"),

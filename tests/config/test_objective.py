@@ -7,7 +7,8 @@ from types import SimpleNamespace
 import pytest
 
 from scaling.config.load import dump_yaml, load_run
-from scaling.config.objective import OBJECTIVES, default_objective, with_default_objective
+from scaling.config.model import FAMILIES
+from scaling.config.objective import OBJECTIVES, default_objective, objective_name, with_default_objective
 from scaling.runtime.errors import BadInputError
 
 DEFAULTS = {
@@ -23,8 +24,7 @@ DEFAULTS = {
 @pytest.mark.parametrize(("family", "name"), DEFAULTS.items())
 def test_the_default_is_of_the_family(family, name):
     assert default_objective(family) == name
-    (objective,) = (kind for kind in OBJECTIVES if kind.model_fields["name"].default == name)
-    assert family in objective.families
+    assert FAMILIES[family].objectives[0] == name and name in {objective_name(kind) for kind in OBJECTIVES}
     for model in ({"family": family}, SimpleNamespace(family=family)):
         assert with_default_objective({"model": model})["objective"] == {"name": name}
 

@@ -15,8 +15,8 @@ MODEL = {"vocab_size": 32, "max_length": 16, "n_layers": 2, "d_model": 32, "n_he
     ("given", "message"),
     [
         ({"parametrization": "mup"}, "needs base_width"),
-        ({"base_width": 32}, "base_width=32 is read by parametrization=mup alone"),
-        ({"base_depth": 2}, "base_depth=2 is read by parametrization=mup alone"),
+        ({"base_width": 32}, "base_width=32 is read by parametrization=mup only"),
+        ({"base_depth": 2}, "base_depth=2 is read by parametrization=mup only"),
         ({"parametrization": "sp"}, "'standard' or 'mup'"),
         ({"parametrization": "mup", "base_width": 0}, "base_width: 0 is not accepted"),
         ({"parametrization": "mup", "base_width": 8, "base_depth": 1, "norm": "post"}, "needs norm=pre"),
@@ -24,7 +24,7 @@ MODEL = {"vocab_size": 32, "max_length": 16, "n_layers": 2, "d_model": 32, "n_he
             {"family": "encoder", "embedding_size": 8, "parametrization": "mup", "base_width": 8},
             "embedding_size=8 does not grow",
         ),
-        ({"n_heads": None, "d_head": 5}, "no whole number of heads of d_head=5"),
+        ({"n_heads": None, "d_head": 5}, "d_model=32 does not divide by d_head=5"),
     ],
 )
 def test_bad_input_is_one_line(given: dict[str, Any], message: str) -> None:

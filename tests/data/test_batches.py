@@ -135,7 +135,7 @@ def test_the_end_of_the_epochs_is_said(corpus, epochs):
     assert sum(len(batch["inputs"]) for batch in read) <= epochs * len(corpus.train_rows)
     state = batches.get_state()
     with pytest.raises(
-        BadInputError, match=f"{len(corpus.train_rows) * 32} training tokens an epoch.*{steps} steps"
+        BadInputError, match=f"{len(corpus.train_rows) * 32} training tokens per epoch.*{steps} steps"
     ):
         next(batches)
     batches.set_state(state)  # a finished run may be restored

@@ -163,7 +163,7 @@ def test_whole_words_of_sentencepiece(jsonl, tmp_path):
 def test_refusals(corpus, tmp_path):
     with pytest.raises(BadInputError, match=r"model.vocab_size=257 .* and 1 more that objective masked"):
         open_corpus(DataConfig(), MaskedObjective(), vocab_size=257)
-    with pytest.raises(BadInputError, match=r"objective continuation reads 9008 tokens a row, .* has only"):
+    with pytest.raises(BadInputError, match=r"objective continuation reads 9008 tokens per row, .* has only"):
         corpus("continuation", sequence_length=9000)
     path = tmp_path / "few.jsonl"
     path.write_text("".join(json.dumps({"text": f"document {n}"}) + "\n" for n in range(4)))

@@ -106,5 +106,5 @@ def test_sigterm_ends_the_command_cleanly(tmp_path: Path) -> None:
     process.terminate()
     _, err = process.communicate(timeout=120)
     assert process.returncode == 143, err
-    assert "SIGTERM" in err and "the same command goes on" in err and "Traceback" not in err
+    assert "SIGTERM" in err and "the same command resumes it" in err and "Traceback" not in err
     assert json.loads((tmp_path / "run/record.json").read_text())["status"] == "interrupted"

@@ -31,9 +31,9 @@ def test_a_family_is_complete(name: str) -> None:
     model = load_model(name)
     family = family_of(model)
     groups = family.activations(Layout(data=1, fsdp=1, tensor=1, rows=4, length=32), "cpu")
-    depth = model.n_layers + getattr(model, "decoder_layers", model.n_layers) * family.two_sided  # type: ignore[union-attr]
+    depth = model.n_layers + getattr(model, "decoder_layers", model.n_layers) * model.two_sided  # type: ignore[union-attr]
     assert sum(group.layers for group in groups) == depth
-    assert {group.side for group in groups} == ({"source", "target"} if family.two_sided else {"source"})
+    assert {group.side for group in groups} == ({"source", "target"} if model.two_sided else {"source"})
     for group in groups:
         kept = [group.activations.kept(remat) for remat in ("full", "dots", "none")]
         assert 0 < kept[0] <= kept[1] and kept[0] <= kept[2]

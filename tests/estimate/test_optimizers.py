@@ -9,14 +9,14 @@ import pytest
 from scaling.config.load import load_run
 from scaling.config.mesh import MeshConfig
 from scaling.config.run import RunConfig
-from scaling.config.train import OptimizerName
+from scaling.config.train import OPTIMIZERS, OptimizerName
 from scaling.estimate.counts import hardware_flops, tensors
 from scaling.estimate.layout import Layout, layout_of
-from scaling.estimate.optimizers import OPTIMIZERS, state_bytes, state_size, update_flops
+from scaling.estimate.optimizers import state_bytes, state_size, update_flops
 from scaling.estimate.work import work_of
 from scaling.models.build import new_model
 from scaling.parallel.program_costs import matmul_flops
-from scaling.train.optimizers import make_optimizer
+from scaling.train.optimizers import UPDATES, make_optimizer
 
 NAMES = get_args(OptimizerName)
 ONE = MeshConfig().sizes()
@@ -34,7 +34,7 @@ def run_of(optimizer: str, **model: object) -> RunConfig:
 
 
 def test_every_optimizer_has_an_entry() -> None:
-    assert set(OPTIMIZERS) == set(NAMES)
+    assert set(OPTIMIZERS) == set(NAMES) == set(UPDATES)
 
 
 def test_muon_keeps_one_moment_for_hidden_matrices_and_two_for_the_rest() -> None:

@@ -68,7 +68,7 @@ def test_killed_in_every_phase(seed: int, undisturbed: Path, folder: Path, recor
 def test_asked_to_stop(undisturbed: Path, folder: Path) -> None:
     process = start(folder, at=At("stepping", 15, signal="SIGTERM"))
     assert process.wait(SECONDS) == 128 + signal.SIGTERM
-    assert "the same command goes on" in refused(folder)
+    assert "the same command resumes it" in refused(folder)
     finish(folder)
     check_whole(folder / "run", undisturbed)
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scaling.config.model import NGramConfig
+from scaling.config.baselines import NGramConfig
 from scaling.models.ngram import NGram, _numbered, estimate_discounts, fit_and_score
 from scaling.runtime.errors import BadInputError
 

@@ -79,7 +79,7 @@ def test_optimizer_moments_lie_where_their_parameters_do() -> None:
     ("config", "says"),
     [
         (MeshConfig(data=16), "needs 16 devices; there are 8"),
-        (MeshConfig(data=3, fsdp=-1), "no whole number"),
+        (MeshConfig(data=3, fsdp=-1), "do not divide 8 devices"),
     ],
 )
 def test_meshes_that_do_not_fit(config: MeshConfig, says: str) -> None:

@@ -72,7 +72,7 @@ def test_a_spike_is_undone_and_its_batches_are_skipped(spiky: RunConfig, bad: No
     assert rewind.step == 5, "step 9, where the skipped batches begin, has no checkpoint"
     assert rewind.skipped_batches == (9, 16) and rewind.skipped_rows == (9 * 8, 16 * 8)
     assert rewind.seconds > 0 and record.seconds["lost"] >= rewind.seconds - 1e-3
-    assert any("back to step 5, skipping 7 batches from step 9" in line for line in listener.said)
+    assert any("rewinding to step 5, skipping 7 batches from step 9" in line for line in listener.said)
     lines = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
     (noted,) = [line for line in lines if "rewind" in line]
     assert noted["step"] == 5 and noted["rewind"]["skipped_batches"] == [9, 16]
@@ -144,7 +144,7 @@ class _AfterRewind(Breaks):
             super().advance(units, status)
 
     def message(self, text: str) -> None:
-        self.gone_back |= "back to step" in text
+        self.gone_back |= "rewinding to step" in text
 
 
 def _dies_when_noting():  # type: ignore[no-untyped-def]

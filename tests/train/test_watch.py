@@ -172,7 +172,7 @@ def test_a_tracker_that_fails_is_said_so_once_and_left_out(
     record = train(make_run("tracking.wandb=me", "tracking.tensorboard=false", steps=3), tmp_path, listener)
     assert record.status == "finished" and not (tmp_path / "tensorboard").exists()
     assert [line for line in listener.said if "tracking" in line] == [
-        "tracking.wandb: no longer logged to (no route to host); metrics.jsonl has everything"
+        "tracking.wandb: disabled after an error (no route to host); metrics.jsonl is complete"
     ]
 
 

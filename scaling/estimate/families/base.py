@@ -7,10 +7,11 @@ import abc
 import dataclasses
 import math
 from collections.abc import Iterator
-from typing import ClassVar, Generic, Literal, TypeVar
+from typing import Generic, Literal, TypeVar
 
+from scaling.config.baselines import BaselineConfig
 from scaling.config.mesh import logits_chunk
-from scaling.config.model import BaselineConfig, TransformerConfig
+from scaling.config.model import TransformerConfig
 from scaling.estimate.layout import Layout
 
 AttentionConvention = Literal["causal", "full"]
@@ -114,8 +115,6 @@ class Family(abc.ABC, Generic[Config]):
     two per multiply-add.
     """
 
-    two_sided: ClassVar[bool] = False  # whether every example has a source and a target
-
     def __init__(self, config: Config) -> None:
         self.config = config
 
@@ -166,7 +165,7 @@ class Family(abc.ABC, Generic[Config]):
     @property
     def predicted_side(self) -> Side:
         """The side whose positions are predicted."""
-        return "target" if self.two_sided else "source"
+        return "target" if self.config.two_sided else "source"
 
     # What most families share
 
@@ -182,11 +181,11 @@ class Family(abc.ABC, Generic[Config]):
 
     def head_flops(self, source: int, target: int) -> float:
         """Model FLOPs of one sequence outside the layers: the logits of every predicted position."""
-        return 2 * (target if self.two_sided else source) * self.head_size
+        return 2 * (target if self.config.two_sided else source) * self.head_size
 
     def head_executed(self, source: int, target: int, rows: int) -> float:
         """FLOPs that the train step executes for them."""
-        return self.logits_executed(target if self.two_sided else source, rows)
+        return self.logits_executed(target if self.config.two_sided else source, rows)
 
     def logits_executed(self, positions: int, rows: int) -> float:
         """FLOPs of the three matrix products of one row's logits, in whole chunks."""

@@ -10,8 +10,6 @@ from scaling.estimate.families.transformer import AttentionLayers, LayerStack, T
 class EncoderDecoderFamily(TransformerFamily[EncoderDecoderConfig]):
     """An encoder over the source and a decoder over the target that attends to both."""
 
-    two_sided = True
-
     @property
     def attention_kernel(self) -> bool:
         """Kernels take no relative biases."""

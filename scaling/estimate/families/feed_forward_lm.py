@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from scaling.config.model import FeedForwardLMConfig
+from scaling.config.baselines import FeedForwardLMConfig
 from scaling.estimate.families.base import (
     AttentionConvention,
     Family,

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from scaling.config.model import LSTMConfig
+from scaling.config.baselines import LSTMConfig
 from scaling.estimate.families.base import (
     AttentionConvention,
     Family,

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from scaling.config.model import RNNEncoderDecoderConfig
+from scaling.config.baselines import RNNEncoderDecoderConfig
 from scaling.estimate.families.base import (
     AttentionConvention,
     Family,
@@ -23,8 +23,6 @@ def _gru(component: str, name: str, into: int, width: int) -> Iterator[Tensor]:
 
 class RNNEncoderDecoderFamily(Family[RNNEncoderDecoderConfig]):
     """A bidirectional encoder and an attending decoder, one layer each."""
-
-    two_sided = True
 
     @property
     def head_width(self) -> int:
