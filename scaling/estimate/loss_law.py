@@ -17,6 +17,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from scaling.config.base import Frozen
+from scaling.config.chinchilla import EXPONENT, PARAMETERS, log_slope_ratio
 from scaling.config.reach import HoldoutRow, Reach, reach
 from scaling.config.record import PARAM_WORDS, ParamCounting, TokenizerInfo
 from scaling.estimate.shapes import VOCABULARY, padded_vocabulary
@@ -27,7 +28,6 @@ NATS_PER_TOKEN = "nats per token"
 
 Interval = tuple[float, float]
 
-_NAMES = ("E", "A", "B", "alpha", "beta")
 # A law.json without `counts`, as earlier versions wrote it, describes its N only in words.
 _OF_WORDS: dict[str | None, ParamCounting] = {words: name for name, words in PARAM_WORDS.items()}
 
@@ -44,8 +44,8 @@ class LossLaw(Frozen):
     E: float = Field(ge=0, le=1e3)
     A: float = Field(gt=0, le=1e200)
     B: float = Field(gt=0, le=1e200)
-    alpha: float = Field(ge=1e-3, le=4)  # as `scaling fit` bounds them
-    beta: float = Field(ge=1e-3, le=4)
+    alpha: float = Field(ge=EXPONENT[0], le=EXPONENT[1])
+    beta: float = Field(ge=EXPONENT[0], le=EXPONENT[1])
     counts: ParamCounting = "non_embedding_with_head"
     intervals: dict[str, Interval] = Field(default_factory=dict)
     draws: tuple[tuple[float, float, float, float, float], ...] = ()
@@ -72,7 +72,7 @@ class LossLaw(Frozen):
     def optimum(self, flops: float) -> tuple[float, float]:
         """The N and D with the least loss under 6ND = flops (Hoffmann et al. 2022, equation 4)."""
         both = self.alpha + self.beta
-        scale = math.log(self.alpha) + math.log(self.A) - math.log(self.beta) - math.log(self.B)
+        scale = log_slope_ratio(self.alpha, math.log(self.A), self.beta, math.log(self.B))
         params = _exp((scale + self.beta * (math.log(flops) - math.log(6))) / both)
         return params, flops / 6 / params
 
@@ -84,9 +84,9 @@ class LossLaw(Frozen):
             bounds = _finite(_quantile(losses, tail), _quantile(losses, 1 - tail))
             share = "" if self.level is None else f" ({self.level:.0%})"
             return bounds, f"percentiles of the law's bootstrap{share}; the noise of one run is not in them"
-        if all(name in self.intervals for name in _NAMES):
+        if all(name in self.intervals for name in PARAMETERS):
             # Each term is monotone in each parameter, so the corners of the box hold the extremes.
-            corners = itertools.product(*(self.intervals[name] for name in _NAMES))
+            corners = itertools.product(*(self.intervals[name] for name in PARAMETERS))
             losses = [_loss(corner, params, tokens) for corner in corners]
             return _finite(min(losses), max(losses)), (
                 "every parameter at an end of its own interval at once: wider than any of them, because how "
@@ -169,7 +169,7 @@ def read_loss_law(path: Path) -> LossLaw:
             f"--law {path}: the law is {document.law!r}; a plan needs the loss as a function of parameters "
             f"and tokens: fit one with `scaling fit ... --law chinchilla`"
         )
-    missing = [name for name in _NAMES if document.parameters.get(name) is None]
+    missing = [name for name in PARAMETERS if document.parameters.get(name) is None]
     if missing:
         raise BadInputError(
             f"--law {path}: it has no {', '.join(missing)}: its runs do not determine how the loss falls "
@@ -177,10 +177,10 @@ def read_loss_law(path: Path) -> LossLaw:
         )
     words = document.counting.get("params")
     counts = _OF_WORDS.get(words) if document.counts is None else document.counts.get("params")
-    known: dict[str, Any] = {name: document.parameters[name] for name in _NAMES}
+    known: dict[str, Any] = {name: document.parameters[name] for name in PARAMETERS}
     boot = document.bootstrap
-    if boot is not None and all(boot.samples.get(name) for name in _NAMES):
-        rows = zip(*(boot.samples[name] for name in _NAMES), strict=False)
+    if boot is not None and all(boot.samples.get(name) for name in PARAMETERS):
+        rows = zip(*(boot.samples[name] for name in PARAMETERS), strict=False)
         known["draws"] = tuple(row for row in rows if None not in row)
         known["level"] = boot.level
     if counts is None:
@@ -195,7 +195,7 @@ def read_loss_law(path: Path) -> LossLaw:
             intervals={
                 name: bounds
                 for name, bounds in document.intervals.items()
-                if name in _NAMES and None not in bounds
+                if name in PARAMETERS and None not in bounds
             },
             ranges=document.ranges,
             unit=document.loss_unit,

@@ -1,4 +1,19 @@
-"""Scaling laws: functional forms, fitting, uncertainty and the held-out test. JAX is imported on fitting."""
+"""Scaling laws: what a form is, how it is fitted, and how far the fit can be trusted.
+
+Read in this order:
+
+    points, read/     finished training budgets, and their readers (CSV files, directories of runs)
+    forms/            functional forms: a sum of powers is a table of terms; `forms.laws` lists every law
+    solving/          the objective, `Problem` (points, form, objective), the batched solver, the best fit
+    uncertainty/      bootstrap, noise, curvature, profiles, limits, hold-outs, sensitivity of a `BestFit`
+    frontier/         compute-optimal allocation: isoFLOP groups and minima, envelope, projection, law
+    downstream/       the error of tasks as a function of loss, averaged over forms by evidence
+    sections, law     law.json: its parts, and `Law`, the fitted law
+    fit, predict      the entry points: `fit_points`, and what a law predicts at a point
+    emergence/        whether an ability appears suddenly
+
+JAX is imported only when a law is fitted.
+"""
 
 from typing import TYPE_CHECKING, Any
 

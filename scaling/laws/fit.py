@@ -51,11 +51,11 @@ def fit_points(
     countings: Mapping[str, Points] | None = None,
     then: str | None = None,
 ) -> Law:
-    """Fit `law` to all points; then once more without the largest runs, and predict those.
+    """Fit `law` to all points; then again without the largest runs, and predict those.
 
     The objective is sum_i weight_i Huber_delta(log L(theta, i) - log L_i) (Hoffmann et al. 2022, equation
     10): a sum, not a mean, so that an optimiser's absolute tolerances do not stop it early. `residual`
-    "plain" takes the loss itself, not its logarithm; a delta beyond every residual (10) gives least squares.
+    "plain" takes the loss itself, not its logarithm. A delta beyond every residual (10) gives least squares.
 
     Args:
         points: finished training budgets.
@@ -65,13 +65,13 @@ def fit_points(
         holdout: a fraction of the points (of the largest compute), a number of the largest model sizes, or
             None for no test.
         seed: of the resamples and restarts.
-        force: fit what would be refused, and say so in the document.
+        force: fit data that would be refused, and mark the document.
         progress: called with a phase and the share of the work done.
         residual: "log" for residuals of the logarithm, "plain" for those of the loss (or target) itself.
-        profile: profile intervals of every reported quantity.
-        rolling: cut-offs of compute to roll the test over; 0 for none.
-        sensitivity: fit again with other choices.
-        countings: for that, the same runs with N or C counted otherwise, by a label.
+        profile: whether to compute profile intervals of every reported quantity.
+        rolling: cut-offs of compute of the rolled hold-out; 0 for none.
+        sensitivity: whether to fit again with other choices.
+        countings: for `sensitivity`, the same runs with N or C counted otherwise, by a label.
         then: "downstream-error" for the error of tasks at this law's loss, from the same runs and resamples.
 
     Raises:
@@ -137,7 +137,7 @@ def fit_points(
         tell("hold-out", 0.7)
         test = predict_held(problem, points, held, rule, bootstrap, seed, force)
         if test is None:
-            warnings.append("no held-out point lies on the envelope: the law was not tested")
+            warnings.append("no held-out point is on the envelope: the law was not tested")
     rolled = None
     if rolling:
         tell("rolling hold-out", 0.85)
@@ -171,7 +171,9 @@ def fit_points(
         equation=form.equation,
         parameters=reported(form, best.theta, problem.reference),
         intervals=intervals,
-        objective=ObjectiveValue(name=describe(residual, form.target), delta=delta, value=best.value),
+        objective=ObjectiveValue(
+            name=describe(residual, form.target), delta=delta, value=best.value, residual=residual
+        ),
         n_points=len(points),
         n_selected=len(problem.x),
         n_starts=best.n_starts,
@@ -239,7 +241,7 @@ def fit_by(
     countings: Mapping[str, Points],
     fit: Callable[[Points, Mapping[str, Points]], Law],
 ) -> tuple[dict[str, Law], dict[str, str]]:
-    """The law of each value's points, and why the points of a value give none.
+    """The law of each value's points, and the reason for each value without one.
 
     Args:
         points: of all values.

@@ -34,14 +34,14 @@ NORMAL_DRAWS = 1000
 
 
 class Law(Frozen):
-    """A fitted law. Intervals are bootstrap percentiles, empty where no bootstrap was asked for.
+    """A fitted law: the document law.json. Intervals are bootstrap percentiles, empty without a bootstrap.
 
     `loss_unit` is the unit of the losses that it was fitted to and predicts; `tokenizer` and `dataset` are
-    those of all points, null where they are not known or differ. `notes` say how the source was read.
+    those of all points, null if they are unknown or differ. `notes` say how the source was read.
 
-    Where `limits` has an adopted one, everything is that of the limiting form: `equation` too. A parameter is
-    null where it is infinite, or does not exist in that form; the end of an interval is null where the points
-    do not hold the parameter on that side.
+    If one of `limits` is adopted, everything is that of the limiting form, `equation` included. A parameter
+    is null if it is infinite, or does not exist in that form; the end of an interval is null if the data do
+    not bound the parameter on that side.
     """
 
     law: str
@@ -58,7 +58,7 @@ class Law(Frozen):
     optimum: Optimum | None
     counting: dict[str, str]  # what N and C are, in words
     counts: dict[str, str | None] | None = None  # the conventions of N and C, null for a column of a table
-    n_selected: int  # points the law speaks about: the envelope's, or all
+    n_selected: int  # points that the law describes: those of the envelope, or all
     bootstrap: Bootstrap | None = None
     ranges: dict[str, Interval]  # of params, tokens, flops, loss in the data
     versions: dict[str, str]
@@ -68,7 +68,7 @@ class Law(Frozen):
     profile: dict[str, Profile] | None = None
     hessian: Hessian | None = None
     limits: tuple[LimitComparison, ...] = ()  # that the points do not exclude
-    unidentified: tuple[str, ...] = ()  # parameters that the points do not hold, on one side or both
+    unidentified: tuple[str, ...] = ()  # parameters that the data do not bound, on one side or both
     rolling: tuple[CutOff, ...] | None = None
     seed_noise: SeedNoise | None = None
     sensitivity: tuple[SensitivityRow, ...] | None = None
@@ -82,14 +82,14 @@ class Law(Frozen):
 
     @property
     def form(self) -> Form:
-        """The functional form; where a limit is adopted, the law's limiting form."""
+        """The functional form; if a limit is adopted, the law's limiting form."""
         law = LAWS[self.law]
         adopted = [(one.parameter, one.limit) for one in self.limits if one.adopted]
         known = {(limit.parameter, limit.value): limit for limit in law.limits}
         return limiting_form(law, tuple(known[key] for key in adopted))
 
     def values(self) -> dict[str, float]:
-        """The parameters as numbers; what is null in the document is infinite, or ignored by `form`."""
+        """The parameters as numbers; a null of the document is infinite, or ignored by `form`."""
         return {name: math.inf if value is None else value for name, value in self.parameters.items()}
 
     def predict(self, **variables: Any) -> Floats:
@@ -138,7 +138,7 @@ class Law(Frozen):
 
     @property
     def residual_noise(self) -> float | None:
-        """Standard deviation of one run around the law: of log target where `logarithmic`."""
+        """Standard deviation of one run about the law: of the log of the target if `logarithmic`."""
         if self.averaging is not None:
             return self.averaging.residual_noise
         return self.hessian.residual_noise if self.hessian else None
@@ -146,14 +146,16 @@ class Law(Frozen):
     @property
     def logarithmic(self) -> bool:
         """Whether the fit was to logarithms of the target."""
-        return "log" in self.objective.name
+        if self.objective.residual is None:  # a document of an earlier version
+            return "log" in self.objective.name
+        return self.objective.residual == "log"
 
     def frontier(self) -> ComputeOptimum | None:
         """The compute-optimal frontier, where the form has a closed one."""
         return self.form.optimum(self.values())
 
     def write(self, path: Path) -> None:
-        """Write law.json whole or not at all.
+        """Write law.json, atomically.
 
         Raises:
             BadInputError: the directory does not exist or cannot be written.

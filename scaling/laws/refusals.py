@@ -1,6 +1,6 @@
-"""What stands against a fit: points that cannot determine the law, or that it would not describe.
+"""Reasons to refuse a fit: points that cannot determine the law, or that it would not describe.
 
-Each refusal gives its reason and what would remedy it. `--force` goes on and marks the result.
+Each refusal gives its reason and a remedy. `--force` fits all the same and marks the result.
 """
 
 from collections.abc import Iterator
@@ -17,9 +17,9 @@ SHOWN = 3  # of a list of offenders; the rest is counted
 
 
 def refuse(form: Form, points: Points, force: bool, part: bool = False) -> tuple[str, ...]:
-    """What stands against the fit, raised unless forced; nothing is fitted to no point, however forced.
+    """The reasons to refuse the fit, raised unless forced; a fit without points is refused even then.
 
-    A `part` of the points, as below a hold-out, is not asked how the sweep was designed.
+    For a `part` of the points, such as those below a hold-out, the design of the sweep is not checked.
 
     Raises:
         BadInputError: the first reason.
@@ -69,17 +69,17 @@ def _mid_schedule(points: Points) -> Iterator[str]:
         return
     early = [points.labels[i] for i, final in enumerate(points.final) if not final]
     yield (
-        f"{points.source}: {len(early)} of {len(points)} losses stand before the end of their schedule "
+        f"{points.source}: {len(early)} of {len(points)} losses are from before the end of their schedule "
         f"({_list(early)}), above what a schedule of that length reaches; leave them out, or let the runs "
         "cool down"
     )
 
 
 def unidentified_minima(form: Form, points: Points) -> tuple[str, ...]:
-    """Warnings of a law of N and D: isoFLOP groups whose minimum is not inside the sizes.
+    """Warnings for a law of N and D: isoFLOP groups whose minimum is not inside the sizes.
 
-    The law needs no such minimum (it is fitted to the valley itself); the optimum at these budgets is an
-    extrapolation all the same.
+    The law needs no such minimum (it is fitted to the valley itself), but the optimum at these budgets is an
+    extrapolation.
     """
     if form.variables != ("params", "tokens") or form.target != "loss":
         return ()
@@ -93,7 +93,7 @@ def unidentified_minima(form: Form, points: Points) -> tuple[str, ...]:
 
 
 def _edges(form: Form, points: Points) -> Iterator[str]:
-    """Settings whose best value at a budget is at the end of what was tried."""
+    """Settings whose best value at a budget is the smallest or largest that was tried."""
     if form.swept:
         values = points.column(form.target)
         where = []

@@ -1,6 +1,6 @@
 """The parts of a `law.json` document: intervals, tests and diagnostics of a fit."""
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import Field
@@ -18,6 +18,7 @@ class ObjectiveValue(Frozen):
     name: str
     delta: float
     value: float
+    residual: Literal["log", "plain"] | None = None  # of the target's logarithm, or of the target itself
 
 
 class Prediction(Frozen):
@@ -71,7 +72,7 @@ class Optimum(Frozen):
 
 
 class Bootstrap(Frozen):
-    """Resamples of whole runs (`unit` run) or of points. `samples` keeps some of the fitted parameters."""
+    """Resamples of complete runs (`unit` run) or of points. `samples` keeps some of the fitted parameters."""
 
     n: int
     level: float
@@ -83,8 +84,8 @@ class Bootstrap(Frozen):
 class Profile(Frozen):
     """The least objective with one quantity held, over a grid of its values (`uncertainty.profile`).
 
-    An end of `interval` is null where the objective does not rise to the threshold on that side: the points
-    do not identify the quantity there, and `flat_range` is how far the search went.
+    An end of `interval` is null if the objective does not rise to the threshold on that side: the data do not
+    identify the quantity there, and `flat_range` is how far the search went.
     """
 
     grid: tuple[float, ...]
@@ -95,10 +96,10 @@ class Profile(Frozen):
 
 
 class LimitComparison(Frozen):
-    """A limit of a parameter that the points do not exclude (`scaling.laws.uncertainty.limits`).
+    """A limit of a parameter that the data do not exclude (`scaling.laws.uncertainty.limits`).
 
     `adopted`: the law's parameters, intervals and predictions are those of the limiting form. `statistic` is
-    the drop test of the limit, `threshold` its 95% quantile; null where every point is fitted exactly.
+    the drop test of the limit, `threshold` its 95% quantile; null if every point is fitted exactly.
     """
 
     parameter: str
@@ -112,21 +113,21 @@ class LimitComparison(Frozen):
 
 
 class Hessian(Frozen):
-    """Standard errors from the curvature at the optimum (`uncertainty.curvature`); null where it has none.
+    """Standard errors from the curvature at the optimum (`uncertainty.curvature`); null if it has none.
 
     `standard_errors` are on the scale of the interval: of the logarithm for a quantity positive by
-    construction. `theta`, `reference` and `covariance` are the fitted parameters as the search saw them.
+    construction. `theta`, `reference` and `covariance` are the fitted parameters on the scale of the search.
     """
 
     estimator: str
     level: float
     condition: float | None
-    flattest: str  # the direction of theta that the points hold least
+    flattest: str  # the direction of theta that the data determine least
     reason: str | None  # why there are no intervals
     intervals: dict[str, tuple[float | None, float | None] | None]
     standard_errors: dict[str, float | None]
     freedom: int | None  # points less parameters
-    drop_scale: float | None  # E[psi^2] / E[psi'], which the profile's threshold is made of
+    drop_scale: float | None  # E[psi^2] / E[psi'], the scale of the profile's threshold
     residual_noise: float | None  # robust standard deviation of the residuals
     theta: dict[str, float]
     reference: tuple[float, ...]
@@ -134,7 +135,7 @@ class Hessian(Frozen):
 
 
 class CutOff(Frozen):
-    """One step of the rolled test: fitted to runs up to a compute, read on the runs beyond."""
+    """One cut-off of the rolled hold-out: fitted to the runs below a compute, tested on the runs beyond."""
 
     flops: float
     extrapolation: float  # largest compute predicted over the cut-off
@@ -142,14 +143,14 @@ class CutOff(Frozen):
     n: int
     mean_abs_rel_error: float
     max_abs_rel_error: float
-    inside: float | None  # share of points inside the prediction interval, a run's noise included
+    inside: float | None  # share of points inside the prediction interval, which includes the noise of a run
     parameters: dict[str, float | None]
 
 
 class SeedNoise(Frozen):
-    """Runs that differ only in their seed: the error no law can go below.
+    """Runs that differ only in their seed: the least error that any law can have.
 
-    `by` is how they were told: by seed, or, where no column names it, by equal numbers in all that is given.
+    `by` is how they were found: by seed or, without such a column, by equal numbers in every column given.
     """
 
     std_log_loss: float  # pooled over the sets
@@ -159,7 +160,7 @@ class SeedNoise(Frozen):
 
 
 class SensitivityRow(Frozen):
-    """The law fitted again with one choice changed. `refused` says why that was not possible."""
+    """The law fitted again with one choice changed. `refused` is the reason why that was not possible."""
 
     change: str
     n: int
@@ -181,13 +182,13 @@ class WeightedForm(Frozen):
 
 
 class Averaging(Frozen):
-    """Forms that the evidence does not tell apart, weighted by it, the heaviest first."""
+    """Forms that the evidence does not distinguish, weighted by it, the heaviest first."""
 
     criterion: str
     residual_noise: float  # standard deviation of one run's target around the law
-    inflation: float  # what the spread of a bootstrap of few points is too narrow by
+    inflation: float  # the factor by which a bootstrap of few points is too narrow
     forms: tuple[WeightedForm, ...]
 
     def widened(self, draws: Any, centre: Any) -> Any:
-        """(R, ...) predictions of resamples with the spread that so few points owe, as shares."""
+        """(R, ...) predictions of resamples, widened for the few points, as shares."""
         return np.clip(centre + self.inflation * (np.asarray(draws) - centre), 0.0, 1.0)

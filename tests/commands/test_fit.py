@@ -75,10 +75,10 @@ def not_numbers(path):
         (
             mid_schedule,
             "chinchilla",
-            "7 of 28 losses stand before the end of their schedule",
+            "7 of 28 losses are from before the end of their schedule",
             "leave them out",
         ),
-        (running, "chinchilla", "1 of 28 losses stand before the end", "cool down"),
+        (running, "chinchilla", "1 of 28 losses are from before the end", "cool down"),
         (not_numbers, "chinchilla", "line 5, column loss: 'nan' is not accepted", "leave such rows out"),
     ],
 )

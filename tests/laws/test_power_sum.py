@@ -4,6 +4,9 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize_scalar
 
+from scaling.config.chinchilla import EXPONENT, PARAMETERS
+from scaling.estimate.loss_law import LossLaw
+from scaling.laws.forms.chinchilla import CHINCHILLA
 from scaling.laws.forms.power_sum import PowerSum, constant, falling, product_of, ratio
 
 LAW = PowerSum("two-rates", (constant("E"), falling("A", "params", "alpha"), falling("B", "tokens", "beta")))
@@ -18,6 +21,15 @@ def test_equation_names_and_limits_follow_from_the_table():
     assert [one.parameter for one in LAW.limits] == ["A", "B", "E"]
     assert LAW.limits[0].absent == ("alpha",)
     assert LAW.limits[2].optimum
+
+
+def test_the_fit_and_the_planner_share_chinchillas_law():
+    assert CHINCHILLA.parameter_names == PARAMETERS
+    assert CHINCHILLA.bounds[3:] == (EXPONENT, EXPONENT)
+    planner = LossLaw(name="one", source="test", **TRUTH)
+    assert planner.loss(1e9, 2e10) == pytest.approx(float(CHINCHILLA.predict(TRUTH, params=1e9, tokens=2e10)))
+    optimum = CHINCHILLA.optimum(TRUTH)
+    assert planner.optimum(1e21) == pytest.approx((optimum.params(1e21), optimum.tokens(1e21)))
 
 
 def test_values_are_those_of_the_equation():

@@ -59,10 +59,10 @@ def fit_averaged(
     tell: Progress,
     counts: Floats | None = None,
 ) -> Law:
-    """Fit `downstream-error` to points that the caller found fit for it.
+    """Fit `downstream-error` to points that the caller has checked.
 
-    `forced` says whether `force` let something through already; `counts` (R, n) are resamples of the same
-    runs that another law was fitted to.
+    `forced` says whether `force` has already let something through; `counts` (R, n) are the resamples of the
+    same runs that another law was fitted to.
 
     Raises:
         BadInputError: errors that are none, or the points leave nothing to fit after the hold-out.
@@ -96,6 +96,7 @@ def fit_averaged(
         objective=ObjectiveValue(
             name="half the sum of squares of (error_pred - error_obs)",
             delta=10.0,
+            residual="plain",
             value=float((points.weight * off**2).sum() / 2),
         ),
         n_points=len(points),
@@ -134,7 +135,7 @@ def fit_then(
     rolling: int,
     force: bool,
 ) -> Law:
-    """The error of tasks at the loss of `first`, from the points that have one and the same resamples.
+    """The error of tasks at the loss of `first`, from the points with an error and from the same resamples.
 
     Raises:
         BadInputError: `then` or the target of `first` is not accepted, or the errors do not determine the
@@ -200,7 +201,7 @@ def _tested(points: Points, held: NDArray[np.bool_], rule: str, bootstrap: int, 
 
 
 def _rolled(points: Points, cuts: int, bootstrap: int, seed: int) -> tuple[CutOff, ...]:
-    """The hold-out rolled over cut-offs of compute; intervals hold the noise of a run."""
+    """The hold-out rolled over cut-offs of compute; intervals include the noise of a run."""
     rows = []
     for cut, kept, ahead in splits(FORM, points, cuts):
         below, target = points.subset(kept), points.subset(ahead)
@@ -220,7 +221,7 @@ def _rolled(points: Points, cuts: int, bootstrap: int, seed: int) -> tuple[CutOf
 def check_errors(
     loss: Floats, errors: Floats, labels: tuple[str, ...], source: str, force: bool
 ) -> list[str]:
-    """Refuse errors that are no shares or rise as the loss falls; warnings of what `force` lets through.
+    """Refuse errors that are not shares, or that rise as the loss falls; warnings if forced.
 
     Raises:
         BadInputError: an error above 1, with its point; or accuracies in place of errors.

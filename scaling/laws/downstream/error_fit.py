@@ -1,11 +1,11 @@
 """Fit `downstream-error`: its floor, ceiling and shape by evidence, and averaged by it.
 
-Runs seldom show where the error of a task ends, so that the floor is not one number: it is held at each
+Runs seldom show where the error of a task ends, so the floor is not one number: it is held at each
 value of a grid, from zero to the lowest error, for each shape nu = 0, 1 and 3. Given the floor, k and L0 the
 ceiling is linear; a grid over k and L0, refined around its best, finds the least squares of the error
 (variable projection, Golub and Pereyra 1973). All these forms have the same three fitted parameters, so that
-their weights are likelihoods, s^-(n - P) with s the residual scale: what is left of a normal likelihood when
-the scale is integrated out. A quarter of the prior weight is on a floor of exactly zero. A bootstrap resample
+their weights are likelihoods, s^-(n - P) with s the residual scale: a normal likelihood with the
+scale integrated out. A quarter of the prior weight is on a floor of exactly zero. A bootstrap resample
 is fitted by a form that is drawn by these weights (Buckland et al. 1997, "Model selection: an integral part
 of inference"): every interval includes the choice.
 """
@@ -105,7 +105,7 @@ def average(loss: Floats, error: Floats, weight: Floats) -> tuple[dict[str, floa
     n, weight = len(loss), weight / weight.mean()
     low, high = float(error.min()), float(error.max())
     most = min(low + ABOVE_LOWEST * (high - low), 0.999)
-    rounding = n * (1e-6 * high) ** 2  # squares below it tell no forms apart
+    rounding = n * (1e-6 * high) ** 2  # squares below it distinguish no forms
 
     def fits(nu: float, floors: Floats) -> Fitted:
         return fit_errors(nu, floors, loss, error, np.tile(weight, (len(floors), 1)), FINAL_ZOOMS)

@@ -13,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from scaling.config.chinchilla import EXPONENT as EXPONENT
 from scaling.laws.points import Points
 
 Floats = NDArray[np.float64]
@@ -20,7 +21,6 @@ Bounds = tuple[tuple[float, float], ...]
 
 # A term below e^-25 of a nat, or above e^10 nats, at the middle of the data has no meaning.
 LOG_TERM = (-25.0, 10.0)
-EXPONENT = (1e-3, 4.0)
 SCALE_EXPONENT = (5e-3, 4.0)  # of (X0 / X)^exponent: below, X0 is beyond any number
 NO_TERM = -60.0  # log of an absent term: e^-60 of a nat changes no digit of a loss
 

@@ -13,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from scaling.config.chinchilla import log_slope_ratio
 from scaling.laws.forms.envelope import lower_envelope, lowest_of_each
 from scaling.laws.forms.form import (
     EXPONENT,
@@ -291,4 +292,4 @@ class PowerSum(Form):
                 raise NotImplementedError(
                     f"{self.name}: a constant under one term has no closed optimum here"
                 )
-        return (xp.log(p) + log_A - xp.log(q) - log_B) / (p + q), q / (p + q)
+        return log_slope_ratio(p, log_A, q, log_B, xp.log) / (p + q), q / (p + q)

@@ -1,8 +1,8 @@
 """What a fit reports, as smooth functions of theta: parameters, and of an optimum a and tokens per parameter.
 
-A profile or a Hessian works on theta; a person wants intervals for the reported quantities. Each stands here
-on the scale on which its interval is made: a quantity that is an entry of theta, or the exponent a, as it is;
-every other one, positive by construction, as its logarithm.
+Profiles and Hessians work on theta, and the reported quantities need intervals. Each is here on the scale of
+its interval: an entry of theta, or the exponent a, as it is; every other one, positive by construction, as
+its logarithm.
 """
 
 from dataclasses import dataclass
@@ -25,8 +25,8 @@ RATIO = "tokens_per_param"
 class Quantities:
     """The reported quantities of a law at a point of reference and, for the ratio, one training compute.
 
-    `logged` (Q,) says which of them stand as logarithms. A law may call a parameter `a` itself: its optimum's
-    exponent is then `optimum a`.
+    `logged` (Q,) says which of them are logarithms. If a law has a parameter `a` of its own, the exponent of
+    its optimum is `optimum a`.
     """
 
     form: Form

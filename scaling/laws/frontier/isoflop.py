@@ -1,6 +1,6 @@
 """Approach 2 of Hoffmann et al. 2022 (arXiv:2203.15556), section 3.2: the least loss at each compute budget.
 
-Points of one budget lie on a valley of loss against log N. Its minimum is N_opt at that budget, found either
+Points of one budget form a valley of loss against log N. Its minimum is N_opt at that budget, found either
 by a parabola through all points (Hoffmann et al.) or by Akima interpolation in log-log, the median over
 losses perturbed by the noise between seeds (Porian et al. 2024, arXiv:2406.19146, appendix). A parabola is
 symmetric and the valley is not, so on a grid of sizes that is wide or off centre its minimum is biased even
@@ -115,12 +115,12 @@ def isoflop_minima(
 ) -> IsoFlopMinima:
     """The minimum of loss against log N at each budget that has one, and why the others have none.
 
-    A minimum counts only inside the sizes. A parabola, which extrapolates, must besides have measured sizes
-    that are worse on both sides; Akima's curve may be least between the last size and the one before.
+    A minimum counts only inside the sizes. A parabola, which extrapolates, also needs worse measured sizes on
+    both sides; Akima's curve may have its minimum between the last size and the one before.
 
     Args:
         points: finished budgets.
-        method: "parabola": loss is a parabola in log N, resamples draw whole runs. "akima": Akima
+        method: "parabola": loss is a parabola in log N, resamples draw complete runs. "akima": Akima
             interpolation of log loss over log N (runs of one size averaged), resamples add noise to each
             loss, and with resamples the estimate is their median.
         budgets: FLOPs to group at; None finds them, see `isoflop_groups`.
@@ -316,7 +316,7 @@ def _side(log_n: float, sizes: Floats) -> tuple[str, str, float]:
 def _parabolas(group: Points, counts_Sn: Floats) -> tuple[float, float, Floats]:
     """Log N and loss at the minimum of the weighted least-squares parabola, and log N of each resample.
 
-    NaN without a minimum; a resample's must also lie inside the sizes it drew.
+    NaN without a minimum; that of a resample must also be inside the sizes it drew.
     """
     log_n = np.log(group.params)
     centre, width = log_n.mean(), np.ptp(log_n) / 2
@@ -337,7 +337,7 @@ def _parabolas(group: Points, counts_Sn: Floats) -> tuple[float, float, Floats]:
     low = np.where(weight > 0, z, np.inf).min(axis=1)
     high = np.where(weight > 0, z, -np.inf).max(axis=1)
     inside = (place > low) & (place < high)
-    inside[0] = True  # where the full data's parabola has its minimum is the caller's to judge
+    inside[0] = True  # the caller judges the minimum of the full data's parabola
     places = np.where(inside, centre + width * place, np.nan)
     return float(places[0]), float(least[0]), places[1:]
 

@@ -1,13 +1,13 @@
 """The law L = E + A/N^alpha + B/D^beta by variable projection: a search over the two exponents alone.
 
-At given exponents E, A and B enter linearly, and the best non-negative ones have a closed form; what is left
+At given exponents E, A and B enter linearly, and the best non-negative ones have a closed form; the rest
 is a function of (alpha, beta), which a grid covers and Gauss-Newton steps finish (Golub and Pereyra 1973,
 "The differentiation of pseudo-inverses and nonlinear least squares problems whose variables separate"; for
-isoFLOP sweeps Czech et al. 2026, arXiv:2603.22339). The law is fitted to the valley itself and not to a
-parabola in its place, so that grids of sizes that are wide or off centre do not bias the optimum. Unlike
-`scaling.laws.fit_points` it minimises squared relative errors: an outlier counts in full. Unbiased means: if
-the law holds. Far from the optimum it need not, and then minima found budget by budget are the better
-estimate; `rms_error` tells, which should not be far above the noise between seeds.
+isoFLOP sweeps Czech et al. 2026, arXiv:2603.22339). The law is fitted to the valley itself, not to a
+parabola, so grids of sizes that are wide or off centre do not bias the optimum. Unlike
+`scaling.laws.fit_points` it minimises squared relative errors: an outlier counts in full. The estimate is
+unbiased only if the law holds. Far from the optimum it need not, and then minima found budget by budget are
+the better estimate: `rms_error` should not be far above the noise between seeds.
 """
 
 from dataclasses import dataclass
@@ -39,8 +39,8 @@ class ProjectedLaw:
 
     `objective` is the weighted sum of squared relative errors, `rms_error` their root mean square.
     `samples_S5` are the parameters of each resample in the order of `parameters`, NaN where it drew too few
-    sizes or token budgets. `at_bound` names what the points do not hold: an E of 0, which
-    has no interval, and exponents.
+    sizes or token budgets. `at_bound` names what the data do not determine: an E of 0,
+    which has no interval, and exponents.
     """
 
     parameters: dict[str, float]
@@ -58,7 +58,7 @@ def fit_projected(points: Points, bootstrap: int = 0, seed: int = 0) -> Projecte
 
     Args:
         points: finished budgets, of any design in which N and D vary apart.
-        bootstrap: resamples of whole runs; 0 for none.
+        bootstrap: resamples of complete runs; 0 for none.
         seed: of the resamples.
 
     Raises:

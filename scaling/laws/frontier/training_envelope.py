@@ -1,7 +1,7 @@
 """Approach 1 of Hoffmann et al. 2022 (arXiv:2203.15556), section 3.1: the envelope over training curves.
 
-At each of many compute budgets the run of least training loss gives N_opt and D_opt; a power law goes
-through them. A loss before the end of a run's decay is above what a schedule of that length would reach, so
+At each of many compute budgets, the run with the lowest training loss gives N_opt and D_opt, to which a power
+law is fitted. A loss before the end of a run's decay is above what a schedule of that length would reach, so
 where schedules are longer than the budget the envelope is too high and leans to the runs whose schedule ends
 there: curves of runs with several decay lengths, or of cooldown branches, keep it honest (their section 3
 and appendix B; Porian et al. 2024, arXiv:2406.19146, find the effect small at a constant rate).
@@ -30,7 +30,7 @@ CELLS = 2**22  # resamples x budgets x runs compared at once: 32 MiB a temporary
 
 
 class TrainingCurve(Protocol):
-    """One stretch of training. Arrays are over logged steps, FLOPs increasing; `name` is the run's."""
+    """Part of a run. Arrays are over logged steps, in order of FLOPs; `name` is that of the run."""
 
     @property
     def name(self) -> str:
@@ -58,7 +58,7 @@ class TrainingEnvelope:
     """N_opt and D_opt at K log-spaced budgets, and the power laws through them.
 
     A budget is kept only where a smaller and a larger run than the best one are in training too; `dropped`
-    counts the others, whose best size the sweep does not hold.
+    counts the others, whose best size the sweep does not contain.
     """
 
     flops_K: Floats
@@ -92,7 +92,7 @@ def fit_training_envelope(
 
     Args:
         curves: of at least three sizes that overlap in compute.
-        bootstrap: resamples of whole runs; 0 for none.
+        bootstrap: resamples of complete runs; 0 for none.
         seed: of the resamples.
         budgets: number of log-spaced FLOPs from the least to the most that any curve has.
         from_flops: least budget. Give the least compute of a finished run: before it, losses are those of the
@@ -138,7 +138,7 @@ def fit_training_envelope(
         for part in np.array_split(drawn, -(-len(drawn) * loss.size // CELLS)):
             winner, inside = _winners(loss, log_n, part)
             pieces.append(np.where(inside, np.stack([log_n[winner], log_d[rows, winner]]), np.nan))
-        # Budgets the full sweep does not hold are left out of its resamples too.
+        # Budgets that the full sweep does not cover are left out of its resamples too.
         samples = np.concatenate(pieces, axis=1)[:, :, kept]
         samples[:, _different(samples[0]) < MIN_SIZES] = np.nan
         (samples_N, samples_D), (deleted_N, deleted_D) = samples[:, :bootstrap], samples[:, bootstrap:]

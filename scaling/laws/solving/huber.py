@@ -51,7 +51,7 @@ def huber(residual: Any, delta: float) -> Any:
 
 
 def huber_derivatives(residual: Any, delta: Any) -> tuple[Any, Any, Any]:
-    """Huber (1964) and its first two derivatives in the residual."""
+    """The Huber loss (1964) and its first two derivatives in the residual."""
     size = jnp.abs(residual)
     inside = size <= delta
     value = jnp.where(inside, 0.5 * residual**2, delta * (size - 0.5 * delta))
@@ -62,7 +62,8 @@ def objective_from_terms(terms: Any, log_loss: Any, residual: Residual = "log") 
     """Value, gradient and exact Hessian where log L is a log-sum-exp of terms linear in theta.
 
     `terms` is (K, n, P): term k at point i is terms[k, i] @ theta. With p the softmax over the terms, the
-    derivatives are p-weighted sums of fixed features, which two matrix products take for the whole batch.
+    derivatives are p-weighted sums of fixed features, which two matrix products compute for the complete
+    batch.
     """
     K, n, P = terms.shape
     linear = terms.reshape(K * n, P)
@@ -102,7 +103,7 @@ def objective_from_terms(terms: Any, log_loss: Any, residual: Residual = "log") 
 
 
 def objective_from_form(law: Form, x: Any, log_loss: Any, residual: Residual = "log") -> Any:
-    """The same three by automatic differentiation, for a law of any form."""
+    """The same three by automatic differentiation, for any form."""
 
     def value(theta_P: Any, weights_n: Any, delta: Any) -> Any:
         off = residuals(residual, law.log_loss(theta_P, x, jnp), log_loss, jnp)

@@ -57,8 +57,8 @@ class BestFit:
 def optimise(problem: Problem, seed: int) -> BestFit:
     """The lowest objective over all starts and restarts.
 
-    All starts are first solved with a wide quadratic zone. Starts that meet there share the rest of the way,
-    which is the same for all of them; each distinct solution goes on both by homotopy and directly.
+    All starts are first solved with a wide quadratic zone. Starts that meet there share the rest of the way;
+    each distinct solution continues both by homotopy and directly.
     Restarts from fits to randomly reweighted points then look for a lower optimum until none is found.
     """
     delta, weight = problem.delta, problem.weight

@@ -313,7 +313,7 @@ def newton_steps(g: Any, H: Any, radius: Any) -> Any:
     slope, rows = g.T, jnp.moveaxis(H, 0, -1)  # problems last
     norm = jnp.sqrt((rows * rows).sum(axis=(0, 1)))
     high = jnp.sqrt((slope * slope).sum(axis=0)) / radius + norm + 1e-300  # always positive and short enough
-    # The first try is as good as undamped; where that is short, the others find nothing to add.
+    # The first try is almost undamped; if that step is short enough, the others add nothing.
     least = 1e-14 * norm + 1e-300
 
     def halve(_: int, ends: tuple[Any, Any, Any, Any]) -> tuple[Any, Any, Any, Any]:

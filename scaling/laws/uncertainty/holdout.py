@@ -24,8 +24,8 @@ SAME = 1e-9  # compute that agrees to this relative difference is the same budge
 def holdout_mask(points: Points, fraction: float = 0.2) -> NDArray[np.bool_]:
     """(n,) True for the runs of the largest compute: at most `fraction` of the points, at least one budget.
 
-    A run is never split, since the points of one trunk share their noise, and runs whose largest compute is
-    equal go together, so that an isoFLOP budget is held out whole or not at all.
+    A run is never split, because the points of one trunk share their noise. Runs whose largest compute is
+    equal go together, so that an isoFLOP budget is held out completely or not at all.
 
     Raises:
         BadInputError: the fraction is not between 0 and 1, or one budget is all there is.
@@ -34,7 +34,7 @@ def holdout_mask(points: Points, fraction: float = 0.2) -> NDArray[np.bool_]:
         raise BadInputError(f"holdout={fraction:g} is not accepted; give a fraction between 0 and 1, or none")
     flops = points.flops.copy()
     for budget, members in isoflop_groups(points):
-        flops[members] = budget  # of one budget, whatever its points' rounding or counting makes of it
+        flops[members] = budget  # however the compute of its points was rounded or counted
     return _largest(points, flops, "compute budget", at_most=fraction * len(points))
 
 
@@ -123,7 +123,7 @@ def holdout_of(
 def splits(form: Form, points: Points, cuts: int) -> list[tuple[float, NDArray[np.bool_], NDArray[np.bool_]]]:
     """At most `cuts` cut-offs of compute with the points fitted below (n,) and predicted beyond (n,).
 
-    A cut-off with too few points below it is left out. A run whose points lie on both sides of a
+    A cut-off with too few points below it is left out. A run with points on both sides of a
     cut-off is neither fitted nor predicted: its points share their noise.
     """
     flops, columns, log_loss = points.flops, form.log_variables(points), np.log(points.loss)

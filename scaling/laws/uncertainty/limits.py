@@ -1,17 +1,17 @@
-"""Limiting forms: a law whose parameter the points let run to a limit, fitted without that parameter.
+"""Limiting forms: when the data let a parameter run to a limit, the law is fitted without that parameter.
 
-A parameter at a bound bends the others, and has no interval: E of a small ladder runs to 0, R_N of data
-without excess parameters to infinity, a break to where there are no points. Every law declares such limits
+A parameter at a bound biases the others, and has no interval: E of a small ladder runs to 0, R_N of data
+without excess parameters to infinity, a break to a place without points. Every law declares such limits
 (`forms.form.Limit`). Each limiting form is fitted too, and compared with the full one by the drop
-test of `uncertainty.curvature.Scale`: with k entries of theta held, T = 2 (F_limit - F_full) / drop is k
+test of `uncertainty.noise.Scale`: with k entries of theta held, T = 2 (F_limit - F_full) / drop is k
 times an F-distributed number with k and n - P degrees of freedom.
 
-- T below its 95% quantile: the points do not exclude the limit. The parameter is unidentified, and its
+- T below its 95% quantile: the data do not exclude the limit. The parameter is unidentified, and its
   interval is open on that side.
 - T about 0, or an entry of theta at the edge of its box: the full form is no better than its limit, and the
-  limiting form is reported. So it is where a break, whose place and sharpness mean nothing without it, is not
-  needed.
-- An entry of theta at the edge of its box, where there is no limiting form, is held there.
+  limiting form is reported. The same holds for a break that is not needed, whose place and sharpness have no
+  meaning without it.
+- An entry of theta at the edge of its box without a limiting form is held there.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -32,15 +32,15 @@ from scaling.laws.uncertainty.curvature import Curvature, curvature
 from scaling.laws.uncertainty.noise import drop_quantile, residual_scale
 from scaling.laws.uncertainty.profile import profiles
 
-NEAR = 0.25  # T: a parameter half a standard error from its limit is at it
-SHARES = (0.1, 0.4, 0.8)  # of the target: where a term is held to find fits in which it is not absent
+NEAR = 0.25  # of T: a parameter within half a standard error of its limit counts as at the limit
+SHARES = (0.1, 0.4, 0.8)  # of the target, at which a term is held to find fits in which it is present
 
 
 @dataclass(frozen=True)
 class Chosen:
-    """The form to report with its optimum, the full law's optimum, and the limits not excluded.
+    """The optimum of the form to report, that of the full law, and the limits that are not excluded.
 
-    `open_ends` names the parameters that are unidentified, and which ends of their intervals are open.
+    `open_ends` names the unidentified parameters, and says which ends of their intervals are open.
     """
 
     best: BestFit
@@ -72,12 +72,12 @@ class _Compared:
         return self.statistic is None or self.statistic <= NEAR
 
     def is_at(self, edges: Collection[int]) -> bool:
-        """Whether something it would hold is at the edge of its box already, and the points allow it."""
+        """Whether an entry that it would hold is already at the edge of its box, and the data allow it."""
         return not self.excluded and any(entry in edges for entry, _ in self.limit.held)
 
 
 def choose(problem: Problem, seed: int) -> Chosen:
-    """Fit the problem's law, and what it becomes at each of its limits, and choose the form to report."""
+    """Fit the law of the problem and its limiting forms, and choose the form to report."""
     law = problem.form
     best = full = optimise(problem, seed)
     taken, kept = list[_Compared](), list[_Compared]()
@@ -88,7 +88,7 @@ def choose(problem: Problem, seed: int) -> Chosen:
         if adopted is None:
             break
         taken.append(adopted)
-        # Of a parameter that means nothing here, the opposite limit is not excluded either.
+        # For a parameter without meaning here, the opposite limit is not excluded either.
         kept += [
             one for one in compared if one.limit.parameter == adopted.limit.parameter and one is not adopted
         ]
@@ -146,7 +146,7 @@ def _compare(law: Form, best: BestFit, taken: Sequence[_Compared], limit: Limit)
 
 
 def _edges(best: BestFit) -> list[tuple[int, float]]:
-    """Entries of theta at the edge of their boxes, which no limit holds."""
+    """Entries of theta at the edge of their boxes that no limit holds."""
     form = best.form
     return [
         (i, edge)
@@ -212,7 +212,7 @@ def profiled_of(chosen: Chosen, found: Curvature, asked: Quantities) -> dict[str
 
 
 def _opened(one: Profile, low: bool, high: bool) -> Profile:
-    """The profile with its ends open where the parameter may run to a limit."""
+    """The profile with open ends on the sides on which the parameter may run to a limit."""
     ends = (None if low else one.interval[0], None if high else one.interval[1])
     if ends == one.interval:
         return one

@@ -1,13 +1,13 @@
-"""Profile intervals: hold one reported quantity at a value, fit all else again, and see what it costs.
+"""Profile intervals: hold one reported quantity at a value, refit the rest, and compare the objectives.
 
 With F(q) the least objective where a quantity is q, the test of q is 2 (F(q) - F_min) / (E[psi^2] / E[psi'])
 against the square of Student's t with n - P degrees of freedom: the drop test of Schrader and Hettmansperger
-1980, see `curvature.Scale`. For a linear law and least squares it gives the t interval exactly;
+1980, see `noise.Scale`. For a linear law and least squares it gives the t interval exactly;
 for the absolute value it is the likelihood ratio with the density of residuals at zero in place of Laplace's
 (Koenker and Machado 1999, "Goodness of fit and related inference processes for quantile regression").
 
-A quantity is held by a pin: one more residual, k (q(theta) - q_held), of a weight that the data cannot
-move. Whatever value a pinned fit ends at, it is the best fit at that value: the pin need not be rigid.
+A quantity is held by a pin: one more residual, k (q(theta) - q_held), with a weight that the data cannot
+move. A pinned fit is the best fit at the value that it ends at, so the pin need not be rigid.
 """
 
 from collections.abc import Collection
@@ -24,11 +24,11 @@ from scaling.laws.uncertainty.curvature import Curvature, quantity_slopes
 from scaling.laws.uncertainty.noise import t_quantile
 
 LADDER = (0.4, 0.8, 1.2, 1.6, 2.0, 2.4, 3.0, 4.0, 6.0)  # standard errors on each side, the first time
-FURTHER = (2.0, 4.0, 8.0, 16.0, 32.0, 64.0)  # times the last, where the objective has not risen
-INSIDE = 8  # values between the last below the threshold and the first above
+FURTHER = (2.0, 4.0, 8.0, 16.0, 32.0, 64.0)  # times the last value, if the objective has not risen
+INSIDE = 8  # values between the last below the threshold and the first above it
 STIFF = 20.0  # a standard error of a pin, in units of delta
-LOOSEST = 3.0  # a standard error beyond this on its scale says nothing, and the ladder starts smaller
-FARTHEST = 60.0  # on the scale of a quantity: e^60 of it, or an exponent of 60
+LOOSEST = 3.0  # a larger standard error has no meaning, and the ladder starts smaller
+FARTHEST = 60.0  # on the scale of a quantity: a factor of e^60, or an exponent of 60
 
 
 def profiles(
@@ -54,8 +54,8 @@ def profiles(
     threshold = drop * t_quantile(level, found.scale.freedom) ** 2 / 2
     box = np.array(form.bounds)
     reach = np.minimum(spread, LOOSEST)
-    # A pin is pulled by drop t / unit where its quantity is t standard errors off; ten of them move it by a
-    # hundredth of one, and never out of its quadratic zone.
+    # A pin is pulled by drop t / unit if its quantity is t standard errors off; ten standard errors move it
+    # by a hundredth of one, and never out of its quadratic zone.
     unit = min(STIFF * problem.delta, 0.05)
     k = unit / reach
 
@@ -103,7 +103,7 @@ def profiles(
 
 
 def _spread(best: BestFit, found: Curvature, G: Floats) -> tuple[Floats, Floats]:
-    """(Q,) standard errors, and (Q, P) how theta moves with each quantity; rough where nothing better is."""
+    """(Q,) standard errors, and (Q, P) how theta moves with each quantity; rough without a covariance."""
     rough = 0.01 * np.diag(best.form.free.astype(float))
     covariance = found.covariance if found.covariance is not None else rough
     variance = np.einsum("qp,pr,qr->q", G, covariance, G)
@@ -128,7 +128,7 @@ def _one_side(
 
 
 def _crossing(side: list[tuple[float, float, Floats]], limit: float) -> int | None:
-    """Number of the first point above the limit beyond every point below it."""
+    """Index of the first point above the limit that is beyond every point below it."""
     below = [j for j, p in enumerate(side) if p[1] <= limit]
     last = below[-1] if below else 0
     return last + 1 if last + 1 < len(side) else None
@@ -137,7 +137,7 @@ def _crossing(side: list[tuple[float, float, Floats]], limit: float) -> int | No
 def _next(
     points: list[tuple[float, float, Floats]], centre: float, sign: int, limit: float, reach: float
 ) -> tuple[list[float], list[Floats]]:
-    """Values to try next: inside the bracket of the crossing, or further out where there is none."""
+    """Values to try next: inside the bracket of the crossing, or further out without one."""
     side = _one_side(points, centre, sign)
     at = _crossing(side, limit)
     if at is None:

@@ -1,4 +1,4 @@
-"""How much a fit owes to choices: delta, single sizes and budgets, the data set, and what N and C count."""
+"""How much a fit depends on choices: delta, sizes and budgets, the data set, the counting of N and C."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -12,9 +12,9 @@ from scaling.laws.points import Points
 from scaling.laws.sections import SensitivityRow
 from scaling.laws.solving.optimise import BestFit, refits
 
-DELTAS = (1e-4, 1e-3, 1e-2, 10.0)  # 10 lies beyond every residual: least squares
-REACH = 10.0  # times the largest compute
-DATASETS = 8  # more are not shown one by one
+DELTAS = (1e-4, 1e-3, 1e-2, 10.0)  # 10 is beyond every residual: least squares
+REACH = 10.0  # predictions are made at this multiple of the largest compute
+DATASETS = 8  # with more, they are not left out one by one
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def sensitivity(
 
 
 def _left_out(points: Points) -> list[_Change]:
-    """Points without a size, a budget or a data set; tokens per parameter tell the shortest budgets."""
+    """Points without a size, the shortest budgets (by tokens per parameter), or a data set."""
     ratio = points.tokens / points.params
     size = np.round(np.log(points.params), 9)
     changes = [
@@ -129,9 +129,9 @@ def _cannot(form: Form, columns: Floats) -> str | None:
 
 
 def extrapolated(form: Form, points: Points) -> dict[str, float]:
-    """A point beyond the data: ten times the largest compute, or of a law of loss a tenth below the least.
+    """A point beyond the data: ten times the largest compute, or a tenth below the least loss.
 
-    Where compute is shared by two variables each has its root.
+    If two variables share the compute, each has its root.
     """
     scales = [name for name in form.variables if name != "loss"]
     each = REACH ** (1 / max(1, len(scales)))

@@ -144,7 +144,7 @@ def test_points_logged_at_the_peak_of_the_rate_are_no_ends_of_schedules(tmp_path
         (home / "metrics.jsonl").write_text(text + '\n{"step": 9')
     points = read_points(tmp_path)
     assert [i for i, final in enumerate(points.final) if not final] == [3 * len(MULTIPLES)]
-    with pytest.raises(BadInputError, match="1 of 18 losses stand before the end of their schedule"):
+    with pytest.raises(BadInputError, match="1 of 18 losses are from before the end of their schedule"):
         fit_points(points)
 
 
