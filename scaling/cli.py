@@ -129,7 +129,7 @@ def _help_command(error: Any) -> str:
 
 def _ended(error: Exception) -> int:
     """The exit code of a run that failed or was asked to stop; anything else is a bug and keeps its trace."""
-    from scaling.train.stopping import InterruptedRunError, RunFailedError
+    from scaling.parallel.processes import InterruptedRunError, RunFailedError
 
     if isinstance(error, InterruptedRunError):
         say(f"scaling: {error}")

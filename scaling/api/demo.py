@@ -65,13 +65,13 @@ def demo(out: str | Path = "demo", seed: int = 0) -> Demo:
     from scaling.config.load import load_sweep
     from scaling.laws import fit_points, read_points
     from scaling.laws.read.inputs import Sources
+    from scaling.parallel.processes import RunFailedError
     from scaling.plots.kinds import Options, draw
     from scaling.plots.report import write_report
     from scaling.plots.style import save_figure
     from scaling.sweep.execute import run_sweep
     from scaling.sweep.workers import available_cores
     from scaling.train.progress import Terminal
-    from scaling.train.stopping import RunFailedError
 
     directory = Path(out)
     sweep = load_sweep("demo", [f"base.train.seed={seed}", f"base.data.seed={seed}"])

@@ -132,7 +132,7 @@ class _Bootstrap(BaseModel):
 
 
 class _Document(BaseModel):
-    """The parts of a law.json that a plan reads (the whole document: scaling.laws.law)."""
+    """The parts of a law.json that a plan reads (the complete document: scaling.laws.law)."""
 
     model_config = ConfigDict(allow_inf_nan=False)
 

@@ -38,7 +38,7 @@ class Memory:
 
     @property
     def arguments(self) -> int:
-        """What the step is called with."""
+        """Bytes of the step's arguments."""
         return self.params + self.optimizer + self.batch
 
     @property
@@ -100,7 +100,7 @@ def memory(run: RunConfig, layout: Layout, platform: str) -> Memory:
     sides = 2 if model.two_sided else 1
     gathered = compute * _one_layer(parts, sum(g.layers for g in groups), sides, layout)
 
-    # Each device that holds rows of its own holds the gathered head, and its gradient.
+    # Each device with rows of its own holds the gathered head and its gradient.
     split = layout.tensor if model.vocab_size % layout.tensor == 0 else 1
     head = family.head_size / split
     length = tokens[family.predicted_side] // layout.rows_on_a_device

@@ -183,7 +183,7 @@ class _Step:
     def _split_sequences(self) -> list[Traffic]:
         """Keys and values of each layer to all devices that share a sequence, and their gradients back.
 
-        Around a ring of devices they pass as many bytes as gathered at once: forward, again in the backward
+        A ring of devices moves as many bytes as one gather: forward, again in the backward
         pass, and there with their float32 gradients.
         """
         layout = self.layout

@@ -1,6 +1,6 @@
 """Models as Flax NNX modules used functionally: a module is a pytree, its call a pure function.
 
-Shapes live in names. The legend, once for the whole package:
+Shapes live in names. The legend for the complete package:
 
     B  batch                 D  model width            F  feed-forward width
     L  query length          H  heads                  V  vocabulary

@@ -20,7 +20,7 @@ Axes = tuple[str | None, ...]
 
 @dataclasses.dataclass(frozen=True)
 class MeshPlacement:
-    """What a step is traced for: a mesh, and how logical axes are split over it."""
+    """The mesh that a step is traced for, and how logical axes are split over it."""
 
     mesh: Mesh
     partition: Callable[[Axes, tuple[int, ...]], PartitionSpec]
@@ -48,10 +48,10 @@ _PLACEMENT: ContextVar[MeshPlacement | None] = ContextVar("placement", default=N
 def param(value: jax.Array, *axes: str | None) -> nnx.Param:
     """A parameter that carries the logical name of each of its axes, and its shape, as plain metadata.
 
-    An optimizer's arrays inherit both, so that those of another shape can be recognised.
+    An optimizer's arrays inherit both, which identifies arrays of another shape.
 
     Raises:
-        ValueError: as many names as axes are needed.
+        ValueError: the number of names is not the number of axes.
     """
     if value.ndim != len(axes):
         raise ValueError(f"a parameter of shape {value.shape} needs {value.ndim} axis names, got {axes}")
@@ -59,7 +59,7 @@ def param(value: jax.Array, *axes: str | None) -> nnx.Param:
 
 
 def placement() -> MeshPlacement | None:
-    """What the step that is traced will run on; None if that is unknown."""
+    """Where the traced step will run; None if unknown."""
     return _PLACEMENT.get()
 
 
@@ -91,7 +91,7 @@ _LISTENER: ContextVar[list[tuple[str, Array]] | None] = ContextVar("listener", d
 
 
 def tap(name: str, value: Callable[[], Array]) -> None:
-    """Pass `value()` to the listener; without one it is not called."""
+    """Pass an intermediate activation `value()` to the listener; without one it is not computed."""
     seen = _LISTENER.get()
     if seen is not None:
         seen.append((name, value()))
@@ -99,7 +99,11 @@ def tap(name: str, value: Callable[[], Array]) -> None:
 
 @contextmanager
 def listening() -> Iterator[list[tuple[str, Array]]]:
-    """A list that collects names and values, layer by layer, while a model is traced inside."""
+    """A list that collects names and values, layer by layer, while a model is traced inside.
+
+    The model must run unrolled and without rematerialisation: values traced inside a scan do not exist
+    outside it.
+    """
     seen: list[tuple[str, Array]] = []
     token = _LISTENER.set(seen)
     try:

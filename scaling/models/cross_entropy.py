@@ -48,7 +48,7 @@ def cross_entropy(
         chunk: positions of each row formed at once; it need not divide L. None chooses by size.
 
     Returns:
-        The fp32 sum, to differentiate, and fp32 scalars beside it, which carry no gradient: `nll_sum` and
+        The fp32 sum, to differentiate, and fp32 scalars, which carry no gradient: `nll_sum` and
         `z_sum` (weighted sums of -log p and of (log Z)^2, without coefficient), `weight_sum`.
     """
     weights_BL = jnp.ones(targets_BL.shape, jnp.float32) if weights_BL is None else weights_BL
@@ -88,7 +88,7 @@ def token_log_probabilities(
 
 
 def _split(a_BL: Array, chunk: int) -> Array:
-    """(B, L, ...) to (C, B, chunk, ...), zeros filling the last chunk: the batch axis stays whole."""
+    """(B, L, ...) to (C, B, chunk, ...), zeros filling the last chunk: the batch axis is not split."""
     B, L = a_BL.shape[:2]
     rest = a_BL.shape[2:]
     padded = jnp.pad(a_BL, ((0, 0), (0, -L % chunk)) + ((0, 0),) * len(rest))
@@ -102,7 +102,7 @@ def _join(a_CBl: Array, L: int) -> Array:
 
 
 class _Head(NamedTuple):
-    """What turns hidden states into logits."""
+    """The map from hidden states to logits."""
 
     kernel_VD: Array
     bias_V: Array | None
@@ -253,7 +253,7 @@ def _chunk_gradients(
     # Without a barrier the compiler forms them twice, once for each product.
     dlogits_BLV = jax.lax.optimization_barrier(dlogits_BLV)
     dx_BLD = jnp.einsum("blv,vd->bld", dlogits_BLV, head.kernel_VD, preferred_element_type=jnp.float32)
-    # Turned round here is x, not the far larger dlogits; only the sum over chunks is turned back.
+    # x is transposed here, not the far larger dlogits; only the sum over chunks is transposed back.
     dhead_DV = jnp.einsum("bld,blv->dv", x_BLD, dlogits_BLV, preferred_element_type=jnp.float32)
     dbias_V = None if head.bias_V is None else dlogits_BLV.sum((0, 1), dtype=jnp.float32)
     return sums, _Gradients(dx_BLD.astype(x_BLD.dtype), dhead_DV, dbias_V, token_BL)

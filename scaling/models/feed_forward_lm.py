@@ -33,7 +33,7 @@ class FeedForwardLM(nnx.Module):
     """y = b + U tanh(d + H x) + W x, with x the embeddings of the last tokens, the latest first (section 2).
 
     `window` is H and `window_bias` d. The head is [U W], over the hidden layer and, with `direct`, the
-    embeddings beside it; without, it is U alone.
+    embeddings too; otherwise it is U alone.
     """
 
     def __init__(self, config: FeedForwardLMConfig, key: Array) -> None:
@@ -52,7 +52,7 @@ class FeedForwardLM(nnx.Module):
         self.config = config
 
     def states(self, batch: Batch, dropout_key: Array | None = None) -> Array:
-        """What the head multiplies: the hidden layer (B, L, D), with `direct` the embeddings beside it.
+        """What the head multiplies: the hidden layer (B, L, D), with `direct` followed by the embeddings.
 
         The target of position t is predicted from the inputs t, t - 1, ...; before the start of a row, and of
         a document where `segment_ids` says so, embeddings are zero. Dropout falls on the embeddings and on
@@ -95,7 +95,7 @@ class FeedForwardLM(nnx.Module):
 def windows(x_BLE: Array, context: int, segment_ids_BL: Array | None) -> Array:
     """(B, L, context x E): the embeddings that end at each position, the latest first.
 
-    Zero stands for what lies before the row, or in another segment.
+    Positions before the row, or in another segment, are zero.
     """
     L = x_BLE.shape[1]
     parts = [x_BLE]

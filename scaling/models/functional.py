@@ -50,7 +50,7 @@ def residual_std(config: TransformerConfig) -> float:
 
 
 def times(x: jax.Array, multiplier: float) -> jax.Array:
-    """`x` times a multiplier of the parametrisation, which most often is 1."""
+    """`x` times a multiplier of the parametrisation, which is usually 1."""
     return x if multiplier == 1.0 else x * multiplier
 
 
@@ -77,7 +77,7 @@ def linear(x: Array, kernel_KN: Array, bias_N: Array | None = None) -> Array:
 
 
 def _product(a: Array, b: Array, a_axes: tuple[int, ...], b_axes: tuple[int, ...], like: Array) -> Array:
-    # Accelerators accumulate in fp32 and write the compute type at once; a CPU must be asked to.
+    # Accelerators accumulate in fp32 and write the compute type at once; a CPU only on request.
     wide = jnp.float32 if platform() == "cpu" else like.dtype
     y = jax.lax.dot_general(a, b, ((a_axes, b_axes), ((), ())), preferred_element_type=wide)
     return y.astype(like.dtype)
@@ -99,7 +99,7 @@ def _backward(saved: tuple[Array, Array], dy: Array) -> tuple[Array, Array]:
     tokens = tuple(range(x.ndim - 1))
     if K <= N or platform() != "cpu":
         return dx, _product(x, dy, tokens, tokens, kernel_KN)
-    # Without the barrier the compiler undoes the choice, to save turning the small result back.
+    # Without the barrier the compiler undoes the choice to avoid transposing the small result.
     return dx, jax.lax.optimization_barrier(_product(dy, x, tokens, tokens, kernel_KN)).T
 
 
@@ -216,7 +216,8 @@ def relative_buckets(distances: Array, buckets: int, farthest: int, causal: bool
     """The bucket of each distance, key position minus query position (Raffel et al. 2019, section 2.1).
 
     Half of the buckets hold one near distance each, the rest grow logarithmically up to `farthest`, beyond
-    which all distances share the last. In bidirectional attention each direction has half of the buckets.
+    which all distances share the last bucket. In bidirectional attention each direction has half of the
+    buckets.
     """
     first = jnp.zeros_like(distances)
     if causal:
@@ -227,7 +228,7 @@ def relative_buckets(distances: Array, buckets: int, farthest: int, causal: bool
         away = jnp.abs(distances)
     near = buckets // 2
     scale = (buckets - near) / math.log(farthest / near)
-    # In float32, as the released models were trained: a distance on a boundary must fall on the same side.
+    # In float32, as in the training of the released models: boundaries must round the same way.
     far = near + (jnp.log(jnp.maximum(away, 1).astype(jnp.float32) / near) * scale).astype(jnp.int32)
     return first + jnp.where(away < near, away, jnp.minimum(far, buckets - 1))
 

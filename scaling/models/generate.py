@@ -23,7 +23,7 @@ class Cache(NamedTuple):
     """Keys and values of all layers, (N, B, M, K, E), and which tokens of an encoder-decoder's source are
     real.
 
-    Keys past the end of a sequence are not looked at.
+    Keys past the end of a sequence are not attended to.
     """
 
     layers: LayerCache
@@ -81,7 +81,7 @@ class Sampling(NamedTuple):
     top_p: float | None = None
 
     def check(self) -> "Sampling":
-        """Itself, if it makes sense.
+        """Return itself if it is valid.
 
         Raises:
             BadInputError: names the setting and what would be accepted.
@@ -96,7 +96,7 @@ class Sampling(NamedTuple):
 
 
 def sample(logits_BV: jax.Array, sampling: Sampling, key: jax.Array) -> jax.Array:
-    """One token a row, (B,) int32. Top-p keeps the fewest tokens that reach p (Holtzman et al. 2020)."""
+    """One token per row, (B,) int32. Top-p keeps the fewest tokens that reach p (Holtzman et al. 2020)."""
     if sampling.temperature == 0:
         return jnp.argmax(logits_BV, axis=-1).astype(jnp.int32)
     logits_BV = logits_BV / sampling.temperature
@@ -124,8 +124,8 @@ class _Begun(NamedTuple):
 def _begin(
     model: Decoder | EncoderDecoder, prompts_BL: jax.Array, lengths_B: jax.Array, start: int, new_tokens: int
 ) -> _Begun:
-    """Read the prompts: a decoder's are continued, an encoder-decoder's are sources of a target that begins
-    with `start`. Prompts are padded to the right."""
+    """Process the prompts: a decoder continues them, an encoder-decoder reads them as sources of a target
+    that begins with `start`. Prompts are padded to the right."""
     B, L = prompts_BL.shape
     if isinstance(model, Decoder):
         cache = empty_cache(model, B, L + new_tokens)
@@ -171,7 +171,7 @@ class Beams(NamedTuple):
     length_penalty: float = 0.6
 
     def check(self) -> "Beams":
-        """Itself, if it makes sense.
+        """Return itself if it is valid.
 
         Raises:
             BadInputError: names the setting and what would be accepted.
@@ -212,7 +212,7 @@ def _search(
     search = _Search(
         begun,
         tokens_BWT=jnp.full((B, W, T), stop, jnp.int32),
-        logp_BW=jnp.full((B, W), _MASKED).at[:, 0].set(0.0),  # at first all beams are the same one
+        logp_BW=jnp.full((B, W), _MASKED).at[:, 0].set(0.0),  # at first all beams are equal
         ended_BWT=jnp.full((B, W, T), stop, jnp.int32),
         ended_scores_BW=jnp.full((B, W), _MASKED),
     )
@@ -224,13 +224,13 @@ def _search(
         cache, x_RD, positions_R = search.begun
         logp_BWV = jax.nn.log_softmax(logits(model, x_RD)[:, 0, :writable]).reshape(B, W, V)
         logp_BWV = logp_BWV + search.logp_BW[:, :, None]
-        # Every beam may end here: those compete with what has ended before.
+        # Every beam may end here, and competes with those that ended before.
         scores_BW = logp_BWV[:, :, stop] / penalty(step + 1)
         all_scores = jnp.concatenate([search.ended_scores_BW, scores_BW], axis=1)
         all_tokens = jnp.concatenate([search.ended_BWT, search.tokens_BWT], axis=1)
         ended_scores_BW, best_BW = jax.lax.top_k(all_scores, W)
         ended_BWT = jnp.take_along_axis(all_tokens, best_BW[:, :, None], axis=1)
-        # The others go on.
+        # The others continue.
         open_logp = logp_BWV.at[:, :, stop].set(_MASKED).reshape(B, W * V)
         logp_BW, picked_BW = jax.lax.top_k(open_logp, W)
         from_BW, token_BW = picked_BW // V, (picked_BW % V).astype(jnp.int32)
@@ -244,7 +244,7 @@ def _search(
         return _Search(begun, tokens_BWT, logp_BW, ended_BWT, ended_scores_BW), None
 
     search = jax.lax.scan(body, search, jnp.arange(T))[0]
-    # A beam that is still open when the tokens are used up counts as it stands.
+    # A beam that is still open after the last token is scored as it is.
     scores = jnp.concatenate([search.ended_scores_BW, search.logp_BW / penalty(jnp.array(T))], axis=1)
     tokens = jnp.concatenate([search.ended_BWT, search.tokens_BWT], axis=1)
     best_B = jnp.argmax(scores, axis=1)
@@ -269,10 +269,10 @@ def generate(
     tokenizer has text for.
 
     An encoder-decoder reads each prompt as a source and writes a target that begins with `start`. Prompts
-    may differ in length: a shorter one is padded to the right, and no token looks at the padding.
+    may differ in length: shorter ones are padded to the right, and no token attends to the padding.
 
     Raises:
-        BadInputError: a model that generates nothing, an empty prompt, a token outside the vocabulary, more
+        BadInputError: a model that cannot generate, an empty prompt, a token outside the vocabulary, more
             tokens than the model has positions for, beams without `stop`.
     """
     if not isinstance(model, Decoder | EncoderDecoder):

@@ -1,7 +1,7 @@
 """A stacked LSTM language model (Hochreiter and Schmidhuber 1997; Zaremba et al. 2014, arXiv:1409.2329).
 
 Arrays are time-major inside, (L, B, ...), so that a step of the scan reads one block of memory. What does not
-wait for the step before is outside the scan: the input's product with its weights forward, and the gradient
+depend on the step before is outside the scan: the input's product with its weights forward, and the gradient
 of the recurrent weights backward, each one product over all positions.
 """
 
@@ -21,7 +21,7 @@ from scaling.models.stack import unstack
 class LSTMLayer(nnx.Module):
     """One layer's weights: of its input, of its own state, and biases.
 
-    The four gates stand side by side along the last axis, each D wide: input, forget, cell, output.
+    The four gates are concatenated along the last axis, each D wide: input, forget, cell, output.
     """
 
     def __init__(self, config: LSTMConfig, key: Array) -> None:
@@ -35,7 +35,8 @@ class LSTMLayer(nnx.Module):
     def __call__(self, x_LBD: Array, starts_LB: Array | None) -> Array:
         """Hidden states of every step, (L, B, D); where `starts_LB` is true the state before is zero."""
         gates_LBG = linear(x_LBD, cast(self.input, x_LBD), cast(self.bias, x_LBD))
-        # Every device runs its rows of the recurrence whole: split, each step would wait for a network.
+        # Every device runs its rows of the recurrence unsplit: otherwise each step would wait for the
+        # network.
         gates_LBG = constrain(gates_LBG, "length", "batch", None)
         state_DG = constrain(cast(self.state, x_LBD), None, None)
         return lstm(gates_LBG, state_DG, starts_LB)
@@ -57,8 +58,8 @@ class LSTM(nnx.Module):
     def states(self, batch: Batch, dropout_key: Array | None = None) -> Array:
         """Hidden states of the last layer, (B, L, D).
 
-        The state is zero where a row starts, and where `segment_ids` says that a document does. Dropout falls
-        on what goes up, never on what goes along (Zaremba et al. 2014, section 3.1).
+        The state is zero where a row starts, and where `segment_ids` says that a document does. Dropout is
+        applied between layers, never between time steps (Zaremba et al. 2014, section 3.1).
         """
         config = self.config
         keys: list[Array | None] = [None] * (config.n_layers + 1)
@@ -87,7 +88,7 @@ class LSTM(nnx.Module):
 
 
 def document_starts(segment_ids_BL: Array | None) -> Array | None:
-    """starts_LB: whether another document stood before; None where nothing is said of documents."""
+    """starts_LB: whether a new document begins; None without segment ids."""
     if segment_ids_BL is None:
         return None
     ids_LB = segment_ids_BL.T
@@ -102,7 +103,7 @@ def lstm(gates_LBG: Array, state_DG: Array, starts_LB: Array | None) -> Array:
         gates_LBG: the input's part of the four gates before their activation, G = 4 D: input, forget, cell,
             output; in the compute type.
         state_DG: recurrent weights in the compute type. Products accumulate in fp32, and the cell is fp32.
-        starts_LB: where true the state before is taken for zero.
+        starts_LB: where true, the state before is zero.
     """
     return _run(gates_LBG, state_DG, starts_LB)[0]
 
@@ -137,7 +138,7 @@ def _cleared(x_BD: Array, starts_B: Array | None) -> Array:
 
 
 def _before(x_LBD: Array, starts_LB: Array | None) -> Array:
-    """What each step found of `x_LBD`: that of the step before, zero at a start."""
+    """`x_LBD` of the step before each step, zero at a start."""
     before_LBD = jnp.concatenate([jnp.zeros_like(x_LBD[:1]), x_LBD[:-1]])
     if starts_LB is None:
         return before_LBD
@@ -179,7 +180,7 @@ def _backward(saved: _Saved, dh_LBD: Array) -> tuple[Array, Array, None]:
     zeros_BD = jnp.zeros(c_LBD.shape[1:], jnp.float32)
     each = (dh_LBD, activated, c_LBD, _before(c_LBD, starts_LB), starts_LB)
     dgates_LBG = jax.lax.scan(step, (zeros_BD, zeros_BD), each, reverse=True)[1]
-    # One product over all positions, where autodiff would add one up at every step.
+    # One product over all positions, where autodiff would add one per step.
     dstate_DG = jnp.einsum(
         "LBD,LBG->DG", _before(h_LBD, starts_LB), dgates_LBG, preferred_element_type=jnp.float32
     )

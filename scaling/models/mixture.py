@@ -318,7 +318,7 @@ _expert_linear.defvjp(_expert_forward, _expert_backward)
 
 
 def _product(a: Array, b: Array, a_axes: tuple[int, ...], b_axes: tuple[int, ...]) -> Array:
-    # Accelerators accumulate in fp32 and write the compute type at once; a CPU must be asked to.
+    # Accelerators accumulate in fp32 and write the compute type at once; a CPU only on request.
     wide = jnp.float32 if platform() == "cpu" else a.dtype
     y = jax.lax.dot_general(a, b, ((a_axes, b_axes), ((0,), (0,))), preferred_element_type=wide)
     return y.astype(a.dtype)

@@ -8,7 +8,7 @@ Language 13:359-394. For a history h of k - 1 tokens, h' the same without its fi
 
 p_k = p_{k-1} where h was never seen, and p_0 = 1 / V: order 1 is the frequencies, discounted and mixed with
 the uniform distribution. At the highest order a counts how often h w occurs, below it how many different
-tokens stand before it (Kneser and Ney 1995). A gram that opens a document has none before it: there its
+tokens precede it (Kneser and Ney 1995). A gram that opens a document has none before it: there its
 occurrences count, as in KenLM (Heafield et al. 2013). The discount D is one of three, by a = 1, 2, or 3 and
 more, or one for all with `discounts: single`, estimated for each order from how many of its grams have a = 1,
 2, 3 and 4.
@@ -54,13 +54,13 @@ class CorpusLoss:
 
     @property
     def loss(self) -> float:
-        """Nats a token."""
+        """Nats per token."""
         return self.nll_sum / max(self.weight_sum, 1.0)
 
 
 @dataclasses.dataclass(frozen=True)
 class NGram:
-    """A fitted model: one level an order, the lowest first."""
+    """A fitted model: one level per order, the lowest first."""
 
     config: NGramConfig
     levels: tuple[Level, ...]
@@ -176,7 +176,7 @@ class NGram:
     def lookups_per_token(self) -> int:
         """Sorted tables searched to score one token: its gram at every order, and its longer histories.
 
-        The nearest there is to FLOPs: nothing is multiplied. Fitting sorts one key an order and token.
+        The closest analogue of FLOPs: nothing is multiplied. Fitting sorts one key per order and token.
         """
         return self.config.order + max(0, self.config.order - 2)
 
@@ -231,9 +231,9 @@ def _tokens(ids: np.ndarray, config: NGramConfig) -> np.ndarray:
 def _events(
     ids_T: np.ndarray, starts_D: np.ndarray, config: NGramConfig
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Of every prediction: the input before it, its target, and the tokens in its history."""
+    """For every prediction: the input before it, its target, and the number of tokens in its history."""
     if not len(ids_T):
-        raise BadInputError("data: the n-gram is fitted to no text; give at least one document")
+        raise BadInputError("data: there is no text to fit the n-gram to; give at least one document")
     if not len(starts_D) or starts_D[0] != 0 or (np.diff(starts_D) <= 0).any() or starts_D[-1] >= len(ids_T):
         raise ValueError("document starts must ascend from 0 to within the text")
     x_T = _tokens(ids_T, config)
@@ -271,7 +271,7 @@ def _history_lengths(shape: tuple[int, ...], segment_ids_BL: np.ndarray | None) 
 
 
 def _find(keys_G: np.ndarray, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The place of each key, and whether it is there; some place where it is not."""
+    """The place of each key, and whether it is present; the place of a missing key has no meaning."""
     if not len(keys_G):
         return np.zeros(len(wanted), np.int64), np.zeros(len(wanted), bool)
     place = np.minimum(np.searchsorted(keys_G, wanted), len(keys_G) - 1)
@@ -303,7 +303,7 @@ def estimate_discounts(counts_of_counts: np.ndarray, kind: str) -> np.ndarray:
 
     The three of Chen and Goodman 1999, D_i = i - (i + 1) Y n_{i+1} / n_i with Y = n_1 / (n_1 + 2 n_2). Where
     a count is missing or a discount would not be positive, as where all grams are frequent, the one of Ney et
-    al. 1994 for all, D = Y; and 0.5 where that cannot be told either.
+    al. 1994 for all, D = Y; and 0.5 if that is undefined too.
     """
     n = np.asarray(counts_of_counts, np.float64)
     if not (n[:2] > 0).all():

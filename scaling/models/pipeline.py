@@ -4,11 +4,11 @@ A shift register under plain `jax.jit` (GSPMD: Xu et al. 2021, arXiv:2105.04663,
 compute at once, each on its own microbatch, as one `jax.vmap` over an axis that is split over the mesh axis
 `stage`; between two ticks their outputs move on by one stage, a permutation between neighbours. M
 microbatches leave S stages after M + S - 1 ticks, so for (S - 1) / (M + S - 1) of the time a stage computes
-results that nobody reads (GPipe: Huang et al. 2019, arXiv:1811.06965, section 2.3).
+results that are discarded (GPipe: Huang et al. 2019, arXiv:1811.06965, section 2.3).
 
-Outside the stages the batch is split over `stage` too, so that no device repeats another's embedding and
-head. Each stage starts with its own rows; they wait in its queue, and queues move towards the first stage as
-microbatches enter. What leaves the last stage joins the end of the queues, and is back where it came from
+Outside the stages the batch is split over `stage` too, so that devices do not repeat each other's
+embedding and head. Each stage starts with a queue of its own rows, and queues move towards the first stage as
+microbatches enter. The output of the last stage joins the end of the queues, and returns to its own stage
 after the last tick.
 """
 
@@ -52,7 +52,7 @@ def pipelined(
     inside = placed.inside_stage()
 
     def laid(a: jax.Array, between: int) -> jax.Array:
-        """(S, ..., rows, positions, ...) on its stages; `between` axes stand before the rows."""
+        """(S, ..., rows, positions, ...) on its stages; `between` axes precede the rows."""
         own = a.shape[1 + between :]
         spec = inside.partition(("batch", "length", *[None] * len(own))[: len(own)], own)
         spec = PartitionSpec(STAGE, *[None] * between, *spec)

@@ -128,7 +128,7 @@ _HIDDEN = -1e30  # the score of a source position that is not there; finite, so 
 
 
 class GRU(nnx.Module):
-    """The weights of a gated recurrent unit; reset gate, update gate and candidate stand side by side."""
+    """The weights of a gated recurrent unit; reset gate, update gate and candidate are concatenated."""
 
     def __init__(self, config: RNNEncoderDecoderConfig, key: Array) -> None:
         E, D, kind = config.d_embedding, config.d_model, config.param_dtype
@@ -260,7 +260,7 @@ class RNNEncoderDecoder(nnx.Module):
         keys: list[Any] = [None] * 3 if key is None else list(jax.random.split(key, 3))
         source_BLC, real_BL = self._encode(batch, keys[0])
         attention = self.attention
-        # The backward state of the first position has read the whole source.
+        # The backward state of the first position has read the complete source.
         first_BD = linear(
             source_BLC[:, 0, D:], cast(self.start, source_BLC), cast(self.start_bias, source_BLC)
         )

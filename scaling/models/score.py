@@ -19,11 +19,11 @@ _LOGITS_AT_ONCE = 2**26  # numbers of a batch's logits, 256 MiB of float32
 
 
 @dataclass(frozen=True)
-class TokenScores:
-    """What a model says of rows of ids.
+class RowScores:
+    """The scores of rows of ids.
 
-    `tokens` and `log_probs` (nats) belong together, row by row: of a decoder the ids after the first, each
-    given those before it; of an encoder every id, read at its own position with nothing masked; of an
+    `tokens` and `log_probs` (nats) correspond, row by row: for a decoder the ids after the first, each given
+    those before it; for an encoder every id, scored at its own position with nothing masked; for an
     encoder-decoder the decoder ids after the first, each given the ids and those before it. `logits_BLV` is
     float32, zero where a row is shorter than the longest.
     """
@@ -33,9 +33,7 @@ class TokenScores:
     logits_BLV: np.ndarray | None
 
 
-def score(
-    model: Any, ids: Rows, decoder_ids: Rows | None = None, *, keep_logits: bool = False
-) -> TokenScores:
+def score(model: Any, ids: Rows, decoder_ids: Rows | None = None, *, keep_logits: bool = False) -> RowScores:
     """Score rows of ids, of different lengths or not.
 
     Args:
@@ -69,7 +67,7 @@ def score(
             if logits_BLV is not None:
                 length = len(scored[start + i])
                 logits_BLV[start + i, :length] = some_BLV[i, :length]
-    return TokenScores(tokens, log_probs, logits_BLV)
+    return RowScores(tokens, log_probs, logits_BLV)
 
 
 def check(config: ModelConfig, ids: Rows, decoder_ids: Rows | None) -> None:

@@ -57,8 +57,8 @@ class Stack:
     """N layers in order, run as `config` says: unrolled or scanned, rematerialised or not, or in stages.
 
     The reference is a loop, `_unrolled`. A scan runs one layer's code for every depth, and compiles once; the
-    two compute the same numbers. On a mesh with pipeline stages, each stage has as many of the layers, whole
-    repetitions of the pattern of bands; layers return nothing else there, and read no cache.
+    two compute the same numbers. On a mesh with pipeline stages, each stage has as many of the layers,
+    complete repetitions of the pattern of bands; layers return only x_BLD there, and read no cache.
 
     Attributes:
         config: `scan_layers`, `remat` and `mixture` are read.

@@ -40,7 +40,7 @@ _WHY_NOT = {
 
 
 def absent_devices(devices: Devices) -> list[jax.Device]:
-    """Devices to compile for: of a TPU topology, of GPUs without a driver, or simulated ones of this CPU.
+    """Devices to compile for: of a TPU topology, GPUs without a driver, or simulated devices of this CPU.
 
     Raises:
         BadInputError: the compiler is not installed, or does not know the kind or the topology.
@@ -55,7 +55,7 @@ def absent_devices(devices: Devices) -> list[jax.Device]:
 
 
 def compiler_name(devices: Devices) -> str:
-    """How the compiler calls the topology, as `v5p:8x8x8`; GPUs as partitions x hosts x GPUs of a host."""
+    """The compiler's name of the topology, as `v5p:8x8x8`; for GPUs partitions x hosts x GPUs per host."""
     name = devices.hardware.name
     match devices.hardware.platform:
         case "tpu":
@@ -124,13 +124,13 @@ def _cpus(devices: Devices) -> list[jax.Device]:
 
 
 def first_line(error: Exception) -> str:
-    """What an error of the compiler says first, without its code in front."""
+    """The first line of a compiler's error, without its code."""
     return (str(error).splitlines() or [type(error).__name__])[0].partition(": ")[2] or str(error)
 
 
 @dataclass(frozen=True)
 class Target:
-    """What the CUDA driver would say of a GPU. A core here is a streaming multiprocessor."""
+    """What the CUDA driver would report for a GPU. A core here is a streaming multiprocessor."""
 
     title: str
     capability: int  # compute capability, the part before the dot
@@ -138,10 +138,10 @@ class Target:
     fpus_per_core: int
     clock_ghz: float
     memory_bytes: int
-    memory_bandwidth: int  # bytes a second
+    memory_bandwidth: int  # bytes per second
     l2_bytes: int
     shared_per_core: int  # bytes
-    shared_per_block: int  # bytes, at most, for a kernel that asks
+    shared_per_block: int  # bytes, at most, on request
 
 
 # By names in configs/hardware. Facts: XLA's device descriptions (github.com/openxla/xla, folder
@@ -170,7 +170,7 @@ TARGETS = {
 
 
 def target_text(target: Target) -> str:
-    """A target as the protocol buffer text that the CUDA plugin reads."""
+    """A target in the protocol buffer text format that the CUDA plugin reads."""
     return f"""gpu_device_info {{
   threads_per_block_limit: 1024 threads_per_warp: 32 threads_per_core_limit: 2048
   block_dim_limit_x: 2147483647 block_dim_limit_y: 65535 block_dim_limit_z: 65535
@@ -189,7 +189,7 @@ device_description_str: "{target.title}"
 
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40, "P": 2**50}
 _SIZE = r"([0-9.]+)([KMGTP]?)"
-# Two ways of saying it: before temporaries were given their places, and after.
+# Two forms of the message: before and after temporaries are assigned memory.
 _PATTERNS = (
     re.compile(rf"Used {_SIZE} of {_SIZE} hbm"),
     re.compile(rf"required for [^(]*\({_SIZE}\) exceeds available HBM \({_SIZE}\)"),
@@ -197,7 +197,7 @@ _PATTERNS = (
 
 
 def parse_out_of_memory(text: str) -> OutOfMemory | None:
-    """Bytes needed and there, from an error of the TPU compiler; None for another error.
+    """Bytes needed and available, from an error of the TPU compiler; None for another error.
 
     The compiler rounds to a hundredth of its unit.
     """
@@ -213,9 +213,9 @@ def parse_out_of_memory(text: str) -> OutOfMemory | None:
 
 
 def usable_memory(tpu: jax.Device) -> int | None:
-    """Bytes of an absent TPU's memory that programs may use: it keeps some for itself.
+    """Bytes of a TPU's memory that programs may use: the runtime reserves some.
 
-    Asked by a program that fits no device; None where the compiler does not complain of it.
+    Found by compiling a program that fits no device; None if the compiler accepts it.
     """
     tebibyte = jax.ShapeDtypeStruct((2**20, 2**20), jnp.uint8, sharding=SingleDeviceSharding(tpu))
     try:
@@ -227,13 +227,13 @@ def usable_memory(tpu: jax.Device) -> int | None:
 
 
 class Noise:
-    """What was written to file descriptor 2 meanwhile."""
+    """What was written to file descriptor 2 in the meantime."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
 
     def last_lines(self, count: int = 5) -> list[str]:
-        """The last lines that say something; readable inside `captured_noise` only."""
+        """The last lines that are not empty; readable inside `captured_noise` only."""
         self._file.seek(0)
         text = self._file.read().decode(errors="replace")
         return [line.strip() for line in text.splitlines() if line.strip()][-count:]
@@ -241,10 +241,10 @@ class Noise:
 
 @contextmanager
 def captured_noise() -> Iterator[Noise]:
-    """While inside, what is written to file descriptor 2 lands in a temporary file.
+    """Redirect file descriptor 2 to a temporary file inside the context.
 
-    libtpu and XLA write there from C++, past `sys.stderr`. Whoever has something to say to a person meanwhile
-    needs a copy of the descriptor from before.
+    libtpu and XLA write there from C++, past `sys.stderr`. Messages to the user inside the context need a
+    copy of the earlier descriptor.
     """
     sys.stderr.flush()
     before = os.dup(2)

@@ -1,4 +1,4 @@
-"""A run that stands still ends itself: a hung worker, a dead disk or a lost network would wait for ever."""
+"""A stalled run ends itself: with a hung worker, a dead disk or a lost network it would wait for ever."""
 
 import itertools
 import json
@@ -16,14 +16,14 @@ from scaling.runtime.errors import BadInputError
 
 STALL_SECONDS = "SCALING_STALL_SECONDS"
 _DEFAULT = 1800.0
-_LOOKS = 20  # in that time, at least
-_LONGEST = 5.0  # seconds between two looks
-_ASK_MS = 1000  # for another process's count, once it is over
-_PATIENCE = 4  # looks that processes which end are apart, at most
+_CHECKS = 20  # in that time, at least
+_LONGEST = 5.0  # seconds between two checks
+_READ_MS = 1000  # for another process's count at the end
+_PATIENCE = 4  # checks by which the ends of processes differ, at most
 
 
 def stall_seconds(environment: Mapping[str, str] = os.environ) -> float:
-    """How long a run may stand still: the environment's, or half an hour.
+    """Seconds that a run may stall: from the environment, by default half an hour.
 
     Raises:
         BadInputError: not a positive number.
@@ -39,23 +39,23 @@ def stall_seconds(environment: Mapping[str, str] = os.environ) -> float:
 
 
 class Heartbeat:
-    """Ends the process when no `beat` comes for so many seconds, counted from the first one.
+    """Ends the process if there is no `beat` for so many seconds, counted from the first one.
 
-    It ends in one line with `TRY_AGAIN`: the same command goes on from the last checkpoint. Of several
-    processes those that wait for a hung one stand still too, so all end, and a scheduler starts all again;
-    the line names those that are silent or behind. The seconds have to be more than an evaluation or
-    compiling a step takes. Time is told by looks of a thread: a laptop's sleep is no standstill.
+    It ends with one line and the exit code `TRY_AGAIN`: the same command resumes from the last checkpoint. Of
+    several processes those that wait for a hung one stall too, so all end, and a scheduler starts all again;
+    the line names those that are silent or behind. The limit must be longer than an evaluation or the
+    compilation of a step. Time is counted in checks of a thread, so a laptop's sleep is not a stall.
     """
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
-        self._interval = min(seconds / _LOOKS, _LONGEST)
+        self._interval = min(seconds / _CHECKS, _LONGEST)
         self._count = 0
         self._over = threading.Event()
         watch = threading.Thread(target=self._watch, name="heartbeat", daemon=True)
-        # A store that does not answer holds whoever writes to it: not the thread that has to notice.
-        tell = threading.Thread(target=self._tell, name="heartbeat-tell", daemon=True)
-        self._threads = [watch, tell] if several() else [watch]
+        # A store that does not answer blocks its writer, so another thread watches.
+        publish = threading.Thread(target=self._publish, name="heartbeat-publish", daemon=True)
+        self._threads = [watch, publish] if several() else [watch]
 
     def __enter__(self) -> "Heartbeat":
         for thread in self._threads:
@@ -72,7 +72,7 @@ class Heartbeat:
         """Something was done."""
         self._count += 1
 
-    def _tell(self) -> None:
+    def _publish(self) -> None:
         for look in itertools.count():
             if self._over.wait(self._interval):
                 return
@@ -94,17 +94,19 @@ class Heartbeat:
 
     def _end(self) -> None:
         print(
-            f"scaling: no step for {self._seconds:g} s ({STALL_SECONDS}): {self._blame()}; start the same "
-            "command again, it goes on from the last checkpoint",
+            f"scaling: no step for {self._seconds:g} s ({STALL_SECONDS}): {self._blame()}; run the same "
+            "command to resume from the last checkpoint",
             file=sys.stderr,
             flush=True,
         )
         if several() and jax.process_index() == 0:
-            time.sleep(_PATIENCE * self._interval)  # others still ask the store, which ends with this process
+            time.sleep(
+                _PATIENCE * self._interval
+            )  # others still read the store, which ends with this process
         os._exit(TRY_AGAIN)
 
     def _blame(self) -> str:
-        """Who stands in the way, in words."""
+        """The cause of the stall, in words."""
         if not several():
             return "a disk or a device does not answer"
         try:
@@ -119,14 +121,14 @@ class Heartbeat:
         steps = {process: said[0] for process, said in after.items()}
         behind = [process for process, step in steps.items() if step == min(steps.values())]
         if len(behind) == len(steps):
-            return "all processes stand at the same step"
+            return "all processes are at the same step"
         return f"process {', '.join(map(str, behind))} is behind the others"
 
 
 def _counts() -> dict[int, list[int]]:
-    """Of every process the count of its beats and of its looks, as it last told them."""
+    """The last published counts of beats and of checks of every process."""
     return {
-        process: json.loads(client().blocking_key_value_get(_key(process), _ASK_MS))
+        process: json.loads(client().blocking_key_value_get(_key(process), _READ_MS))
         for process in range(jax.process_count())
     }
 

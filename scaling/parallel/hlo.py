@@ -42,7 +42,7 @@ class Instruction:
 
     @cached_property
     def written(self) -> str:
-        """What is written between the parentheses: operands, or the value of a constant."""
+        """The text between the parentheses: operands, or the value of a constant."""
         return self.rest[: _end(self.rest, 0, ")")]
 
     @cached_property
@@ -69,7 +69,7 @@ class Module:
 
 
 def parse(text: str) -> Module:
-    """Read a module; lines that are neither a header nor an instruction are passed over."""
+    """Read a module; lines that are neither a header nor an instruction are skipped."""
     module = Module()
     current: dict[str, Instruction] = {}
     for line in text.splitlines():
@@ -106,7 +106,7 @@ def _end(text: str, start: int, stop: str) -> int:
 
 
 def _split(text: str) -> list[str]:
-    """What commas outside brackets separate, without comments as `/*index=5*/`."""
+    """Split at commas outside brackets, without comments such as `/*index=5*/`."""
     parts, start = [], 0
     while start < len(text):
         end = _end(text, start, ",")
@@ -137,9 +137,9 @@ def type_bytes(type: str) -> int:
 
 
 Value = Any
-"""An int; a tuple of values; None for what is not known (every array); a stand-in of `unchanged`."""
+"""An int; a tuple of values; None if unknown (every array); a placeholder of `unchanged`."""
 
-_MOST = 20_000  # turns of a loop that are run; layers, chunks and microbatches are far fewer
+_MOST = 20_000  # iterations of a loop that are evaluated; layers, chunks and microbatches are far fewer
 _NOTED = re.compile(r'known_trip_count"?[:=]\s*\{\s*"?n"?[:=]\s*"?(\d+)')
 _INTEGER = re.compile(r"^(pred|[su]\d+)\[\]")
 _PASSED_ON = ("copy", "bitcast", "convert", "reshape", "opt-barrier", "copy-start", "copy-done")
@@ -169,26 +169,27 @@ _COMPUTED: dict[str, Callable[..., int]] = {
 
 
 def trip_count(module: Module, computation: str, loop: Instruction, arguments: Sequence[Value]) -> int | None:
-    """How often a `while` of a computation with these arguments runs; None where the text does not say."""
+    """How often a `while` of a computation with these arguments runs; None if the text does not determine
+    it."""
     noted = _NOTED.search(loop.rest)
     if noted is not None:
         return int(noted[1])
     condition, body = loop.called("condition"), loop.called("body")
     state = evaluate(module, computation, loop.operands[0], arguments)
-    for turns in range(_MOST):
-        goes_on = result(module, condition, [state])
-        if not isinstance(goes_on, int):
+    for iterations in range(_MOST):
+        continues = result(module, condition, [state])
+        if not isinstance(continues, int):
             return None
-        if not goes_on:
-            return turns
+        if not continues:
+            return iterations
         before, state = state, result(module, body, [state])
         if state == before:
-            return None  # it would run for ever: what ends it is not among the integers
+            return None  # it would run for ever: the condition does not depend on integers
     return None
 
 
 def unchanged(module: Module, computation: str, loop: Instruction, arguments: Sequence[Value]) -> Value:
-    """The state that every turn of a loop starts from: that before it, without what the body changes."""
+    """The state at the start of every iteration: that before the loop, without what the body changes."""
     before = evaluate(module, computation, loop.operands[0], arguments)
     if not isinstance(before, tuple):
         return None
@@ -200,7 +201,7 @@ def unchanged(module: Module, computation: str, loop: Instruction, arguments: Se
 
 
 def result(module: Module, computation: str, arguments: Sequence[Value]) -> Value:
-    """What a computation returns."""
+    """The value of a computation's root."""
     instructions = module.computations.get(computation, {})
     root = next((one.name for one in reversed(instructions.values()) if one.root), None)
     return None if root is None else evaluate(module, computation, root, arguments)

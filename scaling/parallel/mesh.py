@@ -26,7 +26,7 @@ def abstract_mesh(config: MeshConfig, n_devices: int) -> AbstractMesh:
     """The shape of a mesh without devices; `n_devices` is what an axis of -1 is filled up to.
 
     Raises:
-        BadInputError: an axis of -1 that no whole number fills.
+        BadInputError: an axis of -1 that the devices do not fill evenly.
     """
     known = math.prod(size for size in config.sizes().values() if size != -1)
     sizes = _sizes(config, max(n_devices, known))
@@ -36,9 +36,9 @@ def abstract_mesh(config: MeshConfig, n_devices: int) -> AbstractMesh:
 def make_mesh(config: MeshConfig, devices: Sequence[jax.Device] | None = None) -> Mesh:
     """A mesh with every axis of `config`, also those of size 1.
 
-    Axes are Auto: the compiler propagates shardings from parameters, batch and the few constraints that the
-    models ask for. A mesh smaller than the machine takes the first devices. On TPU the inner axes lie along
-    whole rings of the torus where they can; several slices split the `data` axis, for only gradients then
+    Axes are Auto: the compiler propagates shardings from parameters, batch and the few constraints of the
+    models. A mesh smaller than the machine takes the first devices. On TPU the inner axes follow
+    complete rings of the torus if possible; several slices split the `data` axis, so that only gradients
     cross the slow network between them.
 
     Raises:
@@ -159,14 +159,14 @@ def share_of(parts: Mapping[int, set[int]], process: int, ways: int) -> tuple[in
     sizes = {len(group) for group in groups}
     if len(sizes) > 1 or sum(map(len, groups)) != ways:
         raise BadInputError(
-            f"mesh: its {ways} parts of a batch lie unevenly over {len(parts)} processes; make data x fsdp x "
-            "expert a multiple of the processes, or tensor one of a process's devices"
+            f"mesh: its {ways} parts of a batch are spread unevenly over {len(parts)} processes; make data x "
+            "fsdp x expert a multiple of the processes, or tensor one of a process's devices"
         )
     return groups.index(tuple(sorted(parts[process]))), len(groups)
 
 
 def placed(mesh: Mesh, rules: Rules = DEFAULT_RULES, microbatches: int = 1) -> AbstractContextManager[None]:
-    """While tracing inside, the constraints that models ask for are laid on `mesh` by `rules`; so many parts
+    """While tracing inside, the constraints of models are mapped to `mesh` by `rules`; so many parts
     of a batch follow each other where the mesh has pipeline stages."""
     one_stage = {**mesh.shape, "stage": 1}
     return placed_on(
@@ -180,7 +180,7 @@ def placed(mesh: Mesh, rules: Rules = DEFAULT_RULES, microbatches: int = 1) -> A
 
 
 def sharding_table(tree: Any, mesh: AnyMesh, rules: Rules = DEFAULT_RULES) -> list[tuple[str, str, str, str]]:
-    """Rows (parameter, shape, logical axes, partition), sorted by name: what lies where."""
+    """Rows (parameter, shape, logical axes, partition), sorted by name."""
     rows = []
     leaves = jax.tree_util.tree_flatten_with_path(tree, is_leaf=_is_variable)[0]
     for path, node in leaves:

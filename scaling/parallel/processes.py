@@ -1,4 +1,4 @@
-"""Several processes as one run: how they find each other, what one tells the rest, how they end together.
+"""Several processes as one run: how they find each other, share results and end together.
 
 `joined` is a no-op for one process, and everything here then costs nothing. What all must agree on goes
 through the key-value store of `jax.distributed`, which needs no device and waits as long as it must; only the
@@ -9,11 +9,14 @@ import functools
 import json
 import os
 import re
+import signal
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import count
+from types import FrameType
 from typing import Any, TypeVar
 
 import jax
@@ -27,7 +30,7 @@ T = TypeVar("T")
 
 AUTO = "auto"  # the coordinator that JAX's own detection of clusters finds
 TRY_AGAIN = (
-    75  # exit code (EX_TEMPFAIL): the same command, started again on all, goes on from the last checkpoint
+    75  # exit code (EX_TEMPFAIL): the same command, started again on all, resumes from the last checkpoint
 )
 _ADDRESS = re.compile(r"^(\[[0-9A-Fa-f:]+\]|[A-Za-z0-9._-]+):[0-9]{1,5}$")
 _SHUTDOWN_SECONDS = 60  # that a process waits at its end for the others to come to theirs
@@ -51,7 +54,7 @@ def _asked(
     def number(option: int | None, name: str) -> int | None:
         text = environment.get(name)
         if option is None and text is not None and not text.isdecimal():
-            raise BadInputError(f"{name}={text!r}: give a whole number")
+            raise BadInputError(f"{name}={text!r}: give an integer")
         return option if option is not None or text is None else int(text)
 
     coordinator = coordinator or environment.get("SCALING_COORDINATOR")
@@ -223,7 +226,41 @@ def vote(number: int | None) -> Callable[[], int | None]:
 
 
 def keep_compiled() -> None:
-    """Let JAX keep what it compiles in this lab's cache, unless a person chose another place."""
+    """Let JAX keep compiled programs in the cache of this package, unless the user chose another place."""
     if getattr(jax.config, "jax_compilation_cache_dir", None) is None:
         jax.config.update("jax_compilation_cache_dir", str(cache_root() / "xla"))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+
+
+class RunFailedError(SharedError):
+    """A run that cannot continue, in one line: a loss that is not finite, for example."""
+
+
+class InterruptedRunError(SharedError):
+    """A run that stopped on a signal, after it saved its state."""
+
+    def __init__(self, message: str, signal_number: int) -> None:
+        super().__init__(message)
+        self.signal_number = signal_number
+
+
+class StopRequest:
+    """Remembers SIGTERM and SIGINT instead of ending the process."""
+
+    signal_number: int | None = None
+
+    def _remember(self, number: int, frame: FrameType | None) -> None:
+        self.signal_number = number
+
+    @contextmanager
+    def listening(self) -> Iterator["StopRequest"]:
+        """Catch the signals while inside; does nothing off the main thread."""
+        if threading.current_thread() is not threading.main_thread():
+            yield self
+            return
+        old = {number: signal.signal(number, self._remember) for number in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            yield self
+        finally:
+            for number, handler in old.items():
+                signal.signal(number, handler)

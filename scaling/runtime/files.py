@@ -66,6 +66,24 @@ def _replace(path: Path, content: bytes) -> None:
         raise
 
 
+def read_text(path: Path) -> str:
+    """The text of a file.
+
+    Raises:
+        BadInputError: no such file, one that cannot be read, or not UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise BadInputError(f"{path}: no such file") from error
+    except UnicodeDecodeError as error:
+        raise BadInputError(f"{path}: not a text file (byte {error.start} is not UTF-8)") from error
+    except OSError as error:
+        raise BadInputError(f"{path}: {error.strerror or error}") from error
+    except ValueError as error:
+        raise BadInputError(f"{str(path)!r}: not the name of a file") from error
+
+
 def clear_parts(directory: Path) -> None:
     """Remove the temporary files of killed processes from a directory that no process writes to now."""
     for part in directory.glob(f".*{_PART}"):

@@ -14,6 +14,7 @@ import yaml
 from pydantic import BaseModel
 
 from scaling.runtime.errors import BadInputError
+from scaling.runtime.files import read_text
 
 Tree = dict[str, Any]
 
@@ -117,17 +118,7 @@ def read_yaml(path: Path) -> Tree:
     Raises:
         BadInputError: no such file, not text, not YAML, or not a mapping.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError as error:
-        raise BadInputError(f"{path}: no such file") from error
-    except UnicodeDecodeError as error:
-        raise BadInputError(f"{path}: not a text file (byte {error.start} is not UTF-8)") from error
-    except OSError as error:
-        raise BadInputError(f"{path}: {error.strerror or error}") from error
-    except ValueError as error:
-        raise BadInputError(f"{str(path)!r}: not the name of a file") from error
-    tree = parse_yaml(text, str(path))
+    tree = parse_yaml(read_text(path), str(path))
     if not isinstance(tree, dict):
         what = "empty" if tree is None else f"a {type(tree).__name__}"
         raise BadInputError(f"{path}: expected a mapping of fields to values, found {what}")

@@ -8,7 +8,14 @@ import jax
 from scaling.config.record import RunRecord, read_record
 from scaling.config.run import RunConfig
 from scaling.config.sweep import SweepConfig
-from scaling.parallel.processes import SharedError, from_first, is_first, keep_compiled, several
+from scaling.parallel.processes import (
+    InterruptedRunError,
+    SharedError,
+    from_first,
+    is_first,
+    keep_compiled,
+    several,
+)
 from scaling.runtime.errors import BadInputError
 from scaling.sweep.design import expand
 from scaling.sweep.directory import prepare
@@ -18,7 +25,6 @@ from scaling.sweep.workers import RunOutcome, check_workers, train_at_once
 from scaling.train.loop import train
 from scaling.train.progress import Reporter, Silent
 from scaling.train.run_directory import own_data
-from scaling.train.stopping import InterruptedRunError
 
 __all__ = ["prepare", "run_sweep"]
 

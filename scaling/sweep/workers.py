@@ -17,9 +17,9 @@ from typing import Any, cast
 
 from scaling.config.record import RunRecord
 from scaling.config.run import RunConfig
+from scaling.parallel.processes import InterruptedRunError, StopRequest
 from scaling.runtime.errors import BadInputError
 from scaling.train.progress import Reporter, Status
-from scaling.train.stopping import InterruptedRunError, StopRequest
 
 _PR_SET_PDEATHSIG = 1  # Linux, prctl(2)
 _POLL_SECONDS = 0.5  # between checks for a stop signal

@@ -23,8 +23,8 @@ from scaling.models.axes import listening
 from scaling.models.language_model import Batch, LanguageModel, logits
 from scaling.parallel.mesh import make_mesh
 from scaling.runtime.errors import BadInputError
-from scaling.train.inputs import open_inputs
 from scaling.train.progress import Silent
+from scaling.train.setup import open_inputs
 from scaling.train.step import TrainStep
 
 _ROWS = 8  # sequences of a batch: coordinates are averaged over them and over positions

@@ -14,19 +14,28 @@ from scaling.config.baselines import NGramConfig
 from scaling.config.record import Rewind, RunRecord, Status, read_record
 from scaling.config.run import RunConfig
 from scaling.parallel.heartbeat import Heartbeat, stall_seconds
-from scaling.parallel.processes import SharedError, everywhere, from_first, is_first, several, vote
+from scaling.parallel.processes import (
+    InterruptedRunError,
+    RunFailedError,
+    SharedError,
+    StopRequest,
+    everywhere,
+    from_first,
+    is_first,
+    several,
+    vote,
+)
 from scaling.runtime.errors import BadInputError, StorageError
 from scaling.train import progress
 from scaling.train.checkpoints import Checkpoints
 from scaling.train.device import ProfileWindow
-from scaling.train.inputs import Inputs, open_inputs
 from scaling.train.ngram import fit_ngram
 from scaling.train.record import Tally
 from scaling.train.run_directory import RunDirectory, own_data
 from scaling.train.schedules import Segment, computed_tokens, make_schedule, segments, tokens_done
+from scaling.train.setup import Inputs, open_inputs
 from scaling.train.spikes import Rewinds, SpikeDetector, SpikeError, not_finite, plan
 from scaling.train.step import Metrics, TrainState, TrainStep
-from scaling.train.stopping import InterruptedRunError, RunFailedError, StopRequest
 from scaling.train.trackers import check_installed
 
 

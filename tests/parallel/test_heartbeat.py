@@ -57,7 +57,7 @@ def test_a_run_that_stands_still_ends(
     [
         ({1: lambda look: (5, look), 2: lambda look: (5, 3)}, "process 2 is silent"),
         ({1: lambda look: (4, look), 2: lambda look: (5, look)}, "process 1 is behind the others"),
-        ({1: lambda look: (5, look), 2: lambda look: (5, look)}, "all processes stand at the same step"),
+        ({1: lambda look: (5, look), 2: lambda look: (5, look)}, "all processes are at the same step"),
         ({}, "process 0, where the others meet, does not answer"),
     ],
 )

@@ -10,12 +10,12 @@ import pytest
 from scaling.config.load import validate
 from scaling.config.run import RunConfig
 from scaling.config.sweep import SweepConfig
+from scaling.parallel.processes import InterruptedRunError
 from scaling.runtime.errors import BadInputError
 from scaling.sweep import workers
 from scaling.sweep.directory import read_ledger
 from scaling.sweep.execute import run_sweep
 from scaling.train.progress import Silent, Status
-from scaling.train.stopping import InterruptedRunError
 
 
 class Listener(Silent):

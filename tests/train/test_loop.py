@@ -12,10 +12,10 @@ import pytest
 
 from scaling.config.load import dump_yaml
 from scaling.config.record import read_record
+from scaling.parallel.processes import InterruptedRunError, RunFailedError
 from scaling.runtime.errors import BadInputError
 from scaling.train.loop import train
 from scaling.train.progress import Silent, Status
-from scaling.train.stopping import InterruptedRunError, RunFailedError
 from tests.faults.dying import At
 from tests.parallel.clusters import ROOT
 from tests.train.conftest import MakeRun, trunk_losses

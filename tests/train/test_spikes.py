@@ -16,11 +16,11 @@ from scaling.config.load import dump_yaml
 from scaling.config.record import RunRecord, read_record
 from scaling.config.run import RunConfig
 from scaling.config.train import SpikesConfig
+from scaling.parallel.processes import RunFailedError
 from scaling.runtime.errors import BadInputError
 from scaling.train.loop import train
 from scaling.train.run_directory import RunDirectory
 from scaling.train.spikes import NAME, Rewinds, SpikeDetector, goal
-from scaling.train.stopping import RunFailedError
 from scaling.train.trained import load_trained
 from tests.train import bad_rows
 from tests.train.conftest import MakeRun, trunk_losses

@@ -188,6 +188,6 @@ class Family(abc.ABC, Generic[Config]):
         return self.logits_executed(target if self.config.two_sided else source, rows)
 
     def logits_executed(self, positions: int, rows: int) -> float:
-        """FLOPs of the three matrix products of one row's logits, in whole chunks."""
+        """FLOPs of the three matrix products of one row's logits, in complete chunks."""
         chunk = logits_chunk(rows, positions, self.config.vocab_size)
         return 6 * chunk * -(-positions // chunk) * self.head_width * self.config.vocab_size

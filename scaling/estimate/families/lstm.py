@@ -37,8 +37,8 @@ class LSTMFamily(Family[LSTMConfig]):
     def activations(self, layout: Layout, platform: str) -> list[LayerGroup]:
         """The input, the four gates in the compute type, and the cell in float32.
 
-        A rough count of what automatic differentiation keeps. Every device runs the whole recurrence of its
-        rows, so `tensor` splits nothing.
+        A rough count of what automatic differentiation keeps. Every device runs the complete recurrence of
+        its rows, so `tensor` splits nothing.
         """
         width, d = BYTES[self.config.compute_dtype], self.config.d_model
         gates = 4 * width * d

@@ -1,7 +1,7 @@
 """Attention by blocks of plain array code, which GSPMD partitions over batch and heads.
 
 It walks over blocks of rows and forms only the part of each that the mask can leave, which halves the work of
-a long causal sequence and skips what lies left of a band. It keeps one log-sum-exp per row and computes the
+a long causal sequence and skips what is left of a band. It keeps one log-sum-exp per row and computes the
 probabilities again in the backward pass, as FlashAttention does (Dao et al. 2022, arXiv:2205.14135,
 algorithms 1 and 4), so no (L, M) array outlives the forward pass.
 
@@ -104,10 +104,10 @@ def _blocks_forward(
 def _blocks_backward(
     tiles: _Tiles, saved: tuple[Any, ...], dout_BKGLE: Array
 ) -> tuple[Array, Array, Array, Arrays]:
-    """Walks over blocks of keys: their own gradients are then whole at once, and only dq adds up."""
+    """Walks over blocks of keys: their own gradients are then complete at once, and only dq accumulates."""
     q_BKGLE, k_BKME, v_BKME, arrays, out_BKGLE, log_sum_BK1GL = saved
     B, K, G, L, E = q_BKGLE.shape
-    # The sum over m of attn * dattn, which softmax's gradient needs, is dout . out: one number a row.
+    # The sum over m of attn * dattn, which softmax's gradient needs, is dout . out: one number per row.
     inner_BK1GL = product("bkgle,bkgle->bkgl", dout_BKGLE, out_BKGLE)[:, :, None]
     dq_BKEGL = jnp.zeros((B, K, E, G, L), jnp.float32)
     dks, dvs, dbiases = [], [], []

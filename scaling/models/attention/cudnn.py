@@ -1,7 +1,7 @@
-"""Attention on NVIDIA GPUs by cuDNN's fused kernel, through JAX: no scores lie in memory.
+"""Attention on NVIDIA GPUs by cuDNN's fused kernel, through JAX: scores are not stored in memory.
 
-JAX's own rules for splitting the kernel know nothing of our axes, so each device runs it on its own rows and
-heads under `jax.shard_map`. A sequence that is split over devices goes round the ring instead.
+JAX's own rules for splitting the kernel do not know our axes, so each device runs it on its own rows and
+heads under `jax.shard_map`. A sequence that is split over devices uses the ring instead.
 """
 
 from typing import Literal
@@ -13,7 +13,7 @@ from jax.sharding import PartitionSpec
 
 from scaling.models.axes import MeshPlacement
 
-_WIDEST_HEAD = 128  # on all GPUs that have the kernel; Hopper's goes further
+_WIDEST_HEAD = 128  # on all GPUs with the kernel; Hopper supports wider heads
 # Segments reach the kernel as numbers added to scores, one for each query and key of a row.
 _LONGEST_WITH_SEGMENTS = 8192
 
@@ -28,7 +28,7 @@ def runs_on(placed: MeshPlacement) -> bool:
 
 
 def fits(q_BLHE: Array, k_BMKE: Array, segments: bool) -> bool:
-    """Whether the kernel takes these arrays; otherwise the blocks of plain array code do."""
+    """Whether the kernel supports these arrays; otherwise `blocks` computes them."""
     L, M, E = q_BLHE.shape[1], k_BMKE.shape[1], q_BLHE.shape[3]
     if q_BLHE.dtype not in (jnp.bfloat16, jnp.float16) or E > _WIDEST_HEAD or E % 8:
         return False

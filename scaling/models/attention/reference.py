@@ -1,4 +1,4 @@
-"""The readable reference of attention: the whole (L, M) matrix of scores, masked, through a softmax.
+"""The readable reference of attention: the complete (L, M) matrix of scores, masked, through a softmax.
 
 `scaling.models.attention` computes the same in other ways where those are faster; every one of them is tested
 against this file. Dropout of probabilities and decoding over a cache are computed here.

@@ -53,7 +53,8 @@ class Own(NamedTuple):
 
 
 def split_axis(placed: MeshPlacement | None, length: int, keys: int) -> str | None:
-    """The mesh axis that queries and keys of these lengths are both split over; None where they are whole."""
+    """The mesh axis that queries and keys of these lengths are both split over; None if they are not
+    split."""
     if placed is None:
         return None
     axes = {placed.partition(("length",), (n,)) for n in (length, keys)}
@@ -75,7 +76,7 @@ def ring_attention(
     prefix_BM: Array | None,
     bias_HLM: Array | None,
 ) -> Array:
-    """out_BLHE, as `attention` gives it, of arrays whose lengths lie over the mesh axis `axis`.
+    """out_BLHE, as `attention` gives it, of arrays whose lengths are split over the mesh axis `axis`.
 
     `segments` are those of queries (B, L) and of keys (B, M).
     """
@@ -121,7 +122,7 @@ def _passed_on(ring: Ring, tree: Any) -> Any:
 
 
 def _holder(ring: Ring, turn: Any) -> Array:
-    """Whose piece this device holds after so many turns."""
+    """The device whose piece this one holds after so many turns."""
     return (jax.lax.axis_index(ring.axis) - turn) % ring.ways
 
 

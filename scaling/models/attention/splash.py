@@ -1,6 +1,6 @@
 """Attention on TPU by the splash kernel of JAX: blocks that the mask empties are never touched.
 
-The kernel knows nothing of meshes, so each device runs it on its own rows and heads under `jax.shard_map`.
+The kernel does not know meshes, so each device runs it on its own rows and heads under `jax.shard_map`.
 Where the sequence is split, each device has its own queries and gathers the keys of the others.
 """
 
@@ -24,7 +24,7 @@ def runs_on(placed: MeshPlacement) -> bool:
 
 
 def fits(length: int, keys: int, heads: int, key_heads: int) -> bool:
-    """Whether the kernel takes these shapes; otherwise the blocks of plain array code do."""
+    """Whether the kernel supports these shapes; otherwise `blocks` computes them."""
     return length % _LANES == 0 and keys % _LANES == 0 and heads == key_heads
 
 
@@ -43,7 +43,7 @@ def splash_attention(
 ) -> Array:
     """out_BLHE, as `attention` gives it; `segment_ids` are those of queries (B, L) and of keys (B, M).
 
-    `axis` is the mesh axis over which the sequence is split; None where it is whole. `interpret` runs the
+    `axis` is the mesh axis over which the sequence is split; None if it is not split. `interpret` runs the
     kernel in Python, on any platform.
     """
     from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_kernel as kernels
@@ -106,7 +106,7 @@ def splash_attention(
 
 
 def _ways(placed: MeshPlacement, spec: PartitionSpec, dimension: int) -> int:
-    """Into how many parts a dimension of an array is split."""
+    """The number of parts into which a dimension of an array is split."""
     entry = spec[dimension] if len(spec) > dimension else None
     return math.prod(
         placed.mesh.shape[axis] for axis in ((entry,) if isinstance(entry, str) else entry or ())
