@@ -16,7 +16,7 @@ Ints = NDArray[np.int64]
 Key = tuple[str, str, int]  # task, metric, shots
 
 SCALES = ("flops", "params", "loss", "step")  # possible horizontal axes, best first
-_ABOUT = ("source", "notes")  # of the whole table, not of its rows
+_ABOUT = ("source", "notes")  # of the table, not of its rows
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Many small fits at once: damped Gauss-Newton over a batch, one compiled loop for every shape.
 
 The laws' own solver is for Huber losses of logarithms. Here the objective is half a deviance, binomial or of
-squares: its expected second derivatives are positive definite whatever the shape, and stand in closed form.
+squares: its expected second derivatives are positive definite for every shape, and known in closed form.
 """
 
 from dataclasses import dataclass
@@ -189,7 +189,7 @@ def _solve(
     carry = (theta, f, g, H, deviance, jnp.full(S, 1e-2), jnp.zeros(S, bool), 0)
     carry = jax.lax.while_loop(lambda c: (~c[6]).any() & (c[7] < ITERATIONS), body, carry)
     theta, _, _, H, deviance, *_ = carry
-    # An entry that is fixed, or stands at a bound, has no uncertainty of its own.
+    # An entry that is fixed or at a bound has no uncertainty of its own.
     at_bound = (theta <= lower) | (theta >= upper) | (free == 0)
     loose = ~(at_bound[:, :, None] | at_bound[:, None, :])
     H = jnp.where(loose, H, 0.0) + jnp.eye(P) * jnp.where(at_bound, 1e12, 0.0)[:, None]

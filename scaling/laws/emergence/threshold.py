@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -198,7 +199,12 @@ def _around_crossings(grid: Floats, lost: Floats, fit: CandidateFits, shape: int
 
 
 def _threshold(
-    series: Series, kind: str, centre: float, profile: LikelihoodProfile, n: int, n_parameters: int
+    series: Series,
+    kind: Literal["half rise", "changepoint"],
+    centre: float,
+    profile: LikelihoodProfile,
+    n: int,
+    n_parameters: int,
 ) -> Threshold:
     limit = cutoff(n, n_parameters)
     inside = np.flatnonzero(profile.lost <= limit)
@@ -214,7 +220,7 @@ def _threshold(
     if series.against == "loss":
         ends.reverse()
     return Threshold(
-        kind="half rise" if kind == "half rise" else "changepoint",
+        kind=kind,
         value=float(series.scale_of(centre)) if abs(centre) <= REACH else None,
         interval=(ends[0], ends[1]),
         beyond=not -1 <= centre <= 1,

@@ -68,12 +68,12 @@ def judge(every: Sequence[Series], above: float | None = None) -> tuple[Judged, 
     fits = iter(fit_masks(wanted))
     grouped = []
     for series in every:
-        whole = next(fits)
+        full = next(fits)
         folds = [next(fits) for _ in _folds(series)]
         small, below = next(fits), below_threshold(series)
         seen = foresight(series, below, next(fits) if enough(series, below) else None)
-        grouped.append((whole, folds, small, seen))
-    halves = averaged_half_rises([whole for whole, *_ in grouped])
+        grouped.append((full, folds, small, seen))
+    halves = averaged_half_rises([full for full, *_ in grouped])
     return tuple(
         _judged(*parts, *half, _seeds(parts[0].series, above))
         for parts, half in zip(grouped, halves, strict=True)
@@ -136,7 +136,7 @@ def _cross_validate(
 
 
 def _judged(
-    whole: CandidateFits,
+    full: CandidateFits,
     folds: list[CandidateFits],
     small: CandidateFits,
     seen: Foresight,
@@ -144,34 +144,34 @@ def _judged(
     weights: dict[str, float],
     seeds: Breakthrough | None,
 ) -> Judged:
-    series = whole.series
-    smooth, flat, broken = (_best(whole, family) for family in ("smooth", "flat", "broken"))
-    turning = [i for i in range(len(whole.shapes)) if whole.eligible(i) and _turns(whole, i)]
-    turned = min(turning, key=whole.aicc) if turning else None
-    steady = [i for i in range(len(whole.shapes)) if whole.eligible(i) and i not in turning]
-    steady = [i for i in steady if whole.shapes[i].family != "bent"]
-    best_steady = min(steady, key=whole.aicc) if steady else None
+    series = full.series
+    smooth, flat, broken = (_best(full, family) for family in ("smooth", "flat", "broken"))
+    turning = [i for i in range(len(full.shapes)) if full.eligible(i) and _turns(full, i)]
+    two_way = min(turning, key=full.aicc) if turning else None
+    one_way = [i for i in range(len(full.shapes)) if full.eligible(i) and i not in turning]
+    one_way = [i for i in one_way if full.shapes[i].family != "bent"]
+    best_one_way = min(one_way, key=full.aicc) if one_way else None
 
-    form, delta, cv, error = _form(whole, folds, smooth, broken)
-    why = explain.form(whole.n, len(series.levels), delta, cv)
-    course, chosen = _course(whole, folds, flat, best_steady, turned, form, smooth, broken)
+    form, delta, cv, error = _form(full, folds, smooth, broken)
+    why = explain.form(full.n, len(series.levels), delta, cv)
+    course, chosen = _course(full, folds, flat, best_one_way, two_way, form, smooth, broken)
     word = _word(course, form)
     if smooth is None:
         word = "undecided"
     elif course in ("flat", "saturated"):
-        why = _why_flat(whole, flat, best_steady)
-    elif course in ("u-shaped", "hump") and turned is not None and best_steady is not None:
-        better = whole.aicc(best_steady) - whole.aicc(turned)
-        why = explain.turning(whole.shapes[turned].name, better)
-    elif flat is not None and best_steady is not None and word != "undecided":
-        gain = whole.aicc(flat) - whole.aicc(best_steady)
+        why = _why_flat(full, flat, best_one_way)
+    elif course in ("u-shaped", "hump") and two_way is not None and best_one_way is not None:
+        better = full.aicc(best_one_way) - full.aicc(two_way)
+        why = explain.turning(full.shapes[two_way].name, better)
+    elif flat is not None and best_one_way is not None and word != "undecided":
+        gain = full.aicc(flat) - full.aicc(best_one_way)
         if gain < DECISIVE:
             word, why = "undecided", explain.flat_or(course, gain)
     if not_foreseen := _not_foreseen(word, course, seen):
         word, why = not_foreseen, explain.not_foreseen(seen, word, why)
     if seeds is not None and seeds.bimodal:
         word, why = "bimodal", explain.bimodal(why)
-    place = None if broken is None else changepoint(whole, broken)
+    place = None if broken is None else changepoint(full, broken)
     verdict = Verdict(
         task=series.key[0],
         metric=series.key[1],
@@ -180,23 +180,23 @@ def _judged(
         n_points=len(series),
         n_levels=len(series.levels),
         mean_score=float(series.score.mean()),
-        noise="binomial" if whole.binomial else "gaussian",
+        noise="binomial" if full.binomial else "gaussian",
         word=word,
         form=form,
         course=course,
-        direction=None if broken is None or form != "broken" else _direction(whole, broken, course),
+        direction=None if broken is None or form != "broken" else _direction(full, broken, course),
         why=why,
         delta_aicc=delta,
-        delta_aicc_binomial=_binomial_delta(whole) if whole.binomial else None,
+        delta_aicc_binomial=_binomial_delta(full) if full.binomial else None,
         delta_cv=cv,
         delta_cv_error=error,
-        scatter=None if chosen is None else whole.scatter(chosen),
-        best_smooth=None if smooth is None else whole.shapes[smooth].name,
-        best_broken=None if broken is None else whole.shapes[broken].name,
+        scatter=None if chosen is None else full.scatter(chosen),
+        best_smooth=None if smooth is None else full.shapes[smooth].name,
+        best_broken=None if broken is None else full.shapes[broken].name,
         half_rise=None if course in ("flat", "saturated") else half,
         half_rise_weights={} if course in ("flat", "saturated") else weights,
         changepoint=None if course in ("flat", "saturated") else place,
-        rise_decades=None if course in ("flat", "saturated") else _rise(whole, smooth),
+        rise_decades=None if course in ("flat", "saturated") else _rise(full, smooth),
         foresight=seen,
         breakthrough=seeds,
         forecasts=forecast(small),
@@ -205,24 +205,24 @@ def _judged(
                 name=shape.name,
                 family=shape.family,
                 n_parameters=shape.n_parameters,
-                deviance=float(whole.deviance[whole.best(i)]),
-                scatter=whole.scatter(i),
-                aicc=whole.aicc(i) if whole.eligible(i) else None,
+                deviance=float(full.deviance[full.best(i)]),
+                scatter=full.scatter(i),
+                aicc=full.aicc(i) if full.eligible(i) else None,
             )
-            for i, shape in enumerate(whole.shapes)
+            for i, shape in enumerate(full.shapes)
         ),
     )
-    return Judged(series, verdict, whole, smooth, broken, chosen, small)
+    return Judged(series, verdict, full, smooth, broken, chosen, small)
 
 
 def _form(
-    whole: CandidateFits, folds: list[CandidateFits], smooth: int | None, broken: int | None
+    full: CandidateFits, folds: list[CandidateFits], smooth: int | None, broken: int | None
 ) -> tuple[Form, float | None, float | None, float | None]:
     """Whether a break is needed; delta AICc, delta CV and its error, against the best unbroken shape."""
-    unbroken = _best(whole, *UNBROKEN)
-    if smooth is None or unbroken is None or broken is None or len(whole.series.levels) < LEAST_LEVELS:
+    unbroken = _best(full, *UNBROKEN)
+    if smooth is None or unbroken is None or broken is None or len(full.series.levels) < LEAST_LEVELS:
         return "undecided", None, None, None
-    delta = whole.aicc(unbroken) - whole.aicc(broken)
+    delta = full.aicc(unbroken) - full.aicc(broken)
     cv, error = _cross_validate(folds, UNBROKEN, ("broken",))
     if cv is None:
         return "undecided", delta, None, None
@@ -235,28 +235,28 @@ def _form(
 
 
 def _course(
-    whole: CandidateFits,
+    full: CandidateFits,
     folds: list[CandidateFits],
     flat: int | None,
-    steady: int | None,
-    turned: int | None,
+    one_way: int | None,
+    two_way: int | None,
     form: Form,
     smooth: int | None,
     broken: int | None,
 ) -> tuple[Course, int | None]:
     """The direction of the score, and the shape that shows it."""
-    if steady is None or flat is None:
+    if one_way is None or flat is None:
         return "flat", flat
-    if turned is not None and whole.aicc(steady) - whole.aicc(turned) >= DECISIVE:
+    if two_way is not None and full.aicc(one_way) - full.aicc(two_way) >= DECISIVE:
         gain, error = _cross_validate(folds, UNBROKEN, ("bent", "broken"))
         if gain is not None and error is not None and gain >= max(TIE, error):
-            return ("u-shaped" if _turns(whole, turned) == "u-shaped" else "hump"), turned
-    if whole.aicc(flat) <= whole.aicc(steady):
-        level = whole.curve(whole.best(flat), np.zeros(1))[0]
-        return ("saturated" if whole.series.bounded and level >= TOP else "flat"), flat
+            return ("u-shaped" if _turns(full, two_way) == "u-shaped" else "hump"), two_way
+    if full.aicc(flat) <= full.aicc(one_way):
+        level = full.curve(full.best(flat), np.zeros(1))[0]
+        return ("saturated" if full.series.bounded and level >= TOP else "flat"), flat
     shape = broken if form == "broken" and broken is not None else smooth
-    shape = steady if shape is None else shape
-    ends = whole.curve(whole.best(shape), np.array([-1.0, 1.0]))
+    shape = one_way if shape is None else shape
+    ends = full.curve(full.best(shape), np.array([-1.0, 1.0]))
     return ("rising" if ends[1] >= ends[0] else "falling"), shape
 
 
@@ -286,11 +286,11 @@ def _word(course: Course, form: Form) -> Word:
     return "inverse" if course == "falling" else course
 
 
-def _why_flat(fit: CandidateFits, flat: int | None, steady: int | None) -> str:
+def _why_flat(fit: CandidateFits, flat: int | None, one_way: int | None) -> str:
     series = fit.series
     level = float(np.average(series.score, weights=np.where(series.trials > 0, series.trials, 1.0)))
-    gain = 0.0 if flat is None or steady is None else fit.aicc(flat) - fit.aicc(steady)
-    return explain.flat(level, series.chance if series.bounded else None, None if steady == flat else -gain)
+    gain = 0.0 if flat is None or one_way is None else fit.aicc(flat) - fit.aicc(one_way)
+    return explain.flat(level, series.chance if series.bounded else None, None if one_way == flat else -gain)
 
 
 def _binomial_delta(fit: CandidateFits) -> float | None:
