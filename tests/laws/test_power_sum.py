@@ -7,7 +7,7 @@ from scipy.optimize import minimize_scalar
 from scaling.config.chinchilla import EXPONENT, PARAMETERS
 from scaling.estimate.loss_law import LossLaw
 from scaling.laws.forms.chinchilla import CHINCHILLA
-from scaling.laws.forms.power_sum import PowerSum, constant, falling, product_of, ratio
+from scaling.laws.forms.power_sum import Power, PowerSum, Term, constant, falling, product_of, ratio
 
 LAW = PowerSum("two-rates", (constant("E"), falling("A", "params", "alpha"), falling("B", "tokens", "beta")))
 TRUTH = {"E": 1.7, "A": 400.0, "B": 900.0, "alpha": 0.33, "beta": 0.29}
@@ -49,6 +49,16 @@ def test_values_are_those_of_the_equation():
         (
             PowerSum("tied", (falling("A", "params", "alpha"), falling("B", "tokens", "alpha"))),
             {"A": 400.0, "B": 900.0, "alpha": 0.3},
+        ),
+        (
+            PowerSum(
+                "over a constant",
+                (
+                    Term("a", (Power("params", "alpha", -2.0),), "a (6 N^2)^-alpha", over=6.0),
+                    falling("B", "tokens", "beta"),
+                ),
+            ),
+            {"a": 400.0, "B": 900.0, "alpha": 0.17, "beta": 0.29},
         ),
     ],
 )

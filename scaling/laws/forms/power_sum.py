@@ -287,9 +287,8 @@ class PowerSum(Form):
         shared = [(term.powers[0].exponent, term.powers[0].factor, term.over) for term in rivals]
         if shared[0] == shared[1]:  # the slopes and constants cancel
             return (log_A - log_B) / (p + q), q / (p + q)
-        for term in rivals:
-            if term.over != 1.0:
-                raise NotImplementedError(
-                    f"{self.name}: a constant under one term has no closed optimum here"
-                )
+        if rivals[0].over != 1.0:
+            log_A = log_A - parameters[of_N.exponent] * np.log(rivals[0].over)
+        if rivals[1].over != 1.0:
+            log_B = log_B - parameters[of_D.exponent] * np.log(rivals[1].over)
         return log_slope_ratio(p, log_A, q, log_B, xp.log) / (p + q), q / (p + q)
