@@ -89,7 +89,7 @@ def test_the_objective_is_part_of_a_runs_identity():
         ),
         (
             ["model=bert-tiny", "model.head_positions=0.1"],
-            "model.head_positions=0.1 computes the head at 13 of 128 positions, objective.rate=0.15 chooses "
+            "model.head_positions=0.1 computes the head at 13 of 128 positions, objective.rate=0.15 masks "
             "up to 19",
         ),
         (

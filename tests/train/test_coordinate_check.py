@@ -52,8 +52,8 @@ def test_slope_is_an_exponent() -> None:
 @pytest.mark.parametrize(
     ("overrides", "widths", "message"),
     [
-        ([], (20, 40), "width 20 is not a whole number of heads"),
-        ([], (16,), "give two"),
+        ([], (20, 40), "width 20 does not divide into heads"),
+        ([], (16,), "give at least two widths"),
         (["model={family: lstm, vocab_size: 257, max_length: 32, n_layers: 1, d_model: 16}"], (), "lstm"),
     ],
 )
