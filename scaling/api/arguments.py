@@ -4,6 +4,7 @@ import json
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scaling.runtime.errors import BadInputError
@@ -13,7 +14,6 @@ if TYPE_CHECKING:
     from scaling.laws.points import Where
 
 Overrides = Mapping[str, Any] | Iterable[str] | None  # {"model.n_layers": 6} or ["model.n_layers=6"]
-Model = "str | Path | ModelConfig | RunConfig"
 Sizes = Mapping[str, int] | str | None  # {"fsdp": 8} or "fsdp=8"
 Names = Sequence[str] | str | None  # ["copy", "reverse"] or "copy,reverse"
 Numbers = float | Sequence[float] | str | None  # 1e21, [1e21, 1e22] or "1e21,1e22"
@@ -37,6 +37,15 @@ def overrides_of(overrides: Overrides, **options: Any) -> list[str]:
 
 def _yaml(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
+
+
+def config_of(config: Any) -> Any:
+    """A config for a loader: a name or a path as text, an object or a mapping as a tree."""
+    if isinstance(config, str | Path):
+        return str(config)
+    if isinstance(config, Mapping):
+        return dict(config)
+    return config.model_dump(mode="json", exclude_unset=True)
 
 
 def mesh_text(mesh: Sizes) -> str | None:

@@ -5,7 +5,15 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from scaling.api.arguments import Overrides, Sizes, check_positive, devices_named, mesh_text, overrides_of
+from scaling.api.arguments import (
+    Overrides,
+    Sizes,
+    check_positive,
+    config_of,
+    devices_named,
+    mesh_text,
+    overrides_of,
+)
 from scaling.api.progress import spinner
 from scaling.api.results import Result, TableResult, flattened
 from scaling.api.text.blocks import Block
@@ -108,7 +116,7 @@ class Estimate(Result):
 
 
 def estimate(
-    model: "str | Path | ModelConfig | RunConfig",
+    model: "str | Path | Mapping[str, Any] | ModelConfig | RunConfig",
     overrides: Overrides = None,
     *,
     on: str | None = None,
@@ -127,7 +135,8 @@ def estimate(
     """Parameters, FLOPs, memory, time and price of a model or a run, by arithmetic alone.
 
     Args:
-        model: a model or a run: a name in `configs/`, a path to a YAML file, or a config object.
+        model: a model or a run: a name in `configs/`, a path to a YAML file, a
+            config object, or its fields as a mapping.
         overrides: changes of the config: `{"n_layers": 6}` or `["n_layers=6"]`.
         on: devices as KIND:COUNT or KIND:TOPOLOGY, `"h100-sxm:64"` for example; None counts parameters and
             FLOPs only.
@@ -163,7 +172,7 @@ def estimate(
     if devices is None and mesh is not None:
         raise BadInputError("--mesh: name the devices too, for example --on tpu-v5p:8x8x8")
     changes = run_changes(overrides, remat, batch_tokens, length, accumulation, optimizer)
-    run = run_for(named_config(model), devices, mesh_text(mesh), changes)
+    run = run_for(config_of(model), devices, mesh_text(mesh), changes)
     target_length = target_length or run.target_length
     counted: Any = (run.data.sequence_length, target_length, attention)
     train = None if tokens is None else train_part(run.model, tokens, *counted)
@@ -195,11 +204,6 @@ def run_changes(
         train__accumulation=accumulation,
         train__optimizer=optimizer,
     )
-
-
-def named_config(model: Any) -> Any:
-    """A config object as its tree, a path as text."""
-    return model.model_dump(mode="json") if hasattr(model, "model_dump") else str(model)
 
 
 @dataclass(frozen=True, repr=False)
@@ -239,7 +243,7 @@ class DryRun(Result):
 
 
 def dryrun(
-    model: "str | Path | ModelConfig | RunConfig",
+    model: "str | Path | Mapping[str, Any] | ModelConfig | RunConfig",
     overrides: Overrides = None,
     *,
     on: str,
@@ -255,7 +259,8 @@ def dryrun(
     """Compile the real train step for devices you do not have: memory, collectives, whether it fits.
 
     Args:
-        model: a model or a run: a name in `configs/`, a path to a YAML file, or a config object.
+        model: a model or a run: a name in `configs/`, a path to a YAML file, a
+            config object, or its fields as a mapping.
         overrides: changes of the config: `{"n_layers": 6}` or `["n_layers=6"]`.
         on: devices as KIND:COUNT or KIND:TOPOLOGY, `"tpu-v5p:8x8x8"` for example.
         mesh: devices per mesh axis, `{"fsdp": 64, "tensor": 8}`.
@@ -287,7 +292,7 @@ def dryrun(
         raise BadInputError(f"--effort {effort!r}: give quick or full")
     devices = devices_named(on)
     changes = run_changes(overrides, remat, batch_tokens, length, accumulation, optimizer)
-    run = run_for(named_config(model), devices, mesh_text(mesh), changes)
+    run = run_for(config_of(model), devices, mesh_text(mesh), changes)
     with spinner(f"compiling {run.model.name} for {devices}"):
         compiled = compiled_step(run, devices, effort, fresh=not cache)  # type: ignore[arg-type]
     return DryRun(run, devices, compiled, on_devices(run, devices, None), would_help(run, compiled))

@@ -173,30 +173,32 @@ def plot(
     )
 
 
-def _sources(source: Any, law: LawSource | None, given: tuple[Any, ...]) -> "Sources":
+def _sources(source: Any, law: Any, given: tuple[Any, ...]) -> "Sources":
     """What a figure reads."""
     from scaling.laws.read.comparable import comparable
     from scaling.laws.read.inputs import Sources
 
-    fitted = law.law if isinstance(law, Fit) else law
-    if _is_path(source) or isinstance(source, Sequence):
-        paths = (source,) if _is_path(source) else source
-        is_path = fitted is None or _is_path(fitted)
-        law_path = Path(fitted) if is_path and fitted is not None else None  # type: ignore[arg-type]
-        sources = Sources(tuple(Path(one) for one in paths), law_path, *given)
-        if not is_path:
-            vars(sources).update(law=fitted)
-        return sources
+    if _is_read(source):
+        return Sources.of(comparable(read(source).points, given[-1])[0], _law(law))
+    several = isinstance(source, Sequence) and not isinstance(source, str)
+    saved = law is None or isinstance(law, str | Path)
+    path = Path(law) if saved and law is not None else None
+    sources = Sources(tuple(source) if several else (source,), path, *given)
+    if not saved:
+        vars(sources).update(law=_law(law))
+    return sources
+
+
+def _is_read(source: Any) -> bool:
+    """Whether a source is points that were read before."""
+    return isinstance(source, PointTable) or hasattr(source, "subset")
+
+
+def _law(law: Any) -> "Law | None":
+    """A law given as a fit, a law or the path of a law.json."""
     from scaling.laws import read_law
 
-    columns, params, flops, family, where, force = given
-    table = read(source, columns=columns, params=params, flops=flops, family=family, where=where, force=force)
-    named: Any = read_law(Path(fitted)) if _is_path(fitted) else fitted  # type: ignore[arg-type]
-    return Sources.of(comparable(table.points, force)[0], named)
-
-
-def _is_path(source: Any) -> bool:
-    return isinstance(source, str | Path)
+    return read_law(Path(law)) if isinstance(law, str | Path) else law.law if isinstance(law, Fit) else law
 
 
 @dataclass(frozen=True, repr=False)
@@ -255,22 +257,16 @@ def report(
     from scaling.laws.read.inputs import law_of
     from scaling.plots.report import write_report
 
-    named, chosen = columns_of(columns), where_of(where)
-    fitted: Any = law.law if isinstance(law, Fit) else law
-    paths = [Path(source)] if _is_path(source) else source  # type: ignore[arg-type]
-    if isinstance(paths, Sequence) and not isinstance(paths, PointTable):
-        shown: Any = [Path(one) for one in paths]
-        if fitted is None or _is_path(fitted):
-            fitted = law_of(shown[0], None if fitted is None else Path(fitted))
+    given = (columns_of(columns), params, flops, family, where_of(where), force)
+    fitted = _law(law)
+    shown: Any
+    several = isinstance(source, Sequence) and not isinstance(source, str)
+    sources: Any = source if several else [source]
+    if all(isinstance(one, str | Path) for one in sources):
+        shown = [Path(one) for one in sources]
+        fitted = law_of(shown[0], None) if fitted is None else fitted
     else:
-        shown = read(
-            source,  # type: ignore[arg-type]
-            columns=columns,
-            params=params,
-            flops=flops,
-            family=family,
-            where=where,
-            force=force,
-        ).points
+        shown = _sources(source, fitted, given).points
+    named, chosen = given[0], given[4]
     write_report(shown, fitted, Path(out), params, flops, title, family, named, chosen, force)
     return Report(Path(out))

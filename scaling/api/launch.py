@@ -43,7 +43,7 @@ class Launch(TableResult):
 
 
 def launch(
-    sweep: "str | Path | SweepConfig",
+    sweep: "str | Path | Mapping[str, Any] | SweepConfig",
     overrides: Overrides = None,
     *,
     on: str,
@@ -61,7 +61,8 @@ def launch(
     """Submit a sweep to a cluster, each run on the smallest slice that finishes it in time.
 
     Args:
-        sweep: a sweep: a name in `configs/sweeps/`, a path to a YAML file, or a config object.
+        sweep: a sweep: a name in `configs/sweeps/`, a path to a YAML file, a config
+            object, or its fields as a mapping.
         overrides: changes of the config.
         on: engine: local, slurm, gke, tpu-vm or skypilot.
         device: device kind, to find the smallest slice; or one slice, `"tpu-v5p:4x4x4"` for example.

@@ -130,10 +130,8 @@ def read(
         return source
     if hasattr(source, "subset"):  # points that were read before
         return PointTable(source)  # type: ignore[arg-type]
-    named = Path(source) if isinstance(source, str) else source
-    return PointTable(
-        read_points(named, columns_of(columns), params, flops, family, force, where_of(where))  # type: ignore[arg-type]
-    )
+    given: Any = source
+    return PointTable(read_points(given, columns_of(columns), params, flops, family, force, where_of(where)))
 
 
 @dataclass(frozen=True, repr=False)
@@ -386,7 +384,7 @@ def fit(
     if not approaches:
         return result
     given = (columns_of(columns), params, flops, family, where_of(where), force)
-    found = _compared(source if isinstance(source, str | Path) else points, fitted, given, bootstrap, seed)
+    found = _compared(source, fitted, given, bootstrap, seed)
     if out is not None:
         _write_approaches(found, Path(out).with_name("approaches.json"))
     return replace(result, approaches=found)
@@ -431,19 +429,19 @@ def _countings(read_counted: Callable[[str, str], "Points"], params: str, flops:
 
 
 def _compared(
-    source: "str | Path | Points", law: "Law", given: tuple[Any, ...], bootstrap: int, seed: int
+    source: Any, law: "Law", given: tuple[Any, ...], bootstrap: int, seed: int
 ) -> tuple["Approach", ...]:
-    """The optimum by each approach; of a path, with the training curves of its runs."""
+    """The optimum by each approach; of a directory, with the training curves of its runs."""
     from scaling.laws.frontier.approaches import compare_approaches
     from scaling.laws.read.comparable import comparable
     from scaling.laws.read.inputs import Sources
 
     say("comparing approaches")
-    if isinstance(source, str | Path):
-        sources = Sources((Path(source),), None, *given)
-        vars(sources).update(law=None)  # the law.json that is there was fitted before
+    if isinstance(source, PointTable) or hasattr(source, "subset"):
+        sources = Sources.of(comparable(read(source).points, given[-1])[0])
     else:
-        sources = Sources.of(comparable(source, given[-1])[0])
+        sources = Sources((source,), None, *given)
+        vars(sources).update(law=None)  # a law.json next to the source was fitted before
     return compare_approaches(sources.points, sources.curves, law, bootstrap=bootstrap, seed=seed)
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scaling.api.arguments import Overrides, overrides_of
+from scaling.api.arguments import Overrides, config_of, overrides_of
 from scaling.api.laws import EmergenceVerdicts, emergence
 from scaling.api.progress import say
 from scaling.api.results import TableResult, flattened
@@ -82,7 +82,7 @@ class TrainPlan(TableResult):
 
 
 def train(
-    run: "str | Path | RunConfig",
+    run: "str | Path | Mapping[str, Any] | RunConfig",
     overrides: Overrides = None,
     *,
     out: str | Path | None = None,
@@ -94,7 +94,8 @@ def train(
     """Train one run. The same call resumes it; a finished run is read, not trained again.
 
     Args:
-        run: a run: a name in `configs/runs/`, a path to a YAML file, or a config object.
+        run: a run: a name in `configs/runs/`, a path to a YAML file, a config
+            object, or its fields as a mapping.
         overrides: changes of the config: `{"train.steps": 100}` or `["train.steps=100"]`.
         out: run directory; runs/NAME by default.
         dry_run: say what the run would take, and train nothing.
@@ -116,7 +117,7 @@ def train(
     from scaling.config.load import load_run
 
     changes = overrides_of(overrides)
-    config = load_run(run if isinstance(run, str | Path) else run.model_dump(mode="json"), changes)
+    config = load_run(config_of(run), changes)
     if dry_run:
         return _train_plan(config)
     from scaling.parallel.processes import joined
@@ -234,7 +235,7 @@ def _record_row(record: "RunRecord") -> dict[str, Any]:
 
 
 def sweep(
-    sweep: "str | Path | SweepConfig",
+    sweep: "str | Path | Mapping[str, Any] | SweepConfig",
     overrides: Overrides = None,
     *,
     out: str | Path | None = None,
@@ -249,7 +250,8 @@ def sweep(
     """Train many runs: skip finished ones, resume interrupted ones.
 
     Args:
-        sweep: a sweep: a name in `configs/sweeps/`, a path to a YAML file, or a config object.
+        sweep: a sweep: a name in `configs/sweeps/`, a path to a YAML file, a config
+            object, or its fields as a mapping.
         overrides: changes of the config: `{"base.train.seed": 1}` or `["base.train.seed=1"]`.
         out: sweep directory; runs/NAME by default.
         workers: runs to train at once on this machine's CPU cores.
@@ -285,17 +287,18 @@ def sweep(
 
 
 def sweep_config(
-    sweep: "str | Path | SweepConfig", overrides: Overrides = None, seed_offset: int = 0
+    sweep: "str | Path | Mapping[str, Any] | SweepConfig", overrides: Overrides = None, seed_offset: int = 0
 ) -> "SweepConfig":
     """The config of a sweep, with its overrides."""
     from scaling.config.load import load_sweep
+    from scaling.config.sweep import SweepConfig
 
     changes = overrides_of(overrides)
-    if not isinstance(sweep, str | Path):
+    if isinstance(sweep, SweepConfig):
         if changes:
             raise BadInputError("overrides: a config object takes none; change the object, or give a path")
         return sweep.with_seed_offset(seed_offset)
-    return load_sweep(sweep, changes).with_seed_offset(seed_offset)
+    return load_sweep(config_of(sweep), changes).with_seed_offset(seed_offset)
 
 
 def sweep_plan(
@@ -411,7 +414,7 @@ class MupCheck(TableResult):
 
 
 def check_mup(
-    run: "str | Path | RunConfig",
+    run: "str | Path | Mapping[str, Any] | RunConfig",
     overrides: Overrides = None,
     *,
     widths: int | Sequence[int] | str | None = None,
@@ -422,7 +425,8 @@ def check_mup(
     """Check muP's coordinates: whether updates scale correctly with width, next to the standard ones.
 
     Args:
-        run: a run: a name in `configs/runs/`, a path to a YAML file, or a config object.
+        run: a run: a name in `configs/runs/`, a path to a YAML file, a config
+            object, or its fields as a mapping.
         overrides: changes of the config.
         widths: widths of the model; 1, 2 and 4 times the base by default.
         steps: optimizer steps.
@@ -439,7 +443,7 @@ def check_mup(
     from scaling.train.coordinate_check import check_coordinates
 
     changes = overrides_of(overrides)
-    config = load_run(run if isinstance(run, str | Path) else run.model_dump(mode="json"), changes)
+    config = load_run(config_of(run), changes)
     if out is not None:
         from scaling.plots.style import check_path
 

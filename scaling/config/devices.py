@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 from scaling.config.base import Frozen
 from scaling.config.data import DataConfig
@@ -140,8 +141,10 @@ LEAST_WIDTH = 128  # of a shard: the TPU compiler gathers narrower ones by summi
 MOST_TENSOR = 8  # most ways in which the default mesh splits heads: the devices of one host
 
 
-def run_for(name: str, devices: Devices | None, mesh: str | None, changes: Iterable[str]) -> RunConfig:
-    """A named run, or a model with one sequence for each batch shard of the devices.
+def run_for(
+    name: str | dict[str, Any], devices: Devices | None, mesh: str | None, changes: Iterable[str]
+) -> RunConfig:
+    """A run, or a model with one sequence for each batch shard of the devices; by name, path or tree.
 
     `changes` are `key=value` overrides; those of a model need no `model.` in front. Without devices the run
     is laid out on one.
@@ -150,6 +153,7 @@ def run_for(name: str, devices: Devices | None, mesh: str | None, changes: Itera
         BadInputError: an unknown name, a bad override, or a mesh that does not multiply to the devices.
     """
     changes = list(changes)
+    where = name if isinstance(name, str) else str(name.get("name", "config"))
     if _names_run(name):
         tree = {"name": "run", **run_tree(name)}
     else:
@@ -166,7 +170,7 @@ def run_for(name: str, devices: Devices | None, mesh: str | None, changes: Itera
     if devices is None:
         tree["mesh"] = {}
     elif not given:
-        shape = validate(ModelConfig, tree.get("model") or {}, f"{name}: model")
+        shape = validate(ModelConfig, tree.get("model") or {}, f"{where}: model")
         tree["mesh"] = default_mesh(shape.d_model, shape.n_heads, devices, shape.experts or 1)
     sizes: MeshConfig = validate(MeshConfig, tree["mesh"], "mesh")
     if devices is not None:
@@ -182,11 +186,13 @@ def run_for(name: str, devices: Devices | None, mesh: str | None, changes: Itera
         )
         length = validate(DataConfig, tree.get("data", {}), "data").sequence_length
         tree["train"] = {**tree["train"], "batch_tokens": max(1, rows) * length}
-    return validate(RunConfig, tree, name)
+    return validate(RunConfig, tree, where)
 
 
-def _names_run(name: str) -> bool:
-    """Whether a name or a YAML file is a run; otherwise it is a model."""
+def _names_run(name: str | dict[str, Any]) -> bool:
+    """Whether a name, a YAML file or a tree is a run; otherwise it is a model."""
+    if isinstance(name, dict):
+        return "train" in name or "model" in name
     if name.endswith((".yaml", ".yml")):
         tree = read_yaml(Path(name))
         return "train" in tree or "model" in tree or tree.get("base") in names("runs")

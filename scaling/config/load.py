@@ -122,12 +122,12 @@ def validate(schema: Any, tree: Any, where: str = "") -> Any:
         raise BadInputError(_one_line(error, schema, f"{where}: " if where else "")) from error
 
 
-def load_model(name: str, overrides: Iterable[str] = ()) -> ModelConfig:
-    """A model by name or path; overrides without the `model.` prefix."""
+def load_model(name: str | Tree, overrides: Iterable[str] = ()) -> ModelConfig:
+    """A model by name, path or tree; overrides without the `model.` prefix."""
     tree = model_tree(name)
     for parts, value in parse_overrides(overrides):
         tree = apply_override(tree, parts[1:] if parts[0] == "model" and len(parts) > 1 else parts, value)
-    return validate(ModelConfig, tree, f"model {name}")
+    return validate(ModelConfig, tree, f"model {name if isinstance(name, str) else tree.get('name', '')}")
 
 
 def load_run(name: str | Path | Tree, overrides: Iterable[str] = ()) -> RunConfig:
@@ -141,15 +141,18 @@ def load_run(name: str | Path | Tree, overrides: Iterable[str] = ()) -> RunConfi
     return validate(RunConfig, tree, "run" if is_tree else str(name))
 
 
-def load_sweep(name: str | Path, overrides: Iterable[str] = ()) -> SweepConfig:
-    """A sweep by name or path, its base run and recipe expanded, with overrides laid over it.
+def load_sweep(name: str | Path | Tree, overrides: Iterable[str] = ()) -> SweepConfig:
+    """A sweep by name, path or tree, its base run and recipe expanded, with overrides laid over it.
 
     Raises:
         BadInputError: as `load_run`; or an override that a run of the sweep would not have.
     """
-    path = find_config("sweeps", str(name))
-    tree = {"name": path.stem, **read_yaml(path)}
-    return validate(SweepConfig, sweep_tree(tree, parse_overrides(overrides)), str(name))
+    if isinstance(name, dict):
+        tree, where = {"name": "sweep", **name}, "sweep"
+    else:
+        path = find_config("sweeps", str(name))
+        tree, where = {"name": path.stem, **read_yaml(path)}, str(name)
+    return validate(SweepConfig, sweep_tree(tree, parse_overrides(overrides)), where)
 
 
 __all__ = [
