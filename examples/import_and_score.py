@@ -6,16 +6,21 @@
 # it.
 
 # %%
+import json
+from pathlib import Path
+
 import scaling
 
-small = {"n_layers": 2, "d_model": 32, "n_heads": 2}
+small = {"n_layers": 1, "d_model": 32, "n_heads": 2}
+source = f"text:{Path(json.__file__).parent}/*.py"
 run = scaling.train(
     "cpu",
     {f"model.{name}": value for name, value in small.items()}
     | {
+        "data.source": source,
         "data.sequence_length": 64,
         "train.batch_tokens": 1024,
-        "train.tokens": 20480,
+        "train.tokens": 10240,
         "train.eval_tokens": 1024,
     },
     out="runs/small",

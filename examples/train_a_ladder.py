@@ -1,19 +1,23 @@
 # %% [markdown]
 # # Train a small ladder and read the result
 #
-# Three sizes, one token budget each, on the text that ships with Python. The sizes are tiny, so that this
-# runs in seconds on a CPU; `scaling demo` is the same on a ladder that is large enough for a law.
+# Three sizes, one token budget each, on the source of Python's json package. All is tiny, so that this runs
+# in seconds on a CPU; `scaling demo` is the same on a ladder that is large enough for a law.
 
 # %%
+import json
+from pathlib import Path
+
 import scaling
 
+source = f"text:{Path(json.__file__).parent}/*.py"
 ladder = {
     "name": "ladder",
     "design": "grid",
     "base": {
         "base": "cpu",
         "model": {"n_layers": 1, "n_heads": 1},
-        "data": {"sequence_length": 64},
+        "data": {"source": source, "sequence_length": 64},
         "train": {"batch_tokens": 1024, "tokens": 20480, "eval_tokens": 1024, "learning_rate": 0.01},
     },
     "axes": {"model.d_model": [8, 16, 32]},
