@@ -6,13 +6,12 @@
 # it.
 
 # %%
-import json
-from pathlib import Path
+import argparse
 
 import scaling
 
 small = {"n_layers": 1, "d_model": 32, "n_heads": 2}
-source = f"text:{Path(json.__file__).parent}/*.py"
+source = f"text:{argparse.__file__}"
 run = scaling.train(
     "cpu",
     {f"model.{name}": value for name, value in small.items()}

@@ -1,16 +1,15 @@
 # %% [markdown]
 # # Train a small ladder and read the result
 #
-# Three sizes, one token budget each, on the source of Python's json package. All is tiny, so that this runs
+# Three sizes, one token budget each, on the source of Python's argparse module. All is tiny, so that this runs
 # in seconds on a CPU; `scaling demo` is the same on a ladder that is large enough for a law.
 
 # %%
-import json
-from pathlib import Path
+import argparse
 
 import scaling
 
-source = f"text:{Path(json.__file__).parent}/*.py"
+source = f"text:{argparse.__file__}"
 ladder = {
     "name": "ladder",
     "design": "grid",
