@@ -1,8 +1,8 @@
 # %% [markdown]
 # # Train a small ladder and read the result
 #
-# Three sizes, one token budget each, on the source of Python's argparse module. All is tiny, so that this runs
-# in seconds on a CPU; `scaling demo` is the same on a ladder that is large enough for a law.
+# Three sizes, one token budget each, on the source of Python's argparse module. All is tiny, so that this
+# runs in seconds on a CPU; `scaling demo` is the same on a ladder that is large enough for a law.
 
 # %%
 import argparse
