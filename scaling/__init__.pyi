@@ -3,11 +3,11 @@ from scaling.api.costs import dryrun as dryrun
 from scaling.api.costs import estimate as estimate
 from scaling.api.costs import models as models
 from scaling.api.demo import demo as demo
+from scaling.api.emergence import emergence as emergence
 from scaling.api.evaluations import evaluate as evaluate
 from scaling.api.figures import plot as plot
 from scaling.api.figures import report as report
 from scaling.api.launch import launch as launch
-from scaling.api.laws import emergence as emergence
 from scaling.api.laws import fit as fit
 from scaling.api.laws import read as read
 from scaling.api.plans import plan as plan

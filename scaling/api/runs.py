@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scaling.api.arguments import Overrides, config_of, overrides_of
-from scaling.api.laws import EmergenceVerdicts, emergence
+from scaling.api.emergence import EmergenceVerdicts, emergence
 from scaling.api.progress import say
 from scaling.api.results import TableResult, flattened
 from scaling.api.text.blocks import Block, Text, seconds_in_words

@@ -121,10 +121,10 @@ def emergence(
     as_json: Json = False,
 ) -> None:
     """Report for each task whether its score jumps with scale, how often, and whether it was foreseen."""
-    from scaling.api import laws
+    from scaling.api import emergence as api
     from scaling.api.progress import say
 
-    result = laws.emergence(
+    result = api.emergence(
         source,
         against=against,
         tasks=tasks,
