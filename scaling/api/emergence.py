@@ -11,6 +11,8 @@ from scaling.api.text.blocks import Block, Text
 from scaling.runtime.errors import BadInputError
 
 if TYPE_CHECKING:
+    from pandas import DataFrame
+
     from scaling.laws.emergence.document import Emergence
 
 
