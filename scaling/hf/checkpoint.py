@@ -124,7 +124,7 @@ class Checkpoint:
                 f"{name} {list(self._weights.shape(self._at[name]))} instead of {list(wanted[name])}"
                 for name in wrong
             ]
-            raise BadInputError(f"{where}: {_some('shape', shapes)} not as config.json tied")
+            raise BadInputError(f"{where}: {_some('shape', shapes)} not as config.json says")
         for name in wanted:
             self._weights.check_kind(self._at[name])
         return placed

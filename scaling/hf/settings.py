@@ -225,7 +225,7 @@ def architecture_named(model_type: Any, where: str) -> Architecture:
 
 
 def architecture_for(model: ModelConfig, first: str | None = None) -> Architecture:
-    """A architecture that a model can be written in, `first` before all others.
+    """An architecture that a model can be written in, `first` before all others.
 
     Raises:
         BadInputError: there is none; the message gives the reason for each architecture of the family.

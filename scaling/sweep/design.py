@@ -153,7 +153,7 @@ def _check_sized(sweep: SweepConfig, model: Tree, train: Tree) -> None:
         raise _decided(
             sweep,
             "model.family",
-            "a recipe sizes Transformers: use design=rungs with a model for each rung",
+            "a recipe sizes Transformers: write design=rungs with a model for each rung",
         )
 
 
