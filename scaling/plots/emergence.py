@@ -1,7 +1,6 @@
-"""ScoreTable over scale, a panel a task: what was measured, the curve of the verdict, the threshold."""
+"""Scores over scale, a panel per task and metric: measurements, the curve of the verdict, the threshold."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,17 +8,17 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 from matplotlib.transforms import ScaledTranslation
 from numpy.typing import NDArray
 
-from scaling.config.record import wilson
 from scaling.laws.emergence import emergence as answer_of
 from scaling.laws.emergence import read_scores
 from scaling.laws.emergence.analysis import Analysis
 from scaling.laws.emergence.document import SharpAndSmooth
 from scaling.laws.emergence.metric_names import metric_named
 from scaling.laws.emergence.score_table import ScoreTable
+from scaling.laws.emergence.spread import Spread, spreads
 from scaling.laws.emergence.verdict import Judged
 from scaling.laws.read.inputs import Sources
 from scaling.plots.kinds import Options
@@ -35,12 +34,12 @@ from scaling.runtime.errors import BadInputError
 
 Floats = NDArray[np.float64]
 
-# Okabe and Ito (2008), far apart under every colour blindness; markers tell them apart in grey.
+# Okabe and Ito (2008), distinct under every colour blindness; markers distinguish them in grey.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 MARKERS = "osD^vP"
 PANEL = (3.1, 2.55)  # inches
 MAX_PANELS = 48
-# Points above a panel: thresholds are drawn in strips over the name of the metric, the title over them.
+# Points above a panel: strips with thresholds, above the name of the metric and below the title.
 STRIPS_FROM, STRIP = 14.0, 6.0
 AXIS = {
     "flops": ("Training compute C (FLOPs)", scientific),
@@ -48,56 +47,18 @@ AXIS = {
     "loss": ("Pre-training loss (nats per token)", lambda v: f"{v:.3g}"),
     "step": ("Training step", short),
 }
-Z = 1.96
-CHANCE: Any = (0, (5, 1.5, 1, 1.5))  # the line of a probability
-
-
-@dataclass(frozen=True)
-class Spread:
-    """ScoreTable of one scale: their mean, its 95% interval, and the seeds that went in."""
-
-    scale: float
-    mean: float
-    low: float
-    high: float
-    seeds: Floats
-    zero: bool  # nothing was right: `high` bounds what could have been
+PROBABILITY: Any = (0, (5, 1.5, 1, 1.5))  # line style
 
 
 def _smooth(name: str) -> bool:
     return metric_named(name).smooth
 
 
-def spreads(rows: ScoreTable, against: str) -> list[Spread]:
-    """By scale: the mean over seeds with its interval over seeds, and never narrower than its items allow.
-
-    One row keeps the interval that it was given. Intervals stay within the range of the metric.
-    """
-    scale, found, known = rows.scale(against), [], metric_named(rows.metric[0])
-    for at in np.unique(scale):
-        here = rows.subset(scale == at)
-        mean, items = float(here.score.mean()), here.n.sum()
-        low, high = np.inf, -np.inf
-        if len(here) == 1 and np.isfinite(here.low[0]) and np.isfinite(here.high[0]):
-            low, high = float(here.low[0]), float(here.high[0])
-        elif np.isfinite(items) and items > 0 and 0 <= mean <= 1:
-            low, high = wilson(mean * float(items), float(items))
-        if len(here) > 1:
-            half = Z * here.score.std(ddof=1) / np.sqrt(len(here))
-            low, high = min(low, mean - half), max(high, mean + half)
-        low = max(low, -np.inf if known.low is None else known.low)
-        high = min(high, np.inf if known.high is None else known.high)
-        zero = mean == 0 and bool(np.isfinite(items)) and not known.smooth
-        ends = (low, high) if low <= high else (np.nan, np.nan)
-        found.append(Spread(float(at), mean, *ends, here.score, zero))
-    return found
-
-
 def emergence_figure(answer: Analysis, log_score: bool = False) -> Figure:
-    """A panel for each task and metric, a colour for each number of examples (or size, over steps).
+    """A panel per task and metric, a colour per number of examples (per size over steps).
 
     Raises:
-        BadInputError: more panels than a page holds.
+        BadInputError: too many panels.
     """
     panels = list(dict.fromkeys((j.series.key[0], j.series.key[1]) for j in answer.judged))
     columns = min(4, max(1, int(np.ceil(np.sqrt(len(panels))))))
@@ -107,13 +68,12 @@ def emergence_figure(answer: Analysis, log_score: bool = False) -> Figure:
 
 
 def sharp_and_smooth_figure(answer: Analysis, log_score: bool = False) -> Figure:
-    """A row for each task: its sharp metrics, then the smooth ones of the same answers.
+    """A row per task: its sharp metrics, then the smooth metrics of the same answers.
 
-    Over exact match stands what token accuracy to the power of the answer's length predicts (Schaeffer et al.
-    2023).
+    Panels of exact match also show token accuracy to the power of the answer length (Schaeffer et al. 2023).
 
     Raises:
-        BadInputError: no task has both.
+        BadInputError: no task has both kinds of metrics.
     """
     metrics: dict[str, list[str]] = {}
     for judged in answer.judged:
@@ -131,6 +91,22 @@ def sharp_and_smooth_figure(answer: Analysis, log_score: bool = False) -> Figure
     return _grid(answer, rows, max(map(len, rows)), log_score, predicted)
 
 
+def panel_grid(
+    count: int, rows: int, columns: int, margin: tuple[float, float]
+) -> tuple[Figure, NDArray[Any]]:
+    """A figure and its axes (rows, columns) for `count` panels; few panels are larger. `margin` in inches.
+
+    Raises:
+        BadInputError: too many panels.
+    """
+    if count > MAX_PANELS:
+        raise BadInputError(f"{count} panels do not fit one figure; choose at most {MAX_PANELS} with --tasks")
+    grow = 1.9 if count == 1 else 1.25 if columns < 3 else 1.0
+    size = grow * PANEL[0] * columns + margin[0], grow * PANEL[1] * rows + margin[1]
+    figure = Figure(figsize=size, layout="constrained")
+    return figure, figure.subplots(rows, columns, squeeze=False)
+
+
 def _grid(
     answer: Analysis,
     rows: Sequence[Sequence[tuple[str, str]]],
@@ -138,16 +114,8 @@ def _grid(
     log_score: bool,
     predicted: dict[tuple[str, int], SharpAndSmooth],
 ) -> Figure:
-    count = sum(map(len, rows))
-    if count > MAX_PANELS:
-        raise BadInputError(f"{count} panels do not fit one figure; choose at most {MAX_PANELS} with --tasks")
     with rc_context(STYLE):
-        # One panel alone gets the height of a page's figure.
-        grow = 1.9 if count == 1 else 1.25 if columns < 3 else 1.0
-        figure = Figure(
-            figsize=(grow * PANEL[0] * columns + 0.5, grow * PANEL[1] * len(rows) + 0.9), layout="constrained"
-        )
-        every = figure.subplots(len(rows), columns, squeeze=False)
+        figure, every = panel_grid(sum(map(len, rows)), len(rows), columns, margin=(0.5, 0.9))
         for r, row in enumerate(rows):
             for c in range(columns):
                 if c < len(row):
@@ -157,14 +125,14 @@ def _grid(
                     every[r, c].set_visible(False)
         against = answer.document.against
         figure.supxlabel(AXIS[against][0], fontsize=10.5, color=INK)
-        handles = _explained(answer.judged, log_score, bool(predicted))
+        handles = _legend(answer.judged, log_score, bool(predicted))
         lines = -(-len(handles) // max(2, int(figure.get_figwidth() / 1.9)))
         figure.legend(handles=handles, loc="outside upper center", ncols=-(-len(handles) // lines))
     return figure
 
 
-def _explained(judged: Sequence[Judged], log_score: bool, predicted: bool) -> list[Line2D]:
-    """What the marks mean, of those that are drawn."""
+def _legend(judged: Sequence[Judged], log_score: bool, predicted: bool) -> list[Line2D]:
+    """Legend entries for the marks that are drawn."""
     words = {one.verdict.word for one in judged}
     bimodal = "bimodal" in words
     families = {
@@ -186,26 +154,22 @@ def _explained(judged: Sequence[Judged], log_score: bool, predicted: bool) -> li
         lines.append(Line2D([], [], color=INK, lw=0.9, ls=(0, (1, 1.5)), label="chance"))
     if bimodal:
         lines.append(
-            Line2D([], [], color=MUTED, lw=1.6, ls=CHANCE, label="probability that a run has it, 95%")
+            Line2D(
+                [],
+                [],
+                color=MUTED,
+                lw=1.6,
+                ls=PROBABILITY,
+                label="probability that a run has it, 95%",
+            )
         )
     if log_score:
         lines.append(
             Line2D([], [], color=MUTED, ls="", marker=r"$\downarrow$", ms=9, label="none right: upper bound")
         )
     if predicted:
-        lines.append(
-            Line2D(
-                [],
-                [],
-                color=INK,
-                lw=1,
-                ls="--",
-                marker="D",
-                mfc="white",
-                ms=4,
-                label="token accuracy ^ length",
-            )
-        )
+        style: Any = {"color": INK, "lw": 1, "ls": "--", "marker": "D", "mfc": "white", "ms": 4}
+        lines.append(Line2D([], [], label="token accuracy ^ length", **style))
     return lines
 
 
@@ -229,7 +193,9 @@ def _panel(
         _curve(axes, judged, colour)
         strips += _threshold(axes, judged, colour, strips)
         handles.append(
-            Line2D([], [], color=colour, marker=marker, ms=5, mec="white", lw=1.6, label=_said(judged))
+            Line2D(
+                [], [], color=colour, marker=marker, ms=5, mec="white", lw=1.6, label=_verdict_text(judged)
+            )
         )
         pair = predicted.get((task, judged.series.key[2]))
         if pair is not None and metric == "exact_match" and pair.predicted is not None:
@@ -260,7 +226,7 @@ def _look(i: int, own: Sequence[Judged]) -> tuple[str, str]:
     return COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]
 
 
-def _said(judged: Judged) -> str:
+def _verdict_text(judged: Judged) -> str:
     shots, size = judged.series.key[2], judged.series.size
     name = f"{shots} shot{'' if shots == 1 else 's'}" if size is None else f"N = {short(size)}, {shots} shots"
     return f"{name}: {judged.verdict.word}"
@@ -272,7 +238,7 @@ def _rows(scores: ScoreTable, judged: Judged) -> ScoreTable:
 
 
 def dress_panel(axes: Axes, against: str, label: bool) -> None:
-    """The axis of scale, and the quiet style of a small panel."""
+    """The style and the scale axis of a small panel."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(color=GRID, lw=0.6)
     axes.set_axisbelow(True)
@@ -295,7 +261,7 @@ def dress_panel(axes: Axes, against: str, label: bool) -> None:
 
 
 def _between(axes: Axes, value: float) -> bool:
-    """Whether 2 or 5 times a power of ten gets a label: where an axis has few powers of ten."""
+    """Whether 2 or 5 times a power of ten is labelled: on an axis with few powers of ten."""
     low, high = sorted(axes.get_xlim())
     return high / low < 100 and f"{value:.0e}"[0] in "25"
 
@@ -324,9 +290,9 @@ def _curve(axes: Axes, judged: Judged, colour: str) -> None:
     if judged.chosen is None:
         return
     seeds = judged.verdict.breakthrough
-    if seeds is not None and seeds.bimodal:  # a curve through the mean would pass where no run scores
+    if seeds is not None and seeds.bimodal:  # a curve through the mean would miss both modes
         at = [point.scale for point in seeds.curve]
-        axes.plot(at, [point.value for point in seeds.curve], color=colour, lw=1.5, ls=CHANCE, zorder=2)
+        axes.plot(at, [point.value for point in seeds.curve], color=colour, lw=1.5, ls=PROBABILITY, zorder=2)
         low, high = zip(*(point.interval for point in seeds.curve), strict=True)
         axes.fill_between(at, low, high, color=colour, alpha=0.12, lw=0, zorder=1)
         return
@@ -338,9 +304,9 @@ def _curve(axes: Axes, judged: Judged, colour: str) -> None:
 
 
 def _threshold(axes: Axes, judged: Judged, colour: str, strip: int) -> bool:
-    """Draw a mark with its interval in a strip above the panel, if the verdict has a place to mark.
+    """Draw the threshold and its interval in a strip above the panel; returns whether the verdict has one.
 
-    An open end runs to the edge of the panel.
+    An open end extends to the edge of the panel.
     """
     v = judged.verdict
     place = v.changepoint if v.word == "broken" else v.half_rise
@@ -393,108 +359,18 @@ def _score_axis(axes: Axes, own: Sequence[Judged], logged: bool) -> None:
 
 
 def emergence_of(sources: Sources, options: Options) -> Figure:
-    """The kind `emergence`."""
-    return emergence_figure(answer_of(_scores(sources, options), options.against), options.log_score)
+    """Scores over scale with verdicts and thresholds."""
+    return emergence_figure(answer_of(scores_of(sources, options), options.against), options.log_score)
 
 
 def sharp_and_smooth_of(sources: Sources, options: Options) -> Figure:
-    """The kind `sharp-and-smooth`."""
-    return sharp_and_smooth_figure(answer_of(_scores(sources, options), options.against), options.log_score)
+    """Sharp next to smooth metrics of the same answers."""
+    return sharp_and_smooth_figure(answer_of(scores_of(sources, options), options.against), options.log_score)
 
 
-def in_context_of(sources: Sources, options: Options) -> Figure:
-    """The kind `in-context`."""
-    return in_context_figure(_scores(sources, options))
-
-
-def _scores(sources: Sources, options: Options) -> ScoreTable:
+def scores_of(sources: Sources, options: Options) -> ScoreTable:
+    """The chosen scores of the single source."""
     if len(sources.paths) != 1:
-        raise BadInputError(f"{len(sources.paths)} sources of scores: give one sweep directory, or one CSV")
+        raise BadInputError(f"{len(sources.paths)} sources of scores: give one sweep directory or one CSV")
     scores = read_scores(sources.paths[0], sources.params, where=sources.where, force=sources.force)
     return scores.choose(options.tasks, options.shots, options.metrics)
-
-
-def in_context_figure(scores: ScoreTable) -> Figure:
-    """A panel for each task and metric; sizes from dark to light, the mean over seeds with its interval.
-
-    Of each run the last checkpoint is shown.
-
-    Raises:
-        BadInputError: no task has scores with several numbers of examples, rows have no parameters, or there
-            are more panels than a page holds.
-    """
-    scores = scores.last_steps()
-    sizes = scores.scale("params")
-    pairs = list(dict.fromkeys(zip(scores.task, scores.metric, strict=True)))
-    panels = [p for p in pairs if len(np.unique(scores.shots[_of(scores, p)])) > 1]
-    if not panels:
-        raise BadInputError(
-            f"{scores.source} has no task with several numbers of examples; evaluate with --shots 0,1,8"
-        )
-    if len(panels) > MAX_PANELS:
-        raise BadInputError(
-            f"{len(panels)} panels do not fit one figure; choose at most {MAX_PANELS} with --tasks"
-        )
-    columns = min(4, int(np.ceil(np.sqrt(len(panels)))))
-    lines = -(-len(panels) // columns)
-    colours = size_colours([float(s) for s in np.unique(sizes)])
-    chance_lines: list[Line2D] = []
-    with rc_context(STYLE):
-        grow = 1.9 if len(panels) == 1 else 1.25 if columns < 3 else 1.0
-        figure = Figure(
-            figsize=(grow * PANEL[0] * columns + 1.3, grow * PANEL[1] * lines + 0.5), layout="constrained"
-        )
-        every = figure.subplots(lines, columns, squeeze=False)
-        for i, axes in enumerate(every.flat):
-            if i >= len(panels):
-                axes.set_visible(False)
-                continue
-            task, metric = panels[i]
-            rows = scores.subset(_of(scores, panels[i]))
-            axes.spines[["top", "right"]].set_visible(False)
-            axes.grid(color=GRID, lw=0.6)
-            axes.tick_params(labelsize=7.5)
-            axes.set_title(task, fontsize=10)
-            axes.set_ylabel(metric.replace("_", " "), fontsize=8, color=MUTED)
-            axes.set_xscale("symlog", linthresh=1.0, linscale=0.6)  # first: limits follow from the scale
-            for size, colour in colours.items():
-                _line(axes, rows.subset(rows.params == size), colour)
-            chance = float(np.fmax.reduce(rows.chance, initial=0.0))  # NaN where the task has none
-            if chance > 0:
-                dots = {"color": INK, "lw": 0.9, "ls": (0, (1, 1.5)), "zorder": 1}
-                chance_lines.append(axes.axhline(chance, label="chance", **dots))
-            shots = [int(s) for s in np.unique(rows.shots)]
-            axes.xaxis.set_major_locator(FixedLocator(shots))
-            axes.xaxis.set_minor_locator(NullLocator())
-            axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
-            axes.yaxis.set_major_locator(MaxNLocator(nbins=5))
-            if metric_named(metric).fraction:
-                axes.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{100 * v:g}%"))
-        figure.supxlabel("Examples in the prompt", fontsize=10.5, color=INK)
-        handles = [
-            Line2D([], [], color=c, marker="o", ms=5, mec="white", lw=1.6, label=f"N = {short(s)}")
-            for s, c in reversed(colours.items())
-        ]
-        handles += chance_lines[:1]
-        figure.legend(handles=handles, loc="outside right upper")
-    return figure
-
-
-def _of(scores: ScoreTable, panel: tuple[str, str]) -> np.ndarray:
-    pairs = zip(scores.task, scores.metric, strict=True)
-    return np.array([pair == panel for pair in pairs], bool)
-
-
-def _line(axes: Axes, rows: ScoreTable, colour: str) -> None:
-    shots = np.unique(rows.shots)
-    means = []
-    for shot in shots:
-        here = rows.subset(rows.shots == shot)
-        (spread,) = spreads(here, "params")
-        means.append(spread.mean)
-        if len(spread.seeds) > 1:
-            axes.plot([shot] * len(spread.seeds), spread.seeds, ls="", marker="o", ms=2.6, color=colour,
-                      alpha=0.35, mec="none")  # fmt: skip
-        if np.isfinite(spread.low):
-            axes.plot([shot] * 2, [spread.low, spread.high], color=colour, lw=1)
-    axes.plot(shots, means, color=colour, marker="o", ms=5, mec="white", mew=0.8, lw=1.5)

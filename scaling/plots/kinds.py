@@ -34,7 +34,7 @@ KINDS: dict[str, str] = {
     "lr-bowls": "mup:lr_bowls_figure",
     "emergence": "emergence:emergence_of",
     "sharp-and-smooth": "emergence:sharp_and_smooth_of",
-    "in-context": "emergence:in_context_of",
+    "in-context": "few_shot:in_context_of",
 }
 
 

@@ -4,7 +4,9 @@ import pytest
 from scaling.config.record import wilson
 from scaling.laws.emergence import emergence, read_scores
 from scaling.laws.emergence.score_table import as_scores
-from scaling.plots.emergence import emergence_figure, in_context_figure, sharp_and_smooth_figure, spreads
+from scaling.laws.emergence.spread import spreads
+from scaling.plots.emergence import emergence_figure, sharp_and_smooth_figure
+from scaling.plots.few_shot import in_context_figure
 from scaling.plots.style import save_figure
 from scaling.runtime.errors import BadInputError
 from tests.laws.emergent import drawn, logistic
