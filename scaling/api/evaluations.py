@@ -156,7 +156,7 @@ def evaluate(
     from scaling.evals.suites import load_suite
     from scaling.parallel.mesh import make_mesh
     from scaling.parallel.processes import keep_compiled
-    from scaling.sweep.evaluations import Asks, jobs_of
+    from scaling.sweep.evaluations import EvaluationPlan, jobs_of
     from scaling.sweep.evaluations import evaluate as evaluate_job
     from scaling.train.progress import Counter
 
@@ -169,16 +169,16 @@ def evaluate(
             EvalSettings(words, count, items, seed, new_tokens, ks, drawn, temperature) for count in counts
         )
 
-    asks = Asks(chosen, hows, again)
+    plan = EvaluationPlan(chosen, hows, again)
     keep_compiled()
     jobs = jobs_of(path, str(step), say)
     laid_out = None if sizes is None else make_mesh(sizes)
     done: list[Evaluation] = []
-    with Counter(len(jobs) * len(asks.all())) as counter:
+    with Counter(len(jobs) * len(plan.all())) as counter:
         for job in jobs:
             counter.name(f"{job.path.name} at {job.step:,}")
-            done.append(evaluate_job(job, asks, laid_out, counter.message, counter.advance))
-            counter.reach(len(done) * len(asks.all()))
+            done.append(evaluate_job(job, plan, laid_out, counter.message, counter.advance))
+            counter.reach(len(done) * len(plan.all()))
     return Evaluations(done, [job.document(chosen) for job in jobs], (path / "config.yaml").is_file())
 
 

@@ -1,1 +1,1 @@
-"""Sweeps on clusters: the slice of each run, the filled-in templates, and the ledger of submissions."""
+"""Sweeps on clusters: the slice of each run, the scripts and manifests, the ledger of submissions."""

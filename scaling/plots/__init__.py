@@ -1,1 +1,1 @@
-"""Figures and the report: what a sweep looks like, on paper and in a browser."""
+"""Figures for papers, and the interactive HTML report."""

@@ -1,1 +1,1 @@
-"""Sweeps: the design of runs, their execution, and the ledger of what is done."""
+"""Sweeps: the design of runs, their cost and execution, the ledger, the evaluation of runs."""

@@ -99,43 +99,43 @@ def _jobs_of_run(path: Path, steps: str) -> list[EvaluationJob]:
 
 
 @dataclass(frozen=True)
-class Asks:
-    """The prompts of every checkpoint: a suite, and the ways in which each of its tasks is prompted."""
+class EvaluationPlan:
+    """The prompts of every checkpoint: a suite, and the settings for each of its tasks."""
 
     suite: Suite
-    hows: Callable[[EvalTask], tuple[EvalSettings, ...]]
+    settings_of: Callable[[EvalTask], tuple[EvalSettings, ...]]
     again: bool = False  # repeat what a document already has
 
     def all(self) -> list[tuple[EvalTask, EvalSettings]]:
-        """Every task with each of its ways."""
-        return [(source, how) for source in self.suite.tasks for how in self.hows(source)]
+        """Every task with each of its settings."""
+        return [(task, settings) for task in self.suite.tasks for settings in self.settings_of(task)]
 
 
 def left_to_do(
-    job: EvaluationJob, asks: Asks
+    job: EvaluationJob, plan: EvaluationPlan
 ) -> tuple[list[tuple[EvalTask, EvalSettings]], list[TaskScores]]:
     """What is still to be evaluated, and the scores that the document already has.
 
     A score is kept if it is of the same checkpoint, seed, shots, template and number of items.
     """
-    path = job.document(asks.suite)
-    if asks.again or not path.is_file():
-        return asks.all(), []
+    path = job.document(plan.suite)
+    if plan.again or not path.is_file():
+        return plan.all(), []
     held = read_evaluation(path)
-    seeds = {how.seed for _, how in asks.all()}
+    seeds = {settings.seed for _, settings in plan.all()}
     if held.run_id != job.record.id or seeds != {held.seed}:
-        return asks.all(), []
+        return plan.all(), []
     by_key = {(scores.task, scores.shots, scores.template): scores for scores in held.results}
     left = []
-    for source, how in asks.all():
-        key = (source.name, how.shots, how.template.name)
+    for task, settings in plan.all():
+        key = (task.name, settings.shots, settings.template.name)
         scores = by_key.get(key)
-        wanted = {f"pass_at_{k}" for k in how.pass_at}
-        count = len(chosen_items(source.size(), how.items, how.seed))
+        wanted = {f"pass_at_{k}" for k in settings.pass_at}
+        count = len(chosen_items(task.size(), settings.items, settings.seed))
         same = scores is not None and scores.n + scores.skipped == count
         if scores is None or not same or (scores.n and not wanted <= set(scores.scores)):
             by_key.pop(key, None)
-            left.append((source, how))
+            left.append((task, settings))
     return left, list(by_key.values())
 
 
@@ -146,48 +146,48 @@ def evaluate_run(path: Path, evaluation: SweepEvaluation, say: Say) -> Evaluatio
         BadInputError: the suite is unknown, or the run cannot be evaluated.
     """
 
-    def hows(source: EvalTask) -> tuple[EvalSettings, ...]:
-        template = template_named(source.template)
+    def settings_of(task: EvalTask) -> tuple[EvalSettings, ...]:
+        template = template_named(task.template)
         return tuple(
             EvalSettings(template, shots, evaluation.items, 0, None, (), 0, 0.8)
             for shots in sorted(evaluation.shots)
         )
 
-    asks = Asks(load_suite(evaluation.suite, evaluation.tasks or None), hows)
+    plan = EvaluationPlan(load_suite(evaluation.suite, evaluation.tasks or None), settings_of)
     (job,) = jobs_of(path, "last", say)
-    return evaluate(job, asks, None, say, lambda _: None)
+    return evaluate(job, plan, None, say, lambda _: None)
 
 
 def evaluate(
-    job: EvaluationJob, asks: Asks, mesh: Mesh | None, say: Say, advance: Callable[[str], None]
+    job: EvaluationJob, plan: EvaluationPlan, mesh: Mesh | None, say: Say, advance: Callable[[str], None]
 ) -> Evaluation:
-    """Evaluate a checkpoint on what is left of a suite, and write its document.
+    """Evaluate a checkpoint on the rest of a suite, and write its document.
 
     Raises:
         BadInputError: the checkpoint or the tokenizer cannot be read, or no item of any task fits.
     """
     began = time.perf_counter()
-    left, results = left_to_do(job, asks)
-    path = job.document(asks.suite)
+    left, results = left_to_do(job, plan)
+    path = job.document(plan.suite)
     if not left:
         return read_evaluation(path)
     trained = load_trained(job.path, say, step=job.step, mesh=mesh)
     evaluator = evaluator_of(trained, mesh)
-    for source, how in left:
-        advance(f"{source.name}, {how.shots} shots")
-        outcome = evaluator.evaluate(source, how)
+    for task, settings in left:
+        advance(f"{task.name}, {settings.shots} shots")
+        outcome = evaluator.evaluate(task, settings)
         for reason in outcome.unusable[:_LISTED]:
             say(f"skipped: {reason}")
         if len(outcome.unusable) > _LISTED:
-            say(f"skipped: {len(outcome.unusable) - _LISTED} more items of {source.name}")
+            say(f"skipped: {len(outcome.unusable) - _LISTED} more items of {task.name}")
         if not outcome.items:
-            say(_too_long(job, source, how, outcome))
-        results.append(outcome.scores(source, how))
+            say(_too_long(job, task, settings, outcome))
+        results.append(outcome.scores(task, settings))
     if not any(scores.n for scores in results):
         raise BadInputError(_too_long(job, *left[0], outcome))
-    order = {source.name: i for i, source in enumerate(asks.suite.tasks)}
+    order = {task.name: i for i, task in enumerate(plan.suite.tasks)}
     results.sort(key=lambda scores: (order.get(scores.task, len(order)), scores.task, scores.shots))
-    document = _document(job, trained, asks, results, time.perf_counter() - began)
+    document = _document(job, trained, plan, results, time.perf_counter() - began)
     path.parent.mkdir(exist_ok=True)
     write_atomically(path, document.model_dump_json(indent=1).encode() + b"\n")
     return document
@@ -204,25 +204,25 @@ def evaluator_of(trained: Trained, mesh: Mesh | None) -> Evaluator:
     return Evaluator(engine, PromptEncoder(trained.tokenizer, begin))
 
 
-def _too_long(job: EvaluationJob, source: EvalTask, how: EvalSettings, outcome: TaskResult) -> str:
+def _too_long(job: EvaluationJob, task: EvalTask, settings: EvalSettings, outcome: TaskResult) -> str:
     positions = read_run(job.path).model.max_length
     return (
-        f"{job.path}: {source.name} with {how.shots} shots: all {outcome.skipped} prompts are longer than "
+        f"{job.path}: {task.name} with {settings.shots} shots: all {outcome.skipped} prompts are longer than "
         f"the model's {positions} positions; give fewer --shots"
     )
 
 
 def _document(
-    job: EvaluationJob, trained: Trained, asks: Asks, results: Sequence[TaskScores], seconds: float
+    job: EvaluationJob, trained: Trained, plan: EvaluationPlan, results: Sequence[TaskScores], seconds: float
 ) -> Evaluation:
     record, run = job.record, trained.run
     tokens = 0 if record.status == "imported" else run.train.tokens_before(job.step)
-    seeds = {how.seed for _, how in asks.all()}
+    seeds = {settings.seed for _, settings in plan.all()}
     return Evaluation(
         run=job.path.name,
         run_id=record.id,
         family=record.family,
-        suite=asks.suite.name,
+        suite=plan.suite.name,
         step=job.step,
         tokens=tokens,
         flops=tokens * record.flops_per_token,
