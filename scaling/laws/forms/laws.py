@@ -137,9 +137,9 @@ LAWS: dict[str, Form] = {
     law.name: law
     for law in (
         CHINCHILLA,
-        *SUMS,
         RepeatedData(),
         KaplanTokens(),
+        *SUMS,
         *BROKEN,
         DownstreamError(),
         GadreError(),
