@@ -47,11 +47,11 @@ class Count:
 class Points:
     """n finished training budgets; every array is (n,) float64.
 
-    `groups` names the run a point comes from: points of one trunk share their noise and stay together in
-    every resample and every hold-out. `counts` says how N and C were counted. `loss_unit` is the unit of
-    every loss; `tokenizers` is what a token is at each point, None where that is not known. `columns` keeps
-    the other columns of the source as text, by name: rows are selected by them (`scaling.laws.read.select`),
-    and they show whether losses can be compared (`scaling.laws.read.comparable`).
+    `groups` names the run of each point: points of one trunk share their noise and stay together in every
+    resample and every hold-out. `counts` says how N and C were counted. `loss_unit` is the unit of every
+    loss, and `tokenizers` the tokenizer of each point, None if it is not known. `columns` keeps the other
+    columns of the source as text, by name: rows are selected by them (`scaling.laws.read.select`), and they
+    show whether losses can be compared (`scaling.laws.read.comparable`).
     """
 
     params: Floats
@@ -67,17 +67,17 @@ class Points:
     source: str
     error: Floats | None = None  # average over tasks
     learning_rate: Floats | None = None
-    batch_tokens: Floats | None = None  # tokens of a step
+    batch_tokens: Floats | None = None  # tokens per step
     min_steps: Floats | None = None  # S_min of Kaplan et al. 2020
-    final: tuple[bool, ...] | None = None  # whether a loss stands at the end of its schedule
+    final: tuple[bool, ...] | None = None  # whether a loss was measured at the end of its schedule
     seeds: tuple[str, ...] | None = None
-    recipes: tuple[str, ...] | None = None  # equal for runs that differ in nothing but their seed
-    dropped: tuple[str, ...] = ()  # rows that were no measurements, left out by force
+    recipes: tuple[str, ...] | None = None  # equal for runs that differ only in their seed
+    dropped: tuple[str, ...] = ()  # rows without a measurement, left out by `force`
     loss_unit: str = NATS_PER_TOKEN
     tokenizers: tuple[TokenizerInfo | None, ...] | None = None
     columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()  # how the source was read, where that was a choice: units, spellings
-    doubts: tuple[str, ...] = ()  # implausible units, read as they are by force
+    notes: tuple[str, ...] = ()  # choices made in reading the source: units, spellings
+    doubts: tuple[str, ...] = ()  # implausible units, read as they are by `force`
     places: tuple[str, ...] | None = (
         None  # the line or row of each point in its source, its name if it has none
     )
@@ -86,7 +86,7 @@ class Points:
         return len(self.loss)
 
     def subset(self, mask: NDArray[np.bool_] | Sequence[int]) -> "Points":
-        """The points a boolean mask or an index array picks, in that order."""
+        """The points that a boolean mask or an index array selects, in that order."""
         index = np.arange(len(self))[mask]
         changed: dict[str, Any] = {}
         for one in fields(self):
@@ -115,9 +115,9 @@ class Points:
 
     @property
     def tokenizer(self) -> TokenizerInfo | None:
-        """The tokenizer of all points; None where it is not known, or they differ.
+        """The tokenizer of all points; None if it is not known, or they differ.
 
-        Where only the measured bytes per token differ, as between validation sets, it is their mean.
+        If only the measured bytes per token differ, as between validation sets, it has their mean.
         """
         known = set(self.tokenizers or (None,))
         first = next(iter(known))
@@ -133,15 +133,15 @@ class Points:
 
     @property
     def corpus(self) -> str | None:
-        """The dataset of all points; None where it is not named, or they differ."""
+        """The dataset of all points; None if it is not named, or they differ."""
         names = set(self.dataset)
         return names.pop() or None if len(names) == 1 else None
 
     def column(self, name: str) -> Floats:
-        """(n,) what a law reads or predicts, by its name.
+        """(n,) a variable or target of a law, by its name.
 
-        Where unique tokens are not given no token was repeated; where S_min is not, it follows from the batch
-        size (Kaplan et al. 2020, equations 1.4 and 5.4, with their constants).
+        Without unique tokens, no token was repeated; without S_min, it follows from the batch size (Kaplan
+        et al. 2020, equations 1.4 and 5.4, with their constants).
 
         Raises:
             BadInputError: the points lack it.

@@ -129,7 +129,7 @@ def test_several_sources_are_one_set_of_points(run_cli, tmp_path):
     joined = join_points(counted)
     assert joined.loss.tolist() == [*parts[0].loss, *parts[1].loss]
     assert len(set(joined.groups)) == 4
-    with pytest.raises(BadInputError, match="give sources that count alike"):
+    with pytest.raises(BadInputError, match="give sources that count in the same way"):
         join_points(
             [counted[0], replace(counted[1], counts={"params": Count("total"), "flops": Count("counted")})]
         )

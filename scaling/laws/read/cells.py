@@ -1,7 +1,7 @@
-"""A number as people write it in a cell: `1.4T`, `5,000`, `1_000`, `3,52`, `45%`, `2.1e18`, `3 GFLOPs`.
+"""The cells of a table: numbers as people write them (`1.4T`, `5,000`, `3 GFLOPs`), and states of runs.
 
-What can be read in one way is read. Whether a comma is a decimal mark is decided once for a table, from all
-its numbers: see `decimal_mark`.
+A cell is read if it has only one reading. Whether a comma is a decimal mark is decided once for a table, from
+all its numbers: see `decimal_mark`.
 """
 
 import math
@@ -37,14 +37,14 @@ _PF_DAYS = re.compile(r"p(eta)?f?(flops?)?s?days?")
 
 
 def count_unit(text: str) -> float | None:
-    """The factor of a unit of parameters or tokens: M, billion, `1e6`, `10^9`; None where it is none."""
+    """The factor of a unit of parameters or tokens: M, billion, `1e6`, `10^9`; None for other text."""
     word = _COUNTED.sub("", text.strip().casefold().replace("-", " ").strip(SPACES + "'#.")).strip()
     word = re.sub(r"^in\s+|\s+of$", "", word).strip()
     return _COUNTS[word] if word in _COUNTS else _power(word)
 
 
 def flops_unit(text: str) -> float | None:
-    """The factor of a unit of compute: GFLOPs, `1e18`, PF-days, exaFLOP; None where it is none."""
+    """The factor of a unit of compute: GFLOPs, `1e18`, PF-days, exaFLOP; None for other text."""
     word = re.sub(rf"[-/·.{SPACES}]", "", text.strip().casefold())
     if _PF_DAYS.fullmatch(word):
         return PF_DAY
@@ -66,11 +66,11 @@ def _power(word: str) -> float | None:
 
 
 def decimal_mark(cells: Iterable[tuple[str, bool]]) -> str | tuple[str, str]:
-    """`.` or `,`, from all numbers of a table: (text, whether it counts things).
+    """The decimal mark, `.` or `,`, of all numbers of a table: (text, whether it is a count).
 
-    `1,5` and `0,123` show a decimal comma; `1.5`, `1,234,567` and a point behind a comma a decimal point.
-    `5,000` shows neither of itself: of a count it is five thousand, because counts are whole. Two numbers
-    that contradict each other come back as a pair.
+    `1,5` and `0,123` have a decimal comma; `1.5`, `1,234,567` and a point after a comma, a decimal point.
+    `5,000` alone is ambiguous: as a count it is five thousand, because counts are integers. Two numbers that
+    contradict each other are returned as a pair.
     """
     evidence: dict[str, str] = {}
     weak: dict[str, str] = {}
@@ -90,7 +90,7 @@ def decimal_mark(cells: Iterable[tuple[str, bool]]) -> str | tuple[str, str]:
 
 
 def _shown_mark(body: str, counts: bool) -> tuple[str | None, bool]:
-    """The decimal mark that one number shows, and whether it leaves no other reading."""
+    """The decimal mark of one number, and whether it has no other reading."""
     comma, point = body.count(","), body.count(".")
     if comma and point:
         last = "," if body.rindex(",") > body.rindex(".") else "."
@@ -108,10 +108,10 @@ def _shown_mark(body: str, counts: bool) -> tuple[str | None, bool]:
 
 
 def read_number(text: str, mark: str = ".") -> tuple[float, str]:
-    """The number that a cell starts with, and what follows it: a unit, a percent sign, or nothing.
+    """The number at the start of a cell, and the text after it: a unit, a percent sign, or nothing.
 
     Raises:
-        ValueError: it does not start with a number, or its groups of thousands are not of three digits.
+        ValueError: the cell does not start with a number, or its groups of thousands are not three digits.
     """
     found = _BODY.fullmatch(text.strip())
     if found is None:
@@ -159,13 +159,13 @@ _STATES = {
 
 
 def is_final(cell: str) -> bool | None:
-    """Whether a state is that of a finished run; None of a word that is not known."""
+    """Whether a state is that of a finished run; None if it is not known."""
     word = re.sub(r"[\s_-]+", " ", cell.strip().casefold()).rstrip("+!. ")
     if word not in _STATES:
-        word = re.sub(r"\bby \S+$", "", word).strip()  # as SLURM has it: CANCELLED by 1000
+        word = re.sub(r"\bby \S+$", "", word).strip()  # SLURM: CANCELLED by 1000
     return _STATES.get(word)
 
 
 def unknown_words(cells: Sequence[str]) -> Counter[str]:
-    """The words of a column that are not known, and in how many rows each is."""
+    """The states of a column that are not known, and the number of rows of each."""
     return Counter(cell.strip() for cell in cells if is_final(cell) is None)

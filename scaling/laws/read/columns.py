@@ -15,7 +15,7 @@ BITS_PER_TOKEN = "bits per token"
 PERPLEXITY = "perplexity"
 NATS_PER_BYTE = "nats per byte"
 BITS_PER_CHARACTER = "bits per character"
-# Names in lower case without marks, best first: of each field the first list that has a column decides.
+# Names in lower case without punctuation, best first: the first list that matches a column decides the field.
 SPELLINGS: dict[str, tuple[tuple[str, ...], ...]] = {
     "params": (
         ("params", "parameters"),
@@ -56,7 +56,7 @@ SPELLINGS: dict[str, tuple[tuple[str, ...], ...]] = {
     "bytes_per_token": (("bytespertoken",),),
     "bits_per_byte": (("bitsperbyte", "bpb", "valbpb", "validationbpb", "evalbpb", "valbitsperbyte"),),
 }  # fmt: skip
-WORDED = ("dataset", "name", "final", "seed", "tokenizer")  # fields of words
+WORDED = ("dataset", "name", "final", "seed", "tokenizer")  # fields of text
 _LOSS_UNITS = {
     **dict.fromkeys(("nats", "nat", "natspertoken", "natstoken", "nats per tok"), NATS_PER_TOKEN),
     **dict.fromkeys(("bits", "bit", "bitspertoken", "bitstoken"), BITS_PER_TOKEN),
@@ -70,9 +70,9 @@ _TRAINING = ("train", "training")
 
 @dataclass(frozen=True)
 class Header:
-    """A column's name taken apart: `word` names it, in lower case without marks but for N, D, C, L.
+    """The parts of a column's name: `word`, in lower case without punctuation (but N, D, C, L), and unit.
 
-    `factor` is what its numbers are multiplied by, None where the name says nothing; `unit` is its words.
+    Numbers are multiplied by `factor`, None if the name has no unit; `unit` is its text.
     """
 
     word: str
@@ -81,7 +81,7 @@ class Header:
 
 
 def read_header(name: str, field: str) -> Header:
-    """The name of a column as that of a field, whose units it may give.
+    """The parts of a column's name, read as the name of a field and its unit.
 
     `params (M)`, `tokens_B`, `N [millions]`, `FLOPs (1e18)`, `total_gflops`, `loss (bits/byte)`.
     """
@@ -93,12 +93,12 @@ def read_header(name: str, field: str) -> Header:
         return Header(_word(before), inside if factor is not None else None, factor)
     words = _words(text)
     for n in (1, 2):
-        # `n_params` and `training_flops` end in what they count, not in a unit.
+        # `n_params` and `training_flops` end in the thing counted, not in a unit.
         if len(words) > n and (factor := _factor(" ".join(words[-n:]), field)) not in (None, 1.0):
             rest = words[:-n]
             if rest[-1] == "in" and len(rest) > 1:
                 rest = rest[:-1]
-            # `total_gflops` is a count of FLOPs, and so is `flops_1e18`.
+            # `total_gflops` counts FLOPs, and so does `flops_1e18`.
             named = "".join(rest)
             if (
                 field == "flops"
@@ -111,7 +111,7 @@ def read_header(name: str, field: str) -> Header:
     if field == "flops" and (factor := flops_unit(text)) is not None and re.search(r"flop|day", text, re.I):
         return Header("flops", text, factor) if factor != 1 else Header(_word(text))
     if field in COUNTED and len(text) > 3 and (factor := count_unit(text)) not in (None, 1.0):
-        return Header(_word(text), text, factor)  # a column of sizes that is called `millions`
+        return Header(_word(text), text, factor)  # a column of sizes named `millions`
     return Header(_word(text))
 
 
@@ -130,7 +130,7 @@ def _factor(text: str, field: str) -> float | None:
 
 
 def loss_unit(name: str) -> str:
-    """The unit that a column of losses names; nats per token where it names none."""
+    """The unit in the name of a column of losses; nats per token if it has none."""
     text = name.strip()
     bracket = re.search(r"[(\[{]([^)\]}]*)[)\]}]\s*$", text)
     parts = [bracket[1]] if bracket else []
@@ -146,12 +146,12 @@ def loss_unit(name: str) -> str:
 
 
 def is_training_loss(name: str) -> bool:
-    """Whether a column of losses says that they are those of training."""
+    """Whether the name of a column of losses says that they are training losses."""
     return any(word.casefold() in _TRAINING for word in _words(name))
 
 
 def _words(name: str) -> list[str]:
-    """`nParams`, `n_params`, `n-params` and `n params` as their two words; marks such as # are left out."""
+    """The words of a name without punctuation: two for `nParams`, `n_params`, `n-params` and `n params`."""
     spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)
     return [word for word in re.split(r"[^0-9A-Za-z%^*+]+", spaced) if word]
 
@@ -162,7 +162,7 @@ def _word(text: str) -> str:
 
 
 def _single(joined: str, words: Sequence[str]) -> str:
-    """One capital letter is the field's symbol, and no other letter is."""
+    """The name in lower case, except for the symbols N, D, C and L."""
     return joined if len(words) == 1 and joined in ("N", "D", "C", "L") else joined.casefold()
 
 
@@ -172,7 +172,7 @@ def _known(field: str) -> set[str]:
 
 @dataclass(frozen=True)
 class Found:
-    """Where fields are: column numbers by field, and by field the columns among which none can be chosen."""
+    """The column index of each field, and the candidates of each field that is ambiguous."""
 
     place: dict[str, int]
     unclear: dict[str, list[str]]
@@ -181,7 +181,7 @@ class Found:
 def find_columns(header: Sequence[str], given: Mapping[str, int], numeric: Collection[int]) -> Found:
     """The columns of the fields that `given` does not name: by exact names, then by `SPELLINGS`.
 
-    `numeric` are the columns of numbers, among which fields of numbers are looked for.
+    Fields of numbers are searched for only in the `numeric` columns.
     """
     place, unclear = dict(given), {}
     for field, tiers in SPELLINGS.items():
@@ -209,7 +209,7 @@ def find_columns(header: Sequence[str], given: Mapping[str, int], numeric: Colle
 
 
 def _spellings_of(name: str, field: str) -> set[str]:
-    """The words that a column's name may be known by: as it is, and without the path before it."""
+    """The words under which a column may be known: its name with and without a leading path."""
     names = {name, re.split(r"[./](?![^(\[]*[)\]])", name)[-1] if "/" in name or "." in name else name}
     words = {read_header(one, field).word for one in names}
     return words | {_word(name)} if name.isidentifier() else words
@@ -217,7 +217,7 @@ def _spellings_of(name: str, field: str) -> set[str]:
 
 REQUIRED = ("params", "tokens", "loss")
 OPTIONAL = ("unique_tokens", "error", "learning_rate", "batch_tokens", "min_steps")
-LOSSES = {"perplexity": PERPLEXITY, "bits_per_byte": BITS_PER_BYTE}  # other fields that give a loss
+LOSSES = {"perplexity": PERPLEXITY, "bits_per_byte": BITS_PER_BYTE}  # fields that also give a loss
 TOKENIZER = ("vocab_size", "bytes_per_token", "bits_per_byte")
 NUMBERS = (*REQUIRED, "flops", "tokens_per_param", "weight", *OPTIONAL, *TOKENIZER)
 NAMES = ("dataset", "group", "name", "seed", "final", "tokenizer")
@@ -280,11 +280,13 @@ def columns_of(
     """The column of each field, by the mapping and by name; `body` is the cells of each row.
 
     Raises:
-        BadInputError: `where` and what is missing, named twice, or could be several columns.
+        BadInputError: a column is missing, named twice or ambiguous; the message starts with `where`.
     """
     for name in header:
         if name and header.count(name) > 1:
-            raise BadInputError(f"{where}: column {name!r} stands twice in the header; name each column once")
+            raise BadInputError(
+                f"{where}: column {name!r} appears twice in the header; name each column once"
+            )
     given: dict[str, int] = {}
     factors: dict[str, float] = {}
     for field, column in mapping.items():
@@ -294,7 +296,7 @@ def columns_of(
                 f"{where}: columns: {field}={column}: there is no column {name!r}; "
                 f"the header has {_list(header)}"
             )
-        # A loss in nats per token and in bits per byte together give the bytes per token.
+        # A loss given both in nats per token and in bits per byte yields the bytes per token.
         instead = field in LOSSES and "loss" not in mapping
         given["loss" if instead else field] = header.index(name)
         if factor is not None:
@@ -330,7 +332,7 @@ def columns_of(
 
 
 def _numeric(header: Sequence[str], body: Sequence[Sequence[str]]) -> set[int]:
-    """The columns of which at least half of the cells that are not empty start as numbers do."""
+    """The columns in which at least half of the cells that are not empty start like numbers."""
     found = set()
     for i in range(len(header)):
         cells = [cells[i].strip() for cells in body[:1000] if len(cells) > i and cells[i].strip()]
@@ -340,7 +342,7 @@ def _numeric(header: Sequence[str], body: Sequence[Sequence[str]]) -> set[int]:
 
 
 def _with_factor(column: str, header: Sequence[str], field: str) -> tuple[str, float | None]:
-    """`D*1e9` or `D*B` as the column D and its factor, where no column has that very name."""
+    """`D*1e9` or `D*B` as the column D and its factor, unless a column has that exact name."""
     name, times, unit = column.rpartition("*")
     if column in header or not times:
         return column, None
@@ -352,7 +354,7 @@ def _with_factor(column: str, header: Sequence[str], field: str) -> tuple[str, f
             factor = math.nan
     if not finite_positive(factor):
         raise BadInputError(
-            f"columns: {field}={column}: {unit!r} is no factor; give COLUMN*1e9, or COLUMN*M (k, M, B, T)"
+            f"columns: {field}={column}: {unit!r} is not a factor; give COLUMN*1e9 or COLUMN*M (k, M, B, T)"
         )
     return name.strip(), factor
 

@@ -1,8 +1,8 @@
 """Whether the losses of points can be compared: one unit, one tokenizer, one corpus, one experiment.
 
-A law, or an axis, holds the losses of one experiment. Losses per token of different tokenizers meet in bits
-per byte where bytes per token are known; nothing makes losses on different corpora, or on training and
-validation data, comparable. Seeds, sizes and token budgets do not divide an experiment.
+A law, or an axis, has the losses of one experiment. Losses per token of different tokenizers are converted to
+bits per byte if bytes per token are known; losses on different corpora, or on training and validation data,
+cannot be compared. An experiment has many seeds, sizes and token budgets.
 """
 
 import math
@@ -19,7 +19,7 @@ from scaling.laws.points import BITS_PER_BYTE, NATS_PER_TOKEN, Points
 from scaling.runtime.errors import BadInputError
 
 # fmt: off
-# Names of columns, by their last part, whose values divide experiments wherever they vary.
+# Names of columns, by their last part, whose values separate experiments wherever they vary.
 CORPORA = {
     "dataset", "datasets", "data", "corpus", "traindataset", "trainingdataset", "trainingdata", "traindata",
     "evaldataset", "validationdataset", "validationset", "evalset", "testset", "mixture",
@@ -27,7 +27,7 @@ CORPORA = {
 SPLITS = {
     "split", "evalsplit", "losssplit", "lossunit", "losstype", "objective",
 }
-# The same, unless a value names one size or one budget alone, as labels do.
+# The same, unless each value belongs to one size or one budget, as labels do.
 TREATMENTS = {
     "experiment", "experiments", "study", "series", "sweep", "paper", "optimizer", "optimiser", "opt",
     "schedule", "lrschedule", "scheduler", "hparams", "hyperparameters", "recipe", "decay",
@@ -35,7 +35,7 @@ TREATMENTS = {
 TOKENIZERS = {
     "tokenizer", "tokeniser", "tokenizerhash", "vocab", "vocabsize", "vocabulary", "bytespertoken",
 }
-# Names whose values differ between runs of one experiment, or say nothing about the loss.
+# Names whose values differ within one experiment, or do not affect the loss.
 WITHIN = {
     "seed", "replicate", "repeat", "trial", "rep", "id", "runid", "hyperid", "index", "name", "run",
     "runname", "group", "label", "step", "steps", "status", "state", "final", "scheduleend", "finished",
@@ -50,17 +50,17 @@ TUNED = {
     "dropout", "epsilon", "eps", "clip", "gradclip", "gradientclip", "uniquetokens", "epochs",
 }
 # fmt: on
-SAME_SIZE = 0.02  # relative difference of bytes per token within one tokenizer, between validation sets
+SAME_SIZE = 0.02  # relative difference in bytes per token between validation sets of one tokenizer
 SHOWN = 4
 
 
 def comparable(points: Points, force: bool = False) -> tuple[Points, tuple[str, ...]]:
-    """The points with their losses in one unit, and what a forced mix consists of.
+    """The points with their losses in one unit, and the reasons against mixing them if `force` is set.
 
-    Where tokenizers differ and bytes per token are known, losses become bits per byte, and a note says so.
+    If tokenizers differ and bytes per token are known, losses are converted to bits per byte, with a note.
 
     Raises:
-        BadInputError: what differs, and how to choose; with `force` that is the second value instead.
+        BadInputError: the losses cannot be compared; the message says why, and how to choose.
     """
     reasons: list[str] = []
     kinds = _tokenizer_of_each(points)
@@ -78,7 +78,7 @@ def comparable(points: Points, force: bool = False) -> tuple[Points, tuple[str, 
 
 
 def check_law(points: Points, law: Law) -> None:
-    """Nothing, where a law is of the losses that points hold.
+    """Check that a law predicts the losses that the points have.
 
     Raises:
         BadInputError: their units, tokenizers or datasets are known and differ.
@@ -94,7 +94,7 @@ def check_law(points: Points, law: Law) -> None:
     if differ:
         raise BadInputError(
             f"{points.source}: the law of {law.source or 'law.json'} is {differ}: give the law of these "
-            "points by --law, fit one (scaling fit), or go on with --force"
+            "points with --law, fit one with `scaling fit`, or use it anyway with --force"
         )
 
 
@@ -102,14 +102,14 @@ def in_bits_per_byte(points: Points) -> Points:
     """The same points with losses in bits per byte.
 
     Raises:
-        BadInputError: bytes per token are not known for all, or the unit is another.
+        BadInputError: bytes per token are not known for all points, or losses are not per token.
     """
     if points.loss_unit == BITS_PER_BYTE:
         return points
     if points.loss_unit != NATS_PER_TOKEN or not _bytes_known(points):
         raise BadInputError(
-            f"{points.source}: losses in {points.loss_unit} cannot be put in bits per byte: bytes per token "
-            "are not known for all points; add a column bytes_per_token"
+            f"{points.source}: losses in {points.loss_unit} cannot be converted to bits per byte: bytes per "
+            "token are not known for all points; add a column bytes_per_token"
         )
     assert points.tokenizers is not None
     sizes = np.array([one.bytes_per_token for one in points.tokenizers if one is not None], np.float64)
@@ -133,7 +133,7 @@ def _bytes_known(points: Points) -> bool:
 
 
 def _tokenizer_of_each(points: Points) -> list[int]:
-    """(n) the number of each point's tokenizer, equal for points that share one."""
+    """(n,) an index of each point's tokenizer, equal for points that share one."""
     found: list[TokenizerInfo | None] = []
     numbers: dict[TokenizerInfo | None, int] = {}
     for one in points.tokenizers or (None,) * len(points):
@@ -158,7 +158,7 @@ def _same(a: TokenizerInfo | None, b: TokenizerInfo | None) -> bool:
     if a.name != b.name:
         return False
     if None not in sizes and a.name is not None:
-        return True  # a vocabulary that is padded for the devices is the same to the text
+        return True  # a vocabulary padded for the devices encodes text in the same way
     return a.vocab_size == b.vocab_size or None in (a.vocab_size, b.vocab_size)
 
 
@@ -193,12 +193,12 @@ def _mixed_tokenizers(points: Points, kinds: Sequence[int]) -> str:
 
 
 def _mixed_columns(points: Points) -> Iterator[str]:
-    """One line about every column that divides the points into experiments."""
+    """One line about the columns that separate the points into experiments, if any."""
     mixed: dict[str, Sequence[str]] = {}
     if points.dataset not in points.columns.values() and _divides(points, "dataset", points.dataset):
         mixed["dataset"] = points.dataset
     mixed |= {name: cells for name, cells in points.columns.items() if _divides(points, name, cells)}
-    # Other columns divide what these leave together.
+    # Other columns may separate the points of one value of these.
     known = [tuple(cells[i] for cells in mixed.values()) for i in range(len(points))]
     places = _places(points, known)
     mixed |= {
@@ -212,7 +212,7 @@ def _mixed_columns(points: Points) -> Iterator[str]:
 
 
 def mixed_line(source: str, mixed: Mapping[str, Sequence[str]], what: str = "losses") -> str:
-    """What columns divide the rows of a source into experiments, and how to choose."""
+    """A message on the columns that separate rows into experiments, and on how to choose."""
     shown = list(mixed)[:SHOWN]
     each = "; ".join(
         f"{name}: {_list([f'{v or repr(v)} in {n} rows' for v, n in _counts(mixed[name])])}" for name in shown
@@ -230,12 +230,12 @@ def mixed_line(source: str, mixed: Mapping[str, Sequence[str]], what: str = "los
 
 
 def _counts(cells: Sequence[str]) -> list[tuple[str, int]]:
-    """Each value and its rows, most first, whatever the order of rows."""
+    """Each value with its number of rows, largest first, independent of the order of rows."""
     return sorted(Counter(cells).items(), key=lambda item: (-item[1], item[0]))
 
 
 def _without_copies(mixed: Mapping[str, Sequence[str]]) -> dict[str, Sequence[str]]:
-    """Without values of a config that divide the rows as another column does: `data.source` is `dataset`."""
+    """Drop config values that separate the rows as another column does: `data.source` equals `dataset`."""
     seen: set[tuple[int, ...]] = set()
     kept: dict[str, Sequence[str]] = {}
     for name, cells in mixed.items():
@@ -248,7 +248,7 @@ def _without_copies(mixed: Mapping[str, Sequence[str]]) -> dict[str, Sequence[st
 
 
 def _divides(points: Points, name: str, cells: Sequence[str]) -> bool:
-    """Whether a column by its name divides experiments, and has several values."""
+    """Whether a column has a name that separates experiments, and several values."""
     word = plain(name)
     values = [cell.casefold() for cell in cells]
     known = {value for value in values if value}
@@ -260,7 +260,7 @@ def _divides(points: Points, name: str, cells: Sequence[str]) -> bool:
 
 
 def _is_label(points: Points, values: Sequence[str]) -> bool:
-    """Whether values name rows, sizes, budgets, or pairs of them, one to one."""
+    """Whether values correspond one to one to rows, sizes, budgets, or pairs of these."""
     sizes, budgets = points.params.tolist(), points.tokens.tolist()
     rows = range(len(points))
     for keys in (rows, sizes, budgets, list(zip(sizes, budgets, strict=True)), points.groups):
@@ -271,11 +271,11 @@ def _is_label(points: Points, values: Sequence[str]) -> bool:
 
 
 def _places(points: Points, known: Sequence[tuple[str, ...]]) -> list[list[int]]:
-    """The rows of equal numbers whose losses differ, within one value of `known`."""
+    """Sets of rows with equal numbers and `known` values whose losses differ."""
     settings = [v for v in (points.unique_tokens, points.learning_rate, points.batch_tokens) if v is not None]
     places: dict[tuple[object, ...], list[int]] = {}
     for i in range(len(points)):
-        # To about one percent: tokens of one budget differ by the rounding to batches.
+        # To about one percent, because tokens of one budget are rounded to batches.
         place = np.round(100 * np.log([points.params[i], points.tokens[i]])).tolist()
         places.setdefault((*known[i], *place, *(float(v[i]) for v in settings)), []).append(i)
     return [rows for rows in places.values() if len(rows) > 1 and np.ptp(points.loss[rows]) > 0]
@@ -284,10 +284,10 @@ def _places(points: Points, known: Sequence[tuple[str, ...]]) -> list[list[int]]
 def _varies_at_one_place(
     points: Points, name: str, cells: Sequence[str], places: Sequence[Sequence[int]]
 ) -> bool:
-    """Whether rows of equal numbers have different values of a column that divides the table in parts.
+    """Whether rows of equal numbers differ in a column whose values recur, and so separate experiments.
 
-    Numbers divide it only where they are whole and come back in many rows, as a number of experts does; in
-    the config of a run they are settings.
+    Numbers do so only if they are integers that recur in many rows, as a number of experts does; numbers in
+    the config of a run are settings.
     """
     word = plain(name)
     if word in TOKENIZERS | WITHIN | TUNED:
@@ -303,7 +303,7 @@ def _varies_at_one_place(
 
 
 def plain(name: str) -> str:
-    """The last part of a column's name in lower case without marks: `train.lr_schedule` is `lrschedule`."""
+    """The last part of a column's name without case and punctuation: `lrschedule` of `train.lr_schedule`."""
     return re.sub(r"[^a-z0-9]", "", re.split(r"[./]", name.strip().casefold())[-1])
 
 

@@ -25,17 +25,17 @@ class Curve:
     params: float
     branch: int | None
     tokens: Floats
-    flops: Floats  # in the counting asked for
+    flops: Floats  # by the chosen counting
     loss: Floats  # training, nats per token
 
     def after_start(self) -> NDArray[np.bool_]:
-        """(T,) which steps come after the first tenth of a trunk, in which the loss leaves that of chance."""
+        """(T,) which steps come after the first tenth of a trunk, where the initial loss drops."""
         if self.branch is not None:
             return np.ones(len(self.tokens), bool)
         return self.tokens >= START * self.tokens.max()
 
     def smoothed(self) -> Floats:
-        """(T,) loss as a running geometric mean over a tenth of the steps: on a log axis without bias."""
+        """(T,) loss as a running geometric mean over a tenth of the steps: unbiased on a log axis."""
         return smoothed(self.loss, max(SHORTEST, len(self.loss) // 10))
 
 
@@ -45,16 +45,16 @@ def read_curves(
     flops: str = "6nd",
     family: str | None = None,
 ) -> tuple[Curve, ...]:
-    """The curves of a run directory or of every run in a sweep directory; none where there are none.
+    """The curves of a run directory, or of every run in a sweep directory; empty if there are none.
 
     Args:
-        directory: holds `metrics.jsonl` beside `record.json`, or directories that do.
-        params: which count of parameters is N.
+        directory: contains `metrics.jsonl` and `record.json`, or directories that do.
+        params: the count of parameters that is N.
         flops: "6nd" or "counted".
-        family: whose runs are meant; None takes all.
+        family: the family of models to read; None reads all.
 
     Raises:
-        BadInputError: a record or a line that is not the last is damaged.
+        BadInputError: a record, or a line other than the last, is damaged.
     """
     directory = Path(directory)
     homes = [directory, *sorted(p.parent for p in directory.glob("*/metrics.jsonl"))]
@@ -79,7 +79,7 @@ def read_curves(
 
 
 def read_metrics(path: Path) -> list[dict]:
-    """The lines of a `metrics.jsonl`; a last line that a killed process left half written is dropped.
+    """The lines of a `metrics.jsonl`, without a last line that a killed process left incomplete.
 
     Raises:
         BadInputError: an earlier line is not a JSON object.

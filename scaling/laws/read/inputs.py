@@ -1,4 +1,4 @@
-"""What a figure, a report or a fit reads: sweep directories or CSVs, with their law, curves and records."""
+"""The inputs of a fit, a figure or a report: directories, CSV files and DataFrames, with law and curves."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -94,18 +94,18 @@ class Sources:
         curves: Sequence[Curve] = (),
         records: Sequence[RunRecord] = (),
     ) -> "Sources":
-        """What was read before."""
+        """Sources that have been read already."""
         given = cls()
-        # The cache of each property, as if it had been read.
+        # The cache of each `cached_property`.
         vars(given).update(points=points, law=law, curves=tuple(curves), records=tuple(records))
         return given
 
     @cached_property
     def points(self) -> Points:
-        """The finished budgets of all sources, with losses that can be compared with each other and the law.
+        """The finished budgets of all sources, with losses in one unit, that of the law.
 
         Raises:
-            BadInputError: they cannot, and this is not forced.
+            BadInputError: the losses cannot be compared with each other or the law, and `force` is not set.
         """
         points, mixed = comparable(self._joined, self.force)
         if self.law is not None and not self.force:
@@ -147,7 +147,7 @@ class Sources:
         return found
 
     def by(self, column: str) -> "dict[str, Sources]":
-        """The same sources with the rows of one value of a column each."""
+        """The same sources for each value of a column, with only its rows."""
         values = split_by(self._joined, column)
         return {value: replace(self, where={**(self.where or {}), column: (value,)}) for value in values}
 
@@ -182,13 +182,15 @@ class Sources:
         return tuple(self._of_each(self.paths, lambda path: read_records(path, self.where)))
 
     def need_law(self, kind: str) -> Law:
-        """The law, or one line that says how to get it.
+        """The law.
 
         Raises:
-            BadInputError: there is none.
+            BadInputError: there is none; the message says how to get one for a figure of this `kind`.
         """
         if self.law is None:
-            raise BadInputError(f"{kind} needs a law; fit one (scaling fit) and give its law.json by --law")
+            raise BadInputError(
+                f"{kind} needs a law; fit one with `scaling fit` and give its law.json with --law"
+            )
         return self.law
 
 
@@ -208,10 +210,10 @@ def law_of(source: Source, law: Path | None) -> Law | None:
 
 
 def join_points(parts: Sequence[Points]) -> Points:
-    """The points of several sources as one set; runs are named by their source where names could meet.
+    """The points of several sources as one set; if run names collide, they are prefixed by their source.
 
     Raises:
-        BadInputError: they count N or C differently.
+        BadInputError: the sources count N or C differently.
     """
     if len(parts) == 1:
         return parts[0]
@@ -223,7 +225,7 @@ def join_points(parts: Sequence[Points]) -> Points:
             if other != count:
                 raise BadInputError(
                     f"{part.source} counts {key} as {str(other)!r} and {first.source} as {str(count)!r}; "
-                    "give sources that count alike"
+                    "give sources that count in the same way"
                 )
     if len({part.loss_unit for part in parts}) > 1:
         parts = [in_bits_per_byte(part) for part in parts]

@@ -1,4 +1,4 @@
-"""Whether the numbers of a table can be what their columns say, and in which unit they more likely are."""
+"""Whether the numbers of a table can be in the units that its columns name, and the likely units if not."""
 
 import itertools
 import math
@@ -18,12 +18,12 @@ MOST = {"params": 1e15, "tokens": 1e18}
 RATIO = (0.1, 10.0)  # median of FLOPs / 6ND
 OUTLIER = 30.0  # a row's FLOPs / 6ND over the median's
 TOKENS_PER_PARAM = (1e-3, 1e7)  # median of D / N
-UNTRAINED = math.log(2**18)  # nats per token of a guess among 262,144 pieces, the largest vocabulary in use
+UNTRAINED = math.log(2**18)  # nats per token of guessing among 262,144 tokens, the largest vocabulary in use
 BARELY_TRAINED = 9.0  # a median of losses, in nats per token
 COUNTS = {1.0: "", 1e3: "thousands", 1e6: "millions", 1e9: "billions", 1e12: "trillions"}
 FLOPS = {1.0: "", 1e9: "GFLOPs", 1e12: "TFLOPs", 1e15: "PFLOPs", 1e18: "EFLOPs", 1e21: "ZFLOPs",
          PF_DAY: "petaFLOP/s-days", 1e6: "MFLOPs", 1e3: "thousands of FLOPs"}  # fmt: skip
-HEADER_UNITS = {"thousands": "k", "millions": "M", "billions": "B", "trillions": "T"}
+HEADER_UNITS = {1e3: "k", 1e6: "M", 1e9: "B", 1e12: "T"}  # of counts
 USUAL_RATIO = 20.0  # tokens per parameter
 USUAL_PARAMS = (3e5, 3e11)
 
@@ -32,7 +32,7 @@ USUAL_PARAMS = (3e5, 3e11)
 class Measurements:
     """(n,) the columns of a table with their names in it, and the number of each row's line (or row).
 
-    `flops` is NaN where the table gives none. `derived` says that tokens were made from flops.
+    `flops` is NaN if the table has none. `derived` means that tokens were computed from FLOPs.
     """
 
     names: dict[str, str]
@@ -48,11 +48,10 @@ class Measurements:
 
 
 def questions(table: Measurements) -> Iterator[str]:
-    """One line for each thing that is hardly what its column says, with the likely unit."""
+    """One line for each implausible column, with its likely unit."""
     if len(table.rows) == 0:
         return
-    asked = list(_sizes(table)) or list(_compute(table)) or list(_proportion(table))
-    yield from asked
+    yield from list(_sizes(table)) or list(_compute(table)) or list(_proportion(table))
     yield from _losses(table)
 
 
@@ -67,7 +66,7 @@ def _sizes(table: Measurements) -> Iterator[str]:
     if wrong and 2 * beyond.sum() < len(beyond):
         some = _rows(table, beyond)
         units = " or ".join(_in_words(table, one) for one in likely_units(some)) or "another unit"
-        yield f"{' and '.join(wrong)} for a count; likely {units}: write these rows as the others are"
+        yield f"{' and '.join(wrong)} for a count; likely {units}: write these rows in the unit of the others"
     elif wrong:
         yield f"{' and '.join(wrong)} for a count{_likely(table)}"
 
@@ -94,40 +93,40 @@ def _compute(table: Measurements) -> Iterator[str]:
     off = given & ((ratio > OUTLIER * median) | (ratio < median / OUTLIER))
     if off.any():
         yield (
-            f"{_named(table, 'flops')}: FLOPs / 6ND is {_range(ratio[off])}{_where(table, off)}, and "
-            f"{median:.2g} in the median: these rows are hardly in the unit of the others"
+            f"{_named(table, 'flops')}: FLOPs / 6ND is {_range(ratio[off])}{_where(table, off)}, and its "
+            f"median is {median:.2g}: these rows are probably in another unit than the others"
         )
 
 
 def _proportion(table: Measurements) -> Iterator[str]:
     ratio = float(np.median(table.tokens / table.params))
     if not TOKENS_PER_PARAM[0] <= ratio <= TOKENS_PER_PARAM[1]:
-        yield f"{ratio:.2g} tokens per parameter in the median are hardly meant{_likely(table)}"
+        yield f"a median of {ratio:.2g} tokens per parameter is implausible{_likely(table)}"
 
 
 def _losses(table: Measurements) -> Iterator[str]:
     loss, name = table.loss, _named(table, "loss")
     if not table.per_token:
         if loss.max() > 2 * UNTRAINED:
-            yield f"{name} reaches {loss.max():.4g}, above that of any untrained model: check its unit"
+            yield f"{name} reaches {loss.max():.4g}, more than any untrained model has: check its unit"
         return
     guess = np.log(table.vocab_size)
     above = loss > 1.1 * guess  # False where the vocabulary is not known
     if loss.max() > UNTRAINED or np.median(loss) > BARELY_TRAINED:
         yield (
-            f"{name} reaches {loss.max():.4g} nats per token, and {UNTRAINED:.1f} is a guess among 262,144 "
-            "pieces: perplexities are likely; name the column ppl, or give --columns perplexity=COLUMN"
+            f"{name} reaches {loss.max():.4g} nats per token, but guessing among 262,144 tokens costs "
+            f"{UNTRAINED:.1f}: likely perplexities; name the column ppl, or give --columns perplexity=COLUMN"
         )
     elif above.any():
         size = table.vocab_size[above][0]
         yield (
             f"{name} reaches {loss[above].max():.4g} nats per token{_where(table, above)}, above the "
-            f"{math.log(size):.2f} of a guess among {size:,.0f} pieces: check its unit, or the vocabulary"
+            f"{math.log(size):.2f} of guessing among {size:,.0f} tokens: check its unit, or the vocabulary"
         )
     if len(loss) >= 8 and np.ptp(loss) > 0:
         compute = np.log(6 * table.params * table.tokens)
         if np.ptp(compute) > math.log(10) and _rank_correlation(compute, loss) > 0.6:
-            yield f"{name} rises with compute, as a score does and no loss: name the column of losses"
+            yield f"{name} rises with compute, as scores do and losses do not: name the column of losses"
 
 
 def _rank_correlation(x: Floats, y: Floats) -> float:
@@ -136,50 +135,51 @@ def _rank_correlation(x: Floats, y: Floats) -> float:
 
 
 def _likely(table: Measurements) -> str:
-    """The units in which the numbers would be plausible, and how to give them."""
+    """The units in which the numbers would be plausible, and how to name them."""
     found = likely_units(table)
     if not found:
         return "; check the units"
     many = [_in_words(table, one) for one in found]
     best = found[0]
-    headers = ", ".join(f"'{table.names[field]} ({HEADER_UNITS.get(u, u)})'" for field, u in best.items())
+    headers = ", ".join(
+        f"'{table.names[field]} ({FLOPS[factor] if field == 'flops' else HEADER_UNITS[factor]})'"
+        for field, factor in best.items()
+    )
+    factors = (f"{factor:.3g}".replace("e+0", "e").replace("e+", "e") for factor in best.values())
+    named = ",".join(
+        f"{field}={table.names[field]}*{factor}" for field, factor in zip(best, factors, strict=True)
+    )
     return (
         f"; likely {' or '.join(many)}: write the unit in the header, as {headers}, or give it by --columns "
-        f"{','.join(f'{field}={table.names[field]}*{_factor(u)}' for field, u in best.items())}"
+        f"{named}"
     )
 
 
-def _in_words(table: Measurements, units: Mapping[str, str]) -> str:
-    return " and ".join(f"{_named(table, field)} in {unit}" for field, unit in units.items())
+def _in_words(table: Measurements, factors: Mapping[str, float]) -> str:
+    return " and ".join(
+        f"{_named(table, field)} in {_unit(field, factor)}" for field, factor in factors.items()
+    )
 
 
-def _factor(unit: str) -> str:
-    found = next(factor for kinds in (COUNTS, FLOPS) for factor, name in kinds.items() if name == unit)
-    return f"{found:.3g}".replace("e+0", "e").replace("e+", "e")
+def _unit(field: str, factor: float) -> str:
+    return FLOPS[factor] if field == "flops" else COUNTS[factor]
 
 
-def likely_units(table: Measurements) -> list[dict[str, str]]:
-    """The units by field that make the numbers plausible, likeliest first; at most two.
+def likely_units(table: Measurements) -> list[dict[str, float]]:
+    """The units by field, as factors, that make the numbers plausible, most likely first; at most two.
 
-    Each choice of units costs: for columns that it changes, for sizes that are unusual, for tokens per
-    parameter far from 20, and for compute that is not 6ND.
+    A choice of units costs more the more columns it changes, the more unusual the sizes are, the further
+    tokens per parameter are from 20, and the further compute is from 6ND.
     """
     given = np.isfinite(table.flops)
     n, d = (float(np.median(np.log10(values))) for values in (table.params, table.tokens))
     c = float(np.median(np.log10(table.flops[given]))) if given.any() and not table.derived else None
     product = float(np.median(np.log10((6 * table.params * table.tokens)[given]))) if c is not None else 0.0
-    costs: list[tuple[float, dict[str, str]]] = []
+    costs: list[tuple[float, dict[str, float]]] = []
     scales = (list(COUNTS)[:-1], COUNTS, FLOPS if c is not None else (1.0,))  # an N of trillions is rare
     for scale_n, scale_d, scale_c in itertools.product(*scales):
-        changed = {
-            field: unit
-            for field, unit in (
-                ("params", COUNTS[scale_n]),
-                ("tokens", COUNTS[scale_d]),
-                ("flops", FLOPS[scale_c]),
-            )
-            if unit
-        }
+        scales_of = {"params": scale_n, "tokens": scale_d, "flops": scale_c}
+        changed = {field: factor for field, factor in scales_of.items() if factor != 1}
         if not changed or (table.derived and "tokens" in changed):
             continue
         low, high = n + math.log10(scale_n), d + math.log10(scale_d)
@@ -187,8 +187,8 @@ def likely_units(table: Measurements) -> list[dict[str, str]]:
             continue
         cost = 0.6 * len(changed)
         # One unit for both sizes is more usual than two.
-        cost += 0.5 * (COUNTS[scale_n] != COUNTS[scale_d] and "params" in changed and "tokens" in changed)
-        cost += 0.5 * sum(unit in ("thousands", "MFLOPs", "thousands of FLOPs") for unit in changed.values())
+        cost += 0.5 * (scale_n != scale_d and "params" in changed and "tokens" in changed)
+        cost += 0.5 * sum(factor == 1e3 for factor in changed.values()) + 0.5 * (scale_c == 1e6)
         cost += 2 * max(0.0, math.log10(USUAL_PARAMS[0]) - low, low - math.log10(USUAL_PARAMS[1]))
         cost += 0.5 * max(0.0, abs(high - low - math.log10(USUAL_RATIO)) - 1)
         if c is not None:
@@ -212,7 +212,7 @@ def _range(values: Floats) -> str:
 
 
 def _where(table: Measurements, mask: NDArray[np.bool_]) -> str:
-    """The lines of the rows, where they are not all."""
+    """Where the rows are; nothing for all rows."""
     if mask.all():
         return ""
     rows = [table.rows[i] for i in np.flatnonzero(mask)]

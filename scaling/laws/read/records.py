@@ -15,13 +15,13 @@ from scaling.laws.read.select import rows_where
 from scaling.runtime.errors import BadInputError
 from scaling.runtime.yaml_files import parse_yaml
 
-DECAYED = 0.5  # of the peak: schedules end at a tenth or less, and a trunk before its cooldown at all of it
+DECAYED = 0.5  # of the peak: schedules end at a tenth or less, a trunk before its cooldown at the peak
 
 
 def recipe_of(run: RunRecord, home: Path | None) -> str:
-    """A text that is equal for runs that differ in nothing but name and training seed.
+    """A text that is equal for runs that differ only in name and training seed.
 
-    The resolved config without them; where there is none, what the record knows.
+    It is the resolved config without these, or the facts of the record if there is no config.
     """
     config = _config(home)
     if isinstance(config, dict) and isinstance(config.get("train"), dict):
@@ -33,7 +33,7 @@ def recipe_of(run: RunRecord, home: Path | None) -> str:
 
 
 def _config(home: Path | None) -> Any:
-    """The resolved config of a run directory; None where there is none that can be read."""
+    """The resolved config of a run directory; None if it is missing or cannot be read."""
     if home is None or not (path := home / "config.yaml").is_file():
         return None
     try:
@@ -44,14 +44,14 @@ def _config(home: Path | None) -> Any:
 
 @lru_cache(maxsize=4096)
 def _parsed(text: str) -> Any:
-    """A config's text; the same runs are read once for each way to count."""
+    """A parsed config, cached because the same runs are read once per counting convention."""
     return parse_yaml(text, "config.yaml")
 
 
 def facts_of(run: RunRecord, home: Path | None) -> dict[str, str]:
-    """What rows of a directory are selected by: facts of the record, and every value of its config by path.
+    """The columns by which runs are selected: facts of the record, and every value of its config by path.
 
-    A value is written as in YAML or, of a list, as in JSON: {"dataset": "stdlib", "model.n_layers": "6"}.
+    Values are written as in YAML, and lists as in JSON: {"dataset": "stdlib", "model.n_layers": "6"}.
     """
     config = _config(home)
     facts = dict(_leaves(config, "")) if isinstance(config, dict) else {}
@@ -77,9 +77,9 @@ def _leaves(config: dict[str, Any], prefix: str) -> Iterator[tuple[str, str]]:
 
 
 def tokenizer_of(run: RunRecord, point: Point, home: Path | None) -> TokenizerInfo | None:
-    """What a token of a run's losses is; bytes per token follow from its loss in both units.
+    """The tokenizer of a run's losses; bytes per token follow from the point's loss in both units.
 
-    `home` is the run's directory, whose `files.json` identifies the tokenizer by its content.
+    `home` is the run directory, whose `files.json` identifies the tokenizer by its content.
     """
     if run.tokenizer is None:
         return None
@@ -108,9 +108,9 @@ def bytes_per_token(run: RunRecord) -> float | None:
 
 
 def schedule_ends(run: RunRecord, home: Path | None) -> tuple[bool, ...]:
-    """For each point, whether the learning rate had come down from its peak at its step.
+    """For each point, whether the learning rate had decayed from its peak at its step.
 
-    True where the directory does not tell: the trainer writes points only at the end of a schedule.
+    True if the directory has no rates: the trainer writes points only at the end of a schedule.
     """
     rates: list[tuple[int, Any, float]] = []
     if home is not None and (home / "metrics.jsonl").is_file():
@@ -119,7 +119,7 @@ def schedule_ends(run: RunRecord, home: Path | None) -> tuple[bool, ...]:
                 row = json.loads(line)
                 rates.append((int(row["step"]), row.get("branch"), float(row["learning_rate"])))
             except (ValueError, KeyError, TypeError):
-                continue  # a line of an evaluation, or one that a killed process left half written
+                continue  # a line of an evaluation, or one that a killed process left incomplete
     return tuple(_decayed(rates, point.step, point.tokens) for point in run.points)
 
 
@@ -128,17 +128,17 @@ def _decayed(rates: list[tuple[int, Any, float]], step: int, tokens: int) -> boo
     trunk = [(s, r) for s, b, r in rates if b is None and s <= step]
     path = branch or trunk
     peak = max((r for _, r in [*branch, *trunk]), default=0.0)
-    # The last line may be logged well before the end; then it tells nothing.
+    # A last line logged well before the end says nothing about the end.
     if not path or peak <= 0 or max(path)[0] < 0.98 * step:
         return True
     return max(path)[1] <= DECAYED * peak
 
 
 def read_records(directory: Path, where: Where | None = None) -> tuple[RunRecord, ...]:
-    """The run records of a sweep directory (`*/record.json`), or of one run directory, by name of directory.
+    """The run records of a sweep directory (`*/record.json`) or of one run directory, by directory name.
 
     Raises:
-        BadInputError: the directory is missing, a record is not one, or no run has what `where` asks for.
+        BadInputError: the directory is missing, a record is damaged, or `where` selects no run.
     """
     found = run_homes(directory)
     if where:
@@ -150,7 +150,7 @@ def read_records(directory: Path, where: Where | None = None) -> tuple[RunRecord
 
 
 def run_facts(directory: Path) -> dict[str, dict[str, str]]:
-    """What each run of a directory is selected by, by the id of its record; see `facts_of`."""
+    """The `facts_of` each run of a directory, by the id of its record."""
     return {record.id: facts_of(record, home) for home, record in run_homes(directory)}
 
 
@@ -179,12 +179,12 @@ def points_from_records(
 ) -> Points:
     """The finished points of runs; those of one run (one trunk, several cooldown branches) share a group.
 
-    `homes` are run directories by the id of their record, for what the record does not hold: the recipe
-    beside the seed, and the learning rate at a point. With `force` bad points are left out and counted.
+    `homes` are run directories by the id of their record. They add what a record lacks: the recipe, and the
+    learning rate at each point. With `force`, bad points are left out and listed in `dropped`.
 
     Raises:
-        BadInputError: runs of several families and none named, no run has a finished point, or a point's
-            tokens, FLOPs or loss is not positive.
+        BadInputError: there are several families and `family` is None, no run has a finished point, or a
+            point's tokens, FLOPs or loss is not positive.
     """
     if params not in get_args(ParamCounting):
         raise BadInputError(
@@ -197,8 +197,8 @@ def points_from_records(
     families = sorted({run.family for run in records if run.points})
     if family is None and len(families) > 1:
         raise BadInputError(
-            f"{source} has runs of several families, which no one law joins: {', '.join(families)}; name one "
-            "with --family"
+            f"{source} has runs of several families, each with its own law: {', '.join(families)}; choose "
+            "one with --family"
         )
     if family is not None and family not in families:
         raise BadInputError(f"{source} has no runs of --family {family}; it has {', '.join(families)}")
@@ -255,7 +255,7 @@ def points_from_records(
         unique_tokens=None,
         counts={"params": Count(params), "flops": Count(flops)},
         source=str(source),
-        # Where no run decays, as at a constant rate, every loss is what its schedule gives.
+        # If no rate decays, as in a constant schedule, every loss counts as final.
         final=tuple(final) if any(final) else None,
         seeds=tuple(seeds),
         recipes=tuple(recipes),

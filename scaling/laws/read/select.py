@@ -1,4 +1,4 @@
-"""Which rows of a source: `--where dataset=c4,split=val`, and the points of each value of a column."""
+"""Selecting rows of a source: `--where dataset=c4,split=val`, and `--by COLUMN`, the points of each value."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -12,13 +12,13 @@ SHOWN = 12
 
 
 class NoRowsError(BadInputError):
-    """A source has no row of those that were asked for; another of several may."""
+    """A source has no row that matches; another of several sources may."""
 
 
 def parse_where(text: str) -> dict[str, tuple[str, ...]]:
-    """`dataset=c4,split=val` as {"dataset": ("c4",), "split": ("val",)}; a column named twice takes either.
+    """`dataset=c4,split=val` as {"dataset": ("c4",), "split": ("val",)}.
 
-    A value that contains a comma is quoted: `name='a, b'`.
+    A column named twice accepts either value. Quote a value that contains a comma: `name='a, b'`.
 
     Raises:
         BadInputError: a part is not COLUMN=VALUE.
@@ -35,16 +35,16 @@ def parse_where(text: str) -> dict[str, tuple[str, ...]]:
 
 
 def _parts(text: str) -> Iterable[str]:
-    """The text between commas that are not in quotes."""
+    """The text between commas outside quotes."""
     return filter(None, (part.strip() for part in re.findall(r"""(?:'[^']*'|"[^"]*"|[^,])+""", text)))
 
 
 def column_named(name: str, columns: Iterable[str], source: str, option: str) -> str:
-    """The column that a person means: as written, in another case, or by the last part of its path.
+    """The column of that name: as written, in another case, or by the last part of its path.
 
     Raises:
-        NoRowsError: there is none.
-        BadInputError: there is more than one.
+        NoRowsError: no column matches.
+        BadInputError: several columns match.
     """
     known = list(columns)
     if name in known:
@@ -57,16 +57,16 @@ def column_named(name: str, columns: Iterable[str], source: str, option: str) ->
         if len(meant) == 1:
             return meant[0]
         if meant:
-            raise BadInputError(f"{option} {name}: {source} has {', '.join(meant)}; give one of them")
+            raise BadInputError(f"{option} {name}: {source} has {', '.join(meant)}; give one of these names")
     shown = ", ".join(known[:SHOWN]) + (f" and {len(known) - SHOWN} more" if len(known) > SHOWN else "")
     raise NoRowsError(f"{option} {name}: {source} has no column {name!r}; it has {shown or 'none'}")
 
 
 def rows_where(where: Where, columns: Mapping[str, Iterable[str]], source: str) -> list[int]:
-    """The numbers of the rows that have one of the values asked for in every column of `where`.
+    """The indices of the rows that have an accepted value in every column of `where`.
 
     Raises:
-        NoRowsError: a column or a value is not there, or no row has all.
+        NoRowsError: a column or a value does not exist, or no row matches all conditions.
     """
     kept: set[int] | None = None
     for name, wanted in where.items():
@@ -85,13 +85,13 @@ def rows_where(where: Where, columns: Mapping[str, Iterable[str]], source: str) 
             rows |= having
         kept = rows if kept is None else kept & rows
     if not kept:
-        asked = ", ".join(f"{name}={'|'.join(values)}" for name, values in where.items())
-        raise NoRowsError(f"--where: no row of {source} has {asked} together; ask for fewer")
+        conditions = ", ".join(f"{name}={'|'.join(values)}" for name, values in where.items())
+        raise NoRowsError(f"--where: no row of {source} has {conditions} together; give fewer conditions")
     return sorted(kept)
 
 
 def _having(value: str, cells: list[str]) -> set[int]:
-    """Rows with the value as text; else in another case; else as a number."""
+    """Rows with the value as text, else in another case, else as a number."""
     for read in (str, str.casefold, _number):
         wanted = read(value)
         found = {i for i, cell in enumerate(cells) if wanted is not None and read(cell) == wanted}
@@ -108,10 +108,10 @@ def _number(text: str) -> float | None:
 
 
 def split_by(points: Points, column: str) -> dict[str, Points]:
-    """The points of each value of a column, in the order in which values first appear.
+    """The points of each value of a column, in order of first appearance.
 
     Raises:
-        BadInputError: there is no such column.
+        BadInputError: the column does not exist.
     """
     columns = dict(points.columns)
     if any(points.dataset):
@@ -123,5 +123,5 @@ def split_by(points: Points, column: str) -> dict[str, Points]:
 
 
 def name_of_value(value: str) -> str:
-    """A value of a column as part of a file's name."""
+    """A value of a column as part of a file name."""
     return re.sub(r"[^A-Za-z0-9._+-]+", "_", value).strip("._") or "empty"

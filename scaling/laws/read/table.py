@@ -1,7 +1,7 @@
-"""A table of finished runs as points: columns, units and spellings are read as people write them, or refused.
+"""Points from a table of finished runs, with the columns, units and spellings that people use.
 
-What can be read in only one way is read, and a note says how. What cannot be a measurement is refused with
-its row and column, and what is implausible is refused with the likely unit.
+Whatever has only one reading is read, with a note. A cell that cannot be a measurement is refused with its
+row and column, and an implausible column with its likely unit.
 """
 
 import math
@@ -52,7 +52,7 @@ class _NotAcceptedError(ValueError):
 
 @dataclass(frozen=True)
 class _Budgets:
-    """(n,) float64 of each row: parameters, tokens and FLOPs, and which of them were made from others."""
+    """(n,) float64: parameters, tokens and FLOPs of each row, and which were computed from the others."""
 
     params: Floats
     tokens: Floats
@@ -184,7 +184,7 @@ def _budgets(sheet: Sheet, numbers: Mapping[str, Floats]) -> _Budgets:
 
 
 def _made_tokens(sheet: Sheet, place: Mapping[str, int], budgets: _Budgets) -> list[str]:
-    """Notes on tokens that no column gives."""
+    """Notes on tokens that were computed from other columns."""
     notes = []
     if budgets.tokens_from_ratio.any():
         notes.append(
@@ -207,7 +207,7 @@ def _counts(sheet: Sheet, place: Mapping[str, int], given: NDArray[np.bool_]) ->
 
 
 def _other_columns(sheet: Sheet, place: Mapping[str, int]) -> dict[str, tuple[str, ...]]:
-    """The columns that are not measurements, as text by name; losses of training say so in `split`."""
+    """The columns that are not measurements, as text by name; training losses have `split` = train."""
     measured = {place[field] for field in NUMBERS if field in place}
     measured -= {place[field] for field in TOKENIZER if field in place}
     others = {name: sheet.column(i) for i, name in enumerate(sheet.header) if name and i not in measured}
@@ -234,13 +234,17 @@ def _tokenizers(
 
 
 def _losses(values: Floats, unit: str) -> tuple[Floats, str, tuple[str, ...]]:
-    """Losses in nats per token or bits per byte, the unit, and what was done to them."""
+    """Losses in nats per token or bits per byte, their unit, and a note on their conversion."""
     if unit == PERPLEXITY:
         return np.log(values), NATS_PER_TOKEN, ("losses are logarithms of perplexities",)
     if unit == BITS_PER_TOKEN:
-        return values * math.log(2), NATS_PER_TOKEN, ("losses in bits per token are read as nats",)
+        return values * math.log(2), NATS_PER_TOKEN, ("losses in bits per token are converted to nats",)
     if unit == NATS_PER_BYTE:
-        return values / math.log(2), BITS_PER_BYTE, ("losses in nats per byte are read as bits per byte",)
+        return (
+            values / math.log(2),
+            BITS_PER_BYTE,
+            ("losses in nats per byte are converted to bits per byte",),
+        )
     return values, unit, () if unit == NATS_PER_TOKEN else (f"losses are in {unit}",)
 
 
@@ -328,11 +332,11 @@ def _final(
     listed = ", ".join(f"{word[:40]!r} in {n} row(s)" for word, n in list(unknown.items())[:8])
     listed += f" and {len(unknown) - 8} more words" if len(unknown) > 8 else ""
     if sum(unknown.values()) == len(cells):
-        return None, (f"column {name} has no word of a state that is known, and is not used: {listed}",)
+        return None, (f"column {name} has no known state and is not used: {listed}",)
     if force:
-        note = f"column {name}: not known, and taken for unfinished: {listed}"
+        note = f"column {name}: unknown states count as unfinished: {listed}"
         return tuple(bool(is_final(cell)) for cell in cells), (note,)
     raise BadInputError(
-        f"{sheet.source}, column {name}: not known whether these are finished: {listed}; write finished or "
-        f"running, choose rows with --where {name}=finished, or go on with --force"
+        f"{sheet.source}, column {name}: unknown states: {listed}; write finished or running, choose rows "
+        f"with --where {name}=finished, or count them as unfinished with --force"
     )

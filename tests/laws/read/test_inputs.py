@@ -52,7 +52,7 @@ def test_empty_flops_cells_are_6nd(tmp_path):
         ("1e6,2e7,4.0\n2e6,4e7,3.5\n", None, "no column 'params' or 'tokens' or 'loss'"),
         ("params,tokens\n1,2\n", None, "no column 'loss'"),
         ("params|tokens|loss\n1|2|3\n", None, "separated by commas, semicolons or tabs"),
-        ("params,tokens,loss,loss\n1,2,3,3\n", None, "'loss' stands twice"),
+        ("params,tokens,loss,loss\n1,2,3,3\n", None, "'loss' appears twice"),
         (GOOD, {"params": "N"}, "there is no column 'N'"),
         (GOOD, {"size": "params"}, "'size' is not a field"),
         (GOOD, {"params": "tokens"}, "read from one column"),

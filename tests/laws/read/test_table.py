@@ -118,7 +118,7 @@ def test_wrong_units_are_never_silently_read(tmp_path_factory, n, d, c, with_flo
     if right:
         assert read_points(path).notes == ()
     elif not undecidable:
-        with pytest.raises(BadInputError, match=r"likely|check the units|hardly") as refusal:
+        with pytest.raises(BadInputError, match=r"likely|check the units|implausible") as refusal:
             read_points(path)
         assert "\n" not in str(refusal.value)
         assert read_points(path, force=True).doubts
@@ -151,15 +151,15 @@ BILLIONS = {"params": N / 1e9, "tokens": D / 1e9, "loss": LOSS}
             r"C \(flops\) in petaFLOP/s-days",
         ),
         ({"params": N / 1e3, "tokens": D, "loss": LOSS, "flops": 6 * N * D}, "likely params in thousands"),
-        ({"params": N, "tokens": D, "loss": np.exp(LOSS)}, "perplexities are likely"),
+        ({"params": N, "tokens": D, "loss": np.exp(LOSS)}, "likely perplexities"),
         ({"params": N, "tokens": D, "loss": 8 - LOSS}, "rises with compute"),
-        ({"params": N, "tokens": D, "loss": LOSS, "vocab_size": [8] * 8}, "of a guess among 8 pieces"),
+        ({"params": N, "tokens": D, "loss": LOSS, "vocab_size": [8] * 8}, "of guessing among 8 tokens"),
         (
             {"params": [*N[:-1], 0.2], "tokens": D, "loss": LOSS},
-            "0.2 in line 9, too small.*as the others are",
+            "0.2 in line 9, too small.*in the unit of the others",
         ),
         ({"params": N, "tokens": D, "loss": LOSS, "flops": [*(6 * N * D)[:-1], 7.2e8]}, "in line 9.*others"),
-        ({"params (M)": N, "tokens": D, "loss": LOSS}, "too large for a count|hardly meant"),
+        ({"params (M)": N, "tokens": D, "loss": LOSS}, "too large for a count|is implausible"),
     ],
 )
 def test_the_question_names_the_likely_unit(tmp_path, columns, words):
