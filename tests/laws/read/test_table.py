@@ -214,11 +214,14 @@ def test_spellings_of_numbers(tmp_path, header, row, expected):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("params,tokens,loss\n1e8,2e9,45%\n", "'%' is no unit of loss"),
-        ("params,tokens,loss\n1e8,2 apples,3\n", "'apples' is no unit of tokens"),
+        ("params,tokens,loss\n1e8,2e9,45%\n", "'%' is not a unit of loss"),
+        ("params,tokens,loss\n1e8,2 apples,3\n", "'apples' is not a unit of tokens"),
         ('params,tokens,loss\n"5,000,00",2e9,3.1\n', "line 2, column params: '5,000,00'"),
-        ('params,tokens,loss\n1e8,"1.234,5",3.1\n', "'3.1' is read with a decimal point and '1.234,5' with"),
-        ("params;tokens;loss\n5,000;1e9;3,141\n", "'5,000' is read with a decimal point and '3,141' with"),
+        (
+            'params,tokens,loss\n1e8,"1.234,5",3.1\n',
+            "'3.1' has a decimal point and '1.234,5' a decimal comma",
+        ),
+        ("params;tokens;loss\n5,000;1e9;3,141\n", "'5,000' has a decimal point and '3,141' a decimal comma"),
         ("N,D,val_loss,test_loss\n1e8,2e9,3,3\n", "loss could be 'val_loss' or 'test_loss'; name one"),
         ("N,D,ppl\n1e8,2e9,0.9\n", "give a perplexity above 1"),
         ("N,parameters,tokens,loss,Params\n1,1,1,1,1\n", "params could be 'parameters' or 'Params'"),
