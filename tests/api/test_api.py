@@ -15,7 +15,7 @@ import scaling
 from scaling import cli
 from scaling.api import arguments
 from scaling.api.laws import Fit, FitsByColumn
-from scaling.config.load import load_model, load_run
+from scaling.config.load import dump_yaml, load_model, load_run, load_sweep
 from tests.end_to_end.conftest import RunCli, run_cli
 from tests.laws.known import few_starts, ladder
 from tests.plots.sweep_of import write_sweep
@@ -234,7 +234,10 @@ def test_points_of_a_data_frame_and_of_a_sweep(frame: Any, tmp_path: Path) -> No
     assert scaling.read(points) is points
     sweep = write_sweep(tmp_path / "sweep")
     assert {"params", "tokens", "flops", "loss"} <= set(scaling.read(sweep).to_frame())
+    tree = {"name": "two", "design": "grid", "base": {"base": "cpu"}, "axes": {"train.seed": [1, 2]}}
+    (sweep / "sweep.yaml").write_text(dump_yaml(load_sweep(tree)))
     ledger = scaling.status(sweep)
+    assert [entry["status"] for entry in ledger.to_dict()] == ["pending", "pending"]
     assert list(ledger.to_frame()["name"]) == [entry["name"] for entry in ledger.to_dict()]
 
 
