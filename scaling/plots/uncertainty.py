@@ -150,7 +150,7 @@ def _panel(axes: Axes, profile: ProfileCurve, law: Law) -> None:
     if profile.wide:
         log_axis(axes.xaxis, label, "plain", ticks=4)
     else:
-        nbins = 3 if abs(profile.shown[1]) < 1e5 else 2  # powers of ten are wide
+        nbins = 3 if abs(profile.shown[1]) < LONG_TICKS else 2
         axes.xaxis.set_major_locator(MaxNLocator(nbins=nbins, min_n_ticks=1))
         axes.xaxis.set_major_formatter(DistinctFormatter("plain"))
         axes.set_xlabel(label)
@@ -162,12 +162,13 @@ def _panel(axes: Axes, profile: ProfileCurve, law: Law) -> None:
 
 
 DECADE = 10.0  # a parameter whose resamples span more than this factor is drawn as its log
+LONG_TICKS = 1e5  # from here on ticks are powers of ten, too wide for three in a panel
 LOG = "log\N{SUBSCRIPT ONE}\N{SUBSCRIPT ZERO} "
 INNER = (0.005, 0.995)  # quantiles of the resamples that the axes cover
 
 
 def pair_samples(law: Law) -> dict[str, Floats]:
-    """(S,) resamples of each parameter by label, a wide range as log10.
+    """(S,) resamples of each parameter by label; a wide range, or large values, as log10.
 
     Parameters that a limiting form fixes are left out, as are resamples with an infinite parameter.
 
@@ -183,8 +184,9 @@ def pair_samples(law: Law) -> dict[str, Floats]:
         drawn = drawn[known]
         if len(drawn) and np.ptp(drawn) == 0:
             continue
-        wide = drawn.min() > 0 and np.quantile(drawn, 0.975) > DECADE * np.quantile(drawn, 0.025)
-        out[f"{LOG}{name}" if wide else name] = np.log10(drawn) if wide else drawn
+        low, high = np.quantile(drawn, (0.025, 0.975))
+        as_log = drawn.min() > 0 and (high > DECADE * low or high >= LONG_TICKS)
+        out[f"{LOG}{name}" if as_log else name] = np.log10(drawn) if as_log else drawn
     return out
 
 

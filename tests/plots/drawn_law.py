@@ -7,7 +7,7 @@ found in milliseconds.
 import numpy as np
 from scipy.optimize import least_squares
 
-from scaling.laws import LAWS
+from scaling.laws import LAWS, fit_points
 from scaling.laws.frontier.optimum import optimum_of
 from scaling.laws.law import Law
 from scaling.laws.points import Points
@@ -30,6 +30,10 @@ def law_of(
         full: with profiles (one of a parameter that is not identified), rolling test and sensitivity.
     """
     form = LAWS[name]
+    if not form.bounds:  # an average of other forms, which only the search can weigh
+        return fit_points(
+            points, name, bootstrap=20, holdout=None, rolling=0, profile=full, sensitivity=False
+        )
     x = np.log(np.stack([points.column(v) for v in form.variables], axis=1))
     y = np.log(points.column(form.target))
     chosen = form.select(x, np.log(points.loss))

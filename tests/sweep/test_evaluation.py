@@ -17,7 +17,7 @@ TINY = [
     "base.train.tokens=8192",
     "base.train.warmup_steps=1",
     "base.train.eval_tokens=512",
-    "base.data.max_documents=4",
+    "base.data.max_documents=40",
     "rungs=[{model: {d_model: 4, n_heads: 1}}, {model: {d_model: 8, n_heads: 1}}]",
     "evaluation.items=4",
 ]
