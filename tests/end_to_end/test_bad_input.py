@@ -107,7 +107,7 @@ CASES: list[tuple[str, str]] = [
     ("sweep sweep_design.yaml", "design"),
     ("sweep sweep_grid.yaml", "did you mean n_layers"),
     ("sweep sweep_same.yaml", "repeats"),
-    ("sweep sweep_width.yaml", "heads"),
+    ("sweep sweep_width.yaml", "d_head"),
     ("sweep nothing", "neither"),
     # tables, laws and figures
     ("fit nowhere.csv", "does not exist"),

@@ -185,5 +185,5 @@ def test_what_cannot_be_scored_is_refused(
 def test_an_encoder_is_refused() -> None:
     config = validate(EncoderConfig, {**TINY, "family": "encoder"})
     model = jax.eval_shape(lambda: new_model(config, jax.random.key(0)))
-    with pytest.raises(BadInputError, match="family=encoder is not evaluated"):
+    with pytest.raises(BadInputError, match="family=encoder cannot be evaluated"):
         InferenceEngine(model, start=0)

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 
 from scaling.config.compose import merge
 from scaling.config.load import validate
-from scaling.config.model import ModelConfig
+from scaling.config.model import FAMILIES
 from scaling.config.objective import OBJECTIVES
 from scaling.config.run import RunConfig
 from scaling.config.sweep import SweepConfig, sweep_tree
@@ -85,13 +85,6 @@ def nested(path: str, value: Any) -> dict[str, Any]:
     return value
 
 
-def family_of(model: type[BaseModel]) -> str:
-    return str(model.model_fields["family"].default)
-
-
-FAMILIES = {
-    family_of(model): model for model in (get_args(one)[0] for one in get_args(get_args(ModelConfig)[0]))
-}
 SIZED = {name for name, model in FAMILIES.items() if "d_head" in model.model_fields}
 
 
@@ -106,7 +99,8 @@ def contexts() -> Iterator[tuple[str, str, Any, Any, dict[str, Any]]]:
             for objective in OBJECTIVES:
                 called = str(objective.model_fields["name"].default)
                 for path, annotation, default, _ in leaves(objective, "objective"):
-                    yield objective.families[0], path, annotation, default, {"objective": {"name": called}}
+                    family = next(name for name, kind in FAMILIES.items() if called in kind.objectives)
+                    yield family, path, annotation, default, {"objective": {"name": called}}
         else:
             (part,) = parts_of(field.annotation)
             if part is str:
