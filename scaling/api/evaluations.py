@@ -183,7 +183,7 @@ def evaluate(
 
 
 def _samples(samples: int | None, ks: Sequence[int], temperature: float) -> int:
-    """Samples per item: what was given, or the largest k of pass@k."""
+    """The number of samples per item: `samples` if given, else the largest k of pass@k; 0 without pass@k."""
     if samples is not None and not ks:
         raise BadInputError(f"--samples {samples}: give --pass-at too")
     if not ks:

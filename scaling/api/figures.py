@@ -23,8 +23,8 @@ LawSource = Union["str", "Path", "Fit", "Law"]
 
 @dataclass(frozen=True, repr=False)
 class Figure(Result):
-    """A figure, which a notebook shows. `figure` is matplotlib's, `numbers` what it tells, `path` the file it
-    was written to."""
+    """A figure, which a notebook shows. `figure` is matplotlib's, `numbers` what `--json` prints, `path` the
+    file it was written to."""
 
     kind: str
     figure: "MatplotlibFigure"

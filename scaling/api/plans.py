@@ -289,7 +289,7 @@ def _inference(planner: "Planner", inference: "Inference") -> dict[str, Any]:
         "tokens": inference.tokens,
         "flops": inference.flops,
         "definition": (
-            "trained for the whole budget, the size with the least FLOPs of training and inference "
+            "trained for the full budget, the size with the least FLOPs of training and inference "
             "together at its loss (Sardana et al. 2024, arXiv:2401.00448, equation 3)"
         ),
         "budget_alone": {

@@ -145,7 +145,7 @@ class ProfileWindow:
         self._running = False
 
     def step(self, step: int) -> AbstractContextManager[object]:
-        """Around the dispatch of a step (they count from 1): starts the trace, and names the step in it."""
+        """A context for dispatching a step (counted from 1): starts the trace, and names the step in it."""
         if self._window is None or not self._window[0] <= step < self._window[1]:
             return nullcontext()
         if not self._running:

@@ -13,7 +13,7 @@ from tests.faults.dying import At
 from tests.parallel.clusters import curves, one_device_environment
 
 SECONDS = 1800.0  # only a process that hangs takes so long
-LOST_NOTHING = "every loss bit for bit, record whole, no process left"
+LOST_NOTHING = "every loss bit for bit, record complete, no process left"
 RUN = {
     "model": {"dropout": 0.1},
     "train": {

@@ -91,7 +91,7 @@ def a_disk(at: Path) -> Iterator[Callable[[str], None]]:
         subprocess.run(["umount", "-l", str(at)], check=True)
 
 
-@pytest.mark.fault("a full disk", "a line that says so, then " + LOST_NOTHING)
+@pytest.mark.fault("a full disk", "one line that says so, then " + LOST_NOTHING)
 def test_a_full_disk(undisturbed: Path, folder: Path) -> None:
     """Filled when the run has a checkpoint."""
     with a_disk(folder / "disk"):

@@ -170,7 +170,7 @@ def train_plan_blocks(
             )
         )
     objective = run.objective
-    blocks.append(Text(f"Objective {objective.name}: a token of loss is {objective.token_of_loss}."))
+    blocks.append(Text(f"Objective {objective.name}: one token of loss is {objective.token_of_loss}."))
     if not sharding:
         return blocks
     sizes = [f"{axis}={size}" for axis, size in mesh.items() if size > 1]
