@@ -22,7 +22,7 @@ from scaling.runtime.suggest import plural
 Floats = NDArray[np.float64]
 
 CAVEAT = (
-    "losses before the end of a learning rate's decay stand above what a schedule of that length would reach"
+    "losses before the end of a learning rate's decay are above what a schedule of that length would reach"
 )
 BUDGETS = 1500  # log-spaced, as Hoffmann et al.
 MIN_SIZES = 3
