@@ -84,7 +84,7 @@ def plot(
     where: Rows = None,
     by: str | None = None,
     force: bool = False,
-    method: Literal["parabola", "akima"] | str = "parabola",
+    method: Literal["windowed", "parabola", "akima"] | str = "windowed",
     tolerance: float = 0.05,
     bootstrap: int = 1000,
     seed: int = 0,
@@ -110,7 +110,7 @@ def plot(
         where: rows to use, by column values: `{"dataset": "c4"}`.
         by: a column; gives one figure per value.
         force: accept losses that differ in kind, and implausible units.
-        method: method for isoFLOP minima: parabola or akima.
+        method: method for isoFLOP minima: windowed, parabola or akima.
         tolerance: largest relative difference in compute within one budget.
         bootstrap: bootstrap resamples for the figure's intervals.
         seed: seed of the resamples.

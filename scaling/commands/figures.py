@@ -39,7 +39,9 @@ def plot(
     where: Where = None,
     by: By = None,
     force: Force = False,
-    method: Annotated[str, typer.Option(help="method for isoFLOP minima: parabola or akima")] = "parabola",
+    method: Annotated[
+        str, typer.Option(help="method for isoFLOP minima: windowed, parabola or akima")
+    ] = "windowed",
     tolerance: Annotated[
         float, typer.Option(help="largest relative difference in compute within one budget")
     ] = 0.05,

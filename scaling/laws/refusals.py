@@ -8,7 +8,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from scaling.laws.forms.form import Form
-from scaling.laws.frontier.isoflop import MIN_SIZES, TIE, isoflop_minima
+from scaling.laws.frontier.isoflop import MIN_SIZES, isoflop_minima
+from scaling.laws.frontier.valley_curves import TIE
 from scaling.laws.points import Points
 from scaling.runtime.errors import BadInputError
 
@@ -83,7 +84,7 @@ def unidentified_minima(form: Form, points: Points) -> tuple[str, ...]:
     """
     if form.variables != ("params", "tokens") or form.target != "loss":
         return ()
-    refused = [r for r in isoflop_minima(points).refused if r.sizes >= MIN_SIZES["parabola"]]
+    refused = [r for r in isoflop_minima(points).refused if r.sizes >= MIN_SIZES["windowed"]]
     if not refused:
         return ()
     return (

@@ -18,7 +18,6 @@ from scaling.laws.frontier.isoflop import (
     fit_isoflops,
     isoflop_groups,
     isoflop_minima,
-    valley,
 )
 from scaling.laws.points import Points
 from scaling.laws.read.inputs import Sources
@@ -208,6 +207,7 @@ MAX_REASONS = 3
 MAX_NAMED = 3  # budgets listed per reason
 MANY = 12  # more minima than this have smaller stars
 STAR = 11
+CURVES = {"windowed": "windowed parabola", "parabola": "parabola", "akima": "akima"}
 
 
 def isoflop_figure(sources: Sources, options: Options) -> Figure:
@@ -245,7 +245,7 @@ def isoflop_figure(sources: Sources, options: Options) -> Figure:
         style = look | ({"color": colours[flops]} if kept else hollow)
         valleys.scatter(points.params[members], points.loss[members], zorder=4, **style)
         if kept:
-            x, y = valley(points.subset(members.tolist()), options.method)
+            x, y = np.array(found.minima[least[flops]].curve).T
             valleys.plot(x, y, color=colours[flops], lw=1.3, zorder=3)
     star = STAR if len(found.minima) <= MANY else STAR / 2
     for i, minimum in enumerate(found.minima):
@@ -320,7 +320,7 @@ def _handles(
         for flops in shown
     ]
     if found.minima:
-        handles.append(line_handle(MUTED, f"{options.method} through the runs", lw=1.3))
+        handles.append(line_handle(MUTED, f"{CURVES[options.method]} through the runs", lw=1.3))
         star: Any = {"marker": "*", "ms": STAR, "mfc": "white", "mec": INK, "mew": 0.8}
         handles.append(Line2D([], [], ls="", label="minimum", **star))
         if options.bootstrap:

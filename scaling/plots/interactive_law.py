@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from scaling.laws.frontier.approaches import Approach
 from scaling.laws.frontier.budgets import isoflop_groups
-from scaling.laws.frontier.isoflop import IsoFlopMinima, valley
+from scaling.laws.frontier.isoflop import IsoFlopMinima
 from scaling.laws.law import Law
 from scaling.laws.points import Points
 from scaling.plots.compute_optimal import COLOURS, PAPERS, budget_colours
@@ -47,7 +47,7 @@ def interactive_isoflop(points: Points, found: IsoFlopMinima, tolerance: float) 
         traces.append(mark | {"legendgroup": name})
         if flops not in least:
             continue
-        x, y = valley(points.subset(members.tolist()), found.method)
+        x, y = np.array(found.minima[least[flops]].curve).T
         traces.append(
             line_trace(x, y, found.method, {"color": colour, "width": 1.5})
             | {"showlegend": False, "legendgroup": name}

@@ -42,7 +42,7 @@ KINDS: dict[str, str] = {
 class Options:
     """Choices of the kinds that have any: the method of isoFLOP minima, resamples, scores."""
 
-    method: str = "parabola"  # or akima
+    method: str = "windowed"  # or parabola, akima
     tolerance: float = 0.05  # largest relative difference in compute within one budget
     bootstrap: int = 1000
     seed: int = 0  # of the resamples

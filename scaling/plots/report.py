@@ -176,7 +176,7 @@ def figures_of(
     minima = isoflop_minima(points, tolerance=TOLERANCE, bootstrap=RESAMPLES)
     if minima.minima:
         refused = " ".join(reasons(minima.refused))
-        note = "Stars are minima of parabolas in log N, with 95% bootstrap intervals."
+        note = "Stars are minima of windowed parabolas in log N, with 95% bootstrap intervals."
         add(
             "isoflop",
             "IsoFLOP minima",

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.interpolate import Akima1DInterpolator
 
-from scaling.laws.frontier.isoflop import akima, akima_minimum
+from scaling.laws.frontier.akima import akima, akima_minimum
 
 KNOTS = st.lists(
     st.tuples(st.floats(0.05, 3), st.floats(-5, 5, allow_subnormal=False)), min_size=3, max_size=12

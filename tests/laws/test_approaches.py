@@ -19,7 +19,7 @@ def test_all_approaches_find_the_exponent_of_one_law():
     found = compare_approaches(points, curves(), law, bootstrap=100)
     assert [f.name for f in found] == [
         "envelope of training curves",
-        "isoFLOP minima (parabola)",
+        "isoFLOP minima (windowed)",
         "variable projection",
         "fitted law",
     ]

@@ -14,7 +14,7 @@ from tests.laws.valleys import BUDGETS, exponent, valleys
 SKEWED = {"E": 1.7, "A": 2000.0, "B": 60.0, "alpha": 0.46, "beta": 0.19}
 
 
-@pytest.mark.parametrize("method", ["parabola", "akima"])
+@pytest.mark.parametrize("method", ["windowed", "parabola", "akima"])
 def test_the_exponent_of_a_known_law_is_covered(method):
     points = valleys(span=3, noise=1e-3, seed=1)
     fit = fit_isoflops(points, method, bootstrap=400, noise=2e-3)
@@ -70,7 +70,7 @@ def test_parabolas_are_biased_on_skewed_grids_and_projection_is_not(grid, bias):
 
 def test_parabola_is_numpys():
     points = valleys(noise=2e-3, budgets=BUDGETS[:1])
-    (minimum,) = isoflop_minima(points).minima
+    (minimum,) = isoflop_minima(points, "parabola").minima
     c2, c1, c0 = np.polyfit(np.log(points.params), points.loss, 2)
     assert minimum.params == pytest.approx(np.exp(-c1 / 2 / c2), rel=1e-9)
     assert minimum.loss == pytest.approx(c0 - c1**2 / 4 / c2, rel=1e-12)
@@ -80,7 +80,7 @@ def test_parabola_is_numpys():
 def test_a_resample_is_a_fit_to_the_runs_it_drew():
     """A resample's counts are weights: repeating the points gives the same minimum."""
     points = valleys(noise=2e-3, seed=3, budgets=BUDGETS[:1])
-    found = isoflop_minima(points, bootstrap=5, seed=11)
+    found = isoflop_minima(points, "parabola", bootstrap=5, seed=11)
     counts = np.random.default_rng([11, 2]).multinomial(len(points), np.full(len(points), 1 / len(points)), 5)
     for row, drawn in zip(counts, found.log_params_SG[:, 0], strict=True):
         again = np.repeat(np.arange(len(points)), row)
@@ -130,6 +130,7 @@ def test_groups_are_budgets_within_the_tolerance():
 @pytest.mark.parametrize(
     ("method", "chosen", "words"),
     [
+        ("windowed", slice(3, 6), "3 sizes; windowed needs at least 4: add runs"),
         ("parabola", slice(3, 6), "3 sizes; parabola needs at least 4: add runs"),
         ("akima", slice(3, 5), "2 sizes; akima needs at least 3: add runs"),
         ("parabola", slice(5, 9), "least loss is at the smallest size, .*; add smaller sizes"),
@@ -161,12 +162,12 @@ def test_losses_that_are_no_valley_are_refused():
 
 def test_window_keeps_the_sizes_near_the_least_loss():
     points = valleys(span=16, sizes=17)
-    narrow = isoflop_minima(points, window=2.9)
+    narrow = isoflop_minima(points, "parabola", window=2.9)
     assert [m.sizes for m in narrow.minima] == [7] * 6
     truth = LAWS["chinchilla"].optimum(TRUE).params(BUDGETS)
     errors = [
         np.abs(np.log([m.params for m in found.minima] / truth)).max()
-        for found in (narrow, isoflop_minima(points))
+        for found in (narrow, isoflop_minima(points, "parabola"))
     ]
     assert errors[0] < 0.3 * errors[1]
 
@@ -179,7 +180,7 @@ def test_a_ladder_has_no_budgets():
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"method": "spline"}, "known: parabola, akima"),
+        ({"method": "spline"}, "known: windowed, parabola, akima"),
         ({"tolerance": 1.5}, "between 0 and 1"),
         ({"tolerance": float("nan")}, "between 0 and 1"),
         ({"window": 0.5}, "factor above 1"),

@@ -69,11 +69,12 @@ def test_every_approach_gives_the_same_document():
         law = fit_points(points, bootstrap=8, profile=True)
     found = [
         compare_approaches(p, c, law, method, bootstrap=20)
-        for method in ("parabola", "akima")
+        for method in ("windowed", "parabola", "akima")
         for p, c in ((points, trunks), (permuted(points), trunks[::-1]))
     ]
     assert found[0] == found[1]
     assert found[2] == found[3]
+    assert found[4] == found[5]
 
 
 def test_held_out_rows_and_groups_do_not_depend_on_the_order():

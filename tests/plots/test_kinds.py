@@ -11,7 +11,8 @@ from matplotlib.collections import PathCollection
 
 from scaling.laws import fit_points, read_points
 from scaling.laws.frontier.approaches import compare_approaches
-from scaling.laws.frontier.isoflop import isoflop_minima, valley
+from scaling.laws.frontier.isoflop import isoflop_minima
+from scaling.laws.frontier.valley_curves import valley
 from scaling.laws.points import Count
 from scaling.laws.read.inputs import Sources, join_points
 from scaling.laws.sections import Profile

@@ -246,7 +246,7 @@ def allocation_blocks(rows: Sequence["Allocation"]) -> list[Block]:
 
 
 def approaches_blocks(found: Sequence["Approach"]) -> list[Block]:
-    """Exponents of N_opt and D_opt by each approach, and why one has none."""
+    """Exponents, N_opt and D_opt by each approach, and why one has none."""
     rows = [
         (
             one.name,
@@ -259,6 +259,21 @@ def approaches_blocks(found: Sequence["Approach"]) -> list[Block]:
         for one in found
     ]
     blocks: list[Block] = [table("Approaches to N_opt = k C^a", ("", "a", "95%", "b", "95%", "n"), rows)]
+    optima = [
+        (
+            one.name,
+            f"{place.flops:.2e}",
+            f"{place.params:.3g}",
+            _interval(place.params_interval),
+            f"{place.tokens:.3g}",
+            _interval(place.tokens_interval),
+        )
+        for one in found
+        for place in one.at
+    ]
+    if optima:
+        heads = ("", "FLOPs", "N_opt", "95%", "D_opt", "95%")
+        blocks.append(table("Optimum at the largest compute of the data and at 10x", heads, optima))
     for one in found:
         notes = (f"refused: {one.refused}",) if one.refused else one.notes
         blocks += [Text(f"{one.name}: {note}") for note in notes]

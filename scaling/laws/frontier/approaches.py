@@ -23,6 +23,7 @@ Floats = NDArray[np.float64]
 
 POOR = 0.01  # relative; seeds differ by 0.1% or so
 SHOWN = 60  # points of the envelope kept for a figure
+BEYOND = 10.0
 LINE = 20  # points of a power law with its band
 
 
@@ -47,7 +48,8 @@ class LinePoint(Frozen):
 class Approach(Frozen):
     """N_opt = k C^a and D_opt = k' C^b by one approach; `refused` says why there is none, and what to add.
 
-    `line` is the two power laws with their bands, over the compute of the optima.
+    `line` is the two power laws with their bands, over the compute of the optima; `at` the same at the
+    largest compute of the data and at `BEYOND` times it.
     """
 
     name: str = ""
@@ -59,6 +61,7 @@ class Approach(Frozen):
     n: int = 0  # budgets, or points for a law
     optima: tuple[OptimalPoint, ...] = ()
     line: tuple[LinePoint, ...] = ()
+    at: tuple[LinePoint, ...] = ()
     notes: tuple[str, ...] = ()
     refused: str | None = None
     interval_method: Literal["bootstrap", "jackknife"] | None = None
@@ -68,7 +71,7 @@ def compare_approaches(
     points: Points,
     curves: Sequence[TrainingCurve] = (),
     law: Law | None = None,
-    method: Method = "parabola",
+    method: Method = "windowed",
     bootstrap: int = 1000,
     seed: int = 0,
 ) -> tuple[Approach, ...]:
@@ -82,9 +85,13 @@ def compare_approaches(
         bootstrap: resamples of each approach but the law, which has its own.
         seed: of the resamples.
     """
+    largest = float(points.flops.max())
+    at = np.array([largest, BEYOND * largest])
     builders: dict[str, Callable[[], Approach]] = {
-        "envelope of training curves": lambda: _envelope(curves, float(points.flops.min()), bootstrap, seed),
-        f"isoFLOP minima ({method})": lambda: _isoflop(points, method, bootstrap, seed),
+        "envelope of training curves": lambda: _envelope(
+            curves, float(points.flops.min()), bootstrap, seed, at
+        ),
+        f"isoFLOP minima ({method})": lambda: _isoflop(points, method, bootstrap, seed, at),
         "variable projection": lambda: _projected(points, bootstrap, seed),
         "fitted law": lambda: _law(points, law),
     }
@@ -98,7 +105,7 @@ def compare_approaches(
 
 
 def _powers(
-    params: PowerLaw, tokens: PowerLaw, bootstrap: int, optima: Floats, notes: tuple[str, ...]
+    params: PowerLaw, tokens: PowerLaw, bootstrap: int, optima: Floats, notes: tuple[str, ...], at: Floats
 ) -> Approach:
     """`optima` is (K, 3): FLOPs, N and D."""
     if bootstrap and params.interval_method is None:
@@ -108,6 +115,14 @@ def _powers(
             *notes,
             "interval by leaving out each run in turn: fewer than half of the resamples determine it",
         )
+
+    def of_powers(flops: Floats) -> tuple[LinePoint, ...]:
+        return _line(
+            flops,
+            (params.predict(flops), tokens.predict(flops)),
+            (params.interval(flops), tokens.interval(flops)),
+        )
+
     return Approach(
         a=params.exponent,
         b=tokens.exponent,
@@ -116,11 +131,8 @@ def _powers(
         b_interval=tokens.exponent_interval,
         n=params.n,
         optima=_optima(optima),
-        line=_line(
-            grid := np.geomspace(optima[:, 0].min(), optima[:, 0].max(), LINE),
-            (params.predict(grid), tokens.predict(grid)),
-            (params.interval(grid), tokens.interval(grid)),
-        ),
+        line=of_powers(np.geomspace(optima[:, 0].min(), optima[:, 0].max(), LINE)),
+        at=of_powers(at),
         notes=notes,
         interval_method=params.interval_method,
     )
@@ -150,20 +162,22 @@ def _optima(rows: Floats) -> tuple[OptimalPoint, ...]:
     return tuple(OptimalPoint(flops=float(c), params=float(n), tokens=float(d)) for c, n, d in rows)
 
 
-def _envelope(curves: Sequence[TrainingCurve], from_flops: float, bootstrap: int, seed: int) -> Approach:
+def _envelope(
+    curves: Sequence[TrainingCurve], from_flops: float, bootstrap: int, seed: int, at: Floats
+) -> Approach:
     fit = fit_training_envelope(curves, bootstrap, seed, from_flops=from_flops)
     shown = np.unique(np.linspace(0, len(fit.flops_K) - 1, SHOWN).astype(int))
     optima = np.stack([fit.flops_K, fit.params_K, fit.tokens_K], axis=1)[shown]
-    return _powers(fit.params, fit.tokens, bootstrap, optima, (fit.caveat,))
+    return _powers(fit.params, fit.tokens, bootstrap, optima, (fit.caveat,), at)
 
 
-def _isoflop(points: Points, method: Method, bootstrap: int, seed: int) -> Approach:
+def _isoflop(points: Points, method: Method, bootstrap: int, seed: int, at: Floats) -> Approach:
     fit = fit_isoflops(points, method, bootstrap=bootstrap, seed=seed)
     optima = np.array([(m.flops, m.params, m.tokens) for m in fit.minima.minima])
     refused = [r.reason for r in fit.minima.refused if r.sizes > 1]
     if single := sum(r.sizes == 1 for r in fit.minima.refused):
         refused.append(f"{plural(single, 'budget')} with runs of one size only")
-    return _powers(fit.params, fit.tokens, bootstrap, optima, tuple(refused))
+    return _powers(fit.params, fit.tokens, bootstrap, optima, tuple(refused), at)
 
 
 def _projected(points: Points, bootstrap: int, seed: int) -> Approach:
@@ -203,12 +217,15 @@ def _closed(
     form: Form,
 ) -> Approach:
     """A law's optimum, read over the points' compute; `draws` are parameters of its resamples."""
-    flops = np.geomspace(points.flops.min(), points.flops.max(), LINE)
+    largest = float(points.flops.max())
+    shown = np.geomspace(points.flops.min(), largest, LINE)
+    flops = np.concatenate([shown, [largest, BEYOND * largest]])
     drawn = [o for parameters in draws if (o := form.optimum(parameters)) is not None]
     bands: list[tuple[Floats, Floats] | None] = [None, None]
     if drawn:
         low, high = np.quantile([[o.params(flops), o.tokens(flops)] for o in drawn], [0.025, 0.975], axis=0)
         bands = [(low[0], high[0]), (low[1], high[1])]
+    lines = _line(flops, (optimum.params(flops), optimum.tokens(flops)), bands)
     return Approach(
         a=optimum.a,
         b=optimum.b,
@@ -217,7 +234,8 @@ def _closed(
         b_interval=intervals.get("b"),
         interval_method="bootstrap" if "a" in intervals else None,
         n=n,
-        optima=_optima(np.stack([flops, optimum.params(flops), optimum.tokens(flops)], axis=1)),
-        line=_line(flops, (optimum.params(flops), optimum.tokens(flops)), bands),
+        optima=_optima(np.stack([shown, optimum.params(shown), optimum.tokens(shown)], axis=1)),
+        line=lines[:LINE],
+        at=lines[LINE:],
         notes=notes,
     )

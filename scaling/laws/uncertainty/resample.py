@@ -21,6 +21,24 @@ def run_counts(run: NDArray[np.int64], resamples: int, random: np.random.Generat
     return random.multinomial(runs, np.full(runs, 1 / runs), size=resamples)[:, run].astype(np.float64)
 
 
+def stratified_counts(
+    run: NDArray[np.int64], stratum: NDArray[np.int64], resamples: int, random: np.random.Generator
+) -> Floats:
+    """As `run_counts`, with the runs of each stratum drawn among themselves.
+
+    `stratum` (n,) is the number of each point's stratum. Where a run has points in several, as a trunk with
+    cooldown branches at several budgets, all runs are drawn together.
+    """
+    of_run = {int(r): int(s) for r, s in zip(run, stratum, strict=True)}
+    if any(of_run[int(r)] != s for r, s in zip(run, stratum, strict=True)):
+        return run_counts(run, resamples, random)
+    counts = np.zeros((resamples, len(run)))
+    for one in np.unique(stratum):
+        members = stratum == one
+        counts[:, members] = run_counts(np.unique(run[members], return_inverse=True)[1], resamples, random)
+    return counts
+
+
 def leave_one_out(run: NDArray[np.int64]) -> Floats:
     """(R, n) which of n points remain when each of R runs is left out in turn, as counts of 0 and 1."""
     return (run != np.arange(int(run.max()) + 1)[:, None]).astype(np.float64)
