@@ -168,6 +168,42 @@ def of_law(name: str, seed: int, resamples: int) -> dict[str, Held]:
     }
 
 
+TUNED_NOISE = 0.002
+RATES = 2.0 ** np.arange(-2, 3)  # about the best of a grid in factors of two
+
+
+def of_tuned(seed: int, resamples: int) -> dict[str, Held]:
+    """Chinchilla's law at the minima of bowls: five learning rates at every size and token budget."""
+    law, truth, tuned = LAWS["chinchilla"], TRUTH["chinchilla"], design("chinchilla")
+    random = np.random.default_rng(seed)
+    best = 50 * tuned.params**-0.23 * tuned.tokens**-0.1
+    off = random.uniform(-0.5, 0.5, len(tuned))  # of the grid from the optimum, in factors of two
+    rate = (best * 2**off)[:, None] * RATES
+    bowl = 1 + 0.01 * np.log2(rate / best[:, None]) ** 2
+    exact = law.predict(truth, params=tuned.params, tokens=tuned.tokens)[:, None] * bowl
+    swept = points_of(
+        np.repeat(tuned.params, len(RATES)),
+        np.repeat(tuned.tokens, len(RATES)),
+        loss=(exact * np.exp(TUNED_NOISE * random.normal(size=exact.shape))).ravel(),
+        learning_rate=rate.ravel(),
+    )
+    with searched("chinchilla"):
+        fit = fit_points(swept, bootstrap=resamples, holdout=None, profile=True, seed=seed, force=True)
+    at = beyond(tuned, "chinchilla")
+    ends = fit.interval(**at)
+    assert OPTIMUM is not None and fit.optimum is not None and fit.hessian is not None and ends is not None
+    known = {**truth, "a": OPTIMUM.a}
+    profiles, hessian = fit.profile or {}, fit.hessian.intervals
+    bootstrap = {p: inside(fit.intervals.get(p), v) for p, v in truth.items()}
+    bootstrap["a"] = inside(fit.optimum.intervals.get("a"), OPTIMUM.a)
+    bootstrap["prediction"] = inside((float(ends[0]), float(ends[1])), float(law.predict(truth, **at)))
+    return {
+        "bootstrap": kept(bootstrap),
+        "profile": kept({p: inside(profiles[p].interval, v) for p, v in known.items() if p in profiles}),
+        "hessian": kept({p: inside(hessian.get(p), v) for p, v in known.items()}),
+    }
+
+
 CHINCHILLA = TRUTH["chinchilla"]
 OPTIMUM = LAWS["chinchilla"].optimum(CHINCHILLA)
 assert OPTIMUM is not None
@@ -233,6 +269,7 @@ def of_envelope(seed: int, resamples: int) -> dict[str, Held]:
 
 CASES: dict[str, Callable[[int, int], dict[str, Held]]] = {
     **{name: (lambda seed, resamples, name=name: of_law(name, seed, resamples)) for name in TRUTH},
+    "tuned": of_tuned,
     "isoflop": of_isoflop("parabola"),
     "isoflop-akima": of_isoflop("akima"),
     "projection": of_projection,

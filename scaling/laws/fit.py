@@ -22,6 +22,7 @@ from scaling.laws.sections import LEVEL, Hessian, ObjectiveValue
 from scaling.laws.solving.huber import RESIDUALS, Residual, describe
 from scaling.laws.solving.optimise import BestFit, boundary_hits
 from scaling.laws.solving.problem import Problem
+from scaling.laws.tuned import tuned
 from scaling.laws.uncertainty.bootstrap import document
 from scaling.laws.uncertainty.curvature import TEXT, Curvature, curvature, curvature_intervals
 from scaling.laws.uncertainty.extrapolation import predict_held, roll
@@ -88,14 +89,21 @@ def fit_points(
     tell = progress or (lambda phase, share: None)
     form = full_form = LAWS[law]
     points, mixed = comparable(canonical(points), force)
-    countings = {name: comparable(canonical(other), force)[0] for name, other in (countings or {}).items()}
+    runs = points
+    reduced = tuned(runs, form)
+    points = reduced.points
+    countings = {
+        name: tuned(comparable(canonical(other), force)[0], form).points
+        for name, other in (countings or {}).items()
+    }
     warnings = [
         *points.doubts,
         *mixed,
-        *refuse(form, points, force),
+        *refuse(form, points, force, more=reduced.edges),
         *(f"left out: {row}" for row in points.dropped),
     ]
     forced = force and bool(warnings)
+    warnings += reduced.warnings
     warnings += unidentified_minima(form, points)
     second = None
     if then is not None:
@@ -190,13 +198,14 @@ def fit_points(
         profile=profiled,
         hessian=_hessian(best, found, asked, open_ends),
         rolling=rolled,
-        seed_noise=seed_noise(points),
+        seed_noise=seed_noise(runs),
+        swept=reduced.swept,
         sensitivity=changed,
         dropped=points.dropped,
         loss_unit=points.loss_unit,
         tokenizer=points.tokenizer,
         dataset=points.corpus,
-        notes=points.notes,
+        notes=(*points.notes, *reduced.notes),
         ranges=points.ranges(("params", "tokens", "flops", "loss", *form.variables, form.target)),
         warnings=tuple(warnings),
         forced=forced,

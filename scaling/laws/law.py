@@ -26,6 +26,7 @@ from scaling.laws.sections import (
     Profile,
     SeedNoise,
     SensitivityRow,
+    SweptRuns,
 )
 from scaling.runtime.errors import BadInputError
 from scaling.runtime.files import write_atomically
@@ -71,6 +72,7 @@ class Law(Frozen):
     unidentified: tuple[str, ...] = ()  # parameters that the data do not bound, on one side or both
     rolling: tuple[CutOff, ...] | None = None
     seed_noise: SeedNoise | None = None
+    swept: SweptRuns | None = None  # runs that sweep settings, each sweep as one point
     sensitivity: tuple[SensitivityRow, ...] | None = None
     dropped: tuple[str, ...] = ()  # rows that were no measurements, left out by force
     loss_unit: str = "nats per token"

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, get_args
 
@@ -11,6 +12,7 @@ import numpy as np
 from scaling.config.load import load_run, read_yaml
 from scaling.config.model import Parametrization, TransformerConfig
 from scaling.config.record import read_record
+from scaling.laws.bowls import Vertex, vertex
 from scaling.runtime.errors import BadInputError
 
 
@@ -37,18 +39,17 @@ class Bowl:
         """Whether rates on both sides of the best were tried."""
         return 0 < self.best < len(self.rates) - 1
 
-    def parabola(self) -> tuple[float, float, float]:
-        """Coefficients, highest power first, of the parabola in log2 rate through the lowest three losses."""
-        nearest = slice(self.best - 1, self.best + 2)
-        square, linear, constant = np.polyfit(np.log2(self.rates[nearest]), self.losses[nearest], 2)
-        return float(square), float(linear), float(constant)
+    @cached_property
+    def vertex(self) -> Vertex:
+        """The minimum in log2 rate; the best rate itself at the edge of the grid."""
+        rates, losses = np.log2(self.rates)[:, None], np.array(self.losses)
+        if not self.bracketed:
+            rates, losses = rates[[self.best]], losses[[self.best]]
+        return vertex(rates, losses)
 
     def optimum(self) -> float:
         """log2 of the rate at the minimum of the parabola; the best rate itself at the edge of the grid."""
-        if not self.bracketed:
-            return math.log2(self.rates[self.best])
-        square, linear, _ = self.parabola()
-        return -linear / (2 * square) if square > 0 else math.log2(self.rates[self.best])
+        return float(self.vertex.place[0])
 
     def interval(self) -> tuple[float | None, float | None]:
         """log2 of the rates next to the best, between which the optimum is; None at the edge of the grid."""

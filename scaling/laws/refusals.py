@@ -3,24 +3,25 @@
 Each refusal gives its reason and a remedy. `--force` fits all the same and marks the result.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from scaling.laws.forms.form import Form
 from scaling.laws.frontier.isoflop import MIN_SIZES, isoflop_minima
-from scaling.laws.frontier.valley_curves import TIE
 from scaling.laws.points import Points
 from scaling.runtime.errors import BadInputError
 
-MIN_TRIED = 3
 SHOWN = 3  # of a list of offenders; the rest is counted
 
 
-def refuse(form: Form, points: Points, force: bool, part: bool = False) -> tuple[str, ...]:
+def refuse(
+    form: Form, points: Points, force: bool, part: bool = False, more: Sequence[str] = ()
+) -> tuple[str, ...]:
     """The reasons to refuse the fit, raised unless forced; a fit without points is refused even then.
 
-    For a `part` of the points, such as those below a hold-out, the design of the sweep is not checked.
+    For a `part` of the points, such as those below a hold-out, the design of the sweep is not checked. `more`
+    are further reasons, found when the points were made.
 
     Raises:
         BadInputError: the first reason.
@@ -31,12 +32,11 @@ def refuse(form: Form, points: Points, force: bool, part: bool = False) -> tuple
         reasons += _mid_schedule(points)
     if not reasons:
         reasons += _followers(form, points)
-    if not part:
-        reasons += _edges(form, points)
+    reasons += more
     if reasons and (not force or not chosen.any()):
-        more = f" ({len(reasons) - 1} more reason(s))" if len(reasons) > 1 and chosen.any() else ""
+        others = f" ({len(reasons) - 1} more reason(s))" if len(reasons) > 1 and chosen.any() else ""
         raise BadInputError(
-            reasons[0] + ("; or fit it all the same with --force" if chosen.any() else "") + more
+            reasons[0] + ("; or fit it all the same with --force" if chosen.any() else "") + others
         )
     return tuple(reasons)
 
@@ -91,28 +91,6 @@ def unidentified_minima(form: Form, points: Points) -> tuple[str, ...]:
         f"no interior minimum of loss over size in {len(refused)} isoFLOP group(s): the optimum there is "
         f"extrapolated ({_list([r.reason for r in refused], '; ')})",
     )
-
-
-def _edges(form: Form, points: Points) -> Iterator[str]:
-    """Settings whose best value at a budget is the smallest or largest that was tried."""
-    if form.swept:
-        values = points.column(form.target)
-        where = []
-        levels = np.round(form.log_variables(points), 9)
-        for level in np.unique(levels, axis=0):
-            members = np.flatnonzero((levels == level).all(axis=1))
-            tried = values[members]
-            losses = points.loss[members]
-            best = np.sort(tried[losses <= losses.min() * (1 + TIE)])
-            if len(np.unique(tried)) < MIN_TRIED:
-                continue  # no sweep, but its best alone
-            if best[0] == best[-1] and best[0] in (tried.min(), tried.max()):
-                where.append(f"{points.labels[members[0]]}: {best[0]:.3g} of {len(np.unique(tried))} tried")
-        if where:
-            yield (
-                f"{points.source}: the best {form.target} is the smallest or largest tried at {len(where)} "
-                f"budget(s) ({_list(where, '; ')}); sweep further on both sides"
-            )
 
 
 def _list(names: list[str], joint: str = ", ") -> str:

@@ -159,6 +159,35 @@ class SeedNoise(Frozen):
     by: str = "seed"
 
 
+class SweptBowl(Frozen):
+    """Runs of one budget that differ in settings, as one point (`scaling.laws.tuned`).
+
+    `by` is "vertex" for the minimum of a parabola, "lowest" for the lowest loss of too few settings.
+    `settings` are those at the minimum; `standard_errors` of their logarithms (of a setting with zero, of
+    itself) are null where the noise is not known. `loss_variance` is in units of one run's.
+    """
+
+    params: float
+    tokens: float
+    n: int  # runs
+    by: Literal["vertex", "lowest"]
+    settings: dict[str, float]
+    standard_errors: dict[str, float | None]
+    loss: float
+    loss_variance: float
+
+
+class SweptRuns(Frozen):
+    """Sweeps of settings, each of which enters the fit as one point."""
+
+    n_bowls: int
+    n_points: int  # runs in them
+    n_by_lowest: int
+    settings: tuple[str, ...]
+    noise: float | None  # standard deviation of the log loss about the parabolas
+    bowls: tuple[SweptBowl, ...]
+
+
 class SensitivityRow(Frozen):
     """The law fitted again with one choice changed. `refused` is the reason why that was not possible."""
 

@@ -39,7 +39,7 @@ def bowls_figure(bowls: Sequence[Bowl]) -> Figure:
             axes.plot(bowl.rates, bowl.losses, color=colour, lw=1.4, marker="o", ms=4.5, mec="white")
             least = bowl.losses[bowl.best]
             if bowl.bracketed:
-                least = float(np.polyval(bowl.parabola(), at))
+                least = bowl.vertex.loss
                 ends = [2.0**end for end in bowl.interval() if end is not None]
                 axes.plot(ends, [least - 0.012 * (high - low)] * 2, color=colour, lw=1.2, alpha=0.6)
             axes.axvline(2.0**at, color=colour, lw=0.9, ls=(0, (2, 2)), alpha=0.7, zorder=1)

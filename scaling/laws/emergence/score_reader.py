@@ -21,10 +21,11 @@ from scaling.laws.emergence.score_table import (
 )
 from scaling.laws.points import Where
 from scaling.laws.read.columns import parse_assignments
-from scaling.laws.read.comparable import CORPORA, SPLITS, TOKENIZERS, TREATMENTS, mixed_line, plain
+from scaling.laws.read.comparable import CORPORA, SPLITS, TOKENIZERS, TREATMENTS, mixed_line
 from scaling.laws.read.records import run_facts
 from scaling.laws.read.select import rows_where
 from scaling.laws.read.sheet import DataFrame, Sheet, csv_sheet, frame_sheet
+from scaling.laws.settings import plain
 from scaling.runtime.errors import BadInputError
 
 NUMBERS = (

@@ -14,7 +14,8 @@ from scaling.laws.frontier.power_law import PowerLaw
 from scaling.laws.frontier.projection import NAMES, fit_projected
 from scaling.laws.frontier.training_envelope import TrainingCurve, fit_training_envelope
 from scaling.laws.law import Law
-from scaling.laws.points import Points
+from scaling.laws.points import Points, canonical
+from scaling.laws.tuned import tuned
 from scaling.laws.uncertainty.resample import Interval
 from scaling.runtime.errors import BadInputError
 from scaling.runtime.suggest import plural
@@ -85,14 +86,16 @@ def compare_approaches(
         bootstrap: resamples of each approach but the law, which has its own.
         seed: of the resamples.
     """
+    reduced = tuned(canonical(points), LAWS["chinchilla"])
+    swept = (*reduced.notes, *reduced.edges)
     largest = float(points.flops.max())
     at = np.array([largest, BEYOND * largest])
     builders: dict[str, Callable[[], Approach]] = {
         "envelope of training curves": lambda: _envelope(
             curves, float(points.flops.min()), bootstrap, seed, at
         ),
-        f"isoFLOP minima ({method})": lambda: _isoflop(points, method, bootstrap, seed, at),
-        "variable projection": lambda: _projected(points, bootstrap, seed),
+        f"isoFLOP minima ({method})": lambda: _isoflop(points, method, bootstrap, seed, swept, at),
+        "variable projection": lambda: _projected(points, bootstrap, seed, swept),
         "fitted law": lambda: _law(points, law),
     }
     found = []
@@ -171,22 +174,24 @@ def _envelope(
     return _powers(fit.params, fit.tokens, bootstrap, optima, (fit.caveat,), at)
 
 
-def _isoflop(points: Points, method: Method, bootstrap: int, seed: int, at: Floats) -> Approach:
+def _isoflop(
+    points: Points, method: Method, bootstrap: int, seed: int, notes: tuple[str, ...], at: Floats
+) -> Approach:
     fit = fit_isoflops(points, method, bootstrap=bootstrap, seed=seed)
     optima = np.array([(m.flops, m.params, m.tokens) for m in fit.minima.minima])
     refused = [r.reason for r in fit.minima.refused if r.sizes > 1]
     if single := sum(r.sizes == 1 for r in fit.minima.refused):
         refused.append(f"{plural(single, 'budget')} with runs of one size only")
-    return _powers(fit.params, fit.tokens, bootstrap, optima, tuple(refused), at)
+    return _powers(fit.params, fit.tokens, bootstrap, optima, (*notes, *refused), at)
 
 
-def _projected(points: Points, bootstrap: int, seed: int) -> Approach:
+def _projected(points: Points, bootstrap: int, seed: int, notes: tuple[str, ...]) -> Approach:
     fit = fit_projected(points, bootstrap, seed)
     if fit.optimum is None:
         raise BadInputError(
             f"{points.source}: the term of params or of tokens is 0, and there is no optimum; vary both more"
         )
-    notes = tuple(f"not determined by these points: {name}" for name in fit.at_bound)
+    notes = (*notes, *(f"not determined by these points: {name}" for name in fit.at_bound))
     missed = f"the law misses the measured losses by {fit.rms_error:.2%}, root mean square"
     notes = (*notes, missed + ("" if fit.rms_error < POOR else ": its form does not hold over all sizes"))
     rows = [dict(zip(NAMES, row, strict=True)) for row in fit.samples_S5.tolist()]

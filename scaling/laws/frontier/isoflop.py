@@ -17,6 +17,7 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from scaling.laws.forms.chinchilla import CHINCHILLA
 from scaling.laws.forms.form import Floats
 from scaling.laws.frontier.budgets import isoflop_groups
 from scaling.laws.frontier.power_law import MIN_OPTIMA, PowerLaw, fit_power_law
@@ -30,6 +31,7 @@ from scaling.laws.frontier.valley_curves import (
 )
 from scaling.laws.frontier.windowed import WINDOW, Budget, Valley, fit_valleys
 from scaling.laws.points import Points, canonical
+from scaling.laws.tuned import tuned
 from scaling.laws.uncertainty.resample import leave_one_out, percentiles, stratified_counts
 from scaling.runtime.errors import BadInputError
 from scaling.runtime.suggest import plural
@@ -154,7 +156,7 @@ def isoflop_minima(
         raise BadInputError(f"bootstrap={bootstrap} is not accepted; give 0, or at least 2 resamples")
     if not (np.isfinite(noise) and noise > 0):
         raise BadInputError(f"noise={noise:g} is not accepted; give a positive number of nats")
-    points = canonical(points)
+    points = tuned(canonical(points), CHINCHILLA).points
     random = np.random.default_rng([seed, 2])
     groups = isoflop_groups(points, budgets, tolerance)
     if method == "windowed":

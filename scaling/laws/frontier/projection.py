@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from scaling.laws.forms.chinchilla import CHINCHILLA
 from scaling.laws.forms.form import ComputeOptimum
 from scaling.laws.points import Points, canonical
+from scaling.laws.tuned import tuned
 from scaling.laws.uncertainty.resample import Interval, percentiles, run_counts
 from scaling.runtime.errors import BadInputError
 from scaling.runtime.suggest import plural
@@ -66,7 +67,7 @@ def fit_projected(points: Points, bootstrap: int = 0, seed: int = 0) -> Projecte
     """
     if bootstrap < 0 or bootstrap == 1:
         raise BadInputError(f"bootstrap={bootstrap} is not accepted; give 0, or at least 2 resamples")
-    points = canonical(points)
+    points = tuned(canonical(points), CHINCHILLA).points
     _refuse(points)
     log_n, log_d = np.log(points.params), np.log(points.tokens)
     reference = np.array([log_n.mean(), log_d.mean()])

@@ -16,6 +16,7 @@ import numpy as np
 from scaling.config.record import TokenizerInfo
 from scaling.laws.law import Law
 from scaling.laws.points import BITS_PER_BYTE, NATS_PER_TOKEN, Points
+from scaling.laws.settings import SETTINGS, plain
 from scaling.runtime.errors import BadInputError
 
 # fmt: off
@@ -43,12 +44,9 @@ WITHIN = {
     "hostname", "url", "link", "path", "file", "device", "hardware", "gpu", "tpu", "weight", "remat",
     "seconds", "hours", "usd", "cost", "flops", "color", "marker", "commit", "gitcommit", "mesh",
 }
-# Hyperparameters that a sweep varies to find the best loss.
-TUNED = {
-    "lr", "learningrate", "peaklr", "maxlr", "minlr", "batch", "batchsize", "batchtokens", "globalbs", "bs",
-    "globalbatchsize", "wd", "weightdecay", "beta1", "beta2", "momentum", "warmupsteps", "warmuptokens",
-    "dropout", "epsilon", "eps", "clip", "gradclip", "gradientclip", "uniquetokens", "epochs",
-}
+WORDY = {"warmup"}  # settings that are also given in words, as "short": these separate experiments
+# Columns that are variables of a law.
+VARIABLES = {"uniquetokens", "epochs"}
 # fmt: on
 SAME_SIZE = 0.02  # relative difference in bytes per token between validation sets of one tokenizer
 SHOWN = 4
@@ -290,21 +288,16 @@ def _varies_at_one_place(
     the config of a run are settings.
     """
     word = plain(name)
-    if word in TOKENIZERS | WITHIN | TUNED:
-        return False
     values = [cell.casefold() for cell in cells]
     known = {value for value in values if value}
     numeric = all(_is_number(value) for value in known)
-    if numeric and ("." in name or word.startswith("warmup") or not all(map(_is_whole, known))):
+    if word in TOKENIZERS | WITHIN | VARIABLES or (word in SETTINGS and (numeric or word not in WORDY)):
+        return False
+    if numeric and ("." in name or not all(map(_is_whole, known))):
         return False
     if len(known) < 2 or (4 if numeric else 2) * len(known) > len(values):
         return False
     return any(len({values[i] for i in rows if values[i]}) > 1 for rows in places)
-
-
-def plain(name: str) -> str:
-    """The last part of a column's name without case and punctuation: `lrschedule` of `train.lr_schedule`."""
-    return re.sub(r"[^a-z0-9]", "", re.split(r"[./]", name.strip().casefold())[-1])
 
 
 def _is_number(text: str) -> bool:

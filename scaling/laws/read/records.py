@@ -243,6 +243,12 @@ def points_from_records(
         found = f"{len(records)} run(s), none with a finished point" if records else "no */record.json"
         raise BadInputError(f"{source} has {found}; give a sweep directory with at least one finished run")
     array = np.array(rows, np.float64)
+    # What a law of the best learning rate or batch size is fitted to.
+    settings: dict[str, Any] = {
+        name: np.array([_number(facts.get(f"train.{name}")) for facts in columns])
+        for name in ("learning_rate", "batch_tokens")
+        if any(f"train.{name}" in facts for facts in columns)
+    }
     return Points(
         params=array[:, 0],
         tokens=array[:, 1],
@@ -265,4 +271,12 @@ def points_from_records(
             name: tuple(facts.get(name, "") for facts in columns)
             for name in dict.fromkeys(name for facts in columns for name in facts)
         },
+        **settings,
     )
+
+
+def _number(text: str | None) -> float:
+    try:
+        return float(text or "nan")
+    except ValueError:
+        return math.nan

@@ -3,6 +3,7 @@
 The scale also turns a rise of the objective into a test (`Scale.drop`).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import erf, sqrt
 
@@ -12,6 +13,7 @@ from scipy.special import fdtri, stdtrit
 from scaling.laws.forms.form import Floats
 from scaling.laws.points import Points
 from scaling.laws.sections import SeedNoise
+from scaling.laws.settings import is_setting
 
 # Residuals of log loss below this are the rounding of a table, or of the solver: a loss in float32 is off by
 # 6e-8.
@@ -77,7 +79,10 @@ def seed_noise(points: Points) -> SeedNoise | None:
     column `seed` differs or there is none.
     """
     sets: dict[tuple[object, ...], list[int]] = {}
-    settings = [v for v in (points.unique_tokens, points.learning_rate, points.batch_tokens) if v is not None]
+    settings: list[Sequence[object]] = [
+        v.tolist() for v in (points.unique_tokens, points.learning_rate, points.batch_tokens) if v is not None
+    ]
+    settings += [cells for name, cells in points.columns.items() if is_setting(name, False)]
     for i in range(len(points)):
         recipe = points.recipes[i] if points.recipes else ""
         numbers = (points.params[i], points.tokens[i], points.flops[i], *(v[i] for v in settings))
