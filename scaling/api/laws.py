@@ -16,7 +16,7 @@ from scaling.api.arguments import (
     place_of,
     where_of,
 )
-from scaling.api.progress import fit_bar, say
+from scaling.api.progress import say, work_bar
 from scaling.api.results import TableResult
 from scaling.api.text.blocks import Block, Text, table
 from scaling.runtime.errors import BadInputError
@@ -338,7 +338,7 @@ def fit(
         ).points
 
     def fit_one(points: "Points", others: Mapping[str, "Points"]) -> "Law":
-        with fit_bar() as progress:
+        with work_bar() as progress:
             return fit_points(
                 points,
                 law,

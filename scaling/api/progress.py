@@ -29,12 +29,12 @@ def spinner(what: str) -> Iterator[None]:
 
 
 @contextmanager
-def fit_bar() -> Iterator[Callable[[str, float], None]]:
+def work_bar() -> Iterator[Callable[[str, float], None]]:
     """A bar that vanishes at the end, where stderr is a terminal: called with a phase and the share done."""
     from rich.console import Console
     from rich.progress import Progress
 
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("fit", total=1.0)
+        task = bar.add_task("", total=1.0)
         yield lambda phase, share: bar.update(task, description=phase, completed=share)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from scaling.api.arguments import Overrides, config_of, overrides_of
 from scaling.api.emergence import EmergenceVerdicts, emergence
-from scaling.api.progress import say
+from scaling.api.progress import work_bar
 from scaling.api.results import TableResult, flattened
 from scaling.api.text.blocks import Block, Text, seconds_in_words
 from scaling.runtime.errors import BadInputError
@@ -385,22 +385,23 @@ def status(directory: str | Path) -> Ledger:
 
 @dataclass(frozen=True, repr=False)
 class MupCheck(TableResult):
-    """How activations and updates scale with width. `flat` says whether muP's do not change; the table has a
-    row per parametrization, layer and step."""
+    """How activations and their changes scale with width. `flat` says whether muP's keep their size; the
+    table has a row per parametrization, way to grow, layer and step."""
 
     check: "CoordinateCheck"
     out: Path | None = None
 
     @property
     def flat(self) -> bool:
-        """Whether the updates of muP keep their size over the widths."""
+        """Whether muP's activations and their changes keep their size over the widths, in every layer at
+        every step."""
         return not self.check.not_flat("mup")
 
     def to_dict(self) -> dict[str, Any]:  # noqa: D102
         return self.check.as_dict() | {"out": None if self.out is None else str(self.out)}
 
     def rows(self) -> list[Mapping[str, Any]]:  # noqa: D102
-        keys = ("parametrization", "layer", "verdict")
+        keys = ("parametrization", "growth", "layer", "stack", "depth", "verdict")
         return [
             {**{key: layer[key] for key in keys}, **step}
             for layer in self.check.as_dict()["layers"]
@@ -420,9 +421,13 @@ def check_mup(
     widths: int | Sequence[int] | str | None = None,
     steps: int = 5,
     tolerance: float = 0.2,
+    seeds: int = 4,
+    grow: str = "both",
     out: str | Path | None = None,
 ) -> MupCheck:
     """Check muP's coordinates: whether updates scale correctly with width, next to the standard ones.
+
+    The verdict is that of the largest slope of any layer at any step.
 
     Args:
         run: a run: a name in `configs/runs/`, a path to a YAML file, a config
@@ -431,6 +436,8 @@ def check_mup(
         widths: widths of the model; 1, 2 and 4 times the base by default.
         steps: optimizer steps.
         tolerance: largest slope that counts as flat.
+        seeds: seeds over which a slope is averaged, at least 2.
+        grow: what grows with the width: `heads` (their number), `d_head` (their width) or `both` in turn.
         out: .png, .svg or .pdf file to write.
 
     Returns:
@@ -440,15 +447,21 @@ def check_mup(
         BadInputError: a run or widths that cannot be checked.
     """
     from scaling.config.load import load_run
-    from scaling.train.coordinate_check import check_coordinates
+    from scaling.train.coordinate_check import GROWTHS, check_coordinates
 
+    if grow not in ("both", *GROWTHS):
+        raise BadInputError(f"--grow {grow}: choose both, {' or '.join(GROWTHS)}")
+    chosen = GROWTHS if grow == "both" else tuple(one for one in GROWTHS if one == grow)
     changes = overrides_of(overrides)
     config = load_run(config_of(run), changes)
     if out is not None:
         from scaling.plots.style import check_path
 
         check_path(Path(out))
-    check = check_coordinates(config, _widths(widths), steps, tolerance, say)
+    with work_bar() as progress:
+        check = check_coordinates(
+            config, _widths(widths), steps, tolerance, progress, seeds=seeds, grow=chosen
+        )
     if out is not None:
         from scaling.plots.mup import coordinates_figure
         from scaling.plots.style import save_figure

@@ -131,13 +131,27 @@ def check_mup(
     ] = None,
     steps: Annotated[int, typer.Option(help="optimizer steps")] = 5,
     tolerance: Annotated[float, typer.Option(help="largest slope that counts as flat")] = 0.2,
+    seeds: Annotated[int, typer.Option(help="seeds over which a slope is averaged, at least 2")] = 4,
+    grow: Annotated[
+        str,
+        typer.Option(help="what grows with the width: heads (their number), d_head (their width) or both"),
+    ] = "both",
     out: Annotated[Path | None, typer.Option(help=".png, .svg or .pdf file to write")] = None,
     as_json: Json = False,
 ) -> None:
     """Check muP's coordinates: whether updates scale correctly with width, next to the standard ones."""
     from scaling.api import runs
 
-    result = runs.check_mup(run, overrides, widths=widths, steps=steps, tolerance=tolerance, out=out)
+    result = runs.check_mup(
+        run,
+        overrides,
+        widths=widths,
+        steps=steps,
+        tolerance=tolerance,
+        seeds=seeds,
+        grow=grow,
+        out=out,
+    )
     show(result, as_json)
     if out is not None and not as_json:
         typer.echo(f"Written to {out}")

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib import colormaps, rc_context
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import NullFormatter, NullLocator
+from matplotlib.ticker import NullLocator
 
 from scaling.config.model import Parametrization
 from scaling.laws.learning_rates import Bowl, bowls_as_dict, read_bowls, shift
@@ -64,37 +64,47 @@ def bowls_figure(bowls: Sequence[Bowl]) -> Figure:
 
 
 def coordinates_figure(check: "CoordinateCheck") -> Figure:
-    """The change of activations against width, a line per step.
+    """Slopes of log size against log width by step: of the activation at the start, then of its change.
 
-    A column per kind of activation; the standard parametrisation above muP on the same scale.
+    A column per kind of activation, a row per parametrisation, a line per layer and way to grow; bars are
+    standard errors over seeds, and the band is what counts as flat.
     """
-    layers = check.layers()
-    last = max(m.step for m in check.measured)
-    colours = [colormaps["viridis"](place) for place in np.linspace(0.0, 0.86, max(1, last))]
+    kinds, layers = check.parametrizations(), check.layers()
+    depths = sorted({(row.place.stack, row.place.depth) for row in check.rows if row.place.depth})
+    spread = np.linspace(0.0, 0.86, max(1, len(depths)))
+    colours = {place: colormaps["viridis"](at) for place, at in zip(depths, spread, strict=True)}
+    growths = list(dict.fromkeys(row.growth for row in check.rows))
+    lines = dict(zip(growths, ("-", (0, (3, 2))), strict=False))
     with rc_context(STYLE):
-        figure = Figure(figsize=(2.15 * len(layers) + 0.6, 5.0), layout="constrained")
-        every = figure.subplots(2, len(layers), squeeze=False, sharex=True, sharey="col")
-        for row, kind in zip(every, get_args(Parametrization), strict=True):
-            for axes, layer in zip(row, layers, strict=True):
-                verdict, slope = check.verdict(kind, layer), check.slope(kind, layer)
-                for m in check.of(kind, layer)[1:]:
-                    axes.plot(m.widths, m.change, color=colours[m.step - 1], lw=1.5, marker="o", ms=3.5)
-                axes.set_xscale("log", base=2)
-                axes.set_yscale("log", base=2)
-                axes.xaxis.set_minor_locator(NullLocator())
-                axes.yaxis.set_minor_formatter(NullFormatter())
-                axes.set_xticks(check.measured[0].widths, map(str, check.measured[0].widths))
+        figure = Figure(figsize=(1.95 * len(layers) + 1.6, 2.3 * len(kinds) + 1.0), layout="constrained")
+        every = figure.subplots(len(kinds), len(layers), squeeze=False, sharex=True, sharey=True)
+        for panels, kind in zip(every, kinds, strict=True):
+            for axes, layer in zip(panels, layers, strict=True):
+                axes.axhspan(-check.tolerance, check.tolerance, color=GRID, alpha=0.6, lw=0, zorder=0)
+                axes.axhline(0.0, color=MUTED, lw=0.7, zorder=1)
+                for row in check.of(kind, layer):
+                    found = [(m.step, *m.judged) for m in row.steps if m.judged]
+                    steps, slopes, errors = zip(*found, strict=True) if found else ((), (), ())
+                    shade = colours.get((row.place.stack, row.place.depth), INK)
+                    style = {"color": shade, "ls": lines[row.growth], "lw": 1.4, "marker": "o", "ms": 3}
+                    axes.errorbar(steps, slopes, errors, elinewidth=0.8, **style)
+                axes.set_xticks(range(len(check.rows[0].steps)))
                 axes.tick_params(labelsize=8.5)
-                axes.grid(color=GRID, lw=0.7)
                 axes.spines[["top", "right"]].set_visible(False)
+                verdict = check.verdict(kind, layer)
+                title = f"{verdict}: {check.largest(kind, layer).slope:+.2f}".replace("-", "\N{MINUS SIGN}")
                 colour = INK if verdict == "flat" else LAW
-                title = f"{verdict}, slope {slope:+.2f}"
                 axes.set_title(title, fontsize=9, fontweight="normal", color=colour, pad=4)
-            row[0].set_ylabel({"standard": "standard", "mup": "muP"}[kind] + "\nRMS of the change")
+            panels[0].set_ylabel({"standard": "standard", "mup": "muP"}[kind] + "\nslope")
         for axes, layer in zip(every[0], layers, strict=True):
-            above = {"xycoords": "axes fraction", "ha": "center", "fontsize": 10.5, "fontweight": "bold"}
-            axes.annotate(layer, (0.5, 1.16), **above)
-        handles = [Line2D([], [], color=colours[i], lw=1.5, label=f"step {i + 1}") for i in range(last)]
-        figure.supxlabel("Width (d_model)", fontsize=10.5, color=INK)
+            above = {"xycoords": "axes fraction", "ha": "center", "fontsize": 10, "fontweight": "bold"}
+            axes.annotate(layer, (0.5, 1.17), **above)
+        handles = [
+            Line2D([], [], color=colour, lw=1.4, label=f"{stack} layer {depth}".strip())
+            for (stack, depth), colour in colours.items()
+        ]
+        names = {"heads": "more heads", "d_head": "wider heads"}
+        handles += [Line2D([], [], color=INK, lw=1.4, ls=lines[g], label=names[g]) for g in growths]
+        figure.supxlabel("Optimizer step (0: the activation at the start)", fontsize=10, color=INK)
         figure.legend(handles=handles, loc="outside right center", labelcolor=MUTED)
     return figure

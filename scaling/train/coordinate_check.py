@@ -1,65 +1,123 @@
 """The coordinate check: how the size of activations, and of their change in training, scales with width.
 
-Under muP no activation's change grows or shrinks with the width, whatever the step (Yang et al. 2022,
-arXiv:2203.03466, appendix D.1): an implementation that misses a multiplier shows here, at small widths and in
-a few steps, before it costs a sweep.
+Under muP no activation's size at the start and no activation's change grows or shrinks with the width, in any
+layer at any step (Yang et al. 2022, arXiv:2203.03466, appendix D.1): an implementation that misses a
+multiplier shows here, at small widths and in a few steps, before it costs a sweep.
 """
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from statistics import fmean
-from typing import Any, get_args
+from functools import cached_property
+from statistics import fmean, stdev
+from typing import Any, Literal, NamedTuple, get_args
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from scaling.config.load import validate
 from scaling.config.model import Parametrization, TransformerConfig
 from scaling.config.run import RunConfig
-from scaling.models.axes import listening
-from scaling.models.language_model import Batch, LanguageModel, logits
-from scaling.parallel.mesh import make_mesh
 from scaling.runtime.errors import BadInputError
+from scaling.train.activation_sizes import LAYERS, Place, Sizes, sizes_in_training
 from scaling.train.progress import Silent
 from scaling.train.setup import open_inputs
-from scaling.train.step import TrainStep
 
-_ROWS = 8  # sequences of a batch: coordinates are averaged over them and over positions
-_LAYERS = (  # in the order in which a model computes them
-    "embedding",
-    "attention logits",
-    "attention output",
-    "cross-attention output",
-    "feed-forward output",
-    "residual stream",
-    "head logits",
-)
+_ROWS = 8  # sequences of a batch: sizes are averaged over them and over positions
+
+Growth = Literal["heads", "d_head"]
+"""What grows with the width: the number of heads, or the width of each."""
+
+GROWTHS: tuple[Growth, ...] = get_args(Growth)
+
+
+class Slope(NamedTuple):
+    """Mean over the seeds of the slope of log size against log width, and the standard error of that mean."""
+
+    value: float
+    standard_error: float
+
+    def __str__(self) -> str:
+        return f"{self.value:+.2f} ± {self.standard_error:.2f}"
 
 
 @dataclass(frozen=True)
 class Measured:
-    """One kind of activation under one parametrisation at one step: root mean squares at each width, over
-    coordinates, positions and layers; of itself, and of its change since the start."""
+    """One activation at one step: its sizes, by width and seed."""
 
-    parametrization: Parametrization
-    layer: str
     step: int
     widths: tuple[int, ...]
-    activation: tuple[float, ...]
-    change: tuple[float, ...]
+    sizes: tuple[tuple[Sizes, ...], ...]  # a tuple per width, of one per seed
+
+    def of(self, field: str) -> tuple[float, ...] | None:
+        """The geometric mean over seeds of a field of `Sizes`, by width; None where it is not measured."""
+        found = self._by_width(field)
+        return None if found is None else tuple(_geometric_mean(seeds) for seeds in found)
+
+    def slope_of(self, field: str) -> Slope | None:
+        """Of log size against log width; None where it is not measured, and where nothing changed."""
+        found = self._by_width(field)
+        if found is None or min(map(min, found)) <= 0:
+            return None
+        slopes = [slope(self.widths, sizes) for sizes in zip(*found, strict=True)]
+        return Slope(fmean(slopes), stdev(slopes) / math.sqrt(len(slopes)))
+
+    @cached_property
+    def judged(self) -> Slope | None:
+        """The slope that has to be flat: at the start of the activation, later of its change since then."""
+        return self.slope_of("change" if self.step else "activation")
+
+    def _by_width(self, field: str) -> list[list[float]] | None:
+        found = [[getattr(one, field) for one in seeds] for seeds in self.sizes]
+        return None if found[0][0] is None else found
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON."""
+        document: dict[str, Any] = {"step": self.step, "widths": self.widths}
+        for field in Sizes._fields:
+            fitted = self.slope_of(field)
+            document[field] = self.of(field)
+            document[f"{field}_slope"] = None if fitted is None else fitted.value
+            document[f"{field}_standard_error"] = None if fitted is None else fitted.standard_error
+        return document
+
+
+@dataclass(frozen=True)
+class Row:
+    """One activation under one parametrisation and one way to grow, at the start and after every step."""
+
+    parametrization: Parametrization
+    growth: Growth
+    place: Place
+    steps: tuple[Measured, ...]
+
+    @cached_property
+    def largest(self) -> Measured:
+        """The step whose slope is farthest from 0; the start where nothing has a slope."""
+        return max(self.steps, key=lambda m: abs(m.judged.value) if m.judged else -1.0)
 
     @property
-    def activation_slope(self) -> float:
-        """Of log activation against log width."""
-        return slope(self.widths, self.activation)
+    def slope(self) -> float:
+        """The slope farthest from 0."""
+        return self.largest.judged.value if self.largest.judged else 0.0
 
-    @property
-    def change_slope(self) -> float | None:
-        """Of log change against log width; None at the start, and where nothing changed."""
-        return slope(self.widths, self.change) if min(self.change) > 0 else None
+    def verdict(self, tolerance: float) -> str:
+        """Of all steps together.
+
+        `flat`: every slope and its standard error together are within the tolerance; `grows`, `shrinks`: the
+        largest slope exceeds it; `unclear`: the seeds differ too much; `unchanged`: training has no effect.
+        """
+        if not any(m.judged for m in self.steps[1:]):
+            return "unchanged"
+        if abs(self.slope) > tolerance:
+            return "grows" if self.slope > 0 else "shrinks"
+        flat = all(abs(s.value) + s.standard_error <= tolerance for m in self.steps if (s := m.judged))
+        return "flat" if flat else "unclear"
+
+    def __str__(self) -> str:
+        """Where and when the slope is largest."""
+        step = f"step {self.largest.step}" if self.largest.step else "at the start"
+        return f"{self.place}, {self.growth} growing, {step}"
 
 
 @dataclass(frozen=True)
@@ -67,62 +125,81 @@ class CoordinateCheck:
     """The measurements, and the largest slope that is called flat."""
 
     base_width: int
+    widths: tuple[int, ...]
+    seeds: int
     tolerance: float
-    measured: tuple[Measured, ...]
+    rows: tuple[Row, ...]
 
     def layers(self) -> list[str]:
         """The kinds of activations that the model has."""
-        return sorted({m.layer for m in self.measured}, key=_LAYERS.index)
+        return sorted({row.place.layer for row in self.rows}, key=LAYERS.index)
 
-    def of(self, parametrization: Parametrization, layer: str) -> list[Measured]:
-        """The steps of one kind of activation, the start first."""
-        return [m for m in self.measured if (m.parametrization, m.layer) == (parametrization, layer)]
+    def parametrizations(self) -> list[Parametrization]:
+        """Those that were trained."""
+        return list(dict.fromkeys(row.parametrization for row in self.rows))
 
-    def slope(self, parametrization: Parametrization, layer: str) -> float:
-        """Mean over the steps of the slope of a change."""
-        slopes = [m.change_slope for m in self.of(parametrization, layer)]
-        return fmean(found) if (found := [s for s in slopes if s is not None]) else 0.0
+    def of(self, parametrization: Parametrization, layer: str | None = None) -> list[Row]:
+        """Both ways to grow, every depth, of one kind of activation or of all."""
+        return [
+            row
+            for row in self.rows
+            if row.parametrization == parametrization and layer in (None, row.place.layer)
+        ]
+
+    def largest(self, parametrization: Parametrization, layer: str | None = None) -> Row:
+        """The row with the slope farthest from 0."""
+        return max(self.of(parametrization, layer), key=lambda row: abs(row.slope))
 
     def verdict(self, parametrization: Parametrization, layer: str) -> str:
-        """flat, grows or shrinks."""
-        found = self.slope(parametrization, layer)
-        return "flat" if abs(found) <= self.tolerance else "grows" if found > 0 else "shrinks"
+        """`flat` if all rows are; otherwise the verdict of the worst."""
+        found = [row.verdict(self.tolerance) for row in self.of(parametrization, layer)]
+        worst = self.largest(parametrization, layer).verdict(self.tolerance)
+        return worst if worst in ("grows", "shrinks") else next((v for v in found if v != "flat"), "flat")
 
     def not_flat(self, parametrization: Parametrization) -> list[str]:
-        """The layers whose change depends on the width."""
+        """The kinds of activations that depend on the width, or cannot be said not to."""
         return [layer for layer in self.layers() if self.verdict(parametrization, layer) != "flat"]
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON."""
-        kinds: tuple[Parametrization, ...] = get_args(Parametrization)
+        kinds = self.parametrizations()
         return {
             "base_width": self.base_width,
+            "widths": self.widths,
+            "seeds": self.seeds,
             "tolerance": self.tolerance,
             "verdict": {
                 kind: {"flat": not self.not_flat(kind), "not_flat": self.not_flat(kind)} for kind in kinds
             },
+            "largest": {kind: _placed(self.largest(kind)) for kind in kinds},
             "layers": [
                 {
-                    "parametrization": kind,
-                    "layer": layer,
-                    "slope": self.slope(kind, layer),
-                    "verdict": self.verdict(kind, layer),
-                    "steps": [
-                        {
-                            "step": m.step,
-                            "widths": m.widths,
-                            "activation": m.activation,
-                            "change": m.change,
-                            "activation_slope": m.activation_slope,
-                            "change_slope": m.change_slope,
-                        }
-                        for m in self.of(kind, layer)
-                    ],
+                    "parametrization": row.parametrization,
+                    **_placed(row),
+                    "verdict": row.verdict(self.tolerance),
+                    "steps": [m.as_dict() for m in row.steps],
                 }
-                for kind in kinds
-                for layer in self.layers()
+                for row in self.rows
             ],
         }
+
+
+def _placed(row: Row) -> dict[str, Any]:
+    """The largest slope of a row and its place."""
+    found = row.largest.judged
+    return {
+        "layer": row.place.layer,
+        "stack": row.place.stack or None,
+        "depth": row.place.depth or None,
+        "growth": row.growth,
+        "slope": row.slope,
+        "standard_error": None if found is None else found.standard_error,
+        "step": row.largest.step,
+    }
+
+
+def _geometric_mean(sizes: Sequence[float]) -> float:
+    return math.exp(fmean(map(math.log, sizes))) if min(sizes) > 0 else 0.0
 
 
 def slope(widths: Sequence[int], sizes: Sequence[float]) -> float:
@@ -135,17 +212,23 @@ def check_coordinates(
     widths: Sequence[int] = (),
     steps: int = 5,
     tolerance: float = 0.2,
-    say: Callable[[str], None] = lambda text: None,
+    say: Callable[[str, float], None] = lambda text, share: None,
+    *,
+    seeds: int = 4,
+    grow: Sequence[Growth] = GROWTHS,
 ) -> CoordinateCheck:
     """Train a run's model at several widths for a few steps, standard and muP, on the same batches.
 
     Args:
         run: its model is the base, unless it names a `base_width`; the learning rate is its own, with no
-            warm-up. Heads keep their width, and the feed-forward its ratio.
+            warm-up. The feed-forward and the features of all heads together keep their ratio to the width.
         widths: at least two; None of them takes 1, 2 and 4 times the base.
         steps: optimizer steps.
         tolerance: the largest slope that is called flat.
-        say: called with the model that is being trained.
+        say: called with the model that is being trained and the share of the models that is done.
+        seeds: at least two: of the initial weights, from the run's own seed on, each with its own batches.
+        grow: what grows with the width: `heads`, the number of heads; `d_head`, the width of each, without
+            which the multiplier of attention scores has no effect.
 
     Raises:
         BadInputError: not a Transformer, widths that cannot be built, or a change that is not finite.
@@ -161,43 +244,75 @@ def check_coordinates(
         raise BadInputError(
             f"--widths {','.join(map(str, widths))} --steps {steps}: give at least two widths and one step"
         )
+    if seeds < 2:
+        raise BadInputError(f"--seeds {seeds}: give at least 2; the error of a slope is that over seeds")
     kinds: tuple[Parametrization, ...] = get_args(Parametrization)
-    runs = {(kind, width): _at(run, kind, width, base) for kind in kinds for width in widths}
-    measured: list[Measured] = []
-    for kind in kinds:
-        found: dict[tuple[str, int], list[tuple[float, float]]] = {}
-        for width in widths:
-            say(f"{kind}, width {width}")
-            for step, sizes in enumerate(_sizes(runs[kind, width], steps)):
-                for layer, pair in sizes.items():
-                    found.setdefault((layer, step), []).append(pair)
-        for (layer, step), pairs in found.items():
-            activation, change = zip(*pairs, strict=True)
-            if not all(map(math.isfinite, (*activation, *change))):
-                raise BadInputError(
-                    f"train.learning_rate={run.train.learning_rate}: {layer} of {kind} is not finite after "
-                    f"{step} steps; give a smaller one"
-                )
-            measured.append(Measured(kind, layer, step, widths, activation, change))
-    return CoordinateCheck(base, tolerance, tuple(measured))
+    cases = list(itertools.product(kinds, grow, widths))
+    runs = {case: _at(run, *case, base) for case in cases}
+    found = _measured(runs, steps, seeds, say)
+    rows = []
+    for kind, growth in itertools.product(kinds, grow):
+        by_width = [found[kind, growth, width] for width in widths]
+        for place in sorted(by_width[0][0][0], key=lambda place: place.order):
+            measured = tuple(
+                Measured(step, widths, tuple(tuple(seed[step][place] for seed in one) for one in by_width))
+                for step in range(steps + 1)
+            )
+            rows.append(Row(kind, growth, place, measured))
+    return CoordinateCheck(base, widths, seeds, tolerance, tuple(rows))
 
 
-def _at(run: RunConfig, kind: Parametrization, width: int, base: int) -> RunConfig:
-    """The run at another width: unrolled, on one device, in small batches."""
+Case = tuple[Parametrization, Growth, int]
+
+
+def _measured(
+    runs: dict[Case, RunConfig], steps: int, seeds: int, say: Callable[[str, float], None]
+) -> dict[Case, list[list[dict[Place, Sizes]]]]:
+    """Of each run a list per seed of sizes by step. Runs that are equal, as at the base, are trained once."""
+    first = next(iter(runs.values()))
+    inputs = open_inputs(first, Silent())
+    try:
+        looked_at = next(iter(inputs.validation))
+        drawn = list(itertools.islice(inputs.batches, seeds * steps))
+    finally:
+        inputs.batches.close()
+    batches = [drawn[i * steps : (i + 1) * steps] for i in range(seeds)]
+    numbers = [first.train.seed + i for i in range(seeds)]
+    known: dict[str, list[list[dict[Place, Sizes]]]] = {}
+    for done, ((kind, growth, width), run) in enumerate(runs.items()):
+        say(f"{kind}, {growth} growing, width {width}", done / len(runs))
+        if run.id() not in known:
+            known[run.id()] = list(sizes_in_training(run, numbers, batches, looked_at))
+            for step, sizes in itertools.chain.from_iterable(map(enumerate, known[run.id()])):
+                _check_finite(sizes, f"{kind} at width {width} is not finite after {step} steps", run)
+    return {case: known[run.id()] for case, run in runs.items()}
+
+
+def _check_finite(sizes: dict[Place, Sizes], what: str, run: RunConfig) -> None:
+    for place, found in sizes.items():
+        if not math.isfinite(found.activation) or not math.isfinite(found.change):
+            raise BadInputError(
+                f"train.learning_rate={run.train.learning_rate}: {place} of {what}; give a smaller one"
+            )
+
+
+def _at(run: RunConfig, kind: Parametrization, growth: Growth, width: int, base: int) -> RunConfig:
+    """The run at another width: unrolled, in float32, on one device, in small batches."""
     model = run.model
     assert isinstance(model, TransformerConfig)
-    if width % model.d_head:
-        raise BadInputError(f"width {width} does not divide into heads of model.d_head={model.d_head}")
-    heads = width // model.d_head
+    heads, d_head = _heads(model, growth, width, base)
     tree = run.model_dump(exclude={"mesh"})
     tree["model"] |= {
         "d_model": width,
         "n_heads": heads,
+        "d_head": d_head,
         "d_ff": max(1, round(model.d_ff * width / model.d_model)),
         "parametrization": kind,
         "scan_layers": False,
         "remat": "none",
         "dropout": 0.0,
+        "param_dtype": "float32",
+        "compute_dtype": "float32",
     }
     groups = getattr(model, "n_kv_heads", None)
     if groups is not None:
@@ -205,56 +320,29 @@ def _at(run: RunConfig, kind: Parametrization, width: int, base: int) -> RunConf
     if getattr(model, "embedding_size", None) == model.d_model:
         tree["model"]["embedding_size"] = None
     if kind == "mup":
-        tree["model"]["base_width"] = base
+        tree["model"] |= {"base_width": base, "base_d_head": model.base_d_head or model.d_head}
     else:
         tree["model"] |= {"base_width": None, "base_d_head": None, "base_depth": None}
     length = run.data.sequence_length
+    tree["data"] |= {"max_epochs": None}
     tree["train"] |= {"batch_tokens": _ROWS * length, "accumulation": 1, "tokens": None, "steps": 1}
     tree["train"] |= {"branches": (), "batch_warmup_tokens": 0, "batch_warmup_start": None}
     checked: RunConfig = validate(RunConfig, tree, f"width {width}")
     return checked
 
 
-def _sizes(run: RunConfig, steps: int) -> Iterator[dict[str, tuple[float, float]]]:
-    """Before training and after each step: activation and change of every kind."""
-    inputs = open_inputs(run, Silent())
-    try:
-        functions = TrainStep(run, make_mesh(run.mesh))
-        looked_at = functions.place(next(iter(inputs.validation)))
-        state = functions.init(run.train.seed)
-        look = jax.jit(_activations)
-        start = look(state.model, looked_at)
-        yield _numbers(_compared(start, start))
-        rate = np.float32(run.train.learning_rate)
-        for number, batch in enumerate(itertools.islice(inputs.batches, steps)):
-            state, _ = functions.step(state, functions.place(batch), rate, np.int32(number))
-            yield _numbers(_compared(look(state.model, looked_at), start))
-    finally:
-        inputs.batches.close()
-
-
-def _numbers(sizes: dict[str, tuple[jax.Array, jax.Array]]) -> dict[str, tuple[float, float]]:
-    return {kind: (float(activation), float(change)) for kind, (activation, change) in sizes.items()}
-
-
-def _activations(model: LanguageModel, batch: Batch) -> dict[str, list[jax.Array]]:
-    """Every activation that the model taps, by kind, and its logits."""
-    with listening() as seen:
-        terms = model.terms(batch)
-    kinds: dict[str, list[jax.Array]] = {}
-    for name, value in [*seen, (_LAYERS[-1], logits(model, terms.x_BLD))]:
-        kinds.setdefault(name, []).append(value.astype(jnp.float32))
-    return kinds
-
-
-@jax.jit
-def _compared(
-    now: dict[str, list[jax.Array]], start: dict[str, list[jax.Array]]
-) -> dict[str, tuple[jax.Array, jax.Array]]:
-    def size(arrays: list[jax.Array]) -> jax.Array:
-        return jnp.sqrt(jnp.mean(jnp.stack([jnp.mean(jnp.square(x)) for x in arrays])))
-
-    return {
-        kind: (size(now[kind]), size([a - b for a, b in zip(now[kind], start[kind], strict=True)]))
-        for kind in now
-    }
+def _heads(model: TransformerConfig, growth: Growth, width: int, base: int) -> tuple[int, int]:
+    """Number and width of the heads, whose features together keep their ratio to the width."""
+    base_d_head = model.base_d_head or model.d_head
+    at = width if growth == "heads" else base
+    heads, rest = divmod(at * model.n_heads * model.d_head, model.d_model * base_d_head)
+    if rest or not heads:
+        raise BadInputError(f"width {at} does not divide into heads of model.d_head={base_d_head}")
+    if growth == "heads":
+        return heads, base_d_head
+    if base_d_head * width % base:
+        raise BadInputError(
+            f"width {width}: heads of {base_d_head * width / base:g} features, from {base_d_head} at width "
+            f"{base}; give multiples of {base // math.gcd(base, base_d_head)}, or --grow heads"
+        )
+    return heads, base_d_head * width // base

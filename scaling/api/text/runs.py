@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 from scaling.api.text.blocks import Block, Table, Text, count_in_words, seconds_in_words, table
 
@@ -203,27 +203,38 @@ def sweep_plan_blocks(
 
 
 def mup_blocks(check: "CoordinateCheck") -> list[Block]:
-    """The slopes of each layer over widths, and whether they are flat."""
-    from scaling.config.model import Parametrization
-
+    """The largest slope of each kind of activation, where and when, and whether it is flat."""
     rows = []
-    for kind in get_args(Parametrization):
+    for kind in check.parametrizations():
         for layer in check.layers():
-            steps = check.of(kind, layer)
-            slopes = [f"{m.change_slope:+.2f}" if m.change_slope is not None else "" for m in steps[1:]]
+            row = check.largest(kind, layer)
+            found = row.largest.judged
             rows.append(
-                (kind, layer, f"{steps[0].activation_slope:+.2f}", *slopes, check.verdict(kind, layer))
+                (
+                    kind,
+                    layer,
+                    check.verdict(kind, layer),
+                    f"{row.slope:+.2f}",
+                    "" if found is None else f"{found.standard_error:.2f}",
+                    row.growth,
+                    f"{row.place.stack} {row.place.depth or ''}".strip() or "-",
+                    str(row.largest.step or "start"),
+                )
             )
-    last = max(m.step for m in check.measured)
-    heads = ("parametrization", "activation", "at start", *(f"step {i}" for i in range(1, last + 1)))
-    widths = ", ".join(map(str, check.measured[0].widths))
-    title = f"Slope of log size against log width, over widths {widths} (base {check.base_width})"
-    blocks: list[Block] = [table(title, (*heads, "change"), rows, left=2, keys=2)]
-    for kind in get_args(Parametrization):
+    heads = ("parametrization", "activation", "verdict", "slope", "s.e.", "growing", "layer", "step")
+    widths = ", ".join(map(str, check.widths))
+    title = (
+        f"Largest slope of log size against log width: widths {widths} (base {check.base_width}), "
+        f"{check.seeds} seeds"
+    )
+    blocks: list[Block] = [table(title, heads, rows, left=3, keys=2)]
+    for kind in check.parametrizations():
         moving = check.not_flat(kind)
         what = f"not flat: {', '.join(moving)}" if moving else "flat"
-        limit = f"|slope of the change|, mean over steps, {check.tolerance:g} at most"
-        blocks.append(Text(f"{kind}: {what} ({limit})"))
+        row = check.largest(kind)
+        blocks.append(
+            Text(f"{kind}: {what}; largest slope {row.largest.judged} ({row}), tolerance {check.tolerance:g}")
+        )
     return blocks
 
 

@@ -76,6 +76,8 @@ def attention(
         "attention logits",
         lambda: scale * product("blkge,bmke->bkglm", q_BLHE.reshape(B, L, K, H // K, E), k_BMKE),
     )
+    tap("scaled queries", lambda: scale**0.5 * q_BLHE)
+    tap("scaled keys", lambda: scale**0.5 * k_BMKE)
     if key_segment_ids_BM is None:
         key_segment_ids_BM = segment_ids_BL
     placed = placement()
