@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 RISE = 0.02  # relative to the lowest loss: beyond it, a bowl is steeper on one side than a parabola
+REACH = 1.6  # spacings of the settings from the minimum: three or four values
 TIE = 1e-9  # relative difference of losses that are equal
 FLAT = 1e-9  # curvature below which a parabola has no minimum, relative to the loss over the window
 
@@ -83,7 +84,11 @@ def vertex(places: Floats, losses: Floats, weight: Floats | None = None) -> Vert
     for window, products in _attempts(wide, near, places.shape[1]):
         found = _quadratic(places[window], losses[window] / low, weight[window], centre, products)
         if found is not None:
-            place, loss, place_variance, loss_variance, squares, freedom = found
+            # Once more about the minimum itself: the lowest of two noisy losses would choose its own window.
+            reach = REACH * np.ptp(places[near], axis=0) / 2
+            about = (np.abs(places - found[0]) <= reach).all(axis=1) | (losses <= low * (1 + RISE))
+            again = _quadratic(places[about], losses[about] / low, weight[about], centre, products)
+            place, loss, place_variance, loss_variance, squares, freedom = again or found
             return Vertex(place, low * loss, place_variance, loss_variance, True, squares, freedom)
     at_best = (places == centre).all(axis=1)
     nothing = np.full(places.shape[1], np.nan)
