@@ -36,6 +36,8 @@ class Vertex:
         by_parabola: whether it is the minimum of a parabola.
         squares: sum of squared relative residuals of the parabola.
         freedom: losses less coefficients.
+        sag: how far below the true minimum a fitted one is on average, relative to the loss, for noise of
+            variance 1: half the curvature times the variance of the place.
     """
 
     place: Floats
@@ -45,6 +47,7 @@ class Vertex:
     by_parabola: bool
     squares: float = 0.0
     freedom: int = 0
+    sag: float = 0.0
 
 
 def lowest_cell(places: Floats, losses: Floats, weight: Floats) -> tuple[Floats, Floats, int]:
@@ -88,8 +91,8 @@ def vertex(places: Floats, losses: Floats, weight: Floats | None = None) -> Vert
             reach = REACH * np.ptp(places[near], axis=0) / 2
             about = (np.abs(places - found[0]) <= reach).all(axis=1) | (losses <= low * (1 + RISE))
             again = _quadratic(places[about], losses[about] / low, weight[about], centre, products)
-            place, loss, place_variance, loss_variance, squares, freedom = again or found
-            return Vertex(place, low * loss, place_variance, loss_variance, True, squares, freedom)
+            place, loss, place_variance, loss_variance, squares, freedom, sag = again or found
+            return Vertex(place, low * loss, place_variance, loss_variance, True, squares, freedom, sag)
     at_best = (places == centre).all(axis=1)
     nothing = np.full(places.shape[1], np.nan)
     return Vertex(centre, low, nothing, 1 / float(weight[at_best].sum()), False)
@@ -103,8 +106,8 @@ def _attempts(
 
 def _quadratic(
     places: Floats, losses: Floats, weight: Floats, centre: Floats, products: bool
-) -> tuple[Floats, float, Floats, float, float, int] | None:
-    """Place, loss, their variances, squared residuals, degrees of freedom; None without a minimum inside."""
+) -> tuple[Floats, float, Floats, float, float, int, float] | None:
+    """Place, loss, their variances, squared residuals, freedom and sag; None without a minimum inside."""
     n, J = places.shape
     width = np.ptp(places, axis=0)
     if not (width > 0).all():
@@ -139,11 +142,13 @@ def _quadratic(
         slope[j, 1 + 2 * J + i], slope[k, 1 + 2 * J + i] = place[k], place[j]
     moved = np.linalg.solve(curvature, slope)
     residuals = losses - X @ theta
+    scatter = moved @ covariance @ moved.T
     return (
         centre + width * place,
         float(at @ theta),
-        width**2 * np.diag(moved @ covariance @ moved.T),
+        width**2 * np.diag(scatter),
         float(at @ covariance @ at),
         float(weight @ residuals**2),
         n - P,
+        float(np.trace(curvature @ scatter)) / 2,
     )

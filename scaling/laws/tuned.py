@@ -193,9 +193,10 @@ def _reduced(points: Points, bowls: Sequence[_Bowl], target: str | None) -> Poin
         for name in ("learning_rate", "batch_tokens")
         if getattr(points, name) is not None
     }
+    noise = _noise(bowls)
     final = None if points.final is None else list(points.final)
     for bowl in bowls:
-        loss[bowl.best] = bowl.found.loss
+        loss[bowl.best] = _unsagged(bowl, noise)
         if final is not None:
             final[bowl.best] = all(points.final[i] for i in bowl.members)  # type: ignore[index]
         for name, value in _minimum(bowl).items():
@@ -244,9 +245,20 @@ def _minimum(bowl: _Bowl) -> dict[str, float]:
     return {one.name: one.value(float(x)) for one, x in zip(bowl.settings, bowl.found.place, strict=True)}
 
 
-def _document(points: Points, bowls: Sequence[_Bowl], target: str | None) -> SweptRuns:
+def _noise(bowls: Sequence[_Bowl]) -> float | None:
+    """Standard deviation of relative losses about the parabolas; None if these pass through all losses."""
     freedom = sum(bowl.found.freedom for bowl in bowls)
-    noise = float(np.sqrt(sum(bowl.found.squares for bowl in bowls) / freedom)) if freedom else None
+    return float(np.sqrt(sum(bowl.found.squares for bowl in bowls) / freedom)) if freedom else None
+
+
+def _unsagged(bowl: _Bowl, noise: float | None) -> float:
+    """The loss at a minimum, less the mean effect of the noise on it, which is at most one run's noise."""
+    sigma = noise or 0.0
+    return bowl.found.loss * (1 + min(sigma**2 * bowl.found.sag, sigma))
+
+
+def _document(points: Points, bowls: Sequence[_Bowl], target: str | None) -> SweptRuns:
+    noise = _noise(bowls)
     names: dict[str, None] = {}
     rows = []
     for bowl in bowls:
@@ -264,7 +276,7 @@ def _document(points: Points, bowls: Sequence[_Bowl], target: str | None) -> Swe
                 by="vertex" if bowl.found.by_parabola else "lowest",
                 settings=_minimum(bowl),
                 standard_errors=errors,
-                loss=bowl.found.loss,
+                loss=_unsagged(bowl, noise),
                 loss_variance=bowl.found.loss_variance,
             )
         )
