@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from scaling.config.base import Frozen
 from scaling.config.chinchilla import EXPONENT, PARAMETERS, log_slope_ratio
+from scaling.config.compute_cost import ComputeCost
 from scaling.config.reach import HoldoutRow, Reach, reach
 from scaling.config.record import PARAM_WORDS, ParamCounting, TokenizerInfo
 from scaling.estimate.shapes import VOCABULARY, padded_vocabulary
@@ -56,6 +57,7 @@ class LossLaw(Frozen):
     tokenizer: TokenizerInfo | None = None  # of its tokens; null is not known
     dataset: str | None = None
     rolling: tuple[HoldoutRow, ...] = ()  # its rolled hold-out
+    cost: ComputeCost | None = None  # FLOPs per token by N where its compute is not 6ND
 
     def loss(self, params: float, tokens: float) -> float:
         """In `unit`."""
@@ -70,11 +72,26 @@ class LossLaw(Frozen):
         return math.exp(exponent) if exponent < 700 else math.inf
 
     def optimum(self, flops: float) -> tuple[float, float]:
-        """The N and D with the least loss under 6ND = flops (Hoffmann et al. 2022, equation 4)."""
+        """The N and D with the least loss under 6ND = flops (Hoffmann et al. 2022, equation 4).
+
+        With a cost, under c(N) D = flops, by bisection of the derivative.
+        """
+        if self.cost is not None:
+            return self._costed(self.cost, math.log(flops))
         both = self.alpha + self.beta
         scale = log_slope_ratio(self.alpha, math.log(self.A), self.beta, math.log(self.B))
         params = _exp((scale + self.beta * (math.log(flops) - math.log(6))) / both)
         return params, flops / 6 / params
+
+    def _costed(self, cost: ComputeCost, log_flops: float) -> tuple[float, float]:
+        low, high = 0.0, 100.0
+        ratio = log_slope_ratio(self.alpha, math.log(self.A), self.beta, math.log(self.B))
+        for _ in range(100):
+            n = 0.5 * (low + high)
+            log_d = log_flops - cost.log_per_token(n)
+            falls = ratio - self.alpha * n + self.beta * log_d - math.log(cost.slope(n)) > 0
+            low, high = (n, high) if falls else (low, n)
+        return math.exp(low), math.exp(log_flops - cost.log_per_token(low))
 
     def interval(self, params: float, tokens: float) -> tuple[Interval | None, str]:
         """Bounds of the predicted loss and a description of them; None where nothing is known."""
@@ -141,6 +158,7 @@ class _Document(BaseModel):
     intervals: dict[str, tuple[float | None, float | None]] = Field(default_factory=dict)
     counting: dict[str, str] = Field(default_factory=dict)
     counts: dict[str, str | None] | None = None
+    cost: ComputeCost | None = None
     bootstrap: _Bootstrap | None = None
     ranges: dict[str, Interval] = Field(default_factory=dict)
     loss_unit: str = NATS_PER_TOKEN
@@ -202,6 +220,7 @@ def read_loss_law(path: Path) -> LossLaw:
             tokenizer=document.tokenizer,
             dataset=document.dataset,
             rolling=document.rolling or (),
+            cost=document.cost,
             **known,
         )
     except ValidationError as error:

@@ -12,6 +12,7 @@ from scaling.laws.forms.laws import LAWS
 from scaling.laws.forms.limiting import reported
 from scaling.laws.forms.quantities import Ends, Quantities, quantities
 from scaling.laws.forms.task_error import DownstreamError
+from scaling.laws.frontier.cost import compute_cost, hessian_in_counting, in_counting
 from scaling.laws.frontier.optimum import optimum_of
 from scaling.laws.law import Law
 from scaling.laws.points import Points, canonical
@@ -170,6 +171,7 @@ def fit_points(
         for side, end in zip(("below", "above"), one.interval, strict=True):
             if end is None and one.flat_range is not None and name not in chosen.open_ends:
                 warnings.append(f"{name} is unidentified {side}: {_flat(one.flat_range)} fits as well")
+    cost = compute_cost(points) if form.frontier_slopes(dict.fromkeys(form.parameter_names, 0.5)) else None
     parameters, *named = (
         dict(zip(form.parameter_names, map(float, row), strict=True))
         for row in (best.parameters(), *(() if draws is None else draws))
@@ -189,14 +191,15 @@ def fit_points(
         gradient_norm=best.gradient,
         boundary_hits=hits,
         holdout=test,
-        optimum=optimum_of(form, parameters, named, points.flops),
+        optimum=optimum_of(form, parameters, named, points.flops, cost),
+        cost=cost,
         limits=chosen.limits,
         unidentified=tuple(name for name in form.parameter_names if name in open_ends),
         counting=points.counting,
         counts=points.conventions,
         bootstrap=None if draws is None else document(form, points, draws, seed),
-        profile=profiled,
-        hessian=_hessian(best, found, asked, open_ends),
+        profile=None if profiled is None else in_counting(profiled, cost, form),
+        hessian=hessian_in_counting(_hessian(best, found, asked, open_ends), cost, form),
         rolling=rolled,
         seed_noise=seed_noise(runs),
         swept=reduced.swept,

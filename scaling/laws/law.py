@@ -8,6 +8,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from scaling.config.base import Frozen
+from scaling.config.compute_cost import ComputeCost
 from scaling.config.record import TokenizerInfo
 from scaling.laws.forms.form import ComputeOptimum, Floats, Form
 from scaling.laws.forms.laws import LAWS
@@ -59,6 +60,7 @@ class Law(Frozen):
     optimum: Optimum | None
     counting: dict[str, str]  # what N and C are, in words
     counts: dict[str, str | None] | None = None  # the conventions of N and C, null for a column of a table
+    cost: ComputeCost | None = None  # FLOPs per token by N where compute is not 6ND
     n_selected: int  # points that the law describes: those of the envelope, or all
     bootstrap: Bootstrap | None = None
     ranges: dict[str, Interval]  # of params, tokens, flops, loss in the data
@@ -154,7 +156,7 @@ class Law(Frozen):
 
     def frontier(self) -> ComputeOptimum | None:
         """The compute-optimal frontier, where the form has a closed one."""
-        return self.form.optimum(self.values())
+        return self.form.optimum(self.values(), self.cost)
 
     def write(self, path: Path) -> None:
         """Write law.json, atomically.

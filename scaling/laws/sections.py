@@ -62,7 +62,7 @@ class Allocation(Frozen):
 
 
 class Optimum(Frozen):
-    """N_opt grows as C^a and D_opt as C^b, C = 6ND (Hoffmann et al. 2022, equation 4)."""
+    """N_opt grows as C^a and D_opt as C^b (Hoffmann et al. 2022, equation 4); C as the points count it."""
 
     a: float
     b: float

@@ -81,6 +81,8 @@ def _parameters(law: "Law") -> Table:
     names = dict.fromkeys(
         [*law.parameters, *(law.profile or ()), *(law.hessian.intervals if law.hessian else ())]
     )
+    if law.cost is not None and law.optimum is not None:  # with an interval of the bootstrap alone
+        names |= {"tokens_per_param": None}
     profile, hessian = law.profile or {}, law.hessian.intervals if law.hessian else {}
     rows = []
     for name in names:

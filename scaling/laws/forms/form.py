@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scaling.config.chinchilla import EXPONENT as EXPONENT
+from scaling.config.compute_cost import ComputeCost
 from scaling.laws.points import Points
 
 Floats = NDArray[np.float64]
@@ -22,6 +23,8 @@ Bounds = tuple[tuple[float, float], ...]
 # A term below e^-25 of a nat, or above e^10 nats, at the middle of the data has no meaning.
 LOG_TERM = (-25.0, 10.0)
 SCALE_EXPONENT = (5e-3, 4.0)  # of (X0 / X)^exponent: below, X0 is beyond any number
+NEWTON = 50  # most steps, of at most FARTHEST in log N
+FARTHEST = 10.0
 NO_TERM = -60.0  # log of an absent term: e^-60 of a nat changes no digit of a loss
 
 
@@ -39,20 +42,38 @@ def log_of_term(value: float) -> float:
 class ComputeOptimum:
     """N_opt = G (C/6)^a and D_opt = (C/6)^b / G, with C = 6ND and a + b = 1.
 
-    Hoffmann et al. 2022, equation 4.
+    Hoffmann et al. 2022, equation 4. With a `cost`, compute is c(N) D, where c grows as N^(1 + eps): the
+    loss is least where p A / N^p = (1 + eps) q B / D^q; p and q are the `slopes` of the terms of N and D, and
+    a = q / (p + q (1 + eps)) and b = p / (p + q (1 + eps)), with the mean eps over the sizes.
     """
 
     G: float
     a: float
     b: float
+    slopes: tuple[float, float] = (0.0, 0.0)
+    cost: ComputeCost | None = None
 
     def params(self, flops: Any) -> Floats:
         """N_opt at a training compute in FLOPs."""
-        return self.G * (np.asarray(flops, float) / 6) ** self.a
+        if self.cost is None:
+            return self.G * (np.asarray(flops, float) / 6) ** self.a
+        p, q = self.slopes
+        log_c, cost = np.log(np.asarray(flops, float)), self.cost
+        balance = (p + q) * np.log(self.G) + q * log_c
+        log_n = np.full_like(log_c, cost.middle)
+        for _ in range(NEWTON):
+            slope = cost.slope(log_n)
+            step = (balance - p * log_n - q * cost.log_per_token(log_n) - np.log(slope)) / (p + q * slope)
+            log_n = log_n + np.clip(step, -FARTHEST, FARTHEST)
+            if np.abs(step).max() < 1e-12:
+                break
+        return np.exp(log_n)
 
     def tokens(self, flops: Any) -> Floats:
         """D_opt at a training compute in FLOPs."""
-        return (np.asarray(flops, float) / 6) ** self.b / self.G
+        if self.cost is None:
+            return (np.asarray(flops, float) / 6) ** self.b / self.G
+        return np.asarray(flops, float) / np.exp(self.cost.log_per_token(np.log(self.params(flops))))
 
 
 @dataclass(frozen=True)
@@ -169,13 +190,23 @@ class Form:
         """log G and a of N_opt = G (C/6)^a; None without a closed form."""
         return None
 
-    def optimum(self, parameters: Mapping[str, float]) -> ComputeOptimum | None:
-        """The compute-optimal frontier; None without a closed form."""
+    def frontier_slopes(self, parameters: Mapping[str, Any]) -> tuple[float, float] | None:
+        """The exponents by which the terms of N and D fall, where the compute optimum balances two terms."""
+        return None
+
+    def optimum(
+        self, parameters: Mapping[str, float], cost: ComputeCost | None = None
+    ) -> ComputeOptimum | None:
+        """The compute-optimal frontier of C = 6ND, or of C = c(N) D; None without a closed form."""
         frontier = self.log_frontier(parameters)
         if frontier is None:
             return None
         log_G, a = frontier
-        return ComputeOptimum(float(np.exp(log_G)), float(a), float(1 - a))
+        slopes = self.frontier_slopes(parameters)
+        if cost is None or slopes is None:
+            return ComputeOptimum(float(np.exp(log_G)), float(a), float(1 - a))
+        a = cost.exponent(float(a))
+        return ComputeOptimum(float(np.exp(log_G)), a, 1 - a * cost.elasticity, slopes, cost)
 
     def select(self, log_variables: Floats, log_loss: Floats) -> NDArray[np.bool_]:
         """(n,) which points the law describes: all, or those of an envelope.

@@ -85,6 +85,10 @@ class LimitingForm(Form):
         """That of the full law, if the limiting form keeps it."""
         return self.law.log_frontier(parameters, xp) if self._has_optimum else None
 
+    def frontier_slopes(self, parameters: Mapping[str, Any]) -> tuple[float, float] | None:
+        """Those of the full law."""
+        return self.law.frontier_slopes(parameters)
+
     def own_scale(self, name: str) -> int | None:
         """As in the full law."""
         return self.law.own_scale(name)

@@ -272,6 +272,14 @@ class PowerSum(Form):
                 levels.append(log_of_term(scale))
         return np.array([*levels, *exponents.values()])
 
+    def frontier_slopes(self, parameters: Mapping[str, Any]) -> tuple[float, float] | None:
+        """p and q of A / N^p + B / D^q."""
+        rivals = self._rivals()
+        if rivals is None:
+            return None
+        p, q = (-t.powers[0].factor * float(parameters[t.powers[0].exponent]) for t in rivals)
+        return p, q
+
     def log_frontier(self, parameters: Mapping[str, Any], xp: Any = np) -> tuple[Any, Any] | None:
         """The minimum of A / N^p + B / D^q on 6ND = C (Hoffmann et al. 2022, equation 4)."""
         rivals = self._rivals()

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scaling.config.base import Frozen
 from scaling.laws.forms.form import ComputeOptimum, Form
 from scaling.laws.forms.laws import LAWS
+from scaling.laws.frontier.cost import compute_cost
 from scaling.laws.frontier.isoflop import Method, fit_isoflops
 from scaling.laws.frontier.power_law import PowerLaw
 from scaling.laws.frontier.projection import NAMES, fit_projected
@@ -16,7 +17,7 @@ from scaling.laws.frontier.training_envelope import TrainingCurve, fit_training_
 from scaling.laws.law import Law
 from scaling.laws.points import Points, canonical
 from scaling.laws.tuned import tuned
-from scaling.laws.uncertainty.resample import Interval
+from scaling.laws.uncertainty.resample import Interval, percentiles
 from scaling.runtime.errors import BadInputError
 from scaling.runtime.suggest import plural
 
@@ -199,7 +200,15 @@ def _projected(points: Points, bootstrap: int, seed: int, notes: tuple[str, ...]
     draws = [row for row in rows if row["A"] > 0 and row["B"] > 0]
     if 2 * len(draws) < len(rows):
         draws = []
-    return _closed(fit.optimum, fit.intervals, points, fit.n, notes, draws, LAWS["chinchilla"])
+    cost, form = compute_cost(points), LAWS["chinchilla"]
+    if cost is None:
+        return _closed(fit.optimum, fit.intervals, points, fit.n, notes, draws, form)
+    optimum = form.optimum(fit.parameters, cost)
+    assert optimum is not None
+    drawn = [o for row in draws if (o := form.optimum(row, cost)) is not None]
+    ends = {name: percentiles(np.array([getattr(o, name) for o in drawn])) for name in ("a", "b") if drawn}
+    intervals = {name: interval for name, interval in ends.items() if interval is not None}
+    return _closed(optimum, intervals, points, fit.n, notes, draws, form)
 
 
 def _law(points: Points, law: Law | None) -> Approach:
@@ -225,7 +234,7 @@ def _closed(
     largest = float(points.flops.max())
     shown = np.geomspace(points.flops.min(), largest, LINE)
     flops = np.concatenate([shown, [largest, BEYOND * largest]])
-    drawn = [o for parameters in draws if (o := form.optimum(parameters)) is not None]
+    drawn = [o for parameters in draws if (o := form.optimum(parameters, optimum.cost)) is not None]
     bands: list[tuple[Floats, Floats] | None] = [None, None]
     if drawn:
         low, high = np.quantile([[o.params(flops), o.tokens(flops)] for o in drawn], [0.025, 0.975], axis=0)
@@ -234,7 +243,8 @@ def _closed(
     return Approach(
         a=optimum.a,
         b=optimum.b,
-        k=float(optimum.params(1.0)),
+        k=float(optimum.params(1.0 if optimum.cost is None else largest))
+        / (1.0 if optimum.cost is None else largest**optimum.a),
         a_interval=intervals.get("a"),
         b_interval=intervals.get("b"),
         interval_method="bootstrap" if "a" in intervals else None,

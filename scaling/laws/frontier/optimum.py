@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from scaling.config.compute_cost import ComputeCost
 from scaling.config.reach import reach
 from scaling.laws.forms.form import Form
 from scaling.laws.law import Law
@@ -16,15 +17,20 @@ Floats = NDArray[np.float64]
 Draws = Sequence[dict[str, float]]
 
 
-def optimum_of(form: Form, parameters: dict[str, float], draws: Draws, flops: Floats) -> Optimum | None:
-    """The frontier from the smallest decade of compute in the data (n,) to two decades beyond the largest."""
-    frontier = form.optimum(parameters)
+def optimum_of(
+    form: Form, parameters: dict[str, float], draws: Draws, flops: Floats, cost: ComputeCost | None = None
+) -> Optimum | None:
+    """The frontier from the smallest decade of compute in the data (n,) to two decades beyond the largest.
+
+    Compute is c(N) D of the `cost`, or 6ND.
+    """
+    frontier = form.optimum(parameters, cost)
     if frontier is None:
         return None
     low, high = np.log10(flops.min()), np.log10(flops.max())
     budgets: NDArray[Any] = 10.0 ** np.arange(int(np.ceil(low)), int(np.ceil(high)) + 3)
-    rows = allocations(form, parameters, draws, budgets)
-    drawn = [o for parameters in draws if (o := form.optimum(parameters)) is not None]
+    rows = allocations(form, parameters, draws, budgets, cost)
+    drawn = [o for parameters in draws if (o := form.optimum(parameters, cost)) is not None]
     ends = {
         name: interval
         for name in ("a", "b")
@@ -40,14 +46,18 @@ def optimum_of(form: Form, parameters: dict[str, float], draws: Draws, flops: Fl
 
 
 def allocations(
-    form: Form, parameters: dict[str, float], draws: Draws, budgets: Sequence[float] | NDArray[Any]
+    form: Form,
+    parameters: dict[str, float],
+    draws: Draws,
+    budgets: Sequence[float] | NDArray[Any],
+    cost: ComputeCost | None = None,
 ) -> tuple[Allocation, ...]:
     """N, D, their ratio and the loss at training computes in FLOPs; percentiles over `draws` as intervals."""
-    frontier = form.optimum(parameters)
+    frontier = form.optimum(parameters, cost)
     if frontier is None:
         return ()
     flops_B = np.asarray(budgets, np.float64)
-    resampled = [(p, o) for p in draws if (o := form.optimum(p)) is not None]
+    resampled = [(p, o) for p in draws if (o := form.optimum(p, cost)) is not None]
     # Every draw predicts all budgets in one call: (S, B) arrays of N, D and loss.
     params_SB = np.array([o.params(flops_B) for _, o in resampled])
     tokens_SB = np.array([o.tokens(flops_B) for _, o in resampled])
@@ -84,7 +94,7 @@ def allocations(
 
 def allocate(law: Law, budgets: Sequence[float]) -> tuple[Allocation, ...]:
     """What a fitted law does with training computes in FLOPs; none where it has no optimum."""
-    rows = allocations(law.form, law.values(), law.sampled() or [], budgets)
+    rows = allocations(law.form, law.values(), law.sampled() or [], budgets, law.cost)
     return tuple(
         row.model_copy(update={"reach": reach({"flops": row.flops}, law.ranges, law.rolling)}) for row in rows
     )

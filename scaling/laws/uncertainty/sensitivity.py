@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from scaling.laws.forms.form import Floats, Form
 from scaling.laws.forms.limiting import reported
+from scaling.laws.frontier.cost import compute_cost
 from scaling.laws.points import Points
 from scaling.laws.sections import SensitivityRow
 from scaling.laws.solving.optimise import BestFit, refits
@@ -76,7 +77,7 @@ def _rows(best: BestFit, points: Points, changes: list[_Change]) -> list[Sensiti
         row[index] = points.weight[index]
         refused.append(_cannot(form, columns[index]))
     found = refits(problem, weights, best.theta)
-    at = extrapolated(form, points)
+    at, cost = extrapolated(form, points), compute_cost(points)
     rows = []
     for change, theta, used, why in zip(changes, found.theta, weights, refused, strict=True):
         base = {
@@ -91,7 +92,7 @@ def _rows(best: BestFit, points: Points, changes: list[_Change]) -> list[Sensiti
         values = form.parameters(theta, problem.reference)
         parameters = {name: float(v) for name, v in zip(form.parameter_names, values, strict=True)}
         present = [v for name, v in parameters.items() if name not in form.absent and v < np.inf]
-        where, frontier = dict(at), form.optimum(parameters)
+        where, frontier = dict(at), form.optimum(parameters, cost)
         if frontier is not None:
             flops = REACH * float(points.flops.max())
             where = {
