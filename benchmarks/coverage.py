@@ -14,6 +14,7 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -214,24 +215,31 @@ def chinchilla_loss(params: Floats, tokens: Floats) -> Floats:
     return LAWS["chinchilla"].predict(CHINCHILLA, params=params, tokens=tokens)
 
 
-def isoflop_sweep(seed: int, optimum: ComputeOptimum) -> Points:
-    """Nine sizes within a factor of 4 of the optimum at each of seven budgets."""
-    flops = np.repeat(np.geomspace(1e18, 1e21, 7), 9)
-    params = optimum.params(flops) * np.tile(np.geomspace(1 / 4, 4, 9), 7)
+def isoflop_sweep(
+    seed: int,
+    optimum: ComputeOptimum,
+    grid: tuple[float, float] = (1 / 4, 4),
+    sizes: int = 9,
+    digits: int = 15,
+) -> Points:
+    """Sizes from and to a multiple of the optimum at each of seven budgets; losses have so many decimals."""
+    flops = np.repeat(np.geomspace(1e18, 1e21, 7), sizes)
+    params = optimum.params(flops) * np.tile(np.geomspace(*grid, sizes), 7)
     points = points_of(params, flops / 6 / params)
     error = np.random.default_rng(seed).normal(size=len(flops))
-    return replace(points, loss=chinchilla_loss(points.params, points.tokens) * np.exp(ISOFLOP_NOISE * error))
+    loss = chinchilla_loss(points.params, points.tokens) * np.exp(ISOFLOP_NOISE * error)
+    return replace(points, loss=loss.round(digits))
 
 
-def of_isoflop(method: Method) -> Callable[[int, int], dict[str, Held]]:
+def of_isoflop(method: Method, **design: Any) -> Callable[[int, int], dict[str, Held]]:
     def draw(seed: int, resamples: int) -> dict[str, Held]:
-        sweep = isoflop_sweep(seed, OPTIMUM)
+        sweep = isoflop_sweep(seed, OPTIMUM, **design)
         nats = ISOFLOP_NOISE * float(sweep.loss.mean())
         fit = fit_isoflops(sweep, method, bootstrap=resamples, noise=nats, seed=seed)
-        at, found = 1e22, fit.params.interval(1e22)
         held = {"a": inside(fit.params.exponent_interval, OPTIMUM.a)}
-        if found is not None:
-            held["prediction"] = inside((float(found[0]), float(found[1])), float(OPTIMUM.params(at)))
+        for name, at in (("N_opt", 1e21), ("prediction", 1e22)):
+            if (found := fit.params.interval(at)) is not None:
+                held[name] = inside((float(found[0]), float(found[1])), float(OPTIMUM.params(at)))
         return {"bootstrap": kept(held)}
 
     return draw
@@ -270,7 +278,10 @@ def of_envelope(seed: int, resamples: int) -> dict[str, Held]:
 CASES: dict[str, Callable[[int, int], dict[str, Held]]] = {
     **{name: (lambda seed, resamples, name=name: of_law(name, seed, resamples)) for name in TRUTH},
     "tuned": of_tuned,
-    "isoflop": of_isoflop("parabola"),
+    "isoflop": of_isoflop("windowed"),
+    "isoflop-5-sizes-rounded": of_isoflop("windowed", sizes=5, digits=3),
+    "isoflop-off-centre": of_isoflop("windowed", grid=(1 / 3, 20), sizes=7, digits=3),
+    "isoflop-parabola": of_isoflop("parabola"),
     "isoflop-akima": of_isoflop("akima"),
     "projection": of_projection,
     "envelope": of_envelope,

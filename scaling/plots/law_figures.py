@@ -251,7 +251,8 @@ def contours_figure(sources: Sources, options: Options) -> Figure:
     axes.set_yscale("log")
     axes.contourf(tokens, params, loss, levels=levels, cmap="Greys_r", alpha=0.35, zorder=0, extend="both")
     lines = axes.contour(tokens, params, loss, levels=levels, colors=MUTED, linewidths=0.8, zorder=1)
-    compute = 6 * params[:, None] * tokens[None, :]
+    per_token = 6 * params if law.cost is None else np.exp(law.cost.log_per_token(np.log(params)))
+    compute = per_token[:, None] * tokens[None, :]
     powers = 10.0 ** _decades(np.log10(compute[0, 0]), np.log10(compute[-1, -1]))
     budgets = axes.contour(
         tokens, params, compute, levels=powers, colors=INK, linewidths=0.9, linestyles="dotted", zorder=2
@@ -261,7 +262,11 @@ def contours_figure(sources: Sources, options: Options) -> Figure:
         marker_handle(ENVELOPE, "runs"),
         line_handle(MUTED, f"equal loss ({points.loss_unit})", lw=0.8),
     ]
-    handles.append(line_handle(INK, "equal compute 6ND (FLOPs)", lw=0.9, ls=(0, (1, 2))))
+    handles.append(
+        line_handle(
+            INK, f"equal compute {'6ND' if law.cost is None else 'C'} (FLOPs)", lw=0.9, ls=(0, (1, 2))
+        )
+    )
     frontier = law.frontier()
     taken = _in_axes(tokens, params, points.tokens, points.params)
     if frontier is not None:
@@ -282,7 +287,8 @@ def contours_figure(sources: Sources, options: Options) -> Figure:
     upper_left = np.concatenate([np.stack([up, ahead], 1), np.stack([ahead, 1 - up], 1)])
     for drawn, path, words in ((lines, lower_right, _level_text), (budgets, upper_left, scientific)):
         x, y = _in_data(tokens, path[:, 0]), _in_data(params, path[:, 1])
-        values = law.predict(params=y, tokens=x) if drawn is lines else 6 * x * y
+        cost = 6 * y if law.cost is None else np.exp(law.cost.log_per_token(np.log(y)))
+        values = law.predict(params=y, tokens=x) if drawn is lines else cost * x
         places = _label_places(drawn.levels, values, path, taken)
         at = zip(_in_data(tokens, places[:, 0]), _in_data(params, places[:, 1]), strict=True)
         axes.clabel(drawn, manual=list(at), fontsize=8, fmt=words, colors=INK)
