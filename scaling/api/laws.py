@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
     from scaling.laws import Law, Points
+    from scaling.laws.fit import Delta
     from scaling.laws.frontier.approaches import Approach
     from scaling.laws.predict import Predicted
     from scaling.laws.sections import Allocation
@@ -271,7 +272,7 @@ def fit(
     predict: Place = None,
     then: str | None = None,
     approaches: bool = False,
-    delta: float = 1e-3,
+    delta: float | str = "auto",
     residual: Literal["log", "plain"] | str = "log",
     columns: ColumnNames = None,
     params: str = "non_embedding_with_head",
@@ -297,7 +298,8 @@ def fit(
         predict: a point to predict: `{"params": 7e9, "tokens": 1e12}`.
         then: second law, from loss to task error: downstream-error.
         approaches: compare the optimum by envelope, isoFLOP, projection and law.
-        delta: Huber delta of the residuals; 10 gives least squares.
+        delta: Huber delta of the residuals: auto (1.345 times their scale, which is estimated with the
+            parameters), paper (1e-3, Hoffmann et al. 2022) or a number; 10 gives least squares.
         residual: residuals: log (of log loss) or plain (of the loss).
         columns: of a table, the column of a field with another name: `{"params": "N", "tokens": "D*1e9"}`.
         params: of a directory, the parameter count N: non_embedding_with_head, non_embedding or total.
@@ -330,7 +332,7 @@ def fit(
         raise BadInputError(f"--rolling {rolling} is not accepted; give a number of cut-offs, or 0")
     if by is not None and approaches:
         raise BadInputError("--by and --approaches do not go together; choose rows with --where instead")
-    held_out = _holdout(holdout)
+    held_out, chosen_delta = _holdout(holdout), _delta(delta)
 
     def read_counted(n: str, c: str) -> "Points":
         return read(
@@ -342,7 +344,7 @@ def fit(
             return fit_points(
                 points,
                 law,
-                delta=delta,
+                delta=chosen_delta,
                 bootstrap=bootstrap,
                 holdout=held_out,
                 seed=seed,
@@ -398,6 +400,16 @@ def _holdout(holdout: float | int | str | None) -> float | int | None:
         raise BadInputError(
             f"--holdout {holdout!r}: give a share such as 0.2, a number of largest sizes, or none"
         ) from error
+
+
+def _delta(delta: float | str) -> "Delta":
+    """auto, paper or a number."""
+    if delta == "auto" or delta == "paper":
+        return delta  # type: ignore[return-value]
+    try:
+        return float(delta)
+    except ValueError as error:
+        raise BadInputError(f"--delta {delta!r}: give auto, paper (1e-3) or a positive number") from error
 
 
 def _check_questions(law: str, budgets: list[float], place: dict[str, float], then: str | None) -> None:

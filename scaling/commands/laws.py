@@ -42,7 +42,13 @@ def fit(
         bool,
         typer.Option("--approaches", help="compare the optimum by envelope, isoFLOP, projection and law"),
     ] = False,
-    delta: Annotated[float, typer.Option(help="Huber delta of the residuals; 10 gives least squares")] = 1e-3,
+    delta: Annotated[
+        str,
+        typer.Option(
+            help="Huber delta of the residuals: auto (1.345 times their scale), paper (1e-3) or a number; "
+            "10 gives least squares"
+        ),
+    ] = "auto",
     residual: Annotated[
         str, typer.Option(help="residuals: log (of log loss) or plain (of the loss)")
     ] = "log",

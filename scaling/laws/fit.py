@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from scaling.laws.forms.laws import LAWS
 from scaling.laws.forms.limiting import reported
 from scaling.laws.forms.quantities import Ends, Quantities, quantities
 from scaling.laws.forms.task_error import DownstreamError
-from scaling.laws.frontier.cost import compute_cost, hessian_in_counting, in_counting
+from scaling.laws.frontier.cost import compute_cost, errors_in_counting, in_counting
 from scaling.laws.frontier.optimum import optimum_of
 from scaling.laws.law import Law
 from scaling.laws.points import Points, canonical
@@ -23,11 +23,13 @@ from scaling.laws.sections import LEVEL, Hessian, ObjectiveValue
 from scaling.laws.solving.huber import RESIDUALS, Residual, describe
 from scaling.laws.solving.optimise import BestFit, boundary_hits
 from scaling.laws.solving.problem import Problem
+from scaling.laws.solving.scale import PAPER, joint_delta
 from scaling.laws.tuned import tuned
-from scaling.laws.uncertainty.bootstrap import document
-from scaling.laws.uncertainty.curvature import TEXT, Curvature, curvature, curvature_intervals
+from scaling.laws.uncertainty.bootstrap import bootstrap_counts, document
+from scaling.laws.uncertainty.curvature import CLUSTERED, TEXT, Curvature, curvature, curvature_intervals
 from scaling.laws.uncertainty.extrapolation import predict_held, roll
 from scaling.laws.uncertainty.holdout import held_out, missed_coverage
+from scaling.laws.uncertainty.jackknife import jackknifed
 from scaling.laws.uncertainty.limits import bootstrapped, choose, profiled_of
 from scaling.laws.uncertainty.noise import seed_noise
 from scaling.laws.uncertainty.sensitivity import sensitivity as rows_of
@@ -35,12 +37,13 @@ from scaling.runtime.errors import BadInputError
 from scaling.runtime.suggest import hint
 
 Progress = Callable[[str, float], None]
+Delta = float | Literal["auto", "paper"]
 
 
 def fit_points(
     points: Points,
     law: str = "chinchilla",
-    delta: float = 1e-3,
+    delta: Delta = "auto",
     bootstrap: int = 0,
     holdout: float | int | None = 0.2,
     seed: int = 0,
@@ -62,7 +65,8 @@ def fit_points(
     Args:
         points: finished training budgets.
         law: a name in `LAWS`.
-        delta: width of the Huber loss's quadratic zone, in units of the residual.
+        delta: width of the Huber loss's quadratic zone, in units of the residual; "auto" for 1.345 times the
+            scale of the residuals, estimated with the parameters (`solving.scale`), "paper" for 1e-3.
         bootstrap: resamples of complete runs; 0 for none.
         holdout: a fraction of the points (of the largest compute), a number of the largest model sizes, or
             None for no test.
@@ -81,8 +85,9 @@ def fit_points(
     """
     if law not in LAWS:
         raise BadInputError(f"law={law!r} is not known; {hint(law, LAWS)}")
-    if not (np.isfinite(delta) and delta > 0):
-        raise BadInputError(f"delta={delta:g} is not accepted; give a positive number, 1e-3 for the paper's")
+    delta = PAPER if delta == "paper" else delta
+    if delta != "auto" and (isinstance(delta, str) or not (np.isfinite(delta) and delta > 0)):
+        raise BadInputError(f"delta={delta} is not accepted; give auto, paper (1e-3) or a positive number")
     if residual not in get_args(Residual):
         raise BadInputError(f"residual={residual!r} is not accepted; give {' or '.join(RESIDUALS)}")
     if bootstrap < 0 or bootstrap == 1:
@@ -111,16 +116,18 @@ def fit_points(
         second = fit_then(points, form, then, bootstrap, holdout, seed, rolling, force)
         warnings += [f"{then}: {warning}" for warning in second.warnings]
     if isinstance(form, DownstreamError):
-        if (residual, delta) not in (("log", 1e-3), ("plain", 10.0)):
+        if (residual, delta) not in (("log", "auto"), ("log", PAPER), ("plain", 10.0)):
             raise BadInputError(
-                f"delta={delta:g} and residual={residual!r}: {law} is fitted by least squares of the error; "
+                f"delta={delta} and residual={residual!r}: {law} is fitted by least squares of the error; "
                 "leave both out, or fit gadre-error"
             )
         return fit_averaged(points, bootstrap, holdout, seed, rolling, warnings, force, forced, tell)
     held, rule = held_out(points, holdout)
-    problem = Problem.of(full_form, points, delta, residual, len(points))
+    problem = Problem.of(full_form, points, PAPER, residual, len(points), tied=delta == "auto")
 
     tell("fit", 0.0)
+    delta, residual_scale = joint_delta(problem) if isinstance(delta, str) else (delta, None)
+    problem = problem.with_delta(delta)
     chosen = choose(problem, seed)
     best, form = chosen.best, chosen.best.form
     hits = boundary_hits(chosen.full)
@@ -138,9 +145,16 @@ def fit_points(
                 open_ends[name] = (here[0] or low, here[1] or high)
     draws: Floats | None = None
     intervals: dict[str, Ends] = {}
+    rejected, refused = 0.0, None
     if bootstrap:
         tell("bootstrap", 0.4)
-        draws, intervals = bootstrapped(chosen, points, open_ends, bootstrap, seed)
+        resamples = bootstrap_counts(full_form, points, bootstrap, seed)
+        rejected, refused = resamples.rejected, resamples.refused
+        if refused is None:
+            draws, intervals = bootstrapped(chosen, points, open_ends, bootstrap, seed)
+        else:
+            warnings.append(refused)
+    without_each = jackknifed(best, points, asked) if problem.shared is not None else None
     test = None
     if held is not None:
         tell("hold-out", 0.7)
@@ -182,7 +196,11 @@ def fit_points(
         parameters=reported(form, best.theta, problem.reference),
         intervals=intervals,
         objective=ObjectiveValue(
-            name=describe(residual, form.target), delta=delta, value=best.value, residual=residual
+            name=describe(residual, form.target),
+            delta=delta,
+            value=best.value,
+            scale=residual_scale,
+            residual=residual,
         ),
         n_points=len(points),
         n_selected=len(problem.x),
@@ -197,9 +215,11 @@ def fit_points(
         unidentified=tuple(name for name in form.parameter_names if name in open_ends),
         counting=points.counting,
         counts=points.conventions,
-        bootstrap=None if draws is None else document(form, points, draws, seed),
+        bootstrap=None if draws is None else document(form, points, draws, seed, rejected),
+        bootstrap_refused=refused,
+        jackknife=None if without_each is None else errors_in_counting(without_each, cost, form),
         profile=None if profiled is None else in_counting(profiled, cost, form),
-        hessian=hessian_in_counting(_hessian(best, found, asked, open_ends), cost, form),
+        hessian=errors_in_counting(_hessian(best, found, asked, open_ends), cost, form),
         rolling=rolled,
         seed_noise=seed_noise(runs),
         swept=reduced.swept,
@@ -231,7 +251,7 @@ def _hessian(
     errors |= dict.fromkeys(open_ends)
     scale, covariance = found.scale, found.covariance
     return Hessian(
-        estimator=TEXT,
+        estimator=CLUSTERED if found.clustered else TEXT,
         level=LEVEL,
         condition=found.condition,
         flattest=found.flattest,

@@ -2,7 +2,7 @@
 
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import ValidationError
@@ -21,6 +21,7 @@ from scaling.laws.sections import (
     Hessian,
     Holdout,
     Interval,
+    Jackknife,
     LimitComparison,
     ObjectiveValue,
     Optimum,
@@ -29,10 +30,13 @@ from scaling.laws.sections import (
     SensitivityRow,
     SweptRuns,
 )
+from scaling.laws.uncertainty.noise import t_quantile
+from scaling.laws.uncertainty.resample import differences, jackknife
 from scaling.runtime.errors import BadInputError
 from scaling.runtime.files import write_atomically
 
-NORMAL_DRAWS = 1000
+T_DRAWS = 1000
+Method = Literal["bootstrap", "jackknife", "Hessian"]
 
 
 class Law(Frozen):
@@ -63,6 +67,8 @@ class Law(Frozen):
     cost: ComputeCost | None = None  # FLOPs per token by N where compute is not 6ND
     n_selected: int  # points that the law describes: those of the envelope, or all
     bootstrap: Bootstrap | None = None
+    bootstrap_refused: str | None = None  # why the design carries no bootstrap
+    jackknife: Jackknife | None = None
     ranges: dict[str, Interval]  # of params, tokens, flops, loss in the data
     versions: dict[str, str]
     warnings: tuple[str, ...] = ()
@@ -105,9 +111,28 @@ class Law(Frozen):
         each = [one.weight * self.form.predict(one.parameters, **chosen) for one in forms]
         return np.sum(each, axis=0)
 
-    def interval(self, **variables: Any) -> tuple[Floats, Floats] | None:
-        """Lower and upper percentiles of `predict` over `sampled`; None where the law has no uncertainty."""
-        resampled = self.sampled()
+    @property
+    def method(self) -> Method | None:
+        """How intervals of predictions are made: the first of bootstrap, jackknife, Hessian that exists."""
+        if self.bootstrap is not None:
+            return "bootstrap"
+        if self.jackknife is not None and self.jackknife.reason is None:
+            return "jackknife"
+        if self.hessian is not None and self.hessian.covariance is not None:
+            return "Hessian"
+        return None
+
+    def interval(self, method: Method | None = None, /, **variables: Any) -> tuple[Floats, Floats] | None:
+        """The law's own interval of `predict`, by `method`; None where the law has no uncertainty.
+
+        Percentiles over the bootstrap, or Student's t on the scale of the residuals.
+        """
+        method = method or self.method
+        if method == "jackknife":
+            return self._jackknifed(**variables)
+        if method == "Hessian":
+            return self._by_curvature(**variables)
+        resampled = self.draws()
         if resampled is None:
             return None
         level = self.bootstrap.level if self.bootstrap is not None else LEVEL
@@ -119,13 +144,55 @@ class Law(Frozen):
         low, high = np.quantile(draws, [tail, 1 - tail], axis=0)
         return low, high
 
+    def _jackknifed(self, **variables: Any) -> tuple[Floats, Floats] | None:
+        found = self.jackknife
+        if found is None or found.reason is not None:
+            return None
+        chosen = {name: variables[name] for name in self.form.variables}
+        rows = zip(*found.samples.values(), strict=True)
+        deleted = [
+            {name: math.inf if v is None else v for name, v in zip(found.samples, row, strict=True)}
+            for row in rows
+        ]
+        predictions = np.array([self.form.predict(one, **chosen) for one in deleted])
+        centre = self.predict(**chosen)
+        if not self.logarithmic:
+            return jackknife(centre, predictions, found.level)
+        ends = jackknife(np.log(centre), np.log(predictions), found.level)
+        return None if ends is None else (np.exp(ends[0]), np.exp(ends[1]))
+
+    def _by_curvature(self, **variables: Any) -> tuple[Floats, Floats] | None:
+        """The delta method on the scale of the residuals, with Student's t."""
+        found = self.hessian
+        if found is None or found.covariance is None or not found.freedom:
+            return None
+        columns = np.broadcast_arrays(*(np.log(np.asarray(variables[v], float)) for v in self.form.variables))
+        x = np.stack([column.ravel() for column in columns], axis=-1) - np.array(found.reference)
+        theta = np.array(list(found.theta.values()))
+        slopes = differences(lambda theta: self.form.log_loss(theta, x), theta)
+        variance = np.einsum("np,pq,nq->n", slopes, np.array(found.covariance), slopes)
+        centre = self.predict(**variables)
+        reach = t_quantile(found.level, found.freedom) * np.sqrt(variance).reshape(np.shape(centre))
+        if self.logarithmic:
+            return centre * np.exp(-reach), centre * np.exp(reach)
+        return centre * (1 - reach), centre * (1 + reach)
+
     def sampled(self) -> list[dict[str, float]] | None:
-        """Plausible parameters: the bootstrap's, else normal ones of the Hessian; None without either."""
-        if self.bootstrap is not None or self.hessian is None or self.hessian.covariance is None:
+        """Plausible parameters: the bootstrap's, else Student's t of the Hessian; None without either."""
+        if self.bootstrap is not None:
             return self.draws()
+        if self.hessian is None or self.hessian.covariance is None:
+            return None
         centre = np.array(list(self.hessian.theta.values()))
         random = np.random.default_rng(0)
-        theta = random.multivariate_normal(centre, np.array(self.hessian.covariance), NORMAL_DRAWS)
+        normal = random.multivariate_normal(np.zeros(len(centre)), np.array(self.hessian.covariance), T_DRAWS)
+        freedom = self.hessian.freedom or math.inf
+        heavy = (
+            np.sqrt(freedom / random.chisquare(freedom, T_DRAWS))
+            if np.isfinite(freedom)
+            else np.ones(T_DRAWS)
+        )
+        theta = centre + normal * heavy[:, None]
         low, high = np.array(self.form.bounds).T
         values = self.form.parameters(np.clip(theta, low, high), np.array(self.hessian.reference))
         return [dict(zip(self.form.parameter_names, map(float, row), strict=True)) for row in values]

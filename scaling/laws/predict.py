@@ -13,11 +13,11 @@ from scaling.config.base import Frozen
 from scaling.config.reach import Reach, reach
 from scaling.laws.forms.form import Floats
 from scaling.laws.law import Law
-from scaling.laws.sections import Interval
+from scaling.laws.sections import LEVEL, Interval
+from scaling.laws.uncertainty.noise import t_quantile
 from scaling.laws.uncertainty.resample import middles
 from scaling.runtime.errors import BadInputError
 
-NORMAL = 1.96
 SMALLEST = 1e-9  # of a lower end: below it the data say zero
 
 
@@ -104,7 +104,6 @@ def predicted(law: Law, place: dict[str, float]) -> Predicted:
         BadInputError: a form without a floor is below zero there.
     """
     far = reach(place, law.ranges, law.rolling)
-    method = None if law.sampled() is None else "bootstrap" if law.bootstrap else "Hessian"
     value, interval = _value(law.predict(**place)), _ends(law.interval(**place), law.form.target)
     if law.then is None:
         if law.form.target == "error" and value <= 0:
@@ -118,7 +117,7 @@ def predicted(law: Law, place: dict[str, float]) -> Predicted:
             value=value,
             interval=interval,
             run_interval=_of_one_run(law, value, interval),
-            method=method,
+            method=law.method,
             reach=far,
             accuracy=_accuracy(value, interval) if law.form.target == "error" else None,
         )
@@ -163,11 +162,13 @@ def _of_one_run(law: Law, value: float, interval: Interval | None) -> Interval |
     noise = law.residual_noise
     if interval is None or not noise:
         return None
+    freedom = law.hessian.freedom if law.hessian is not None and law.hessian.freedom else 10**6
+    noise *= t_quantile(LEVEL, freedom)
     low, high = interval
     if law.logarithmic:
         if low <= 0 or value <= 0:
             return None
-        below, above = (np.hypot(np.log(end / value), NORMAL * noise) for end in interval)
+        below, above = (np.hypot(np.log(end / value), noise) for end in interval)
         return float(value * np.exp(-below)), float(value * np.exp(above))
-    ends = value - np.hypot(value - low, NORMAL * noise), value + np.hypot(high - value, NORMAL * noise)
+    ends = value - np.hypot(value - low, noise), value + np.hypot(high - value, noise)
     return _ends(ends, law.form.target)

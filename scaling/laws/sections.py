@@ -13,11 +13,16 @@ Interval = tuple[float, float]
 
 
 class ObjectiveValue(Frozen):
-    """What was minimised: the sum over points of weight times Huber_delta of the residual in the name."""
+    """What was minimised: the sum over points of weight times Huber_delta of the residual in the name.
+
+    `scale` is the standard deviation of the residuals by Huber's proposal 2, estimated with the parameters;
+    delta is 1.345 times it. Null where delta was given.
+    """
 
     name: str
     delta: float
     value: float
+    scale: float | None = None
     residual: Literal["log", "plain"] | None = None  # of the target's logarithm, or of the target itself
 
 
@@ -72,12 +77,31 @@ class Optimum(Frozen):
 
 
 class Bootstrap(Frozen):
-    """Resamples of complete runs (`unit` run) or of points. `samples` keeps some of the fitted parameters."""
+    """Resamples of complete runs (`unit` run) or of points. `samples` keeps some of the fitted parameters.
+
+    `rejected` is the share of resamples that did not determine the law, and were drawn again.
+    """
 
     n: int
     level: float
     unit: str
     seed: int
+    samples: dict[str, tuple[float | None, ...]]  # null: infinite
+    rejected: float = 0.0
+
+
+class Jackknife(Frozen):
+    """Intervals from leaving out each run in turn, with Student's t of one less than the number of runs.
+
+    `standard_errors` are on the scale of the interval: of the logarithm for a quantity positive by
+    construction. `samples` are the parameters without each run.
+    """
+
+    runs: int
+    level: float
+    reason: str | None  # why there are no intervals
+    intervals: dict[str, tuple[float | None, float | None] | None]
+    standard_errors: dict[str, float | None]
     samples: dict[str, tuple[float | None, ...]]  # null: infinite
 
 

@@ -218,7 +218,7 @@ def level_of(law: Law) -> str:
 
 def band_name(law: Law) -> str:
     """What the band of a law is, for the legend."""
-    return f"{level_of(law)} {'bootstrap' if law.bootstrap else 'Hessian'} interval"
+    return f"{level_of(law)} {law.method or 'Hessian'} interval"
 
 
 def loss_limits(points: Points, law: Law | None, beyond: bool = False) -> tuple[float, float]:

@@ -54,7 +54,7 @@ def test_the_interval_through_both_steps_covers() -> None:
 def test_both_steps_use_the_same_resamples() -> None:
     points = runs(1)
     law = fitted(points, 20)
-    counts, _ = bootstrap_counts(LAWS["chinchilla"], points, 20, 0)
+    counts = bootstrap_counts(LAWS["chinchilla"], points, 20, 0).counts
     again = resampled(law.then.averaging, points.loss, points.error, counts, 0)
     kept = np.array(list(law.then.bootstrap.samples.values())).T
     np.testing.assert_allclose(kept, again, rtol=1e-8)

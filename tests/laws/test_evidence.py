@@ -41,7 +41,7 @@ def test_rolled_cut_offs_predict_what_lies_beyond_them(fitted):
 
 def test_each_row_of_sensitivity_is_a_fit_of_its_own(fitted):
     points, rows = ladder(0.003, 2, sizes=12), {r.change: r for r in fitted.sensitivity}
-    assert list(rows)[:4] == ["as fitted", "delta 0.0001", "delta 0.01", "least squares"]
+    assert list(rows)[:5] == ["as fitted", "delta 0.0001", "delta 0.001", "delta 0.01", "least squares"]
     assert {"without the smallest size", "without the largest size", "without the shortest budgets"} <= set(
         rows
     )
@@ -50,7 +50,7 @@ def test_each_row_of_sensitivity_is_a_fit_of_its_own(fitted):
     kept = points.subset(points.params < points.params.max() * 0.99)
     with few_starts():
         others = {
-            "without the largest size": fit_points(kept, holdout=None),
+            "without the largest size": fit_points(kept, delta=fitted.objective.delta, holdout=None),
             "least squares": fit_points(points, delta=10.0, holdout=None),
         }
     for change, other in others.items():

@@ -38,7 +38,9 @@ def strict(fit):
 @pytest.fixture(scope="module")
 def without_e():
     with few_starts():
-        return fit_points(small_ladder(), bootstrap=100, profile=True, rolling=2, sensitivity=True)
+        return fit_points(
+            small_ladder(), delta="paper", bootstrap=100, profile=True, rolling=2, sensitivity=True
+        )
 
 
 def test_e_at_zero_is_absent_and_called_unidentified_everywhere(without_e, capsys, tmp_path):

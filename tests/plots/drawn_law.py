@@ -65,7 +65,7 @@ def law_of(
         optimum=optimum_of(form, parameters, named if resampled else [], points.flops),
         counting=points.counting,
         counts=points.conventions,
-        bootstrap=document(form, points, draws, 0) if resampled else None,
+        bootstrap=document(form, points, draws, 0, 0.0) if resampled else None,
         profile=_profiles(parameters) if full else None,
         rolling=_rolling(points, parameters) if full else None,
         unidentified=form.parameter_names[:1] if full else (),

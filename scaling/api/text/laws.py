@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from scaling.laws import Law
     from scaling.laws.frontier.approaches import Approach
     from scaling.laws.predict import Predicted
-    from scaling.laws.sections import Allocation, Averaging
+    from scaling.laws.sections import Allocation, Averaging, Jackknife
 
 _REPLICATES = {
     "seed": "seeds",
@@ -24,7 +24,8 @@ def law_blocks(law: "Law") -> list[Block]:
         _parameters(law),
         Text(
             f"{law.n_points} points, {law.n_starts_at_best} of {law.n_starts} starts at the best, "
-            f"objective {law.objective.value:.6g}, gradient norm {law.gradient_norm:.1e}"
+            f"objective {law.objective.value:.6g}, gradient norm {law.gradient_norm:.1e}, "
+            f"Huber delta {law.objective.delta:.3g}"
         ),
         Text(f"unidentified: {', '.join(law.unidentified) or 'none'}; N is {law.counting['params']}"),
     ]
@@ -37,6 +38,8 @@ def law_blocks(law: "Law") -> list[Block]:
         blocks.append(Text(f"condition {condition}, least constrained: {law.hessian.flattest}"))
         if law.hessian.reason:
             blocks.append(Text(f"no Hessian intervals: {law.hessian.reason}"))
+    if law.jackknife is not None:
+        blocks.append(Text(_clusters(law.jackknife)))
     if law.averaging is not None:
         blocks.append(Text(_forms(law.averaging)))
     blocks.append(Text(_noise(law)))
@@ -77,13 +80,14 @@ def _interval(ends: Sequence[float | None] | None) -> str:
 
 
 def _parameters(law: "Law") -> Table:
-    """Bootstrap, profile and Hessian intervals of each reported quantity; absent columns are left out."""
+    """Intervals of each reported quantity by each method; absent columns are left out."""
     names = dict.fromkeys(
         [*law.parameters, *(law.profile or ()), *(law.hessian.intervals if law.hessian else ())]
     )
     if law.cost is not None and law.optimum is not None:  # with an interval of the bootstrap alone
         names |= {"tokens_per_param": None}
     profile, hessian = law.profile or {}, law.hessian.intervals if law.hessian else {}
+    jackknife = law.jackknife.intervals if law.jackknife else {}
     rows = []
     for name in names:
         value, bootstrap = law.parameters.get(name), law.intervals.get(name)
@@ -103,11 +107,23 @@ def _parameters(law: "Law") -> Table:
                 label,
                 _number(value, ".5g"),
                 _interval(bootstrap),
+                _interval(jackknife.get(name)),
                 _interval(one.interval if one else None),
                 _interval(hessian.get(name)),
             )
         )
-    return table("Parameters", ("", "value", "95% bootstrap", "95% profile", "95% Hessian"), rows)
+    heads = ("", "value", "95% bootstrap", "95% jackknife", "95% profile", "95% Hessian")
+    return table("Parameters", heads, rows)
+
+
+def _clusters(found: "Jackknife") -> str:
+    """How intervals treat points that share runs."""
+    if found.reason is not None:
+        return f"no jackknife intervals: {found.reason}"
+    return (
+        f"points of one run share its noise, so intervals are those of {found.runs} runs; the bootstrap "
+        "draws runs, and the other methods use Student's t, which is wider with few runs"
+    )
 
 
 def _ratio_interval(law: "Law", flops: float) -> tuple[float, float] | None:

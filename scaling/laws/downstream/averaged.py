@@ -33,6 +33,7 @@ class _Draws:
     best: dict[str, float]
     averaging: Averaging
     parameters: Floats | None
+    rejected: float = 0.0
 
     def errors(self, loss: Floats) -> Floats:
         """(m,) predictions."""
@@ -113,7 +114,9 @@ def fit_averaged(
         tokenizer=points.tokenizer,
         dataset=points.corpus,
         notes=points.notes,
-        bootstrap=None if found.parameters is None else document(FORM, points, found.parameters, seed),
+        bootstrap=None
+        if found.parameters is None
+        else document(FORM, points, found.parameters, seed, found.rejected),
         averaging=found.averaging,
         rolling=rolled,
         ranges=points.ranges(("params", "tokens", "flops", "loss", "error")),
@@ -156,10 +159,12 @@ def fit_then(
     warnings = list(refuse(FORM, rest, force, part=True))
     counts = None
     if bootstrap:
-        counts = bootstrap_counts(first, points, bootstrap, seed)[0][:, known]
+        drawn = bootstrap_counts(first, points, bootstrap, seed)
+        counts = drawn.counts[:, known]
         # A resample of next to no errors does not determine the second step: it keeps the data's own fit.
         enough = [FORM.has_levels(np.log(rest.loss[row > 0])[:, None]) for row in counts]
         counts[np.logical_not(enough)] = 1.0
+        bootstrap = 0 if drawn.refused else bootstrap
     forced = force and bool(warnings)
     tell: Progress = lambda phase, share: None  # noqa: E731
     return fit_averaged(rest, bootstrap, holdout, seed, rolling, warnings, force, forced, tell, counts)
@@ -174,10 +179,14 @@ def _fit(points: Points, bootstrap: int, seed: int, counts: Floats | None = None
     best, averaging = average(loss, error, points.weight)
     if not bootstrap:
         return _Draws(best, averaging, None)
+    rejected = 0.0
     if counts is None:
-        counts, _ = bootstrap_counts(FORM, points, bootstrap, seed)
+        drawn = bootstrap_counts(FORM, points, bootstrap, seed)
+        if drawn.refused:
+            return _Draws(best, averaging, None)
+        counts, rejected = drawn.counts, drawn.rejected
     parameters = resampled(averaging, loss, error, counts * points.weight, seed)
-    return _Draws(best, averaging, parameters)
+    return _Draws(best, averaging, parameters, rejected)
 
 
 def _tested(points: Points, held: NDArray[np.bool_], rule: str, bootstrap: int, seed: int) -> Holdout:

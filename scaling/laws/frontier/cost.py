@@ -1,6 +1,7 @@
 """c(N), the training FLOPs per token of the points, where their compute is not 6ND."""
 
 from collections.abc import Callable
+from typing import TypeVar
 
 import numpy as np
 
@@ -8,12 +9,14 @@ from scaling.config.compute_cost import ComputeCost
 from scaling.laws.forms.form import Form
 from scaling.laws.forms.quantities import EXPONENT_OF_PARAMS, RATIO, Ends
 from scaling.laws.points import Points
-from scaling.laws.sections import Hessian, Profile
+from scaling.laws.sections import Hessian, Jackknife, Profile
 
 SAME = 0.01  # of 6ND: as much as shapes and steps are rounded
 EXACT = 1e-4  # relative error of c at the points below which no further power is added
 MOST_POWERS = 3
 LEAST_SLOPE = 0.1  # c must grow with N
+
+Errors = TypeVar("Errors", Hessian, Jackknife)
 
 
 def compute_cost(points: Points) -> ComputeCost | None:
@@ -76,13 +79,13 @@ def in_counting(profiles: dict[str, Profile], cost: ComputeCost | None, form: Fo
     return out
 
 
-def hessian_in_counting(hessian: Hessian, cost: ComputeCost | None, form: Form) -> Hessian:
-    """The same for the intervals and standard errors of the curvature."""
+def errors_in_counting(found: Errors, cost: ComputeCost | None, form: Form) -> Errors:
+    """The same for intervals with standard errors: of the curvature, or the jackknife."""
     name = _exponent_name(form)
-    if cost is None or name not in hessian.intervals:
-        return hessian
-    intervals = {key: ends for key, ends in hessian.intervals.items() if key != RATIO}
-    errors = {key: error for key, error in hessian.standard_errors.items() if key != RATIO}
+    if cost is None or name not in found.intervals:
+        return found
+    intervals = {key: ends for key, ends in found.intervals.items() if key != RATIO}
+    errors = {key: error for key, error in found.standard_errors.items() if key != RATIO}
     ends, error = intervals[name], errors[name]
     if ends is not None:
         low, high = _converted(cost)(ends)
@@ -90,7 +93,7 @@ def hessian_in_counting(hessian: Hessian, cost: ComputeCost | None, form: Form) 
             assert low is not None and high is not None
             errors[name] = error * (high - low) / (ends[1] - ends[0]) if ends[1] > ends[0] else error
         intervals[name] = (low, high)
-    return hessian.model_copy(update={"intervals": intervals, "standard_errors": errors})
+    return found.model_copy(update={"intervals": intervals, "standard_errors": errors})
 
 
 def _exponent_name(form: Form) -> str:

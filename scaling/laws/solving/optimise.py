@@ -105,14 +105,14 @@ def _best_of(s: Solutions) -> tuple[Floats, float, float]:
     return s.theta[best], float(s.value[best]), float(s.gradient[best])
 
 
-def refits(problem: Problem, weights_Rn: Floats, theta: Floats) -> Solutions:
+def refits(problem: Problem, weights_Rn: Floats, theta: Floats, spread: int = ELSEWHERE) -> Solutions:
     """(R, P) the best fit of `problem` to each row of weights; `theta` (P,) is the optimum of the full data.
 
-    Searches start from that optimum, by homotopy and directly, and from a spread of the form's own starts:
+    Searches start from that optimum, by homotopy and directly, and from `spread` of the form's own starts:
     without some of its points a law may have its optimum elsewhere.
     """
     grid = problem.form.starts(problem.x, problem.log_target, problem.reference)
-    chosen = grid[np.unique(np.linspace(0, len(grid) - 1, ELSEWHERE).astype(int))]
+    chosen = grid[np.unique(np.linspace(0, len(grid) - 1, spread).astype(int))]
     wide = max(WIDE, problem.delta)
     starts = np.concatenate([theta[None], theta[None], chosen])
     first = np.concatenate([[wide, problem.delta], np.full(len(chosen), wide)])

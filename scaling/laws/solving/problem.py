@@ -23,7 +23,9 @@ class Problem:
         weight: (n,) of each point.
         reference: (V,) the log of the reference point.
         delta: width of the objective's quadratic zone, in units of the residual.
+        tied: whether delta follows the noise: each set of points then has its own (`solving.scale`).
         residual: "log" for log(predicted) - log(observed), "plain" for predicted - observed.
+        run: (n,) number of each point's run; points of one run share its noise. None if each is its own.
         width: pad the arrays to this many points; fits to subsets then share one compiled program.
     """
 
@@ -35,10 +37,18 @@ class Problem:
     delta: float = 1e-3
     residual: Residual = "log"
     width: int = 0
+    run: NDArray[np.int64] | None = None
+    tied: bool = False
 
     @classmethod
     def of(
-        cls, form: Form, points: Points, delta: float = 1e-3, residual: Residual = "log", width: int = 0
+        cls,
+        form: Form,
+        points: Points,
+        delta: float = 1e-3,
+        residual: Residual = "log",
+        width: int = 0,
+        tied: bool = False,
     ) -> "Problem":
         """The problem of the points that the form describes, at their own reference point."""
         columns = form.log_variables(points)
@@ -53,21 +63,38 @@ class Problem:
             delta,
             residual,
             width,
+            points.group_index()[chosen],
+            tied,
         )
 
     def over(self, points: Points) -> "Problem":
         """The same problem over all of the points: resamples and cut-offs choose among them by weight."""
         x = self.form.log_variables(points) - self.reference
         log_target = np.log(points.column(self.form.target))
-        return replace(self, x=x, log_target=log_target, weight=points.weight)
+        return replace(self, x=x, log_target=log_target, weight=points.weight, run=points.group_index())
 
     def at(self, index: NDArray[np.bool_]) -> "Problem":
         """The same problem over some of its points."""
-        return replace(self, x=self.x[index], log_target=self.log_target[index], weight=self.weight[index])
+        run = None if self.run is None else self.run[index]
+        return replace(
+            self, x=self.x[index], log_target=self.log_target[index], weight=self.weight[index], run=run
+        )
 
     def with_form(self, form: Form) -> "Problem":
         """The same points and objective with another form."""
         return replace(self, form=form)
+
+    @cached_property
+    def shared(self) -> NDArray[np.int64] | None:
+        """(n,) number of each point's run, from 0, if some runs have several points; None if none has."""
+        if self.run is None:
+            return None
+        names, run = np.unique(self.run, return_inverse=True)
+        return run.reshape(-1) if len(names) < len(run) else None
+
+    def with_delta(self, delta: float) -> "Problem":
+        """The same points and form with another width of the quadratic zone."""
+        return replace(self, delta=delta)
 
     def residuals(self, theta: Floats) -> Floats:
         """(n,) at theta (P,)."""

@@ -1,7 +1,12 @@
-"""Intervals by resampling complete runs: points of one trunk share their noise, and are drawn together."""
+"""Intervals by resampling complete runs: points of one trunk share their noise, and are drawn together.
+
+A resample that does not determine the law is drawn again. Where that happens often, the accepted ones are
+too much like the data: of three trunks, every accepted resample is the data itself. Such a design has no
+bootstrap interval.
+"""
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,11 +17,37 @@ from scaling.laws.points import Points
 from scaling.laws.sections import LEVEL, Bootstrap
 from scaling.laws.solving.optimise import BestFit
 from scaling.laws.solving.solver import solve
-from scaling.laws.uncertainty.resample import middle
+from scaling.laws.uncertainty.resample import expansion, middle
 from scaling.runtime.errors import BadInputError
 
 ABSENT = 1e-6  # of the target: a smaller term counts as none
 KEPT_SAMPLES = 1000  # bootstrap parameters kept in law.json, for intervals of predictions
+MOST_REJECTED = 0.2  # of the resamples: four runs of three levels reject 34%, five 10%
+
+
+@dataclass(frozen=True)
+class Resamples:
+    """R resamples of complete runs.
+
+    Attributes:
+        counts: (R, points) how often each point is drawn.
+        kept: (R, points) which of them the form reads.
+        rejected: share of all resamples drawn that do not determine the form.
+    """
+
+    counts: Floats
+    kept: NDArray[np.bool_]
+    rejected: float
+
+    @property
+    def refused(self) -> str | None:
+        """Why there is no bootstrap interval; None if there is one."""
+        if self.rejected <= MOST_REJECTED:
+            return None
+        return (
+            f"{self.rejected:.0%} of the resamples of runs do not determine the law, and the others are too "
+            "much like the data: no bootstrap intervals; add runs"
+        )
 
 
 def bootstrap_parameters(
@@ -25,10 +56,11 @@ def bootstrap_parameters(
     """(n, P) reported parameters fitted to n resamples of complete runs, drawn with replacement.
 
     `points` are all points, of which each resample selects those that the form describes. `elsewhere` (K, P)
-    are further starts, in addition to the optimum of the full data.
+    are further starts, in addition to the optimum of the full data. Draws are moved away from that optimum by
+    the `expansion` for few runs.
     """
     form, problem = best.form, best.problem.over(points)
-    counts, kept = bootstrap_counts(form, points, n, seed)
+    drawn = bootstrap_counts(form, points, n, seed)
     wide = replace(best, problem=problem).homotopy_from()
     # Each resample twice from the full data's optimum: along the homotopy, and directly.
     others = np.empty((0, len(best.theta))) if elsewhere is None else elsewhere
@@ -36,14 +68,19 @@ def bootstrap_parameters(
     K = len(from_theta)
     first = np.repeat([wide, problem.delta, *[wide] * len(others)], n)
     rows = np.tile(np.arange(n), K)
-    out = solve(problem, counts * kept * points.weight, rows, np.repeat(from_theta, n, axis=0), first)
+    out = solve(
+        problem, drawn.counts * drawn.kept * points.weight, rows, np.repeat(from_theta, n, axis=0), first
+    )
     pick = np.arange(n) + n * out.value.reshape(K, n).argmin(axis=0)
-    parameters: Floats = form.parameters(out.theta[pick], problem.reference)
+    low, high = np.array(form.bounds).T
+    wider = expansion(int(points.group_index().max()) + 1)
+    theta = np.clip(best.theta + wider * (out.theta[pick] - best.theta), low, high)
+    parameters: Floats = form.parameters(theta, problem.reference)
     return parameters
 
 
-def bootstrap_counts(form: Form, points: Points, n: int, seed: int) -> tuple[Floats, NDArray[np.bool_]]:
-    """(n, points) how often each point is drawn in n resamples of complete runs, and which `form` reads.
+def bootstrap_counts(form: Form, points: Points, n: int, seed: int) -> Resamples:
+    """n resamples of complete runs that determine `form`.
 
     The rows depend only on the points, the form and the seed: a second law fitted to the same counts varies
     together with the first.
@@ -58,7 +95,7 @@ def bootstrap_counts(form: Form, points: Points, n: int, seed: int) -> tuple[Flo
     counts = np.zeros((n, len(points)))
     kept = np.zeros((n, len(points)), bool)
     filled = 0
-    for _ in range(1000 * n):
+    for tried in range(1, 1000 * n + 1):
         count = np.bincount(random.integers(runs, size=runs), minlength=runs)[run]
         drawn = count > 0
         read = np.zeros(len(points), bool)
@@ -68,7 +105,7 @@ def bootstrap_counts(form: Form, points: Points, n: int, seed: int) -> tuple[Flo
             counts[filled], kept[filled] = count, read
             filled += 1
             if filled == n:
-                return counts, kept
+                return Resamples(counts, kept, 1 - n / tried)
     raise BadInputError(
         f"{points.source}: resamples of {runs} run(s) seldom determine {form.name}; "
         "give more runs, or --bootstrap 0"
@@ -103,7 +140,7 @@ def intervals_of(
     return out
 
 
-def document(form: Form, points: Points, draws: Floats, seed: int) -> Bootstrap:
+def document(form: Form, points: Points, draws: Floats, seed: int, rejected: float) -> Bootstrap:
     """The part of law.json about the draws (S, P)."""
     kept = draws[:KEPT_SAMPLES]
     samples = {
@@ -112,4 +149,4 @@ def document(form: Form, points: Points, draws: Floats, seed: int) -> Bootstrap:
         if name not in form.absent
     }
     unit = "run" if len(set(points.groups)) < len(points) else "point"
-    return Bootstrap(n=len(draws), level=LEVEL, unit=unit, seed=seed, samples=samples)
+    return Bootstrap(n=len(draws), level=LEVEL, unit=unit, seed=seed, rejected=rejected, samples=samples)

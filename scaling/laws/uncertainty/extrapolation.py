@@ -9,7 +9,8 @@ from scaling.laws.refusals import refuse
 from scaling.laws.sections import LEVEL, CutOff, Holdout, Interval
 from scaling.laws.solving.optimise import BestFit, refits
 from scaling.laws.solving.problem import Problem
-from scaling.laws.uncertainty.bootstrap import bootstrap_parameters
+from scaling.laws.solving.scale import rescaled
+from scaling.laws.uncertainty.bootstrap import bootstrap_counts, bootstrap_parameters
 from scaling.laws.uncertainty.curvature import curvature, slopes
 from scaling.laws.uncertainty.holdout import cut_off, holdout_of, splits
 from scaling.laws.uncertainty.limits import choose
@@ -41,12 +42,12 @@ def predict_held(
     if not asked.any():
         return None
     target = points.subset(asked)
-    below = Problem.of(law, rest, problem.delta, problem.residual, len(points))
+    below = rescaled(Problem.of(law, rest, problem.delta, problem.residual, len(points), problem.tied))
     best = choose(below, seed).best
     form = best.form
     predicted = np.exp(form.log_loss(best.theta, best.problem.over(target).x))
     ends: list[Interval | None] = [None] * len(target)
-    if bootstrap:
+    if bootstrap and not bootstrap_counts(form, rest, bootstrap, seed).refused:
         draws = bootstrap_parameters(best, rest, bootstrap, seed)
         variables = {name: target.column(name) for name in form.variables}
         named = (dict(zip(form.parameter_names, map(float, draw), strict=True)) for draw in draws)
@@ -73,10 +74,11 @@ def roll(best: BestFit, points: Points, cuts: int) -> tuple[CutOff, ...]:
     if not chosen:
         return ()
     weights = np.stack([kept * points.weight for _, kept, _ in chosen])
-    found = refits(problem, weights, best.theta)
     rows = []
-    for theta, (cut, kept, ahead) in zip(found.theta, chosen, strict=True):
-        below = BestFit(problem.at(kept), theta, 0.0, 0.0, 0, 0)
+    for row, (cut, kept, ahead) in zip(weights, chosen, strict=True):
+        own = rescaled(problem.at(kept))
+        theta = refits(problem.with_delta(own.delta), row[None], best.theta).theta[0]
+        below = BestFit(own, theta, 0.0, 0.0, 0, 0)
         beyond = BestFit(problem.at(ahead), theta, 0.0, 0.0, 0, 0)
         relative = np.exp(form.log_loss(theta, beyond.problem.x) - beyond.problem.log_target) - 1
         rows.append(

@@ -18,6 +18,7 @@ from scaling.laws.settings import is_setting
 # Residuals of log loss below this are the rounding of a table, or of the solver: a loss in float32 is off by
 # 6e-8.
 EXACT = 1e-9
+MIN_RUNS = 5  # that noise between runs can be measured with: with fewer, one run carries most of the variance
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Scale:
     """
 
     n: int
-    freedom: int
+    freedom: int  # points less parameters; of points that share runs, runs less one
     psi_squared: float
     psi_slope: float
     noise: float
@@ -47,11 +48,13 @@ class Scale:
 def residual_scale(off: Floats, weight: Floats, delta: float, parameters: int) -> Scale | None:
     """Scale of residuals (n,) after fitting `parameters`; None if as many parameters fit every point.
 
-    E[psi'] = P(|r| < delta) comes from a kernel estimate of the density of residuals, not from the few that
-    are within delta, as it would with the Hessian of the objective itself. The P residuals nearest to zero
-    are left out: a fit of P parameters to absolute values passes through P points, whose residuals are 0
-    whatever the noise is (Koenker 2005, "Quantile Regression", section 3.4, and the `iid` rule of his
-    quantreg).
+    A delta of the size of the noise or more makes the objective smooth: E[psi'] is the share of residuals
+    within delta, and E[psi^2] has Huber's correction for the parameters (Huber 1981, section 7.6). With a
+    smaller delta E[psi'] = P(|r| < delta) comes from a kernel estimate of the density of residuals, not from
+    the few that are within delta, as it would with the Hessian of the objective itself. The P residuals
+    nearest to zero are left out there: a fit of P parameters to absolute values passes through P points,
+    whose residuals are 0 whatever the noise is (Koenker 2005, "Quantile Regression", section 3.4, and the
+    `iid` rule of his quantreg).
     """
     n = len(off)
     freedom = n - parameters
@@ -65,6 +68,13 @@ def residual_scale(off: Floats, weight: Floats, delta: float, parameters: int) -
     noise = spread if spread > 0 else float(np.sqrt((off**2).mean()))
     if squared <= EXACT**2 or noise <= EXACT:
         return None
+    if delta >= noise:
+        # The fit makes residuals smaller than the noise, by the root of n - P of n.
+        inside = float(w[np.abs(off) * sqrt(n / freedom) < delta].sum() / n)
+        if inside <= 0:
+            return None
+        correction = 1 + parameters / n * (1 - inside) / inside
+        return Scale(n, freedom, squared * correction**2, inside, noise)
     width = 0.9 * noise * n**-0.2  # Silverman 1986, equation 3.31
     both = np.concatenate([kept, -kept])  # symmetric, as the loss is
     root = width * sqrt(2)

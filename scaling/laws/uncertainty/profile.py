@@ -6,6 +6,9 @@ against the square of Student's t with n - P degrees of freedom: the drop test o
 for the absolute value it is the likelihood ratio with the density of residuals at zero in place of Laplace's
 (Koenker and Machado 1999, "Goodness of fit and related inference processes for quantile regression").
 
+Where runs have several points, the threshold is multiplied by the quantity's design effect (the ratio of its
+cluster-robust variance to that of independent points, Rao and Scott 1984), with t of one less than the runs.
+
 A quantity is held by a pin: one more residual, k (q(theta) - q_held), with a weight that the data cannot
 move. A pinned fit is the best fit at the value that it ends at, so the pin need not be rigid.
 """
@@ -50,7 +53,9 @@ def profiles(
         if np.abs(G[i, form.free]).max() > 1e-12 and (name in only if only else name not in asked.missing)
     ]
     spread, direction = _spread(best, found, G)
-    drop = found.scale.drop * problem.weight.mean()
+    if found.clustered and found.covariance is None:
+        return {}
+    drop = found.scale.drop * problem.weight.mean() * found.design_effect(G)
     threshold = drop * t_quantile(level, found.scale.freedom) ** 2 / 2
     box = np.array(form.bounds)
     reach = np.minimum(spread, LOOSEST)
@@ -74,7 +79,7 @@ def profiles(
             np.zeros(2 * S, int),
             np.concatenate([starts, starts]),
             np.repeat([best.homotopy_from(), problem.delta], S),
-            Pins(*(np.tile(a, 2) for a in (which, held, k[which], np.full(S, 1000 * drop / unit**2)))),
+            Pins(*(np.tile(a, 2) for a in (which, held, k[which], 1000 * drop[which] / unit**2))),
             asked,
         )
         for s, theta in enumerate(out.theta):
@@ -91,13 +96,13 @@ def profiles(
         near: list[Floats] = []
         for i in moving:
             for sign in (-1, 1):
-                values, from_theta = _next(known[i], centre[i], sign, best.value + threshold, reach[i])
+                values, from_theta = _next(known[i], centre[i], sign, best.value + threshold[i], reach[i])
                 wanted += [(i, v) for v in values]
                 near += from_theta
         fit_at(wanted, near)
 
     return {
-        asked.names[i]: _profile(known[i], centre[i], best.value, threshold, asked, asked.names[i])
+        asked.names[i]: _profile(known[i], centre[i], best.value, threshold[i], asked, asked.names[i])
         for i in moving
     }
 

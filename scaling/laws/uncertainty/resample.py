@@ -1,5 +1,7 @@
 """Resamples: which runs a bootstrap draws, and the intervals of its estimates."""
 
+from collections.abc import Callable
+from math import sqrt
 from typing import Any
 
 import numpy as np
@@ -7,9 +9,15 @@ from numpy.typing import NDArray
 
 from scaling.laws.forms.form import Floats
 from scaling.laws.sections import LEVEL, Interval
-from scaling.laws.uncertainty.noise import t_quantile
+from scaling.laws.uncertainty.noise import MIN_RUNS, t_quantile
 
-MIN_RUNS = 5  # for a jackknife: with fewer, one run carries most of the variance
+STEP = 1e-4  # of central differences, on entries of order one
+
+
+def differences(function: Callable[[Floats], Floats], theta: Floats) -> Floats:
+    """(..., P) central differences of a smooth function; theta is of order one, so nine digits are right."""
+    steps = STEP * np.eye(len(theta))
+    return np.stack([(function(theta + h) - function(theta - h)) / (2 * STEP) for h in steps], axis=-1)
 
 
 def run_counts(run: NDArray[np.int64], resamples: int, random: np.random.Generator) -> Floats:
@@ -61,6 +69,15 @@ def jackknife(estimate: Floats, deleted_R: Floats, level: float = LEVEL) -> tupl
     variance = (runs - 1) / runs * ((deleted_R - deleted_R.mean(axis=0)) ** 2).sum(axis=0)
     reach = t_quantile(level, runs - 1) * np.sqrt(variance)
     return estimate - reach, estimate + reach
+
+
+def expansion(runs: int, level: float = LEVEL) -> float:
+    """By how much a percentile bootstrap of few runs is too narrow: sqrt(G / (G - 1)) t / z.
+
+    The expanded percentile interval of Hesterberg 2015, "What teachers should know about the bootstrap",
+    section 3.3: resamples vary by the variance with divisor G, and the normal quantile is due a t of G - 1.
+    """
+    return sqrt(runs / (runs - 1)) * t_quantile(level, runs - 1) / t_quantile(level, 10**9)
 
 
 def percentiles(draws: Floats, level: float = LEVEL) -> Interval | None:
