@@ -1,17 +1,19 @@
-"""How often 95% intervals hold the truth, on data of a known law with normal noise.
+"""How often 95% intervals contain the truth, on data of a known law with normal noise.
 
     python benchmarks/coverage.py                          # every law and approach
     python benchmarks/coverage.py chinchilla isoflop       # some of them
     python benchmarks/coverage.py --markdown               # the table of docs/coverage.md
 
-Each of 200 draws goes through the functions that `scaling fit` calls, from points to intervals. What stands in
-the table is the share of draws whose interval holds the truth: of every parameter; of `a`, the exponent of
-N_opt, where there is an optimum; and of `prediction`, the target at ten times the compute of the data.
+Each of 200 draws goes through the functions that `scaling fit` calls, from points to intervals. The table gives
+the share of draws whose interval contains the truth: of every parameter; of `a`, the exponent of N_opt, if there
+is an optimum; and of `prediction`, the target at ten times the compute of the data. Designs with few runs, or
+with runs that share a trunk, also have the loss at 10 and 100 times the compute. A quantity or method without
+an interval is left out.
 """
 
 import argparse
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -24,13 +26,16 @@ from rich.progress import Progress
 from scaling.laws.fit import fit_points
 from scaling.laws.forms.form import ComputeOptimum
 from scaling.laws.forms.laws import LAWS
-from scaling.laws.frontier.isoflop import Method, fit_isoflops
+from scaling.laws.frontier.isoflop import Method as MinimumMethod
+from scaling.laws.frontier.isoflop import fit_isoflops
 from scaling.laws.frontier.projection import fit_projected
 from scaling.laws.frontier.training_envelope import fit_training_envelope
+from scaling.laws.law import Law, Method
 from scaling.laws.points import Count, Points
 
 Floats = NDArray[np.float64]
 Held = dict[str, bool]  # whether the interval of a quantity holds the truth; absent where there is none
+Case = Callable[[int, int], dict[str, Held]]  # of a seed and a number of resamples, by method
 Interval = tuple[float | None, float | None]
 
 SEARCHED = 40  # starts of a law's grid that each draw is given; the optimum is then sought by restarts
@@ -59,6 +64,10 @@ TRUTH = {
 BROKEN = {"a": 1.5, "b": 5.2, "c0": 0.06}
 TRUTH["broken-params"] = {**BROKEN, "c1": 0.25, "d1": 1e9, "f1": 0.4}
 TRUTH["broken-params-2"] = dict(**BROKEN, c1=0.3, c2=-0.2, d1=3e7, d2=3e10, f1=0.5, f2=0.5)
+
+CHINCHILLA = TRUTH["chinchilla"]
+OPTIMUM = LAWS["chinchilla"].optimum(CHINCHILLA)
+assert OPTIMUM is not None
 
 # Standard deviation of the log of the target, where it is not the loss's half a percent.
 NOISE = {
@@ -148,25 +157,78 @@ def of_law(name: str, seed: int, resamples: int) -> dict[str, Held]:
     drawn = replace(points, **{law.target: exact * np.exp(noise * random.normal(size=len(points)))})
     with searched(name):
         fit = fit_points(drawn, name, bootstrap=resamples, holdout=None, profile=True, seed=seed)
-    at = beyond(points, name)
-    ends = fit.interval(**at)
-    assert ends is not None
-    bootstrap = {p: inside(fit.intervals[p], v) for p, v in truth.items()}
-    optimum = law.optimum(truth)
-    known = dict(truth)
-    if optimum is not None:
-        assert fit.optimum is not None
-        if "a" not in truth:  # over-training's own a; its N_opt grows as C^0.5 whatever the data
-            known["a"] = optimum.a
-            bootstrap["a"] = inside(fit.optimum.intervals.get("a"), optimum.a)
-    bootstrap["prediction"] = inside((float(ends[0]), float(ends[1])), float(law.predict(truth, **at)))
-    profiles = fit.profile or {}
-    hessian = fit.hessian.intervals if fit.hessian is not None else {}
-    return {
-        "bootstrap": kept(bootstrap),
-        "profile": kept({p: inside(profiles[p].interval, v) for p, v in known.items() if p in profiles}),
-        "hessian": kept({p: inside(hessian.get(p), v) for p, v in known.items()}),
+    return by_method(fit, truth, {"prediction": beyond(points, name)})
+
+
+def by_method(fit: Law, truth: dict[str, float], places: dict[str, dict[str, float]]) -> dict[str, Held]:
+    """Which intervals of a fit contain the truth: parameters, the exponent a, and predictions at places."""
+    law = LAWS[fit.law]
+    optimum, known = law.optimum(truth), dict(truth)
+    bootstrap: dict[str, Interval | None] = dict(fit.intervals)
+    if optimum is not None and "a" not in truth:  # over-training's own a; its N_opt always grows as C^0.5
+        known["a"] = optimum.a
+        bootstrap["a"] = fit.optimum.intervals.get("a") if fit.optimum is not None else None
+    found: dict[str, Mapping[str, Interval | None]] = {
+        "bootstrap": bootstrap if fit.bootstrap is not None else {},
+        "jackknife": fit.jackknife.intervals if fit.jackknife is not None else {},
+        "profile": {name: one.interval for name, one in (fit.profile or {}).items()},
+        "hessian": fit.hessian.intervals if fit.hessian is not None else {},
     }
+    methods: dict[str, Method] = {"bootstrap": "bootstrap", "jackknife": "jackknife", "hessian": "Hessian"}
+    out = {}
+    for name, intervals in found.items():
+        held = {q: inside(intervals.get(q), value) for q, value in known.items()}
+        for place, at in places.items():
+            ends = fit.interval(methods[name], **at) if name in methods else None
+            if ends is not None:
+                held[place] = inside((float(ends[0]), float(ends[1])), float(law.predict(truth, **at)))
+        out[name] = kept(held)
+    return {name: held for name, held in out.items() if held}
+
+
+def of_design(points: Points, shared: float, own: float, tail: float | None = None) -> Case:
+    """Chinchilla's law on points of which some share a run, with noise of runs and of points.
+
+    Args:
+        points: with groups; losses are drawn.
+        shared: standard deviation of the noise that a run's points share.
+        own: of the noise of each point.
+        tail: degrees of freedom of the points' noise; None for normal noise.
+    """
+
+    def draw(seed: int, resamples: int) -> dict[str, Held]:
+        random = np.random.default_rng(seed)
+        run = points.group_index()
+        noise = shared * random.normal(size=run.max() + 1)[run]
+        errors = random.normal(size=len(run)) if tail is None else random.standard_t(tail, size=len(run))
+        exact = chinchilla_loss(points.params, points.tokens)
+        drawn = replace(points, loss=exact * np.exp(noise + own * errors))
+        with searched("chinchilla"):
+            fit = fit_points(drawn, bootstrap=resamples, holdout=None, profile=True, seed=seed)
+        top = float(points.flops.max())
+        places = {
+            f"{far}x": {
+                "params": float(OPTIMUM.params(far * top)),
+                "tokens": float(OPTIMUM.tokens(far * top)),
+            }
+            for far in (10, 100)
+        }
+        return by_method(fit, CHINCHILLA, places)
+
+    return draw
+
+
+def trunks(count: int) -> Points:
+    """Trunks from 20M to 2B parameters with branches at 10, 40 and 160 tokens per parameter."""
+    params = np.repeat(np.geomspace(2e7, 2e9, count), 3)
+    points = points_of(params, params * np.tile([10, 40, 160], count))
+    return replace(points, groups=tuple(f"trunk {i // 3}" for i in range(3 * count)))
+
+
+def small_grid(sizes: int, budgets: int) -> Points:
+    """Sizes from 20M to 2B parameters by budgets from 2B to 200B tokens, each point a run of its own."""
+    params = np.repeat(np.geomspace(2e7, 2e9, sizes), budgets)
+    return points_of(params, np.tile(np.geomspace(2e9, 2e11, budgets), sizes))
 
 
 TUNED_NOISE = 0.002
@@ -190,24 +252,7 @@ def of_tuned(seed: int, resamples: int) -> dict[str, Held]:
     )
     with searched("chinchilla"):
         fit = fit_points(swept, bootstrap=resamples, holdout=None, profile=True, seed=seed, force=True)
-    at = beyond(tuned, "chinchilla")
-    ends = fit.interval(**at)
-    assert OPTIMUM is not None and fit.optimum is not None and fit.hessian is not None and ends is not None
-    known = {**truth, "a": OPTIMUM.a}
-    profiles, hessian = fit.profile or {}, fit.hessian.intervals
-    bootstrap = {p: inside(fit.intervals.get(p), v) for p, v in truth.items()}
-    bootstrap["a"] = inside(fit.optimum.intervals.get("a"), OPTIMUM.a)
-    bootstrap["prediction"] = inside((float(ends[0]), float(ends[1])), float(law.predict(truth, **at)))
-    return {
-        "bootstrap": kept(bootstrap),
-        "profile": kept({p: inside(profiles[p].interval, v) for p, v in known.items() if p in profiles}),
-        "hessian": kept({p: inside(hessian.get(p), v) for p, v in known.items()}),
-    }
-
-
-CHINCHILLA = TRUTH["chinchilla"]
-OPTIMUM = LAWS["chinchilla"].optimum(CHINCHILLA)
-assert OPTIMUM is not None
+    return by_method(fit, truth, {"prediction": beyond(tuned, "chinchilla")})
 
 
 def chinchilla_loss(params: Floats, tokens: Floats) -> Floats:
@@ -231,7 +276,7 @@ def isoflop_sweep(
     return replace(points, loss=loss.round(digits))
 
 
-def of_isoflop(method: Method, **design: Any) -> Callable[[int, int], dict[str, Held]]:
+def of_isoflop(method: MinimumMethod, **design: Any) -> Case:
     def draw(seed: int, resamples: int) -> dict[str, Held]:
         sweep = isoflop_sweep(seed, OPTIMUM, **design)
         nats = ISOFLOP_NOISE * float(sweep.loss.mean())
@@ -275,8 +320,12 @@ def of_envelope(seed: int, resamples: int) -> dict[str, Held]:
     return {"bootstrap": kept({"a": inside(fit.params.exponent_interval, OPTIMUM.a)})}
 
 
-CASES: dict[str, Callable[[int, int], dict[str, Held]]] = {
+CASES: dict[str, Case] = {
     **{name: (lambda seed, resamples, name=name: of_law(name, seed, resamples)) for name in TRUTH},
+    **{f"{n}-trunks": of_design(trunks(n), shared=0.004, own=0.002) for n in (3, 4, 5, 8, 12)},
+    "4x3-grid": of_design(small_grid(4, 3), shared=0.0, own=LOSS_NOISE),
+    "5x4-grid": of_design(small_grid(5, 4), shared=0.0, own=LOSS_NOISE),
+    "heavy-tails": of_design(small_grid(6, 6), shared=0.0, own=LOSS_NOISE, tail=2.5),
     "tuned": of_tuned,
     "isoflop": of_isoflop("windowed"),
     "isoflop-5-sizes-rounded": of_isoflop("windowed", sizes=5, digits=3),
@@ -289,7 +338,7 @@ CASES: dict[str, Callable[[int, int], dict[str, Held]]] = {
 
 
 def coverage(name: str, draws: int, resamples: int, progress: Progress) -> dict[str, dict[str, float | int]]:
-    """By method and quantity, the share of draws that hold the truth, of those that have an interval."""
+    """By method and quantity, the share of draws that contain the truth, of those that have an interval."""
     task = progress.add_task(name, total=draws)
     held: dict[str, dict[str, list[bool]]] = {}
     for seed in range(draws):
@@ -306,8 +355,10 @@ def coverage(name: str, draws: int, resamples: int, progress: Progress) -> dict[
 
 def markdown(table: dict[str, dict[str, dict[str, float | int]]]) -> str:
     """One row for each law and method."""
-    lines = ["| law | intervals | share of draws whose 95% interval holds the truth, % |", "|---|---|---|"]
+    lines = ["| law | intervals | share of draws whose 95% interval contains the truth, % |", "|---|---|---|"]
     for name, methods in table.items():
+        if not methods:
+            lines.append(f"| {name} | none | no method gives an interval |")
         for method, by in methods.items():
             shares = ", ".join(f"{q} {100 * v:g}" for q, v in by.items() if q != "least_intervals")
             lines.append(f"| {name} | {method} | {shares} |")
