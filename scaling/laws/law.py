@@ -1,6 +1,7 @@
 """The `law.json` document: a fitted law with its uncertainty, its test and its diagnostics."""
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -121,6 +122,16 @@ class Law(Frozen):
         if self.hessian is not None and self.hessian.covariance is not None:
             return "Hessian"
         return None
+
+    @property
+    def shown_intervals(self) -> Mapping[str, tuple[float | None, float | None]]:
+        """Intervals of the parameters by `method`, for a page that shows one column."""
+        if self.method == "bootstrap":
+            return self.intervals
+        found = self.jackknife if self.method == "jackknife" else self.hessian
+        if self.method is None or found is None:
+            return {}
+        return {name: ends for name, ends in found.intervals.items() if ends is not None}
 
     def interval(self, method: Method | None = None, /, **variables: Any) -> tuple[Floats, Floats] | None:
         """The law's own interval of `predict`, by `method`; None where the law has no uncertainty.

@@ -8,6 +8,7 @@ from scaling.laws.forms.laws import LAWS
 from scaling.laws.frontier.approaches import Approach
 from scaling.laws.law import Law
 from scaling.laws.points import Points
+from scaling.laws.sections import LEVEL
 from scaling.plots.labels import (
     fixed,
     greek,
@@ -31,21 +32,28 @@ SYMBOLS = {"params": "N", "tokens": "D", "flops": "C", "unique_tokens": "U"}
 def law_section(law: Law) -> str:
     """The equation, the parameters and their intervals; parameters that the data do not identify."""
     free = law.unidentified
+    intervals = law.shown_intervals
     head = ["parameter", "value"]
-    if law.intervals:
-        head.append(f"{law.bootstrap.level:.0%} interval" if law.bootstrap else "interval")
+    if intervals:
+        head.append(f"{law.bootstrap.level if law.bootstrap else LEVEL:.0%} interval")
     rows = []
     for name, value in law.parameters.items():
-        interval = law.intervals.get(name)
+        interval = intervals.get(name)
         row: list[Cell] = [(markup(name), "text")]
         row.append(number_cell("not identified") if name in free else number_cell(rounded(value, interval)))
-        if law.intervals:
+        if intervals:
             row.append(number_cell(between(interval)))
         rows.append(row)
     note = ""
     if law.bootstrap:
         unit = "runs" if law.bootstrap.unit == "run" else "points"
         note = f"Percentiles of {law.bootstrap.n:,} bootstrap resamples of {unit}."
+    elif law.method == "jackknife" and law.jackknife is not None:
+        note = f"Jackknife over {law.jackknife.runs} runs, with Student\N{RIGHT SINGLE QUOTATION MARK}s t."
+    elif law.method == "Hessian" and law.hessian is not None:
+        note = f"From the curvature: {html.escape(law.hessian.estimator)}."
+    else:
+        note = html.escape(law.bootstrap_refused or "")
     if free:
         note += (
             f" Not identified: {', '.join(markup(name) for name in free)}. Other values fit the data as well."

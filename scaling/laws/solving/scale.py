@@ -6,8 +6,9 @@ bounded influence under any. A fixed delta of 1e-3 (Hoffmann et al. 2022) is nea
 the noise is larger, with 64% of that efficiency.
 """
 
+from statistics import NormalDist
+
 import numpy as np
-from scipy.stats import norm
 
 from scaling.laws.forms.form import Floats
 from scaling.laws.solving.optimise import refits
@@ -20,7 +21,8 @@ SAME = 1e-3  # relative change of the scale that ends the search
 ROUNDS = 20
 
 # E[psi_c(z)^2] of a standard normal z: the scale of normal noise is its standard deviation.
-_NORMAL = float(2 * (norm.cdf(TUNING) - 0.5 - TUNING * norm.pdf(TUNING)) + 2 * TUNING**2 * norm.sf(TUNING))
+_TAIL, _DENSITY = NormalDist().cdf(-TUNING), NormalDist().pdf(TUNING)
+_NORMAL = 1 - 2 * _TAIL - 2 * TUNING * _DENSITY + 2 * TUNING**2 * _TAIL
 
 
 def proposal_2(residuals: Floats, weight: Floats, parameters: int, start: float) -> float:

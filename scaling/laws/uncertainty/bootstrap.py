@@ -140,13 +140,17 @@ def intervals_of(
     return out
 
 
-def document(form: Form, points: Points, draws: Floats, seed: int, rejected: float) -> Bootstrap:
-    """The part of law.json about the draws (S, P)."""
-    kept = draws[:KEPT_SAMPLES]
-    samples = {
-        name: tuple(float(f"{v:.10g}") if np.isfinite(v) else None for v in kept[:, i])
+def samples_of(form: Form, parameters_SP: Floats) -> dict[str, tuple[float | None, ...]]:
+    """Parameters (S, P) as law.json keeps them, by name; null where infinite."""
+    return {
+        name: tuple(float(f"{v:.10g}") if np.isfinite(v) else None for v in parameters_SP[:, i])
         for i, name in enumerate(form.parameter_names)
         if name not in form.absent
     }
+
+
+def document(form: Form, points: Points, draws: Floats, seed: int, rejected: float) -> Bootstrap:
+    """The part of law.json about the draws (S, P)."""
+    samples = samples_of(form, draws[:KEPT_SAMPLES])
     unit = "run" if len(set(points.groups)) < len(points) else "point"
     return Bootstrap(n=len(draws), level=LEVEL, unit=unit, seed=seed, rejected=rejected, samples=samples)

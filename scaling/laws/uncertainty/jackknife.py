@@ -11,8 +11,9 @@ from scaling.laws.forms.quantities import Ends, Quantities
 from scaling.laws.points import Points
 from scaling.laws.sections import LEVEL, Jackknife
 from scaling.laws.solving.optimise import BestFit, refits
-from scaling.laws.uncertainty.noise import MIN_RUNS
-from scaling.laws.uncertainty.resample import jackknife, leave_one_out
+from scaling.laws.uncertainty.bootstrap import samples_of
+from scaling.laws.uncertainty.noise import MIN_RUNS, t_quantile
+from scaling.laws.uncertainty.resample import jackknife_error, leave_one_out
 
 
 def jackknifed(best: BestFit, points: Points, asked: Quantities, level: float = LEVEL) -> Jackknife:
@@ -54,19 +55,16 @@ def jackknifed(best: BestFit, points: Points, asked: Quantities, level: float = 
     intervals: dict[str, Ends | None] = {}
     errors: dict[str, float | None] = {}
     for i, name in enumerate(asked.names):
-        ends = None if name in asked.missing else jackknife(centre[i], deleted_RQ[:, i], level)
-        intervals[name] = None if ends is None else asked.interval(float(ends[0]), float(ends[1]), name)
-        spread = deleted_RQ[:, i] - deleted_RQ[:, i].mean()
-        errors[name] = None if ends is None else float(np.sqrt((runs - 1) / runs * (spread**2).sum()))
-    samples = form.parameters(out.theta, problem.reference)
+        error = None if name in asked.missing else jackknife_error(deleted_RQ[:, i])
+        errors[name] = None if error is None else float(error)
+        reach = None if error is None else t_quantile(level, runs - 1) * float(error)
+        intervals[name] = (
+            None if reach is None else asked.interval(centre[i] - reach, centre[i] + reach, name)
+        )
     return none.model_copy(
         update={
             "intervals": intervals,
             "standard_errors": errors,
-            "samples": {
-                name: tuple(float(f"{v:.10g}") if np.isfinite(v) else None for v in samples[:, i])
-                for i, name in enumerate(form.parameter_names)
-                if name not in form.absent
-            },
+            "samples": samples_of(form, form.parameters(out.theta, problem.reference)),
         }
     )

@@ -140,13 +140,15 @@ def _compare(law: Form, best: BestFit, taken: Sequence[_Compared], limit: Limit)
         # A perfect fit has an objective of rounding errors, below which nothing can be distinguished.
         same = rise <= 1e-9 * best.value + 1e-18 * problem.weight.sum()
         return _Compared(limit, there, found.theta[0], 0.0 if same else rise, None, None)
-    # Points that share runs count for less: the rise is divided by the design effect of what is held.
-    found_here = curvature(best)
-    held = np.eye(len(best.theta))[[entry for entry, _ in limit.held if form.free[entry]]]
-    effect = max(1.0, float(found_here.design_effect(held).max(initial=1.0)))
-    freedom = found_here.scale.freedom if found_here.scale is not None else scale.freedom
+    effect = 1.0
+    if problem.shared is not None:
+        # Points that share runs count for less: the rise is divided by the design effect of what is held.
+        found_here = curvature(best)
+        held = np.eye(len(best.theta))[[entry for entry, _ in limit.held if form.free[entry]]]
+        effect = max(1.0, float(found_here.design_effect(held).max(initial=1.0)))
+        scale = found_here.scale or scale
     statistic = 2 * rise / (scale.drop * problem.weight.mean() * effect)
-    threshold = drop_quantile(LEVEL, fitted - int(there.free.sum()), freedom)
+    threshold = drop_quantile(LEVEL, fitted - int(there.free.sum()), scale.freedom)
     return _Compared(limit, there, found.theta[0], rise, max(statistic, 0.0), threshold)
 
 

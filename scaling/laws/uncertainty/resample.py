@@ -63,12 +63,21 @@ def jackknife(estimate: Floats, deleted_R: Floats, level: float = LEVEL) -> tupl
         deleted_R: (R, ...) without each run.
         level: of the interval.
     """
+    error = jackknife_error(deleted_R)
+    if error is None:
+        return None
+    reach = t_quantile(level, len(deleted_R) - 1) * error
+    return estimate - reach, estimate + reach
+
+
+def jackknife_error(deleted_R: Floats) -> Floats | None:
+    """(...) standard error from estimates (R, ...) without each run; None where `jackknife` is."""
     runs = len(deleted_R)
     if runs < MIN_RUNS or not np.isfinite(deleted_R).all():
         return None
     variance = (runs - 1) / runs * ((deleted_R - deleted_R.mean(axis=0)) ** 2).sum(axis=0)
-    reach = t_quantile(level, runs - 1) * np.sqrt(variance)
-    return estimate - reach, estimate + reach
+    error: Floats = np.sqrt(variance)
+    return error
 
 
 def expansion(runs: int, level: float = LEVEL) -> float:
