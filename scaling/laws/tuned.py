@@ -172,7 +172,7 @@ def _bowl(points: Points, members: NDArray[np.int64], form: Form, target: str | 
 def _at_edge(levels: Floats, means: Floats, best: int) -> bool:
     """Whether the lowest loss is at the first or last level, and at no other."""
     ties = np.unique(levels[means <= means[best] * (1 + TIE)])
-    return len(ties) == 1 and bool(ties[0] in (levels.min(), levels.max())) and levels.min() < levels.max()
+    return len(ties) == 1 and bool(ties[0] in (levels.min(), levels.max()) and levels.min() < levels.max())
 
 
 def _target_variances(bowls: Sequence[_Bowl], target: str) -> Floats:

@@ -37,7 +37,7 @@ def compute_cost(points: Points) -> ComputeCost | None:
         for degree in range(1, min(MOST_POWERS, sizes - 1) + 1):
             coefficients = np.polynomial.polynomial.polyfit(u, log_c, degree)
             residual = log_c - np.polynomial.polynomial.polyval(u, coefficients)
-            criterion = len(u) * np.log(max((residual**2).mean(), EXACT**2)) + degree * np.log(len(u))
+            criterion = len(u) * np.log(max(float((residual**2).mean()), EXACT**2)) + degree * np.log(len(u))
             grid = np.linspace(u.min(), u.max(), 100)
             slopes = np.polynomial.polynomial.polyval(grid, np.polynomial.polynomial.polyder(coefficients))
             if criterion < least and slopes.min() >= LEAST_SLOPE:
