@@ -1,27 +1,36 @@
-"""How often 95% intervals contain the truth, on data of a known law with normal noise.
+"""How often 95% intervals contain the truth, and how wide they are, on data of a known law.
 
-    python benchmarks/coverage.py                          # every law and approach
+    python benchmarks/coverage.py                          # every law, approach and design
     python benchmarks/coverage.py chinchilla isoflop       # some of them
-    python benchmarks/coverage.py --markdown               # the table of docs/coverage.md
+    python benchmarks/coverage.py --markdown               # the tables of docs/coverage.md
 
-Each of 200 draws goes through the functions that `scaling fit` calls, from points to intervals. The table gives
+Each of 200 draws goes through the functions that `scaling fit` calls, from points to intervals. The tables give
 the share of draws whose interval contains the truth: of every parameter; of `a`, the exponent of N_opt, if there
-is an optimum; and of `prediction`, the target at ten times the compute of the data. Designs with few runs, or
-with runs that share a trunk, also have the loss at 10 and 100 times the compute. A quantity or method without
-an interval is left out.
+is an optimum; of `prediction`, the target at ten times the compute of the data; of the loss at 10 and 100 times
+the compute for designs; of N_opt at a budget; and of the later runs of a rolled hold-out. A quantity or method
+without an interval is left out.
+
+The width is the median over the draws, relative to the ideal: that of generalised least squares by someone who
+knows the law's form and the covariance of the noise (the Cramer-Rao bound).
 """
+
+from __future__ import annotations
 
 import argparse
 import json
+import math
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from multiprocessing import get_context
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import Progress
+from scipy.special import ndtri
 
 from scaling.laws.fit import fit_points
 from scaling.laws.forms.form import ComputeOptimum
@@ -34,9 +43,20 @@ from scaling.laws.law import Law, Method
 from scaling.laws.points import Count, Points
 
 Floats = NDArray[np.float64]
-Held = dict[str, bool]  # whether the interval of a quantity holds the truth; absent where there is none
-Case = Callable[[int, int], dict[str, Held]]  # of a seed and a number of resamples, by method
 Interval = tuple[float | None, float | None]
+Places = Mapping[str, Mapping[str, float]]  # the variables of a law at which it is to predict, by a name
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One interval: whether it contains the truth (a share, of several runs), and its width (`width_of`)."""
+
+    held: float
+    width: float = math.nan
+
+
+Outcomes = dict[str, Outcome]  # by quantity; absent where there is no interval
+Draw = Callable[[int, int], dict[str, Outcomes]]  # of a seed and a number of resamples, by method
 
 SEARCHED = 40  # starts of a law's grid that each draw is given; the optimum is then sought by restarts
 
@@ -78,6 +98,7 @@ NOISE = {
     "batch-size-compute": 0.1,
 }
 LOSS_NOISE = 0.005
+CUTS = 4  # of the rolled hold-out of designs
 ISOFLOP_NOISE = 0.002
 
 
@@ -123,17 +144,72 @@ def beyond(points: Points, name: str) -> dict[str, float]:
     return {v: factor * float(points.column(v).max()) for v in law.variables}
 
 
-def inside(interval: Interval | None, truth: float) -> bool | None:
-    """Whether an interval holds the truth; None where there is none. An end that is open holds everything."""
+def width_of(low: float, high: float, truth: float) -> float:
+    """Width in logarithms, or relative to the truth where an end is not of the truth's sign."""
+    if low * truth > 0 and high * truth > 0:
+        return abs(math.log(high / low))
+    return (high - low) / abs(truth)
+
+
+def outcome(interval: Interval | None, truth: float) -> Outcome | None:
+    """None where there is no interval. An open end holds everything on its side."""
     if interval is None:
         return None
     low, high = interval
-    return (low is None or low <= truth) and (high is None or truth <= high)
+    held = (low is None or low <= truth) and (high is None or truth <= high)
+    width = math.inf if low is None or high is None else width_of(float(low), float(high), truth)
+    return Outcome(float(held), width)
 
 
-def kept(held: dict[str, bool | None]) -> Held:
+def kept(outcomes: Mapping[str, Outcome | None]) -> Outcomes:
     """Without the quantities that have no interval."""
-    return {name: value for name, value in held.items() if value is not None}
+    return {name: value for name, value in outcomes.items() if value is not None}
+
+
+def ideal_widths(
+    name: str,
+    truth: Mapping[str, float],
+    points: Points,
+    covariance: Floats,
+    places: Places,
+    budgets: Mapping[str, float] | None = None,
+) -> dict[str, float]:
+    """Widths (see `width_of`) of generalised least squares with the law and the noise known.
+
+    Args:
+        name: of the law.
+        truth: its parameters.
+        points: n runs.
+        covariance: (n, n) of the logs of the targets.
+        places: where to predict.
+        budgets: FLOPs at which to give N_opt.
+    """
+    law, names = LAWS[name], list(truth)
+
+    def quantities(parameters: Mapping[str, float]) -> tuple[Floats, dict[str, float]]:
+        known = dict(parameters)
+        optimum = law.optimum(dict(parameters))
+        if optimum is not None:
+            known.setdefault("a", optimum.a)
+            known |= {name: float(optimum.params(at)) for name, at in (budgets or {}).items()}
+        known |= {place: float(law.predict(dict(parameters), **at)) for place, at in places.items()}
+        exact = law.predict(dict(parameters), **{v: points.column(v) for v in law.variables})
+        return np.log(exact), known
+
+    at_truth = quantities(truth)[1]
+    step = 1e-4
+    logs, slopes = [], []
+    for one in names:
+        ends = [quantities({**truth, one: truth[one] * (1 + sign * step)}) for sign in (1, -1)]
+        logs.append((ends[0][0] - ends[1][0]) / (2 * step))
+        slopes.append([(ends[0][1][q] - ends[1][1][q]) / (2 * step) for q in at_truth])
+    jacobian, gradient = np.stack(logs, 1), np.array(slopes)
+    inverse = np.linalg.inv(jacobian.T @ np.linalg.solve(covariance, jacobian))
+    errors = np.sqrt(np.einsum("pq,pr,rq->q", gradient, inverse, gradient))
+    reach = 2 * float(ndtri(0.975))
+    return {
+        q: reach * float(error) / abs(at_truth[q]) for q, error in zip(at_truth, errors, strict=True) if error
+    }
 
 
 @contextmanager
@@ -148,22 +224,27 @@ def searched(name: str) -> Iterator[None]:
         kind.starts = full  # type: ignore[method-assign]
 
 
-def of_law(name: str, seed: int, resamples: int) -> dict[str, Held]:
-    """One draw, by method."""
+def of_law(name: str) -> Case:
+    """A law on nine sizes by six budgets, or 48 values of its variable, with independent noise."""
     law, truth, points = LAWS[name], TRUTH[name], design(name)
-    random = np.random.default_rng(seed)
-    exact = law.predict(truth, **{v: points.column(v) for v in law.variables})
+    places = {"prediction": beyond(points, name)}
     noise = NOISE.get(name, LOSS_NOISE)
-    drawn = replace(points, **{law.target: exact * np.exp(noise * random.normal(size=len(points)))})
-    with searched(name):
-        fit = fit_points(drawn, name, bootstrap=resamples, holdout=None, profile=True, seed=seed)
-    return by_method(fit, truth, {"prediction": beyond(points, name)})
+
+    def draw(seed: int, resamples: int) -> dict[str, Outcomes]:
+        random = np.random.default_rng(seed)
+        exact = law.predict(truth, **{v: points.column(v) for v in law.variables})
+        drawn = replace(points, **{law.target: exact * np.exp(noise * random.normal(size=len(points)))})
+        with searched(name):
+            fit = fit_points(drawn, name, bootstrap=resamples, holdout=None, profile=True, seed=seed)
+        return by_method(fit, truth, places)
+
+    return Case(draw, lambda: ideal_widths(name, truth, points, noise**2 * np.eye(len(points)), places))
 
 
-def by_method(fit: Law, truth: dict[str, float], places: dict[str, dict[str, float]]) -> dict[str, Held]:
-    """Which intervals of a fit contain the truth: parameters, the exponent a, and predictions at places."""
+def by_method(fit: Law, truth: Mapping[str, float], places: Places) -> dict[str, Outcomes]:
+    """The intervals of a fit: of parameters, the exponent a, predictions at places, and rolled later runs."""
     law = LAWS[fit.law]
-    optimum, known = law.optimum(truth), dict(truth)
+    optimum, known = law.optimum(dict(truth)), dict(truth)
     bootstrap: dict[str, Interval | None] = dict(fit.intervals)
     if optimum is not None and "a" not in truth:  # over-training's own a; its N_opt always grows as C^0.5
         known["a"] = optimum.a
@@ -177,13 +258,18 @@ def by_method(fit: Law, truth: dict[str, float], places: dict[str, dict[str, flo
     methods: dict[str, Method] = {"bootstrap": "bootstrap", "jackknife": "jackknife", "hessian": "Hessian"}
     out = {}
     for name, intervals in found.items():
-        held = {q: inside(intervals.get(q), value) for q, value in known.items()}
+        outcomes = {q: outcome(intervals.get(q), value) for q, value in known.items()}
         for place, at in places.items():
             ends = fit.interval(methods[name], **at) if name in methods else None
             if ends is not None:
-                held[place] = inside((float(ends[0]), float(ends[1])), float(law.predict(truth, **at)))
-        out[name] = kept(held)
-    return {name: held for name, held in out.items() if held}
+                outcomes[place] = outcome(
+                    (float(ends[0]), float(ends[1])), float(law.predict(dict(truth), **at))
+                )
+        out[name] = kept(outcomes)
+    judged = [cut.inside for cut in fit.rolling or () if cut.inside is not None]
+    if judged:
+        out["rolled"] = {"later runs": Outcome(float(np.mean(judged)))}
+    return {name: outcomes for name, outcomes in out.items() if outcomes}
 
 
 def of_design(points: Points, shared: float, own: float, tail: float | None = None) -> Case:
@@ -195,27 +281,28 @@ def of_design(points: Points, shared: float, own: float, tail: float | None = No
         own: of the noise of each point.
         tail: degrees of freedom of the points' noise; None for normal noise.
     """
+    run = points.group_index()
+    top = float(points.flops.max())
+    places = {
+        f"{far}x": {"params": float(OPTIMUM.params(far * top)), "tokens": float(OPTIMUM.tokens(far * top))}
+        for far in (10, 100)
+    }
 
-    def draw(seed: int, resamples: int) -> dict[str, Held]:
+    def draw(seed: int, resamples: int) -> dict[str, Outcomes]:
         random = np.random.default_rng(seed)
-        run = points.group_index()
         noise = shared * random.normal(size=run.max() + 1)[run]
         errors = random.normal(size=len(run)) if tail is None else random.standard_t(tail, size=len(run))
         exact = chinchilla_loss(points.params, points.tokens)
         drawn = replace(points, loss=exact * np.exp(noise + own * errors))
         with searched("chinchilla"):
-            fit = fit_points(drawn, bootstrap=resamples, holdout=None, profile=True, seed=seed)
-        top = float(points.flops.max())
-        places = {
-            f"{far}x": {
-                "params": float(OPTIMUM.params(far * top)),
-                "tokens": float(OPTIMUM.tokens(far * top)),
-            }
-            for far in (10, 100)
-        }
+            fit = fit_points(drawn, bootstrap=resamples, holdout=None, profile=True, seed=seed, rolling=CUTS)
         return by_method(fit, CHINCHILLA, places)
 
-    return draw
+    def ideal() -> dict[str, float]:
+        covariance = own**2 * np.eye(len(run)) + shared**2 * (run[:, None] == run)
+        return ideal_widths("chinchilla", CHINCHILLA, points, covariance, places)
+
+    return Case(draw, ideal if tail is None else None)
 
 
 def trunks(count: int) -> Points:
@@ -235,7 +322,7 @@ TUNED_NOISE = 0.002
 RATES = 2.0 ** np.arange(-2, 3)  # about the best of a grid in factors of two
 
 
-def of_tuned(seed: int, resamples: int) -> dict[str, Held]:
+def of_tuned(seed: int, resamples: int) -> dict[str, Outcomes]:
     """Chinchilla's law at the minima of bowls: five learning rates at every size and token budget."""
     law, truth, tuned = LAWS["chinchilla"], TRUTH["chinchilla"], design("chinchilla")
     random = np.random.default_rng(seed)
@@ -277,23 +364,31 @@ def isoflop_sweep(
 
 
 def of_isoflop(method: MinimumMethod, **design: Any) -> Case:
-    def draw(seed: int, resamples: int) -> dict[str, Held]:
+    """Minima of the budgets of `isoflop_sweep`: a, and N_opt at the largest budget and at ten times it."""
+    budgets = {"N_opt": 1e21, "N_opt at 10x": 1e22}
+
+    def draw(seed: int, resamples: int) -> dict[str, Outcomes]:
         sweep = isoflop_sweep(seed, OPTIMUM, **design)
         nats = ISOFLOP_NOISE * float(sweep.loss.mean())
         fit = fit_isoflops(sweep, method, bootstrap=resamples, noise=nats, seed=seed)
-        held = {"a": inside(fit.params.exponent_interval, OPTIMUM.a)}
-        for name, at in (("N_opt", 1e21), ("prediction", 1e22)):
+        outcomes = {"a": outcome(fit.params.exponent_interval, OPTIMUM.a)}
+        for name, at in budgets.items():
             if (found := fit.params.interval(at)) is not None:
-                held[name] = inside((float(found[0]), float(found[1])), float(OPTIMUM.params(at)))
-        return {"bootstrap": kept(held)}
+                outcomes[name] = outcome((float(found[0]), float(found[1])), float(OPTIMUM.params(at)))
+        return {"bootstrap": kept(outcomes)}
 
-    return draw
+    def ideal() -> dict[str, float]:
+        sweep = isoflop_sweep(0, OPTIMUM, **design)
+        noise = ISOFLOP_NOISE**2 * np.eye(len(sweep))
+        return ideal_widths("chinchilla", CHINCHILLA, sweep, noise, {}, budgets)
+
+    return Case(draw, ideal)
 
 
-def of_projection(seed: int, resamples: int) -> dict[str, Held]:
+def of_projection(seed: int, resamples: int) -> dict[str, Outcomes]:
     fit = fit_projected(isoflop_sweep(seed, OPTIMUM), resamples, seed)
     truth = {**CHINCHILLA, "a": OPTIMUM.a}
-    return {"bootstrap": kept({name: inside(fit.intervals.get(name), v) for name, v in truth.items()})}
+    return {"bootstrap": kept({name: outcome(fit.intervals.get(name), v) for name, v in truth.items()})}
 
 
 @dataclass(frozen=True)
@@ -307,7 +402,7 @@ class Curve:
     loss: Floats
 
 
-def of_envelope(seed: int, resamples: int) -> dict[str, Held]:
+def of_envelope(seed: int, resamples: int) -> dict[str, Outcomes]:
     """24 runs from 1 to 400 tokens a parameter; half a percent of noise a run, a fifth of one a step."""
     random = np.random.default_rng(seed)
     curves = []
@@ -317,51 +412,107 @@ def of_envelope(seed: int, resamples: int) -> dict[str, Held]:
         loss = chinchilla_loss(np.full(300, n), tokens) * np.exp(error)
         curves.append(Curve(f"run {n:.3g}", float(n), tokens, 6 * n * tokens, loss))
     fit = fit_training_envelope(curves, resamples, seed)
-    return {"bootstrap": kept({"a": inside(fit.params.exponent_interval, OPTIMUM.a)})}
+    return {"bootstrap": kept({"a": outcome(fit.params.exponent_interval, OPTIMUM.a)})}
+
+
+@dataclass(frozen=True)
+class Case:
+    """A design whose intervals are measured: how to draw it, and the ideal widths where they are known."""
+
+    draw: Draw
+    ideal: Callable[[], dict[str, float]] | None = None
 
 
 CASES: dict[str, Case] = {
-    **{name: (lambda seed, resamples, name=name: of_law(name, seed, resamples)) for name in TRUTH},
+    **{name: of_law(name) for name in TRUTH},
     **{f"{n}-trunks": of_design(trunks(n), shared=0.004, own=0.002) for n in (3, 4, 5, 8, 12)},
     "4x3-grid": of_design(small_grid(4, 3), shared=0.0, own=LOSS_NOISE),
     "5x4-grid": of_design(small_grid(5, 4), shared=0.0, own=LOSS_NOISE),
     "heavy-tails": of_design(small_grid(6, 6), shared=0.0, own=LOSS_NOISE, tail=2.5),
-    "tuned": of_tuned,
+    "tuned": Case(of_tuned),
     "isoflop": of_isoflop("windowed"),
     "isoflop-5-sizes-rounded": of_isoflop("windowed", sizes=5, digits=3),
     "isoflop-off-centre": of_isoflop("windowed", grid=(1 / 3, 20), sizes=7, digits=3),
     "isoflop-parabola": of_isoflop("parabola"),
     "isoflop-akima": of_isoflop("akima"),
-    "projection": of_projection,
-    "envelope": of_envelope,
+    "projection": Case(of_projection),
+    "envelope": Case(of_envelope),
 }
+LONG = ("broken-params-2",)  # nine parameters: only when it is named
+
+Table = dict[str, dict[str, dict[str, dict[str, float | int | None]]]]  # by case, method and quantity
 
 
-def coverage(name: str, draws: int, resamples: int, progress: Progress) -> dict[str, dict[str, float | int]]:
-    """By method and quantity, the share of draws that contain the truth, of those that have an interval."""
-    task = progress.add_task(name, total=draws)
-    held: dict[str, dict[str, list[bool]]] = {}
-    for seed in range(draws):
-        for method, quantities in CASES[name](seed, resamples).items():
-            for quantity, value in quantities.items():
-                held.setdefault(method, {}).setdefault(quantity, []).append(value)
-        progress.advance(task)
+def drawn(part: tuple[str, range, int]) -> tuple[str, list[dict[str, Outcomes]]]:
+    """The name of a case and the outcomes of some of its draws: of (name, seeds, resamples); for a worker."""
+    name, seeds, resamples = part
+    return name, [CASES[name].draw(seed, resamples) for seed in seeds]
+
+
+def summary(
+    outcomes: list[dict[str, Outcomes]], ideal: Mapping[str, float]
+) -> dict[str, dict[str, dict[str, float | int | None]]]:
+    """By method and quantity: the share that holds the truth, of how many intervals, and the relative width."""
+    found: dict[str, dict[str, list[Outcome]]] = {}
+    for by_name in outcomes:
+        for method, quantities in by_name.items():
+            for quantity, one in quantities.items():
+                found.setdefault(method, {}).setdefault(quantity, []).append(one)
     return {
-        method: {quantity: round(float(np.mean(values)), 3) for quantity, values in by.items()}
-        | {"least_intervals": min(map(len, by.values()))}
-        for method, by in held.items()
+        method: {
+            quantity: {
+                "held": round(float(np.mean([one.held for one in ones])), 3),
+                "intervals": len(ones),
+                "width": _ratio(float(np.median([one.width for one in ones])), ideal.get(quantity)),
+            }
+            for quantity, ones in quantities.items()
+        }
+        for method, quantities in found.items()
     }
 
 
-def markdown(table: dict[str, dict[str, dict[str, float | int]]]) -> str:
-    """One row for each law and method."""
-    lines = ["| law | intervals | share of draws whose 95% interval contains the truth, % |", "|---|---|---|"]
+def _ratio(width: float, ideal: float | None) -> float | None:
+    return None if ideal is None or not math.isfinite(width) else round(width / ideal, 2)
+
+
+def measure(names: list[str], draws: int, resamples: int, jobs: int, progress: Progress) -> Table:
+    """The table of some cases, drawn by `jobs` processes."""
+    outcomes: dict[str, list[dict[str, Outcomes]]] = {name: [] for name in names}
+    tasks = {name: progress.add_task(name, total=draws, visible=False) for name in names}
+    chunk = max(1, min(25, draws // jobs))
+    parts = [
+        (name, range(start, min(start + chunk, draws)), resamples)
+        for name in names
+        for start in range(0, draws, chunk)
+    ]
+    with get_context("spawn").Pool(jobs) as pool:
+        for name, part in pool.imap_unordered(drawn, parts):
+            outcomes[name] += part
+            progress.update(tasks[name], completed=len(outcomes[name]), visible=True)
+    ideals = {name: CASES[name].ideal for name in names}
+    return {
+        name: summary(outcomes[name], {} if (known := ideals[name]) is None else known()) for name in names
+    }
+
+
+def markdown(table: Table) -> str:
+    """One row for each case and method."""
+    lines = [
+        "| case | intervals | share of draws whose 95% interval contains the truth, % | width / ideal |",
+        "|---|---|---|---|",
+    ]
     for name, methods in table.items():
         if not methods:
-            lines.append(f"| {name} | none | no method gives an interval |")
+            lines.append(f"| {name} | none | no method gives an interval | |")
         for method, by in methods.items():
-            shares = ", ".join(f"{q} {100 * v:g}" for q, v in by.items() if q != "least_intervals")
-            lines.append(f"| {name} | {method} | {shares} |")
+            most = max(int(cell["intervals"] or 0) for cell in by.values())
+            shares = ", ".join(
+                f"{q} {100 * float(cell['held'] or 0):g}"
+                + (f" (of {cell['intervals']})" if int(cell["intervals"] or 0) < most else "")
+                for q, cell in by.items()
+            )
+            widths = [f"{q} {cell['width']:.2f}" for q, cell in by.items() if cell["width"] is not None]
+            lines.append(f"| {name} | {method} ({most}) | {shares} | {', '.join(widths)} |")
     return "\n".join(lines)
 
 
@@ -370,14 +521,14 @@ def main() -> None:
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(CASES)}; default: all")
     parser.add_argument("--draws", type=int, default=200)
     parser.add_argument("--resamples", type=int, default=200)
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes; default: the cores")
     parser.add_argument("--markdown", action="store_true")
     args = parser.parse_args()
     if unknown := set(args.names) - set(CASES):
         parser.error(f"not known: {', '.join(sorted(unknown))}; known: {', '.join(CASES)}")
-    table = {}
+    names = args.names or [name for name in CASES if name not in LONG]
     with Progress(console=Console(stderr=True)) as progress:
-        for name in args.names or CASES:
-            table[name] = coverage(name, args.draws, args.resamples, progress)
+        table = measure(names, args.draws, args.resamples, args.jobs, progress)
     print(markdown(table) if args.markdown else json.dumps(table, indent=2))
 
 
