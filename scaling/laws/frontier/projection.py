@@ -19,7 +19,9 @@ from scaling.laws.forms.chinchilla import CHINCHILLA
 from scaling.laws.forms.form import ComputeOptimum
 from scaling.laws.points import Points, canonical
 from scaling.laws.tuned import tuned
-from scaling.laws.uncertainty.resample import Interval, percentiles, run_counts
+from scaling.laws.uncertainty.bootstrap import MOST_REJECTED
+from scaling.laws.uncertainty.noise import MIN_RUNS
+from scaling.laws.uncertainty.resample import Interval, expansion, percentiles, run_counts
 from scaling.runtime.errors import BadInputError
 from scaling.runtime.suggest import plural
 
@@ -57,6 +59,8 @@ class ProjectedLaw:
 def fit_projected(points: Points, bootstrap: int = 0, seed: int = 0) -> ProjectedLaw:
     """Minimise sum_i weight_i ((E + A/N_i^alpha + B/D_i^beta) / L_i - 1)^2 with E, A, B >= 0.
 
+    There are no intervals with fewer than five runs, or where a fifth of the resamples lack sizes or budgets.
+
     Args:
         points: finished budgets, of any design in which N and D vary apart.
         bootstrap: resamples of complete runs; 0 for none.
@@ -75,14 +79,18 @@ def fit_projected(points: Points, bootstrap: int = 0, seed: int = 0) -> Projecte
     theta, value = _solve(x, z, points.loss, points.weight[None])
     fitted = _reported(theta, reference)
     samples = np.empty((0, 5))
-    if bootstrap:
+    runs = int(points.group_index().max()) + 1
+    if bootstrap and runs >= MIN_RUNS:
         random = np.random.default_rng([seed, 3])
         weight = run_counts(points.group_index(), bootstrap, random) * points.weight
         pieces = [
             _solve(x, z, points.loss, part)[0] for part in np.array_split(weight, -(-bootstrap // CHUNK))
         ]
-        samples = _reported(np.concatenate(pieces), reference)
-        samples[~(_levels(log_n, weight) & _levels(log_d, weight))] = np.nan
+        samples = _reported(_wider(theta, np.concatenate(pieces), expansion(runs)), reference)
+        determined = _levels(log_n, weight) & _levels(log_d, weight)
+        samples[~determined] = np.nan
+        if (~determined).mean() > MOST_REJECTED:  # the others are too much like the data
+            samples = np.empty((0, 5))
     parameters = dict(zip(NAMES, map(float, fitted[0]), strict=True))
     near = ["E"] * bool(theta[0, 0] <= 0)
     near += [
@@ -137,6 +145,17 @@ def _levels(column: Floats, weight_Sn: Floats) -> NDArray[np.bool_]:
     values = np.round(column, 9)
     one_hot = (values[:, None] == np.unique(values)).astype(np.float64)
     return ((weight_Sn > 0).astype(np.float64) @ one_hot > 0).sum(axis=1) >= MIN_LEVELS
+
+
+def _wider(theta: Floats, samples_S5: Floats, factor: float) -> Floats:
+    """(S, 5) samples moved away from the estimate (1, 5) by a factor, as is due for few runs.
+
+    In the logarithms of exponents and terms; E, and a term that a sample lacks, linearly and not below 0.
+    """
+    linear = np.maximum(theta + factor * (samples_S5 - theta), 0.0)
+    positive = (samples_S5 > 0) & (theta > 0) & (np.arange(5) > 0)
+    ratio = np.divide(samples_S5, theta, out=np.ones_like(samples_S5), where=positive)
+    return np.where(positive, theta * ratio**factor, linear)
 
 
 def _exponent_of(samples_S5: Floats) -> Floats:
