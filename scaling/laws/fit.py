@@ -132,7 +132,8 @@ def fit_points(
     best, form = chosen.best, chosen.best.form
     hits = boundary_hits(chosen.full)
     found = curvature(best, boundary_hits(best))
-    asked = quantities(form, problem.reference, float(points.flops.max()))
+    cost = compute_cost(points) if form.optimum(dict.fromkeys(form.parameter_names, 0.5)) else None
+    asked = quantities(form, problem.reference, float(points.flops.max()), cost)
     open_ends = dict(chosen.open_ends)
     profiled = None
     if profile:
@@ -185,7 +186,6 @@ def fit_points(
         for side, end in zip(("below", "above"), one.interval, strict=True):
             if end is None and one.flat_range is not None and name not in chosen.open_ends:
                 warnings.append(f"{name} is unidentified {side}: {_flat(one.flat_range)} fits as well")
-    cost = compute_cost(points) if form.frontier_slopes(dict.fromkeys(form.parameter_names, 0.5)) else None
     parameters, *named = (
         dict(zip(form.parameter_names, map(float, row), strict=True))
         for row in (best.parameters(), *(() if draws is None else draws))

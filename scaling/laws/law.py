@@ -14,6 +14,7 @@ from scaling.config.record import TokenizerInfo
 from scaling.laws.forms.form import ComputeOptimum, Floats, Form
 from scaling.laws.forms.laws import LAWS
 from scaling.laws.forms.limiting import limiting_form
+from scaling.laws.forms.numeric_optimum import NumericOptimum
 from scaling.laws.sections import (
     LEVEL,
     Averaging,
@@ -232,9 +233,9 @@ class Law(Frozen):
             return "log" in self.objective.name
         return self.objective.residual == "log"
 
-    def frontier(self) -> ComputeOptimum | None:
-        """The compute-optimal frontier, where the form has a closed one."""
-        return self.form.optimum(self.values(), self.cost)
+    def frontier(self) -> ComputeOptimum | NumericOptimum | None:
+        """The compute-optimal frontier, with local exponents at the largest compute of the data."""
+        return self.form.optimum(self.values(), self.cost, self.ranges["flops"][1])
 
     def write(self, path: Path) -> None:
         """Write law.json, atomically.

@@ -150,7 +150,7 @@ _GREEK = {
 _LETTER = "|".join(_GREEK)
 # A Greek or Latin letter with a subscript, with or without an underscore: alpha_N, R_N, S_min, Nc, C0, d1.
 _SYMBOL = re.compile(
-    rf"(?<![A-Za-z0-9_])({_LETTER}|[A-Z]|[A-Zcdf](?=[c0-9]))(?:_([A-Za-z0-9]+)|([c0-9]))?(?![A-Za-z0-9_])"
+    rf"(?<![A-Za-z0-9_])({_LETTER}|[A-Z]|[A-Zcdf](?=[c0-9])|[ab](?=[0-9]))(?:_([A-Za-z0-9]+)|([c0-9]))?(?![A-Za-z0-9_])"
 )
 _POWER = re.compile(r"\^(?:\(([^()]*)\)|(-?[A-Za-z0-9_']+))")
 

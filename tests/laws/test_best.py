@@ -27,6 +27,7 @@ CASES = {
     "chinchilla": ({"E": 1.69, "A": 406.4, "B": 410.7, "alpha": 0.34, "beta": 0.28}, "log"),
     "over-training": ({"E": 1.84, "a": 212.0, "b": 367.0, "eta": 0.136}, "plain"),
     "kaplan-tokens": ({"Nc": 6.4e13, "Dc": 1.8e13, "alpha_N": 0.076, "alpha_D": 0.103}, "log"),
+    "coupled": ({"E": 1.22, "A": 3355.0, "B": 18186.0, "alpha": 0.408, "beta": 0.431, "k": 0.452}, "log"),
     "tokens-floor": ({"E": 1.7, "Dc": 1e9, "alpha_D": 0.28}, "log"),
     "broken-params": ({"a": 1.5, "b": 5.0, "c0": 0.06, "c1": 0.25, "d1": 1e8, "f1": 0.4}, "log"),
     "repeated-data": (
@@ -39,7 +40,7 @@ CASES = {
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=[pytest.mark.slow] * (name in ("repeated-data", "broken-params")))
+        pytest.param(name, marks=[pytest.mark.slow] * (name in ("coupled", "repeated-data", "broken-params")))
         for name in CASES
     ],
 )

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from scaling.config.chinchilla import EXPONENT as EXPONENT
 from scaling.config.compute_cost import ComputeCost
+from scaling.laws.forms.numeric_optimum import NumericOptimum
 from scaling.laws.points import Points
 
 Floats = NDArray[np.float64]
@@ -25,6 +26,7 @@ LOG_TERM = (-25.0, 10.0)
 SCALE_EXPONENT = (5e-3, 4.0)  # of (X0 / X)^exponent: below, X0 is beyond any number
 NEWTON = 50  # most steps, of at most FARTHEST in log N
 FARTHEST = 10.0
+NOMINAL = 1e20  # FLOPs, for exponents of an optimum without a closed form where none were given
 NO_TERM = -60.0  # log of an absent term: e^-60 of a nat changes no digit of a loss
 
 
@@ -132,6 +134,8 @@ class Form:
         limits: what its parameters can run to, the most drastic first.
         held: entries of theta that a limiting form holds (`forms.limiting`); empty for a law itself.
         absent: parameters that a limiting form lacks.
+        numeric_optimum: whether it has an optimum without a closed form.
+        signed: parameters of either sign that are no entry of theta, or that may be 0.
     """
 
     name: str
@@ -145,6 +149,8 @@ class Form:
     limits: tuple[Limit, ...] = ()
     held: Mapping[int, float] = MappingProxyType({})
     absent: tuple[str, ...] = ()
+    numeric_optimum: bool = False
+    signed: tuple[str, ...] = ()
     min_levels: int = 3  # fewest different values of each variable that distinguish a power from a constant
 
     @property
@@ -195,12 +201,18 @@ class Form:
         return None
 
     def optimum(
-        self, parameters: Mapping[str, float], cost: ComputeCost | None = None
-    ) -> ComputeOptimum | None:
-        """The compute-optimal frontier of C = 6ND, or of C = c(N) D; None without a closed form."""
+        self, parameters: Mapping[str, float], cost: ComputeCost | None = None, flops: float | None = None
+    ) -> ComputeOptimum | NumericOptimum | None:
+        """The compute-optimal frontier of C = 6ND, or of C = c(N) D; None without one.
+
+        `flops` is where an optimum without a closed form has its exponents, and must have a minimum.
+        """
         frontier = self.log_frontier(parameters)
         if frontier is None:
-            return None
+            if not self.numeric_optimum:
+                return None
+            found = NumericOptimum(self, parameters, cost, flops or NOMINAL)
+            return found if flops is None or np.isfinite(found.params(flops)) else None
         log_G, a = frontier
         slopes = self.frontier_slopes(parameters)
         if cost is None or slopes is None:

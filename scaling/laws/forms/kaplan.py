@@ -58,6 +58,10 @@ class KaplanTokens(Form):
         n, d = alpha_N * (np.log(Nc) - reference[0]), alpha_D * (np.log(Dc) - reference[1])
         return np.array([n, d, alpha_N, alpha_D])
 
+    def frontier_slopes(self, parameters: Mapping[str, Any]) -> tuple[float, float]:
+        """Of the two terms of L^(1/alpha_D)."""
+        return float(parameters["alpha_N"] / parameters["alpha_D"]), 1.0
+
     def log_frontier(self, parameters: Mapping[str, Any], xp: Any = np) -> tuple[Any, Any]:
         """The minimum of L on 6ND = C: that of L^(1/alpha_D), a sum of powers in N and D."""
         ratio = parameters["alpha_N"] / parameters["alpha_D"]

@@ -6,6 +6,8 @@ import numpy as np
 
 from scaling.laws.forms.broken import BROKEN
 from scaling.laws.forms.chinchilla import CHINCHILLA, RepeatedData
+from scaling.laws.forms.coupled import Coupled
+from scaling.laws.forms.farseer import Farseer
 from scaling.laws.forms.form import Form, no_term
 from scaling.laws.forms.kaplan import KaplanTokens
 from scaling.laws.forms.power_sum import (
@@ -139,6 +141,8 @@ LAWS: dict[str, Form] = {
         CHINCHILLA,
         RepeatedData(),
         KaplanTokens(),
+        Coupled(),
+        Farseer(),
         *SUMS,
         *BROKEN,
         DownstreamError(),

@@ -21,7 +21,7 @@ class LimitingForm(Form):
         self.law = law
         self.name, self.target, self.swept = law.name, law.target, law.swept
         self.parameter_names, self.theta_names = law.parameter_names, law.theta_names
-        self.variables, self.min_levels = law.variables, law.min_levels
+        self.variables, self.min_levels, self.signed = law.variables, law.min_levels, law.signed
         self.held = {entry: value for limit in limits for entry, value in limit.held} | dict(edges)
         self.absent = tuple(dict.fromkeys(name for limit in limits for name in limit.absent))
         self.bounds = tuple(
@@ -37,9 +37,12 @@ class LimitingForm(Form):
         }
         # Entries that are held do not depend on these; they only have to have a logarithm.
         self._stand_ins = dict.fromkeys(self._reported, 1.0) | {
-            limit.parameter: 0.0 for limit in limits if limit.side == "inside"
+            limit.parameter: 0.0
+            for limit in limits
+            if limit.side == "inside" or limit.parameter in law.signed
         }
         self._has_optimum = all(limit.optimum for limit in limits)
+        self.numeric_optimum = law.numeric_optimum and self._has_optimum
 
     @property
     def program(self) -> Form:

@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from scaling.config.compute_cost import ComputeCost
 from scaling.laws.forms.form import Form
+from scaling.laws.forms.numeric_optimum import NumericOptimum
 
 Floats = NDArray[np.float64]
 
@@ -35,11 +37,24 @@ class Quantities:
     names: tuple[str, ...]
     logged: tuple[bool, ...]
     missing: frozenset[str] = frozenset()  # which of them a limiting form lacks
+    cost: ComputeCost | None = None  # of an optimum without a closed form
 
-    def scaled(self, theta: Any, xp: Any = np) -> Any:
+    @property
+    def pinned(self) -> int:
+        """How many of them, from the first, the solver can hold: all but those of a numeric optimum."""
+        return len(logged_quantities(self.form))
+
+    def scaled(self, theta: Any) -> Any:
         """(Q,) the quantities at theta (P,), each on its own scale."""
-        log_flops = np.log(self.flops)
-        return scaled(self.form, self.logged, theta, np.array(self.reference), log_flops, xp)
+        reference, log_flops = np.array(self.reference), np.log(self.flops)
+        values = scaled(self.form, self.logged[: self.pinned], theta, reference, log_flops)
+        if self.pinned == len(self.names):
+            return values
+        parameters = self.form.parameters(theta, reference)
+        named = dict(zip(self.form.parameter_names, map(float, parameters), strict=True))
+        optimum = NumericOptimum(self.form, named, self.cost, self.flops)
+        ratio = optimum.tokens(self.flops) / optimum.params(self.flops)
+        return np.append(values, [optimum.a, np.log(ratio)])
 
     def reported(self, scaled: Any, name: str) -> float:
         """A value on the scale of `name` as it is reported; infinite beyond a limit."""
@@ -90,21 +105,26 @@ def logged_quantities(form: Form) -> tuple[bool, ...]:
     moved = np.stack([form.parameters(theta + step, reference) for step in steps])
     entries = ((here[:, None] == theta) & (np.diag(theta[None] + steps) == moved.T)).any(axis=1)
     logged = tuple(
-        not entry and form.own_scale(name) is None
+        not entry and name not in form.signed and form.own_scale(name) is None
         for name, entry in zip(form.parameter_names, entries, strict=True)
     )
     optimum = form.log_frontier(dict(zip(form.parameter_names, here, strict=True))) is not None
     return logged + ((False, True) if optimum else ())
 
 
-def quantities(form: Form, reference: Floats, flops: float) -> Quantities:
-    """The quantities that `form` reports; of a limiting form those of the full law, some of them missing."""
+def quantities(form: Form, reference: Floats, flops: float, cost: ComputeCost | None = None) -> Quantities:
+    """The quantities that `form` reports; of a limiting form those of the full law, some of them missing.
+
+    An optimum without a closed form is that of `cost`; a closed one is that of C = 6ND.
+    """
     law = form.program
     names, logged = law.parameter_names, logged_quantities(law)
     missing = set(form.absent)
+    if law.numeric_optimum:
+        logged += (False, True)
     if len(logged) > len(names):
         of_optimum = (EXPONENT_OF_PARAMS if EXPONENT_OF_PARAMS not in names else "optimum a", RATIO)
         names += of_optimum
         if form.optimum(dict.fromkeys(law.parameter_names, 0.5)) is None:
             missing |= set(of_optimum)
-    return Quantities(law, tuple(map(float, reference)), flops, names, logged, frozenset(missing))
+    return Quantities(law, tuple(map(float, reference)), flops, names, logged, frozenset(missing), cost)

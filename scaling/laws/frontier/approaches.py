@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scaling.config.base import Frozen
 from scaling.laws.forms.form import ComputeOptimum, Form
 from scaling.laws.forms.laws import LAWS
+from scaling.laws.forms.numeric_optimum import NumericOptimum
 from scaling.laws.frontier.cost import compute_cost
 from scaling.laws.frontier.isoflop import Method, fit_isoflops
 from scaling.laws.frontier.power_law import PowerLaw
@@ -222,7 +223,7 @@ def _law(points: Points, law: Law | None) -> Approach:
 
 
 def _closed(
-    optimum: ComputeOptimum,
+    optimum: ComputeOptimum | NumericOptimum,
     intervals: Mapping[str, Interval],
     points: Points,
     n: int,
@@ -234,17 +235,17 @@ def _closed(
     largest = float(points.flops.max())
     shown = np.geomspace(points.flops.min(), largest, LINE)
     flops = np.concatenate([shown, [largest, BEYOND * largest]])
-    drawn = [o for parameters in draws if (o := form.optimum(parameters, optimum.cost)) is not None]
+    drawn = [o for parameters in draws if (o := form.optimum(parameters, optimum.cost, largest)) is not None]
     bands: list[tuple[Floats, Floats] | None] = [None, None]
     if drawn:
         low, high = np.quantile([[o.params(flops), o.tokens(flops)] for o in drawn], [0.025, 0.975], axis=0)
         bands = [(low[0], high[0]), (low[1], high[1])]
+    at = 1.0 if isinstance(optimum, ComputeOptimum) and optimum.cost is None else largest
     lines = _line(flops, (optimum.params(flops), optimum.tokens(flops)), bands)
     return Approach(
         a=optimum.a,
         b=optimum.b,
-        k=float(optimum.params(1.0 if optimum.cost is None else largest))
-        / (1.0 if optimum.cost is None else largest**optimum.a),
+        k=float(optimum.params(at)) / at**optimum.a,
         a_interval=intervals.get("a"),
         b_interval=intervals.get("b"),
         interval_method="bootstrap" if "a" in intervals else None,

@@ -58,8 +58,9 @@ def compute_cost(points: Points) -> ComputeCost | None:
     return cost.model_copy(update={"elasticity": mean, "max_rel_error": error})
 
 
-# Profiles and Hessians are of the optimum under 6ND. Its exponent gives that under c(N) D, monotonically; the
-# ratio of tokens to parameters does not, and has its interval from the bootstrap alone.
+# Profiles and Hessians are of the optimum under 6ND, unless it is numeric. Its exponent gives that under
+# c(N) D, monotonically; the ratio of tokens to parameters does not, and has its interval from the bootstrap
+# alone.
 
 
 def in_counting(profiles: dict[str, Profile], cost: ComputeCost | None, form: Form) -> dict[str, Profile]:
@@ -82,7 +83,7 @@ def in_counting(profiles: dict[str, Profile], cost: ComputeCost | None, form: Fo
 def errors_in_counting(found: Errors, cost: ComputeCost | None, form: Form) -> Errors:
     """The same for intervals with standard errors: of the curvature, or the jackknife."""
     name = _exponent_name(form)
-    if cost is None or name not in found.intervals:
+    if cost is None or form.program.numeric_optimum or name not in found.intervals:
         return found
     intervals = {key: ends for key, ends in found.intervals.items() if key != RATIO}
     errors = {key: error for key, error in found.standard_errors.items() if key != RATIO}

@@ -24,13 +24,14 @@ def optimum_of(
 
     Compute is c(N) D of the `cost`, or 6ND.
     """
-    frontier = form.optimum(parameters, cost)
+    largest = float(flops.max())
+    frontier = form.optimum(parameters, cost, largest)
     if frontier is None:
         return None
     low, high = np.log10(flops.min()), np.log10(flops.max())
     budgets: NDArray[Any] = 10.0 ** np.arange(int(np.ceil(low)), int(np.ceil(high)) + 3)
     rows = allocations(form, parameters, draws, budgets, cost)
-    drawn = [o for parameters in draws if (o := form.optimum(parameters, cost)) is not None]
+    drawn = [o for parameters in draws if (o := form.optimum(parameters, cost, largest)) is not None]
     ends = {
         name: interval
         for name in ("a", "b")
@@ -57,16 +58,18 @@ def allocations(
     if frontier is None:
         return ()
     flops_B = np.asarray(budgets, np.float64)
+    flops_B = flops_B[np.isfinite(frontier.params(flops_B))]  # a numeric optimum may not exist everywhere
     resampled = [(p, o) for p in draws if (o := form.optimum(p, cost)) is not None]
     # Every draw predicts all budgets in one call: (S, B) arrays of N, D and loss.
     params_SB = np.array([o.params(flops_B) for _, o in resampled])
     tokens_SB = np.array([o.tokens(flops_B) for _, o in resampled])
-    loss_SB = np.array(
-        [
-            form.predict(p, params=n, tokens=d)
-            for (p, _), n, d in zip(resampled, params_SB, tokens_SB, strict=True)
-        ]
-    )
+    with np.errstate(invalid="ignore"):  # a draw without an optimum at a budget
+        loss_SB = np.array(
+            [
+                form.predict(p, params=n, tokens=d)
+                for (p, _), n, d in zip(resampled, params_SB, tokens_SB, strict=True)
+            ]
+        )
     rows = []
     for i, flops in enumerate(flops_B):
         n, d = frontier.params(flops), frontier.tokens(flops)

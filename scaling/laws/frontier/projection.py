@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from scaling.laws.forms.chinchilla import CHINCHILLA
 from scaling.laws.forms.form import ComputeOptimum
+from scaling.laws.forms.numeric_optimum import NumericOptimum
 from scaling.laws.points import Points, canonical
 from scaling.laws.tuned import tuned
 from scaling.laws.uncertainty.bootstrap import MOST_REJECTED
@@ -48,7 +49,7 @@ class ProjectedLaw:
 
     parameters: dict[str, float]
     intervals: dict[str, Interval]
-    optimum: ComputeOptimum | None
+    optimum: ComputeOptimum | NumericOptimum | None
     objective: float
     rms_error: float
     n: int

@@ -210,7 +210,7 @@ def profiled_of(chosen: Chosen, found: Curvature, asked: Quantities) -> dict[str
     out = profiles(chosen.best, found, asked, LEVEL)
     lacking = [name for name in chosen.open_ends if name not in out]
     if lacking:
-        everything = quantities(full.form, full.problem.reference, asked.flops)
+        everything = quantities(full.form, full.problem.reference, asked.flops, asked.cost)
         out |= profiles(full, curvature(full, tuple(lacking)), everything, LEVEL, lacking)
     for name, (low, high) in chosen.open_ends.items():
         if name in out:

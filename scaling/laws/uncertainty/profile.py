@@ -49,7 +49,7 @@ def profiles(
     G = quantity_slopes(asked, best.theta)
     moving = [
         i
-        for i, name in enumerate(asked.names)
+        for i, name in enumerate(asked.names[: asked.pinned])
         if np.abs(G[i, form.free]).max() > 1e-12 and (name in only if only else name not in asked.missing)
     ]
     spread, direction = _spread(best, found, G)

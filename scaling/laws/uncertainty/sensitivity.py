@@ -78,6 +78,7 @@ def _rows(best: BestFit, points: Points, changes: list[_Change]) -> list[Sensiti
         refused.append(_cannot(form, columns[index]))
     found = refits(problem, weights, best.theta)
     at, cost = extrapolated(form, points), compute_cost(points)
+    largest = float(points.flops.max())
     rows = []
     for change, theta, used, why in zip(changes, found.theta, weights, refused, strict=True):
         base = {
@@ -92,9 +93,9 @@ def _rows(best: BestFit, points: Points, changes: list[_Change]) -> list[Sensiti
         values = form.parameters(theta, problem.reference)
         parameters = {name: float(v) for name, v in zip(form.parameter_names, values, strict=True)}
         present = [v for name, v in parameters.items() if name not in form.absent and v < np.inf]
-        where, frontier = dict(at), form.optimum(parameters, cost)
-        if frontier is not None:
-            flops = REACH * float(points.flops.max())
+        where, frontier = dict(at), form.optimum(parameters, cost, largest)
+        flops = REACH * largest
+        if frontier is not None and np.isfinite(frontier.params(flops)):
             where = {
                 "flops": flops,
                 "params": float(frontier.params(flops)),
