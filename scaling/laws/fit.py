@@ -30,6 +30,7 @@ from scaling.laws.uncertainty.curvature import CLUSTERED, TEXT, Curvature, curva
 from scaling.laws.uncertainty.extrapolation import predict_held, roll
 from scaling.laws.uncertainty.holdout import held_out, missed_coverage
 from scaling.laws.uncertainty.jackknife import jackknifed
+from scaling.laws.uncertainty.lack_of_fit import lack_of_fit, rejected_form
 from scaling.laws.uncertainty.limits import bootstrapped, choose, profiled_of
 from scaling.laws.uncertainty.noise import seed_noise
 from scaling.laws.uncertainty.sensitivity import sensitivity as rows_of
@@ -170,6 +171,7 @@ def fit_points(
     if sensitivity:
         tell("sensitivity", 0.9)
         changed = rows_of(best, points, countings)
+    fits = lack_of_fit(best, points)
     tell("done", 1.0)
 
     if form.target == "loss" and len(problem.x) < len(points):
@@ -179,6 +181,8 @@ def fit_points(
         )
     if (missed := missed_coverage(rolled, LEVEL)) is not None:
         warnings.append(missed)
+    if (lacking := rejected_form(fits)) is not None:
+        warnings.append(lacking)
     warnings += chosen.warnings
     if hits and not chosen.open_ends:
         warnings.append(f"not determined by these points: {', '.join(hits)}")
@@ -222,6 +226,7 @@ def fit_points(
         hessian=errors_in_counting(_hessian(best, found, asked, open_ends), cost, form),
         rolling=rolled,
         seed_noise=seed_noise(runs),
+        lack_of_fit=fits,
         swept=reduced.swept,
         sensitivity=changed,
         dropped=points.dropped,

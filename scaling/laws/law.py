@@ -24,6 +24,7 @@ from scaling.laws.sections import (
     Holdout,
     Interval,
     Jackknife,
+    LackOfFit,
     LimitComparison,
     ObjectiveValue,
     Optimum,
@@ -82,6 +83,7 @@ class Law(Frozen):
     unidentified: tuple[str, ...] = ()  # parameters that the data do not bound, on one side or both
     rolling: tuple[CutOff, ...] | None = None
     seed_noise: SeedNoise | None = None
+    lack_of_fit: LackOfFit | None = None
     swept: SweptRuns | None = None  # runs that sweep settings, each sweep as one point
     sensitivity: tuple[SensitivityRow, ...] | None = None
     dropped: tuple[str, ...] = ()  # rows that were no measurements, left out by force

@@ -183,6 +183,22 @@ class SeedNoise(Frozen):
     by: str = "seed"
 
 
+class LackOfFit(Frozen):
+    """The F test of the law's form against the noise between seeds (`uncertainty.lack_of_fit`).
+
+    `f` is the ratio of the mean squares of lack of fit, with `dof` degrees of freedom, and of pure error,
+    with `pure_dof`; `seeds_std` is the root of the latter. All are null where there is no test, for the
+    `reason`.
+    """
+
+    f: float | None
+    dof: int | None
+    pure_dof: int | None
+    p: float | None
+    seeds_std: float | None
+    reason: str | None = None
+
+
 class SweptBowl(Frozen):
     """Runs of one budget that differ in settings, as one point (`scaling.laws.tuned`).
 

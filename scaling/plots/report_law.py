@@ -188,6 +188,10 @@ def diagnostics_section(law: Law) -> str:
         ("parameters at a bound", ", ".join(greek(name) for name in law.boundary_hits) or "none"),
         ("warnings", "; ".join(greek(warning) for warning in law.warnings) or "none"),
     ]
+    test = law.lack_of_fit
+    if test is not None and test.p is not None:
+        words = f"F({test.dof}, {test.pure_dof}) = {test.f:.2f}, p = {test.p:.2g}, against seeds"
+        rows.insert(-1, ("lack of fit", f"{words} that differ by {test.seeds_std:.2%}"))
     if law.forced:
         rows.append(("forced", "the data would be refused; the law was fitted with --force"))
     table = html_table([], [[text_cell(a), text_cell(b)] for a, b in rows])

@@ -164,7 +164,10 @@ def _noise(law: "Law") -> str:
         if noise
         else "seed noise unknown: no runs differ only in their seed"
     )
-    return f"{words}; {seeds}"
+    test = law.lack_of_fit
+    if test is None or test.p is None:
+        return f"{words}; {seeds}"
+    return f"{words}; {seeds}; lack of fit F({test.dof}, {test.pure_dof}) = {test.f:.2f}, p = {test.p:.2g}"
 
 
 def _rolling(law: "Law") -> Table:

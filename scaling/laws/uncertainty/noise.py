@@ -82,8 +82,8 @@ def residual_scale(off: Floats, weight: Floats, delta: float, parameters: int) -
     return Scale(n, freedom, squared, max(inside, 1e-12), noise)
 
 
-def seed_noise(points: Points) -> SeedNoise | None:
-    """Pooled standard deviation of log loss over sets of points that differ only in their seed; or None.
+def replicates(points: Points) -> list[list[int]]:
+    """Sets of two or more points that differ only in their seed.
 
     For records, equal recipes form a set; for a CSV, equal params, tokens, flops, dataset and settings, if a
     column `seed` differs or there is none.
@@ -97,15 +97,23 @@ def seed_noise(points: Points) -> SeedNoise | None:
         recipe = points.recipes[i] if points.recipes else ""
         numbers = (points.params[i], points.tokens[i], points.flops[i], *(v[i] for v in settings))
         sets.setdefault((recipe, points.dataset[i], *map(repr, numbers)), []).append(i)
-    squares, freedom, n, n_sets = 0.0, 0, 0, 0
+    found = []
     for members in sets.values():
-        if points.seeds is not None and len({points.seeds[i] for i in members}) < len(members):
-            continue  # the same seed twice: one run written twice, or a difference that no column names
-        if len(members) > 1:
-            logs = np.log(points.loss[members])
-            squares += float(((logs - logs.mean()) ** 2).sum())
-            freedom += len(members) - 1
-            n, n_sets = n + len(members), n_sets + 1
+        # The same seed twice: one run written twice, or a difference that no column names.
+        twice = points.seeds is not None and len({points.seeds[i] for i in members}) < len(members)
+        if len(members) > 1 and not twice:
+            found.append(members)
+    return found
+
+
+def seed_noise(points: Points) -> SeedNoise | None:
+    """Pooled standard deviation of log loss over sets of points that differ only in their seed; or None."""
+    squares, freedom, n, n_sets = 0.0, 0, 0, 0
+    for members in replicates(points):
+        logs = np.log(points.loss[members])
+        squares += float(((logs - logs.mean()) ** 2).sum())
+        freedom += len(members) - 1
+        n, n_sets = n + len(members), n_sets + 1
     if not freedom:
         return None
     by = "seed" if points.seeds is not None else "equal numbers"
