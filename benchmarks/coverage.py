@@ -58,6 +58,7 @@ class Outcome:
 Outcomes = dict[str, Outcome]  # by quantity; absent where there is no interval
 Draw = Callable[[int, int], dict[str, Outcomes]]  # of a seed and a number of resamples, by method
 
+CHUNK = 20  # draws that a process is given at once
 SEARCHED = 40  # starts of a law's grid that each draw is given; the optimum is then sought by restarts
 
 # Published constants where there are any, as in tests/laws/test_forms.py.
@@ -70,6 +71,10 @@ TRUTH = {
     "compute-envelope": {"E": 1.7, "C0": 1e19, "gamma": 0.15},
     "chinchilla": {"E": 1.69, "A": 406.4, "B": 410.7, "alpha": 0.34, "beta": 0.28},
     "over-training": {"E": 1.84, "a": 212.0, "b": 367.0, "eta": 0.136},
+    "coupled": {"E": 1.22, "A": 3355.0, "B": 18186.0, "alpha": 0.408, "beta": 0.431, "k": 0.452},
+    "farseer": dict(  # in bits per character
+        a1=-0.124, alpha=0.123, b1=0.424, a2=88.01, beta=-0.1, b2=-6.287, a3=-0.021, gamma=0.169, b3=-0.091
+    ),
     "kaplan-tokens": {"Nc": 6.4e13, "Dc": 1.8e13, "alpha_N": 0.076, "alpha_D": 0.103},
     "kaplan-steps": {"Nc": 6.5e13, "Sc": 2.1e3, "alpha_N": 0.077, "alpha_S": 0.76},
     "critical-batch": {"B_star": 2.1e8, "alpha_B": 0.21},
@@ -188,7 +193,7 @@ def ideal_widths(
 
     def quantities(parameters: Mapping[str, float]) -> tuple[Floats, dict[str, float]]:
         known = dict(parameters)
-        optimum = law.optimum(dict(parameters))
+        optimum = law.optimum(dict(parameters), flops=float(points.flops.max()))
         if optimum is not None:
             known.setdefault("a", optimum.a)
             known |= {name: float(optimum.params(at)) for name, at in (budgets or {}).items()}
@@ -197,7 +202,7 @@ def ideal_widths(
         return np.log(exact), known
 
     at_truth = quantities(truth)[1]
-    step = 1e-4
+    step = 1e-3  # relative; an optimum that is searched has six digits
     logs, slopes = [], []
     for one in names:
         ends = [quantities({**truth, one: truth[one] * (1 + sign * step)}) for sign in (1, -1)]
@@ -228,7 +233,7 @@ def of_law(name: str) -> Case:
     """A law on nine sizes by six budgets, or 48 values of its variable, with independent noise."""
     law, truth, points = LAWS[name], TRUTH[name], design(name)
     places = {"prediction": beyond(points, name)}
-    noise = NOISE.get(name, LOSS_NOISE)
+    noise, top = NOISE.get(name, LOSS_NOISE), float(points.flops.max())
 
     def draw(seed: int, resamples: int) -> dict[str, Outcomes]:
         random = np.random.default_rng(seed)
@@ -236,15 +241,18 @@ def of_law(name: str) -> Case:
         drawn = replace(points, **{law.target: exact * np.exp(noise * random.normal(size=len(points)))})
         with searched(name):
             fit = fit_points(drawn, name, bootstrap=resamples, holdout=None, profile=True, seed=seed)
-        return by_method(fit, truth, places)
+        return by_method(fit, truth, places, top)
 
     return Case(draw, lambda: ideal_widths(name, truth, points, noise**2 * np.eye(len(points)), places))
 
 
-def by_method(fit: Law, truth: Mapping[str, float], places: Places) -> dict[str, Outcomes]:
-    """The intervals of a fit: of parameters, the exponent a, predictions at places, and rolled later runs."""
+def by_method(fit: Law, truth: Mapping[str, float], places: Places, top: float) -> dict[str, Outcomes]:
+    """The intervals of a fit: of parameters, the exponent a, predictions at places, and rolled later runs.
+
+    `top` is the largest compute of the points, in FLOPs: where an exponent that changes with compute is reported.
+    """
     law = LAWS[fit.law]
-    optimum, known = law.optimum(dict(truth)), dict(truth)
+    optimum, known = law.optimum(dict(truth), flops=top), dict(truth)
     bootstrap: dict[str, Interval | None] = dict(fit.intervals)
     if optimum is not None and "a" not in truth:  # over-training's own a; its N_opt always grows as C^0.5
         known["a"] = optimum.a
@@ -296,7 +304,7 @@ def of_design(points: Points, shared: float, own: float, tail: float | None = No
         drawn = replace(points, loss=exact * np.exp(noise + own * errors))
         with searched("chinchilla"):
             fit = fit_points(drawn, bootstrap=resamples, holdout=None, profile=True, seed=seed, rolling=CUTS)
-        return by_method(fit, CHINCHILLA, places)
+        return by_method(fit, CHINCHILLA, places, top)
 
     def ideal() -> dict[str, float]:
         covariance = own**2 * np.eye(len(run)) + shared**2 * (run[:, None] == run)
@@ -339,7 +347,7 @@ def of_tuned(seed: int, resamples: int) -> dict[str, Outcomes]:
     )
     with searched("chinchilla"):
         fit = fit_points(swept, bootstrap=resamples, holdout=None, profile=True, seed=seed, force=True)
-    return by_method(fit, truth, {"prediction": beyond(tuned, "chinchilla")})
+    return by_method(fit, truth, {"prediction": beyond(tuned, "chinchilla")}, float(tuned.flops.max()))
 
 
 def chinchilla_loss(params: Floats, tokens: Floats) -> Floats:
@@ -438,7 +446,9 @@ CASES: dict[str, Case] = {
     "projection": Case(of_projection),
     "envelope": Case(of_envelope),
 }
-LONG = ("broken-params-2",)  # nine parameters: only when it is named
+LONG = ("broken-params-2",)  # only when it is named
+DRAWS = 200
+FEWER = {"farseer": 60, "repeated-data": 100}  # draws that each take as long as ten of others
 
 Table = dict[str, dict[str, dict[str, dict[str, float | int | None]]]]  # by case, method and quantity
 
@@ -475,15 +485,15 @@ def _ratio(width: float, ideal: float | None) -> float | None:
     return None if ideal is None or not math.isfinite(width) else round(width / ideal, 2)
 
 
-def measure(names: list[str], draws: int, resamples: int, jobs: int, progress: Progress) -> Table:
-    """The table of some cases, drawn by `jobs` processes."""
+def measure(names: list[str], draws: int | None, resamples: int, jobs: int, progress: Progress) -> Table:
+    """The table of some cases, drawn by `jobs` processes; None for the default number of draws."""
     outcomes: dict[str, list[dict[str, Outcomes]]] = {name: [] for name in names}
-    tasks = {name: progress.add_task(name, total=draws, visible=False) for name in names}
-    chunk = max(1, min(25, draws // jobs))
+    seeds = {name: draws or FEWER.get(name, DRAWS) for name in names}
+    tasks = {name: progress.add_task(name, total=seeds[name], visible=False) for name in names}
     parts = [
-        (name, range(start, min(start + chunk, draws)), resamples)
+        (name, range(start, min(start + CHUNK, seeds[name])), resamples)
         for name in names
-        for start in range(0, draws, chunk)
+        for start in range(0, seeds[name], CHUNK)
     ]
     with get_context("spawn").Pool(jobs) as pool:
         for name, part in pool.imap_unordered(drawn, parts):
@@ -519,7 +529,8 @@ def markdown(table: Table) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(CASES)}; default: all")
-    parser.add_argument("--draws", type=int, default=200)
+    fewer = ", ".join(f"{n} of {name}" for name, n in FEWER.items())
+    parser.add_argument("--draws", type=int, help=f"default: {DRAWS}; {fewer}")
     parser.add_argument("--resamples", type=int, default=200)
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes; default: the cores")
     parser.add_argument("--markdown", action="store_true")
