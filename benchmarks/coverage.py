@@ -268,8 +268,8 @@ def by_method(fit: Law, truth: Mapping[str, float], places: Places, top: float) 
     for name, intervals in found.items():
         outcomes = {q: outcome(intervals.get(q), value) for q, value in known.items()}
         for place, at in places.items():
-            ends = fit.interval(methods[name], **at) if name in methods else None
-            if ends is not None:
+            ends = fit.widened(methods[name], **at) if name in methods else None
+            if ends is not None and np.isfinite(ends).all():
                 outcomes[place] = outcome(
                     (float(ends[0]), float(ends[1])), float(law.predict(dict(truth), **at))
                 )
@@ -311,6 +311,55 @@ def of_design(points: Points, shared: float, own: float, tail: float | None = No
         return ideal_widths("chinchilla", CHINCHILLA, points, covariance, places)
 
     return Case(draw, ideal if tail is None else None)
+
+
+def coupled(params: Floats, tokens: Floats, size: float) -> Floats:
+    """Chinchilla's law with a term G / (N^(alpha/2) D^(beta/2)); `size` is G over the root of A B."""
+    of_N, of_D = (CHINCHILLA[s] * x ** -CHINCHILLA[e] for s, e, x in (("A", "alpha", params), ("B", "beta", tokens)))
+    return CHINCHILLA["E"] + of_N + of_D + size * np.sqrt(of_N * of_D)
+
+
+def drifting(params: Floats, tokens: Floats, size: float) -> Floats:
+    """Chinchilla's law whose beta falls by the share `size` per factor of 10 of D, from 2e10 tokens on."""
+    far = np.log(tokens / 2e10)
+    of_D = CHINCHILLA["B"] * 2e10 ** -CHINCHILLA["beta"]
+    of_D *= np.exp(-CHINCHILLA["beta"] * far * (1 - size * far / np.log(10)))
+    return CHINCHILLA["E"] + CHINCHILLA["A"] * params ** -CHINCHILLA["alpha"] + of_D
+
+
+def of_misfit(truth: Callable[[Floats, Floats, float], Floats], largest: float) -> Case:
+    """Chinchilla's law where another is true: its predictions, widened by rolled errors and alone.
+
+    Six sizes by six budgets. The misfit is uniform from 0 to `largest`; parameters have no true values.
+    """
+    points = small_grid(6, 6)
+    top = float(points.flops.max())
+    places = {
+        f"{far}x": {"params": float(OPTIMUM.params(far * top)), "tokens": float(OPTIMUM.tokens(far * top))}
+        for far in (10, 100)
+    }
+    methods: dict[str, Method] = {"bootstrap": "bootstrap", "hessian": "Hessian"}
+
+    def draw(seed: int, resamples: int) -> dict[str, Outcomes]:
+        random = np.random.default_rng(seed)
+        size = largest * random.uniform()
+        exact = truth(points.params, points.tokens, size)
+        drawn = replace(points, loss=exact * np.exp(LOSS_NOISE * random.normal(size=len(points))))
+        with searched("chinchilla"):
+            fit = fit_points(drawn, bootstrap=resamples, holdout=None, rolling=CUTS, seed=seed)
+        out: dict[str, Outcomes] = {}
+        for name, method in methods.items():
+            found = {}
+            for place, at in places.items():
+                known = float(truth(np.array(at["params"]), np.array(at["tokens"]), size))
+                both = {place: fit.widened(method, **at), f"{place} alone": fit.interval(method, **at)}
+                for quantity, ends in both.items():
+                    if ends is not None and np.isfinite(ends).all():
+                        found[quantity] = outcome((float(ends[0]), float(ends[1])), known)
+            out[name] = kept(found)
+        return out
+
+    return Case(draw)
 
 
 def trunks(count: int) -> Points:
@@ -437,6 +486,9 @@ CASES: dict[str, Case] = {
     "4x3-grid": of_design(small_grid(4, 3), shared=0.0, own=LOSS_NOISE),
     "5x4-grid": of_design(small_grid(5, 4), shared=0.0, own=LOSS_NOISE),
     "heavy-tails": of_design(small_grid(6, 6), shared=0.0, own=LOSS_NOISE, tail=2.5),
+    "misfit-none": of_misfit(coupled, 0.0),
+    "misfit-coupled": of_misfit(coupled, 0.6),
+    "misfit-drift": of_misfit(drifting, 0.15),
     "tuned": Case(of_tuned),
     "isoflop": of_isoflop("windowed"),
     "isoflop-5-sizes-rounded": of_isoflop("windowed", sizes=5, digits=3),

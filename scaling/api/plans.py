@@ -253,6 +253,7 @@ def _document(
     found = on_devices(run, devices, point.tokens, price_kind=kind, price=price)
     counted, trained = model_part(run.model, length), train_part(run.model, point.tokens, length)
     interval, meaning = law.interval(point.params, point.tokens)
+    wide, widening = law.widened(point.params, point.tokens)
     far = law.reach(point.params, point.tokens)
     return {
         "budget": {"kind": planner.budget.kind, "value": planner.budget.value},
@@ -272,6 +273,8 @@ def _document(
             "unit": law.unit,
             "interval": interval,
             "interval_means": meaning,
+            "widened": wide,
+            "widening": widening,
             "law": law.name,
             "params": point.params,
             "extrapolation": None if far is None else far.text,

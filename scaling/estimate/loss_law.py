@@ -20,6 +20,7 @@ from scaling.config.base import Frozen
 from scaling.config.chinchilla import EXPONENT, PARAMETERS, log_slope_ratio
 from scaling.config.compute_cost import ComputeCost
 from scaling.config.reach import HoldoutRow, Reach, reach
+from scaling.config.reach_errors import ErrorsByReach, widened
 from scaling.config.record import PARAM_WORDS, ParamCounting, TokenizerInfo
 from scaling.estimate.shapes import VOCABULARY, padded_vocabulary
 from scaling.runtime.errors import BadInputError
@@ -57,6 +58,7 @@ class LossLaw(Frozen):
     tokenizer: TokenizerInfo | None = None  # of its tokens; null is not known
     dataset: str | None = None
     rolling: tuple[HoldoutRow, ...] = ()  # its rolled hold-out
+    rolling_by_reach: ErrorsByReach | None = None  # its errors by reach
     cost: ComputeCost | None = None  # FLOPs per token by N where its compute is not 6ND
 
     def loss(self, params: float, tokens: float) -> float:
@@ -110,6 +112,17 @@ class LossLaw(Frozen):
                 "they vary together is not known"
             )
         return None, "no interval: the law comes without the uncertainty of its parameters"
+
+    def widened(self, params: float, tokens: float) -> tuple[Interval | None, str | None]:
+        """`interval` widened by the errors of the rolled hold-out at this reach, and how or why not."""
+        own, _ = self.interval(params, tokens)
+        errors = self.rolling_by_reach
+        if own is None or errors is None:
+            return own, None
+        far = errors.reach({"params": params, "tokens": tokens}, self.ranges)
+        if errors.refused(far) is not None:
+            return None, errors.words(far)
+        return widened(self.loss(params, tokens), own, errors.bias(far)), errors.words(far)
 
     def reach(self, params: float, tokens: float) -> Reach | None:
         """How far beyond the law's data a prediction is; None inside, or where the data are unknown."""
@@ -165,6 +178,7 @@ class _Document(BaseModel):
     tokenizer: TokenizerInfo | None = None
     dataset: str | None = None
     rolling: tuple[HoldoutRow, ...] | None = None
+    rolling_by_reach: ErrorsByReach | None = None
     warnings: tuple[str, ...] = ()
 
 
@@ -196,7 +210,7 @@ def read_loss_law(path: Path) -> LossLaw:
     words = document.counting.get("params")
     counts = _OF_WORDS.get(words) if document.counts is None else document.counts.get("params")
     known: dict[str, Any] = {name: document.parameters[name] for name in PARAMETERS}
-    boot = document.bootstrap
+    boot, errors = document.bootstrap, document.rolling_by_reach
     if boot is not None and all(boot.samples.get(name) for name in PARAMETERS):
         rows = zip(*(boot.samples[name] for name in PARAMETERS), strict=False)
         known["draws"] = tuple(row for row in rows if None not in row)
@@ -220,6 +234,7 @@ def read_loss_law(path: Path) -> LossLaw:
             tokenizer=document.tokenizer,
             dataset=document.dataset,
             rolling=document.rolling or (),
+            rolling_by_reach=None if errors is None else errors.without_predictions(),
             cost=document.cost,
             **known,
         )

@@ -13,7 +13,7 @@ from scaling.laws.forms.limiting import reported
 from scaling.laws.forms.quantities import Ends, Quantities, quantities
 from scaling.laws.forms.task_error import DownstreamError
 from scaling.laws.frontier.cost import compute_cost, errors_in_counting, in_counting
-from scaling.laws.frontier.optimum import optimum_of
+from scaling.laws.frontier.optimum import beyond_the_data, optimum_of
 from scaling.laws.law import Law
 from scaling.laws.points import Points, canonical
 from scaling.laws.read.comparable import comparable
@@ -163,10 +163,10 @@ def fit_points(
         test = predict_held(problem, points, held, rule, bootstrap, seed, force)
         if test is None:
             warnings.append("no held-out point is on the envelope: the law was not tested")
-    rolled = None
+    rolled, errors = None, None
     if rolling:
         tell("rolling hold-out", 0.85)
-        rolled = roll(best, points, rolling)
+        rolled, errors = roll(best, points, rolling)
     changed = None
     if sensitivity:
         tell("sensitivity", 0.9)
@@ -190,10 +190,15 @@ def fit_points(
         for side, end in zip(("below", "above"), one.interval, strict=True):
             if end is None and one.flat_range is not None and name not in chosen.open_ends:
                 warnings.append(f"{name} is unidentified {side}: {_flat(one.flat_range)} fits as well")
+    ranges = points.ranges(("params", "tokens", "flops", "loss", *form.variables, form.target))
     parameters, *named = (
         dict(zip(form.parameter_names, map(float, row), strict=True))
         for row in (best.parameters(), *(() if draws is None else draws))
     )
+    optimum = optimum_of(form, parameters, named, points.flops, cost)
+    if optimum is not None:
+        budgets = beyond_the_data(optimum.budgets, ranges, rolled, errors)
+        optimum = optimum.model_copy(update={"budgets": budgets})
     return Law(
         law=law,
         equation=form.equation,
@@ -213,7 +218,7 @@ def fit_points(
         gradient_norm=best.gradient,
         boundary_hits=hits,
         holdout=test,
-        optimum=optimum_of(form, parameters, named, points.flops, cost),
+        optimum=optimum,
         cost=cost,
         limits=chosen.limits,
         unidentified=tuple(name for name in form.parameter_names if name in open_ends),
@@ -225,6 +230,7 @@ def fit_points(
         profile=None if profiled is None else in_counting(profiled, cost, form),
         hessian=errors_in_counting(_hessian(best, found, asked, open_ends), cost, form),
         rolling=rolled,
+        rolling_by_reach=errors,
         seed_noise=seed_noise(runs),
         lack_of_fit=fits,
         swept=reduced.swept,
@@ -234,7 +240,7 @@ def fit_points(
         tokenizer=points.tokenizer,
         dataset=points.corpus,
         notes=(*points.notes, *reduced.notes),
-        ranges=points.ranges(("params", "tokens", "flops", "loss", *form.variables, form.target)),
+        ranges=ranges,
         warnings=tuple(warnings),
         forced=forced,
         then=second,

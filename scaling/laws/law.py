@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from scaling.config.base import Frozen
 from scaling.config.compute_cost import ComputeCost
+from scaling.config.reach_errors import ErrorsByReach, widened
 from scaling.config.record import TokenizerInfo
 from scaling.laws.forms.form import ComputeOptimum, Floats, Form
 from scaling.laws.forms.laws import LAWS
@@ -82,6 +83,7 @@ class Law(Frozen):
     limits: tuple[LimitComparison, ...] = ()  # that the points do not exclude
     unidentified: tuple[str, ...] = ()  # parameters that the data do not bound, on one side or both
     rolling: tuple[CutOff, ...] | None = None
+    rolling_by_reach: ErrorsByReach | None = None  # by which predictions are widened
     seed_noise: SeedNoise | None = None
     lack_of_fit: LackOfFit | None = None
     swept: SweptRuns | None = None  # runs that sweep settings, each sweep as one point
@@ -157,6 +159,30 @@ class Law(Frozen):
         tail = (1 - level) / 2
         low, high = np.quantile(draws, [tail, 1 - tail], axis=0)
         return low, high
+
+    def widened(self, method: Method | None = None, /, **variables: Any) -> tuple[Floats, Floats] | None:
+        """`interval`, widened by the errors of the rolled hold-out at the reach of the prediction.
+
+        NaN where the reach is beyond what the hold-out can speak for (`config.reach_errors`); the law's own
+        interval where the law was fitted without a rolled hold-out.
+        """
+        ends = self.interval(method, **variables)
+        errors = self.rolling_by_reach
+        if ends is None or errors is None:
+            return ends
+        names = list(variables)
+        arrays = np.broadcast_arrays(*(np.asarray(variables[name], float) for name in names))
+        value, low, high = (
+            np.broadcast_to(one, arrays[0].shape) for one in (self.predict(**variables), *ends)
+        )
+        out = np.full((2, *value.shape), np.nan)
+        for i in np.ndindex(value.shape):
+            place = {name: float(array[i]) for name, array in zip(names, arrays, strict=True)}
+            reach = errors.reach(place, self.ranges)
+            if errors.refused(reach) is None:
+                one = (float(low[i]), float(high[i]))
+                out[:, *i] = widened(float(value[i]), one, errors.bias(reach))
+        return out[0], out[1]
 
     def _jackknifed(self, **variables: Any) -> tuple[Floats, Floats] | None:
         found = self.jackknife

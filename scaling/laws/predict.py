@@ -11,6 +11,7 @@ import numpy as np
 
 from scaling.config.base import Frozen
 from scaling.config.reach import Reach, reach
+from scaling.config.reach_errors import widened
 from scaling.laws.forms.form import Floats
 from scaling.laws.law import Law
 from scaling.laws.sections import LEVEL, Interval
@@ -53,6 +54,25 @@ class Chain:
         low, high = middles(np.clip(errors, 0.0, 1.0))
         return float(low), float(high)
 
+    def widened(self, ends: Interval, **variables: Any) -> Interval | None:
+        """An interval of the error, widened by the rolled errors of both steps at the reach of the loss.
+
+        None where either step has no interval there.
+        """
+        bias = []
+        for law in (self.loss, self.error):
+            errors = law.rolling_by_reach
+            reach = None if errors is None else errors.reach(variables, law.ranges)
+            if errors is not None and errors.refused(reach) is not None:
+                return None
+            bias.append(0.0 if errors is None else errors.bias(reach))
+        loss = float(self.loss.predict(**variables))
+        error = float(self.error.predict(loss=loss))
+        # What a bias of the loss does to the error, as a bias of the error.
+        moved = [float(self.error.predict(loss=loss * np.exp(sign * bias[0]))) for sign in (-1, 1)]
+        through = max(abs(np.log(max(one, SMALLEST) / max(error, SMALLEST))) for one in moved)
+        return widened(error, ends, through + bias[1])
+
     def _losses(self, **variables: Any) -> Floats | None:
         """(R, ...) losses of the resamples."""
         parameters = self.loss.draws()
@@ -73,16 +93,18 @@ class Chain:
 
 
 class Step(Frozen):
-    """A value with its 95% interval."""
+    """A value with its 95% interval: the law's own, and `widened` by the errors of the rolled hold-out."""
 
     value: float
     interval: Interval | None
+    widened: Interval | None = None
 
 
 class Predicted(Frozen):
     """A law's target at a place. `interval` is the law's own, `run_interval` holds the noise of one run too.
 
-    Of a law with `then` the target is the error of tasks, `loss` the step before it, and the interval goes
+    `widened` and `widened_run` are the same with the errors of the rolled hold-out at this reach, and are
+    what pages show; null where none can be given. `widening` says how, or why not. Of a law with `then` the target is the error of tasks, `loss` the step before it, and the interval goes
     through both. `accuracy` is 1 - error.
     """
 
@@ -95,6 +117,9 @@ class Predicted(Frozen):
     reach: Reach | None
     loss: Step | None = None
     accuracy: Step | None = None
+    widened: Interval | None = None
+    widened_run: Interval | None = None
+    widening: str | None = None
 
 
 def predicted(law: Law, place: dict[str, float]) -> Predicted:
@@ -105,6 +130,7 @@ def predicted(law: Law, place: dict[str, float]) -> Predicted:
     """
     far = reach(place, law.ranges, law.rolling)
     value, interval = _value(law.predict(**place)), _ends(law.interval(**place), law.form.target)
+    wide = _ends(law.widened(**place), law.form.target)
     if law.then is None:
         if law.form.target == "error" and value <= 0:
             raise BadInputError(
@@ -119,21 +145,37 @@ def predicted(law: Law, place: dict[str, float]) -> Predicted:
             run_interval=_of_one_run(law, value, interval),
             method=law.method,
             reach=far,
-            accuracy=_accuracy(value, interval) if law.form.target == "error" else None,
+            accuracy=_accuracy(value, interval, wide) if law.form.target == "error" else None,
+            widened=wide,
+            widened_run=_of_one_run(law, value, wide),
+            widening=_widening(law, place) if interval is not None else None,
         )
     chain = Chain(law, law.then)
     error, ends = _value(chain.predict(**place)), _ends(chain.interval(**place), "error")
+    run_ends = chain.run_interval(**place)
+    wide_error, wide_run = (
+        None if one is None or wide is None else _ends(chain.widened(one, **place), "error")
+        for one in (ends, run_ends)
+    )
     return Predicted(
         at=place,
         target="error",
         value=error,
         interval=ends,
-        run_interval=chain.run_interval(**place),
+        run_interval=run_ends,
         method=None if ends is None else "joint bootstrap of both steps",
         reach=reach(place | {"loss": value}, law.ranges | {"loss": law.then.ranges["loss"]}, law.rolling),
-        loss=Step(value=value, interval=interval),
-        accuracy=_accuracy(error, ends),
+        loss=Step(value=value, interval=interval, widened=wide),
+        accuracy=_accuracy(error, ends, wide_error),
+        widened=wide_error,
+        widened_run=wide_run,
+        widening=None if ends is None else _widening(law, place) or _widening(law.then, place),
     )
+
+
+def _widening(law: Law, place: dict[str, float]) -> str | None:
+    errors = law.rolling_by_reach
+    return None if errors is None else errors.words(errors.reach(place, law.ranges))
 
 
 def _words(place: dict[str, float]) -> str:
@@ -148,13 +190,16 @@ def _ends(ends: Any, target: str) -> Interval | None:
     if ends is None:
         return None
     low, high = (float(np.asarray(end)) for end in ends)
+    if not (np.isfinite(low) and np.isfinite(high)):
+        return None
     if target == "error":
         low, high = min(max(low, 0.0), 1.0), min(max(high, 0.0), 1.0)
     return (0.0 if 0 < low < SMALLEST else low), high
 
 
-def _accuracy(error: float, interval: Interval | None) -> Step:
-    return Step(value=1 - error, interval=None if interval is None else (1 - interval[1], 1 - interval[0]))
+def _accuracy(error: float, interval: Interval | None, wide: Interval | None) -> Step:
+    own, widened = (None if ends is None else (1 - ends[1], 1 - ends[0]) for ends in (interval, wide))
+    return Step(value=1 - error, interval=own, widened=widened)
 
 
 def _of_one_run(law: Law, value: float, interval: Interval | None) -> Interval | None:

@@ -64,6 +64,8 @@ class Allocation(Frozen):
     loss_interval: Interval | None
     params_interval: Interval | None = None
     reach: Reach | None = None  # beyond the data of the law
+    loss_widened: Interval | None = None  # by the errors of the rolled hold-out at this reach
+    widening: str | None = None  # how, or why there is none
 
 
 class Optimum(Frozen):

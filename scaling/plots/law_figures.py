@@ -111,7 +111,7 @@ def _single_curve(axes: Axes, law: Law, x: Floats, y: Floats, chosen: NDArray[np
     axes.scatter(x[chosen], y[chosen], color=ENVELOPE, zorder=5, **look)
     axes.plot(grid, law.predict(**{name: grid}), color=LAW, lw=2, zorder=4)
     handles = [marker_handle(ENVELOPE, "runs"), line_handle(LAW, "fitted law", lw=2)]
-    if (band := law.interval(**{name: grid})) is not None:
+    if (band := law.widened(**{name: grid})) is not None:
         axes.fill_between(grid, *band, color=LAW, alpha=0.16, lw=0, zorder=1)
         handles.append(line_handle(LAW, band_name(law), lw=7, alpha=0.16))
     return handles

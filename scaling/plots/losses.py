@@ -147,9 +147,9 @@ def frontier_loss(law: Law, flops: Floats) -> tuple[Floats, tuple[Floats, Floats
     """The loss at a compute, on the frontier or directly, and its interval."""
     frontier = law.frontier()
     if frontier is None:
-        return law.predict(flops=flops), law.interval(flops=flops)
+        return law.predict(flops=flops), law.widened(flops=flops)
     sizes = {"params": frontier.params(flops), "tokens": frontier.tokens(flops)}
-    return law.predict(**sizes), law.interval(**sizes)
+    return law.predict(**sizes), law.widened(**sizes)
 
 
 def _law_of_loss(kind: str, law: Law | None) -> Law | None:

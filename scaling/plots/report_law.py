@@ -124,7 +124,7 @@ def budgets_section(law: Law) -> str:
             number_cell(short(b.params)),
             number_cell(short(b.tokens)),
             with_interval(b.tokens_per_param, b.tokens_per_param_interval),
-            with_interval(b.loss, b.loss_interval),
+            with_interval(b.loss, b.loss_widened),
             number_cell("" if b.reach is None else f"{plain(b.reach.times.get('flops', 1.0), 2)} times"),
         ]
         for b in law.optimum.budgets

@@ -52,6 +52,7 @@ def law_blocks(law: "Law") -> list[Block]:
         )
     if law.rolling:
         blocks.append(_rolling(law))
+    blocks += _by_reach(law)
     if law.sensitivity:
         blocks.append(_sensitivity(law))
     if law.then is not None:
@@ -60,6 +61,7 @@ def law_blocks(law: "Law") -> list[Block]:
             blocks.append(Text(_forms(law.then.averaging)))
         if law.then.rolling:
             blocks.append(_rolling(law.then))
+        blocks += _by_reach(law.then)
     if law.loss_unit != "nats per token":
         blocks.append(Text(f"losses are in {law.loss_unit}"))
     blocks += [Text(f"read: {note}") for note in law.notes]
@@ -187,6 +189,35 @@ def _rolling(law: "Law") -> Table:
     return table("Rolled hold-out", heads, rows)
 
 
+def _by_reach(law: "Law") -> list[Block]:
+    """Errors of the rolled hold-out by reach, and their growth."""
+    found = law.rolling_by_reach
+    if found is None or not found.bins:
+        return []
+    rows = [
+        (
+            f"{one.low:g}-{one.high:g}x" if one.high is not None else f"above {one.low:g}x",
+            str(one.n_points),
+            str(one.n_runs),
+            f"{one.mean_abs_rel_error:.2%}",
+            "-" if one.expected_abs_rel_error is None else f"{one.expected_abs_rel_error:.2%}",
+            f"{one.mean_rel_error:+.2%}",
+            "-" if one.standard_error is None else f"{one.standard_error:.2%}",
+            "-" if one.inside is None else f"{one.inside:.0%}",
+        )
+        for one in found.bins
+    ]
+    heads = ("reach", "points", "runs", "mean error", "expected", "bias", "s.e.", "inside 95%")
+    growth = "" if found.growth is None else f"{found.growth:+.2%}"
+    error = "" if found.growth_error is None else f" (standard error {found.growth_error:.2%})"
+    return [
+        table("Errors by reach, each point once", heads, rows),
+        Text(
+            f"bias per factor of 10 beyond the data: {growth}{error}; intervals of predictions are widened by it"
+        ),
+    ]
+
+
 def _sensitivity(law: "Law") -> Table:
     names = list(law.parameters)
     rows = []
@@ -213,23 +244,21 @@ def _sensitivity(law: "Law") -> Table:
 def prediction_blocks(one: "Predicted") -> list[Block]:
     """A prediction, rounded to what its interval says is known, and how far it is beyond the data."""
     place = ", ".join(f"{name} {value:.3g}" for name, value in one.at.items())
-    digits = decimals(one.interval, one.value)
+    digits = decimals(one.widened or one.interval, one.value)
     rows = []
     if one.loss:
-        rows.append(
-            (
-                "loss",
-                _with_ends(one.loss.value, one.loss.interval, decimals(one.loss.interval, one.loss.value)),
-            )
-        )
-    rows.append((one.target, _with_ends(one.value, one.interval, digits)))
-    if one.method:
+        ends = one.loss.widened
+        rows.append(("loss", _with_ends(one.loss.value, ends, decimals(ends, one.loss.value))))
+    rows.append((one.target, _with_ends(one.value, one.widened, digits)))
+    if one.method and one.widened:
         rows.append(("", f"95% interval of the law, {one.method}"))
-    if one.run_interval:
-        low, high = one.run_interval
+    if one.widening:
+        rows.append(("", one.widening))
+    if one.widened_run:
+        low, high = one.widened_run
         rows.append(("one run", f"[{low:.{digits}f}, {high:.{digits}f}], with the noise of a run"))
     if one.accuracy:
-        rows.append(("accuracy", _with_ends(one.accuracy.value, one.accuracy.interval, digits)))
+        rows.append(("accuracy", _with_ends(one.accuracy.value, one.accuracy.widened, digits)))
     width = max(len(name) for name, _ in rows)
     blocks: list[Block] = [Text(f"Prediction at {place}")]
     blocks += [Text(f"  {name:{width}}  {text}") for name, text in rows]
@@ -254,7 +283,7 @@ def allocation_blocks(rows: Sequence["Allocation"]) -> list[Block]:
             f"{row.tokens_per_param:.3g}",
             _interval(row.tokens_per_param_interval),
             f"{row.loss:.4f}",
-            _interval(row.loss_interval),
+            _interval(row.loss_widened),
         )
         for row in rows
     ]
@@ -263,6 +292,8 @@ def allocation_blocks(rows: Sequence["Allocation"]) -> list[Block]:
     for row in rows:
         if row.reach is not None and row.reach.far:
             blocks.append(Text(f"warning: {row.flops:.3g} FLOPs is {row.reach.text}"))
+        if row.widening:
+            blocks.append(Text(f"loss at {row.flops:.3g} FLOPs: {row.widening}"))
     return blocks
 
 

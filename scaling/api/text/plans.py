@@ -32,7 +32,7 @@ def _ratio(value: float) -> str:
 
 
 def _loss(loss: dict[str, Any]) -> str:
-    interval, value = loss["interval"], loss["predicted"]
+    interval, value = loss["widened"], loss["predicted"]
     places = decimals(interval, value)
     bounds = f" [{interval[0]:.{places}f}, {interval[1]:.{places}f}]" if interval else ""
     return f"{value:.{places}f}{bounds} {loss['unit']}"
@@ -75,6 +75,8 @@ def plan_blocks(document: Document, run: RunConfig) -> list[Block]:
         ),
     ]
     rows_of_loss = [("predicted", _loss(loss)), ("interval", loss["interval_means"]), ("law", law["source"])]
+    if loss["widening"]:
+        rows_of_loss.append(("reach", loss["widening"]))
     if loss["reach"]:
         rows_of_loss.append(("warning" if loss["reach"]["far"] else "note", loss["reach"]["text"]))
     rows_of_loss += [("note", note) for note in (law["note"], *loss["notes"]) if note]

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scaling.laws.downstream.error_fit import FLOORS, SHAPES, STEEPNESS, average, gradient_norm, resampled
+from scaling.config.reach_errors import ErrorsByReach
 from scaling.laws.forms.form import Floats, Form
 from scaling.laws.forms.task_error import DownstreamError
 from scaling.laws.law import Law
@@ -15,6 +16,7 @@ from scaling.laws.points import Points
 from scaling.laws.refusals import refuse
 from scaling.laws.sections import LEVEL, Averaging, CutOff, Holdout, ObjectiveValue
 from scaling.laws.uncertainty.bootstrap import bootstrap_counts, document, intervals_of
+from scaling.laws.uncertainty.by_reach import Predictions, by_reach
 from scaling.laws.uncertainty.holdout import cut_off, held_out, holdout_of, missed_coverage, splits
 from scaling.laws.uncertainty.resample import middle, middles
 from scaling.runtime.errors import BadInputError
@@ -23,6 +25,7 @@ Progress = Callable[[str, float], None]
 
 FORM = DownstreamError()
 TEST_RESAMPLES = 400  # of the hold-outs
+TINY = 1e-9  # an error below counts as zero
 RISING = -0.5  # rank correlation of loss and error below which the column holds something else
 
 
@@ -78,10 +81,10 @@ def fit_averaged(
     if held is not None:
         tell("hold-out", 0.6)
         test = _tested(points, held, rule, bootstrap, seed)
-    rolled = None
+    rolled, by_distance = None, None
     if rolling:
         tell("rolling hold-out", 0.8)
-        rolled = _rolled(points, rolling, bootstrap, seed)
+        rolled, by_distance = _rolled(points, rolling, bootstrap, seed)
     if (missed := missed_coverage(rolled, LEVEL)) is not None:
         warnings.append(missed)
     tell("done", 1.0)
@@ -119,6 +122,7 @@ def fit_averaged(
         else document(FORM, points, found.parameters, seed, found.rejected),
         averaging=found.averaging,
         rolling=rolled,
+        rolling_by_reach=by_distance,
         ranges=points.ranges(("params", "tokens", "flops", "loss", "error")),
         warnings=tuple(warnings),
         forced=forced,
@@ -209,22 +213,36 @@ def _tested(points: Points, held: NDArray[np.bool_], rule: str, bootstrap: int, 
     return holdout_of(rule, len(rest), dict(found.best), target, measured, predicted, ends)
 
 
-def _rolled(points: Points, cuts: int, bootstrap: int, seed: int) -> tuple[CutOff, ...]:
+def _rolled(
+    points: Points, cuts: int, bootstrap: int, seed: int
+) -> tuple[tuple[CutOff, ...], ErrorsByReach]:
     """The hold-out rolled over cut-offs of compute; intervals include the noise of a run."""
-    rows = []
+    rows, errors = [], []
     for cut, kept, ahead in splits(FORM, points, cuts):
         below, target = points.subset(kept), points.subset(ahead)
         found = _fit(below, min(bootstrap, TEST_RESAMPLES), seed)
         predicted, measured = found.errors(target.loss), target.column("error")
-        inside = None
+        within = variance = None
         if found.parameters is not None:
             draws = found.sampled(target.loss)
             noise = np.random.default_rng([seed, 4]).normal(size=draws.shape)
-            low, high = middles(draws + found.averaging.residual_noise * noise)
-            inside = float(((low <= measured) & (measured <= high)).mean())
+            draws = draws + found.averaging.residual_noise * noise
+            low, high = middles(draws)
+            within = (low <= measured) & (measured <= high)
+            variance = draws.var(axis=0) / np.maximum(predicted, TINY) ** 2
         relative = predicted / measured - 1
+        inside = None if within is None else float(within.mean())
+        errors.append(
+            Predictions(
+                point=np.flatnonzero(ahead),
+                reach=target.flops / below.flops.max(),
+                error=np.log(np.maximum(predicted, TINY) / np.maximum(measured, TINY)),
+                variance=variance,
+                inside=within,
+            )
+        )
         rows.append(cut_off(cut, len(below), dict(found.best), target.flops, relative, inside))
-    return tuple(rows)
+    return tuple(rows), by_reach(FORM, points, errors)
 
 
 def check_errors(

@@ -1,6 +1,6 @@
 """How a law with a compute optimum would spend a budget, with intervals of plausible parameters."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,9 +8,10 @@ from numpy.typing import NDArray
 
 from scaling.config.compute_cost import ComputeCost
 from scaling.config.reach import reach
+from scaling.config.reach_errors import ErrorsByReach, widened
 from scaling.laws.forms.form import Form
 from scaling.laws.law import Law
-from scaling.laws.sections import Allocation, Interval, Optimum
+from scaling.laws.sections import Allocation, CutOff, Interval, Optimum
 from scaling.laws.uncertainty.resample import percentiles
 
 Floats = NDArray[np.float64]
@@ -95,9 +96,28 @@ def allocations(
     return tuple(rows)
 
 
+def beyond_the_data(
+    rows: tuple[Allocation, ...],
+    ranges: Mapping[str, Interval],
+    rolling: Sequence[CutOff] | None,
+    errors: ErrorsByReach | None,
+) -> tuple[Allocation, ...]:
+    """Allocations with their reach, and intervals of the loss widened by the rolled errors at it."""
+    out = []
+    for row in rows:
+        wide, words, place = row.loss_interval, None, {"flops": row.flops}
+        if errors is not None and row.loss_interval is not None:
+            far = errors.reach(place, ranges)
+            words = errors.words(far)
+            wide = None
+            if errors.refused(far) is None:
+                wide = widened(row.loss, row.loss_interval, errors.bias(far))
+        more = {"reach": reach(place, ranges, rolling), "loss_widened": wide, "widening": words}
+        out.append(row.model_copy(update=more))
+    return tuple(out)
+
+
 def allocate(law: Law, budgets: Sequence[float]) -> tuple[Allocation, ...]:
     """What a fitted law does with training computes in FLOPs; none where it has no optimum."""
     rows = allocations(law.form, law.values(), law.sampled() or [], budgets, law.cost)
-    return tuple(
-        row.model_copy(update={"reach": reach({"flops": row.flops}, law.ranges, law.rolling)}) for row in rows
-    )
+    return beyond_the_data(rows, law.ranges, law.rolling, law.rolling_by_reach)

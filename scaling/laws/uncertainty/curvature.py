@@ -64,6 +64,19 @@ def slopes(best: BestFit) -> Floats:
     return differences(best.problem.residuals, best.theta)
 
 
+def influence(best: BestFit) -> Floats:
+    """(P, n) by how much theta moves with the noise of each point, where residuals are within delta.
+
+    Along a direction that the points leave free it does not move.
+    """
+    free = np.flatnonzero(best.form.free)
+    J, w = slopes(best)[:, free], best.problem.weight
+    gram = J.T @ (w[:, None] * J)
+    out = np.zeros((len(best.theta), len(J)))
+    out[free] = np.linalg.pinv(gram, rcond=1 / LARGEST_CONDITION, hermitian=True) @ (J.T * w)
+    return out
+
+
 def curvature(best: BestFit, hits: tuple[str, ...] = ()) -> Curvature:
     """Covariance of theta at the optimum.
 

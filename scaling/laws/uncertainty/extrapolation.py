@@ -1,20 +1,24 @@
 """A law predicts the largest runs from the others: once, or rolled over cut-offs of compute."""
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
+from scaling.config.reach_errors import ErrorsByReach
 from scaling.laws.forms.limiting import reported
 from scaling.laws.points import Points
 from scaling.laws.refusals import refuse
 from scaling.laws.sections import LEVEL, CutOff, Holdout, Interval
 from scaling.laws.solving.optimise import BestFit, refits
 from scaling.laws.solving.problem import Problem
-from scaling.laws.solving.scale import rescaled
+from scaling.laws.solving.scale import TUNING, rescaled
 from scaling.laws.uncertainty.bootstrap import bootstrap_counts, bootstrap_parameters
-from scaling.laws.uncertainty.curvature import curvature, slopes
-from scaling.laws.uncertainty.holdout import cut_off, holdout_of, splits
+from scaling.laws.uncertainty.by_reach import Predictions, by_reach, measure_of, shared_part
+from scaling.laws.uncertainty.curvature import curvature, influence, slopes
+from scaling.laws.uncertainty.holdout import corner_splits, cut_off, holdout_of, splits
 from scaling.laws.uncertainty.limits import choose
-from scaling.laws.uncertainty.noise import t_quantile
+from scaling.laws.uncertainty.noise import residual_scale, t_quantile
 from scaling.laws.uncertainty.resample import middle
 from scaling.runtime.errors import BadInputError
 
@@ -64,42 +68,83 @@ def predict_held(
     )
 
 
-def roll(best: BestFit, points: Points, cuts: int) -> tuple[CutOff, ...]:
-    """The law fitted below each of at most `cuts` cut-offs of compute, and its errors beyond.
+def roll(best: BestFit, points: Points, cuts: int) -> tuple[tuple[CutOff, ...], ErrorsByReach]:
+    """The law fitted below each of at most `cuts` cut-offs of compute, and its errors beyond, also by reach.
 
-    The prediction interval contains the law's uncertainty and the noise of a run, both from the runs below.
+    Errors by reach come in addition from `corner_splits`. The prediction interval contains the law's
+    uncertainty and the noise of a run, both from the runs below.
     """
     form, problem = best.form, best.problem.over(points)
+    rows, errors = [], []
     chosen = splits(form, points, cuts)
-    if not chosen:
-        return ()
-    weights = np.stack([kept * points.weight for _, kept, _ in chosen])
-    rows = []
-    for row, (cut, kept, ahead) in zip(weights, chosen, strict=True):
-        own = rescaled(problem.at(kept))
-        theta = refits(problem.with_delta(own.delta), row[None], best.theta).theta[0]
-        below = BestFit(own, theta, 0.0, 0.0, 0, 0)
-        beyond = BestFit(problem.at(ahead), theta, 0.0, 0.0, 0, 0)
-        relative = np.exp(form.log_loss(theta, beyond.problem.x) - beyond.problem.log_target) - 1
+    for cut, kept, ahead in chosen:
+        below = _below(best, problem, kept)
+        found = _predictions(below, problem, points, kept, ahead)
+        errors.append(found)
         rows.append(
             cut_off(
                 cut,
                 int(kept.sum()),
-                reported(form, theta, problem.reference),
+                reported(form, below.theta, problem.reference),
                 points.flops[ahead],
-                relative,
-                _inside(below, beyond),
+                np.expm1(found.error),
+                None if found.inside is None else float(found.inside.mean()),
             )
         )
-    return tuple(rows)
+    for kept, ahead in corner_splits(form, points, cuts):
+        if not any((kept == one).all() for _, one, _ in chosen):
+            errors.append(_predictions(_below(best, problem, kept), problem, points, kept, ahead))
+    off, parameters = best.residuals(), int(form.free.sum())
+    spread = residual_scale(off, best.problem.weight, best.problem.delta, parameters)
+    scale = 0.0 if spread is None else spread.noise
+    run = best.problem.run
+    shared = 0.0 if run is None else shared_part(off, np.unique(run, return_inverse=True)[1], len(off) - parameters)
+    errors = [_with_variance(one, scale, shared, points.group_index()) for one in errors]
+    size = np.abs(problem.residuals(best.theta))
+    outlying = np.minimum(1.0, TUNING * scale / np.maximum(size, 1e-300)) if scale else None
+    return tuple(rows), by_reach(form, points, errors, scale, shared, outlying)
 
 
-def _inside(below: BestFit, beyond: BestFit) -> float | None:
-    """Share of the points beyond inside the prediction interval; None if the fit has no curvature."""
-    found = curvature(below)
-    if found.covariance is None or found.scale is None:
-        return None
-    G = slopes(beyond)
-    variance = np.einsum("np,pq,nq->n", G, found.covariance, G) + found.scale.noise**2
-    reach = t_quantile(LEVEL, found.scale.freedom) * np.sqrt(variance)
-    return float((np.abs(beyond.residuals()) <= reach).mean())
+def _below(best: BestFit, problem: Problem, kept: NDArray[np.bool_]) -> BestFit:
+    """The fit to some of the points, by their own delta."""
+    own = rescaled(problem.at(kept))
+    weights = (kept * problem.weight)[None]
+    theta = refits(problem.with_delta(own.delta), weights, best.theta).theta[0]
+    return BestFit(own, theta, 0.0, 0.0, 0, 0)
+
+
+def _predictions(
+    below: BestFit, problem: Problem, points: Points, kept: NDArray[np.bool_], ahead: NDArray[np.bool_]
+) -> Predictions:
+    """What a fit to the `kept` points predicts for those `ahead`."""
+    form = below.form
+    beyond = BestFit(problem.at(ahead), below.theta, 0.0, 0.0, 0, 0)
+    measure = points.column(measure_of(form))
+    error = form.log_loss(below.theta, beyond.problem.x) - beyond.problem.log_target
+    G, found = slopes(beyond), curvature(below)
+    inside = None
+    if found.covariance is not None and found.scale is not None:
+        variance = np.einsum("np,pq,nq->n", G, found.covariance, G) + found.scale.noise**2
+        inside = np.abs(beyond.residuals()) <= t_quantile(LEVEL, found.scale.freedom) * np.sqrt(variance)
+    noise = np.zeros((int(ahead.sum()), len(points)))
+    noise[:, kept] = G @ influence(below)
+    noise[:, ahead] -= np.eye(int(ahead.sum()))
+    if problem.residual == "plain":
+        noise /= np.exp(beyond.problem.log_target)[:, None]
+    return Predictions(
+        point=np.flatnonzero(ahead),
+        reach=measure[ahead] / measure[kept].max(),
+        error=error,
+        noise=noise,
+        inside=inside,
+    )
+
+
+def _with_variance(
+    one: Predictions, scale: float, shared: float, run: NDArray[np.int64]
+) -> Predictions:
+    if one.noise is None or not scale:
+        return one
+    of_run = np.stack([np.bincount(run, row) for row in one.noise])
+    variance = scale**2 * ((1 - shared) * (one.noise**2).sum(axis=1) + shared * (of_run**2).sum(axis=1))
+    return replace(one, variance=variance)

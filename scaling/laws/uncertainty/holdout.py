@@ -145,6 +145,34 @@ def splits(form: Form, points: Points, cuts: int) -> list[tuple[float, NDArray[n
     return [found[i] for i in np.unique(np.linspace(0, len(found) - 1, cuts).round().astype(int))]
 
 
+def corner_splits(form: Form, points: Points, cuts: int) -> list[tuple[NDArray[np.bool_], NDArray[np.bool_]]]:
+    """At most `cuts` smaller copies of the design: runs (n,) below a size and a token budget, and those beyond.
+
+    Where every size is trained for every budget, the runs below a compute still have all sizes and budgets,
+    and what is beyond them is no extrapolation in either. Here both are cut at the same share of their range
+    of logarithms. Predicted are runs of more compute than any fitted; none for a law of one variable.
+    """
+    names = [name for name in form.variables if name in ("params", "tokens", "min_steps")]
+    if len(names) < 2:
+        return []
+    columns, log_loss, flops = form.log_variables(points), np.log(points.loss), points.flops
+    sizes = np.stack([np.log(points.column(name)) for name in names], axis=1)
+    low, high = sizes.min(axis=0), sizes.max(axis=0)
+    run = points.group_index()
+    found: dict[bytes, tuple[NDArray[np.bool_], NDArray[np.bool_]]] = {}
+    for share in np.linspace(0.0, 1.0, 40, endpoint=False):
+        beyond = (sizes > low + share * (high - low) + 1e-9).any(axis=1)
+        fitted = ~np.isin(run, run[beyond])
+        if not fitted.any():
+            continue
+        ahead = ~fitted & (flops > flops[fitted].max() * (1 + 1e-9)) & form.select(columns, log_loss)
+        enough = fitted.sum() >= max(form.min_points + 1, LEAST * len(points))
+        if enough and form.has_levels(columns[fitted]) and ahead.any():
+            found[fitted.tobytes()] = fitted, ahead
+    rows = list(found.values())
+    return [rows[i] for i in np.unique(np.linspace(0, len(rows) - 1, cuts).round().astype(int))] if rows else []
+
+
 def cut_off(
     flops: float,
     n_fitted: int,
