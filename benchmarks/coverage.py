@@ -315,7 +315,9 @@ def of_design(points: Points, shared: float, own: float, tail: float | None = No
 
 def coupled(params: Floats, tokens: Floats, size: float) -> Floats:
     """Chinchilla's law with a term G / (N^(alpha/2) D^(beta/2)); `size` is G over the root of A B."""
-    of_N, of_D = (CHINCHILLA[s] * x ** -CHINCHILLA[e] for s, e, x in (("A", "alpha", params), ("B", "beta", tokens)))
+    of_N, of_D = (
+        CHINCHILLA[s] * x ** -CHINCHILLA[e] for s, e, x in (("A", "alpha", params), ("B", "beta", tokens))
+    )
     return CHINCHILLA["E"] + of_N + of_D + size * np.sqrt(of_N * of_D)
 
 

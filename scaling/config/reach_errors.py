@@ -27,8 +27,9 @@ Interval = tuple[float, float]
 class ReachBin(Frozen):
     """Predictions over a reach in (low, high]; a point predicted from several cut-offs counts once.
 
-    `expected_abs_rel_error` is what the law's own uncertainty and the noise of a run explain, `standard_error`
-    that of `mean_rel_error`, with what the predictions have in common; null where they are not known.
+    `expected_abs_rel_error` is what the law's own uncertainty and the noise of a run explain,
+    `standard_error` is that of `mean_rel_error`, with what the predictions have in common; null where they
+    are not known.
     """
 
     low: float

@@ -104,7 +104,8 @@ class Predicted(Frozen):
     """A law's target at a place. `interval` is the law's own, `run_interval` holds the noise of one run too.
 
     `widened` and `widened_run` are the same with the errors of the rolled hold-out at this reach, and are
-    what pages show; null where none can be given. `widening` says how, or why not. Of a law with `then` the target is the error of tasks, `loss` the step before it, and the interval goes
+    what pages show; null where none can be given. `widening` says how, or why not. Of a law with `then` the
+    target is the error of tasks, `loss` the step before it, and the interval goes
     through both. `accuracy` is 1 - error.
     """
 

@@ -213,7 +213,8 @@ def _by_reach(law: "Law") -> list[Block]:
     return [
         table("Errors by reach, each point once", heads, rows),
         Text(
-            f"bias per factor of 10 beyond the data: {growth}{error}; intervals of predictions are widened by it"
+            f"bias per factor of 10 beyond the data: {growth}{error}; intervals of predictions are "
+            "widened by it"
         ),
     ]
 

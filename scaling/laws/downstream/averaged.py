@@ -7,8 +7,8 @@ from importlib.metadata import version
 import numpy as np
 from numpy.typing import NDArray
 
-from scaling.laws.downstream.error_fit import FLOORS, SHAPES, STEEPNESS, average, gradient_norm, resampled
 from scaling.config.reach_errors import ErrorsByReach
+from scaling.laws.downstream.error_fit import FLOORS, SHAPES, STEEPNESS, average, gradient_norm, resampled
 from scaling.laws.forms.form import Floats, Form
 from scaling.laws.forms.task_error import DownstreamError
 from scaling.laws.law import Law
@@ -213,9 +213,7 @@ def _tested(points: Points, held: NDArray[np.bool_], rule: str, bootstrap: int, 
     return holdout_of(rule, len(rest), dict(found.best), target, measured, predicted, ends)
 
 
-def _rolled(
-    points: Points, cuts: int, bootstrap: int, seed: int
-) -> tuple[tuple[CutOff, ...], ErrorsByReach]:
+def _rolled(points: Points, cuts: int, bootstrap: int, seed: int) -> tuple[tuple[CutOff, ...], ErrorsByReach]:
     """The hold-out rolled over cut-offs of compute; intervals include the noise of a run."""
     rows, errors = [], []
     for cut, kept, ahead in splits(FORM, points, cuts):

@@ -98,7 +98,11 @@ def roll(best: BestFit, points: Points, cuts: int) -> tuple[tuple[CutOff, ...], 
     spread = residual_scale(off, best.problem.weight, best.problem.delta, parameters)
     scale = 0.0 if spread is None else spread.noise
     run = best.problem.run
-    shared = 0.0 if run is None else shared_part(off, np.unique(run, return_inverse=True)[1], len(off) - parameters)
+    shared = (
+        0.0
+        if run is None
+        else shared_part(off, np.unique(run, return_inverse=True)[1], len(off) - parameters)
+    )
     errors = [_with_variance(one, scale, shared, points.group_index()) for one in errors]
     size = np.abs(problem.residuals(best.theta))
     outlying = np.minimum(1.0, TUNING * scale / np.maximum(size, 1e-300)) if scale else None
@@ -140,9 +144,7 @@ def _predictions(
     )
 
 
-def _with_variance(
-    one: Predictions, scale: float, shared: float, run: NDArray[np.int64]
-) -> Predictions:
+def _with_variance(one: Predictions, scale: float, shared: float, run: NDArray[np.int64]) -> Predictions:
     if one.noise is None or not scale:
         return one
     of_run = np.stack([np.bincount(run, row) for row in one.noise])

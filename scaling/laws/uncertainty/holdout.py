@@ -146,7 +146,7 @@ def splits(form: Form, points: Points, cuts: int) -> list[tuple[float, NDArray[n
 
 
 def corner_splits(form: Form, points: Points, cuts: int) -> list[tuple[NDArray[np.bool_], NDArray[np.bool_]]]:
-    """At most `cuts` smaller copies of the design: runs (n,) below a size and a token budget, and those beyond.
+    """At most `cuts` smaller copies of the design: runs (n,) below a size and a budget of tokens, and beyond.
 
     Where every size is trained for every budget, the runs below a compute still have all sizes and budgets,
     and what is beyond them is no extrapolation in either. Here both are cut at the same share of their range
@@ -170,7 +170,9 @@ def corner_splits(form: Form, points: Points, cuts: int) -> list[tuple[NDArray[n
         if enough and form.has_levels(columns[fitted]) and ahead.any():
             found[fitted.tobytes()] = fitted, ahead
     rows = list(found.values())
-    return [rows[i] for i in np.unique(np.linspace(0, len(rows) - 1, cuts).round().astype(int))] if rows else []
+    return (
+        [rows[i] for i in np.unique(np.linspace(0, len(rows) - 1, cuts).round().astype(int))] if rows else []
+    )
 
 
 def cut_off(
