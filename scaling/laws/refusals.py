@@ -49,10 +49,12 @@ def _too_few(form: Form, points: Points, n: int) -> Iterator[str]:
             "fit a law of fewer parameters"
         )
     for name, levels in form.levels(form.log_variables(points)).items():
-        if levels < form.min_levels:
+        needed = form.levels_needed(name)
+        if levels < needed:
             yield (
                 f"{points.source}: {levels} different value(s) of {name}; {form.name} needs at least "
-                f"{form.min_levels}: add runs at other {name}"
+                f"{needed}, or its parameters are not determined: add runs at other {name}, or fit a law of "
+                "fewer parameters"
             )
 
 

@@ -196,11 +196,11 @@ def _fit(points: Points, bootstrap: int, seed: int, counts: Floats | None = None
 def _tested(points: Points, held: NDArray[np.bool_], rule: str, bootstrap: int, seed: int) -> Holdout:
     """Fit without the held-out runs and predict them."""
     rest, target = points.subset(~held), points.subset(held)
-    levels = len(np.unique(np.round(rest.loss, 9)))
-    if len(rest) < FORM.min_points or levels < FORM.min_levels:
+    levels, needed = len(np.unique(np.round(rest.loss, 9))), FORM.levels_needed("loss")
+    if len(rest) < FORM.min_points or levels < needed:
         raise BadInputError(
             f"hold-out of {int(held.sum())} points: {len(rest)} points of {levels} different losses are "
-            f"left; {FORM.name} needs at least {FORM.min_points} of {FORM.min_levels}: add runs, or give no "
+            f"left; {FORM.name} needs at least {FORM.min_points} of {needed}: add runs, or give no "
             "hold-out"
         )
     found = _fit(rest, min(bootstrap, TEST_RESAMPLES), seed)

@@ -177,9 +177,19 @@ class Form:
         counts = (len(np.unique(np.round(column, 9))) for column in log_variables.T)
         return dict(zip(self.variables, counts, strict=True))
 
+    def levels_needed(self, name: str) -> int:
+        """Fewest different values of a variable that determine the parameters acting through it alone.
+
+        As many as there are such parameters, and one more for what does not change with the variable. A law
+        of one variable needs as many as it has parameters, its constant included.
+        """
+        if len(self.variables) == 1:
+            return max(self.min_levels, int(self.free.sum()))
+        return self.min_levels
+
     def has_levels(self, log_variables: Floats) -> bool:
         """Whether each variable has enough different values among points (n, V)."""
-        return min(self.levels(log_variables).values()) >= self.min_levels
+        return all(n >= self.levels_needed(name) for name, n in self.levels(log_variables).items())
 
     def own_scale(self, name: str) -> int | None:
         """The entry of theta on which a parameter's interval is made, for a parameter that can be infinite.

@@ -162,6 +162,14 @@ class PowerSum(Form):
         self.limits = self._limits() if limits is None else limits
         self._starts = starts or default_starts(len(terms))
 
+    def levels_needed(self, name: str) -> int:
+        """The scales and exponents of terms of this variable alone, and one more."""
+        own = [term for term in self.table if {power.variable for power in term.powers} == {name}]
+        exponents = {power.exponent for term in own for power in term.powers}
+        elsewhere = [power.exponent for term in self.table if term not in own for power in term.powers]
+        alone = len(own) + len(exponents.difference(elsewhere))
+        return max(super().levels_needed(name), alone + 1 if len(self.variables) > 1 else 0)
+
     def _equation(self) -> str:
         symbols = ", ".join(SYMBOLS[name] for name in self.variables)
         left = "L" if self.target == "loss" else self.target

@@ -125,8 +125,8 @@ def _cannot(form: Form, columns: Floats) -> str | None:
     if len(columns) < form.min_points:
         return f"{len(columns)} point(s); at least {form.min_points} are needed"
     for name, levels in form.levels(columns).items():
-        if levels < form.min_levels:
-            return f"{levels} different value(s) of {name}; at least {form.min_levels} are needed"
+        if levels < form.levels_needed(name):
+            return f"{levels} different value(s) of {name}; at least {form.levels_needed(name)} are needed"
     return None
 
 
