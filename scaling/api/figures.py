@@ -98,7 +98,8 @@ def plot(
 
     Args:
         kind: loss-vs-compute, loss-vs-tokens, predicted-vs-measured, isoflop, allocation, residuals,
-            contours, profiles, bootstrap, emergence and others: a key of `scaling.plots.kinds.KINDS`.
+            contours, profiles, bootstrap, errors-by-reach, emergence and others: a key of
+            `scaling.plots.kinds.KINDS`.
         source: a sweep directory, a CSV, a DataFrame, points that `read` returned, or a list of paths; for
             scores also gpt3.
         out: .png, .svg or .pdf file to write; with `by` the value is added to its name.

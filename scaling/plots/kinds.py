@@ -30,6 +30,7 @@ KINDS: dict[str, str] = {
     "contours": "law_figures:contours_figure",
     "profiles": "uncertainty:profiles_figure",
     "bootstrap": "uncertainty:bootstrap_figure",
+    "errors-by-reach": "by_reach:errors_by_reach_figure",
     "families": "losses:families_figure",
     "lr-bowls": "mup:lr_bowls_figure",
     "emergence": "emergence:emergence_of",

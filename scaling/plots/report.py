@@ -16,6 +16,8 @@ from scaling.laws.points import Points, Where
 from scaling.laws.read.comparable import comparable
 from scaling.laws.read.curves import Curve
 from scaling.laws.read.inputs import Sources
+from scaling.plots.by_reach import by_reach_section, interactive_errors_by_reach, measured
+from scaling.plots.by_reach import note as reach_note
 from scaling.plots.compute_optimal import PAPERS, interval_note, reasons
 from scaling.plots.interactive import interactive_loss_vs_compute, interactive_loss_vs_tokens
 from scaling.plots.interactive_law import (
@@ -115,6 +117,8 @@ def render(
             budgets_section(law),
             holdout_section(law),
             rolling_section(law),
+            by_reach_section(law),
+            drawn.pop("errors-by-reach", ""),
             sensitivity_section(law),
             drawn.pop("profiles", ""),
             drawn.pop("residuals", ""),
@@ -198,6 +202,9 @@ def figures_of(
         )
         panels = {f"profile-{i}": interactive_profile(law, one) for i, one in enumerate(profiles)}
         sections.append(FigureSection("profiles", "Profiles of the parameters", note, panels))
+    if (errors := measured(law)) is not None:
+        figure = interactive_errors_by_reach(law, errors)
+        add("errors-by-reach", "Prediction errors against reach", reach_note(errors), figure, "low")
     note = f"Residuals of the fit to all points. 1% is 0.01 in the natural logarithm. {counting}"
     add("residuals", "Residuals of the law", note, interactive_residuals(law, points), "low")
     return sections

@@ -87,7 +87,7 @@ def test_every_kind_by_the_command_line_in_every_format(run_cli, tmp_path, law):
         )
     starts = {"png": b"\x89PNG", "svg": b"<?xml", "pdf": b"%PDF"}
     needs_more = {"isoflop": "no compute budget with runs of two sizes", "profiles": "scaling fit SOURCE"}
-    needs_more |= {"lr-bowls": "three learning rates"}
+    needs_more |= {"lr-bowls": "three learning rates", "errors-by-reach": "no rolled hold-out"}
     needs_more |= dict.fromkeys(("emergence", "sharp-and-smooth", "in-context"), "evaluat")
     for i, kind in enumerate(KINDS):
         suffix = list(starts)[i % 3]
