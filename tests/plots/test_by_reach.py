@@ -15,7 +15,7 @@ from tests.plots.drawn_law import law_of
 from tests.plots.layout import faults_of
 
 
-def tested(known: bool = True):
+def law_with_errors(known: bool = True):
     """A ladder, and a law with errors that grow by 2% per factor of 10."""
     points = ladder(0.002)
     rows = []
@@ -32,7 +32,7 @@ def tested(known: bool = True):
 
 @pytest.mark.parametrize("known", [True, False])
 def test_the_figure_shows_every_prediction_and_nothing_overlaps(known: bool) -> None:
-    points, law = tested(known)
+    points, law = law_with_errors(known)
     errors = law.rolling_by_reach
     assert errors.growth == pytest.approx(-0.02)
     figure = draw("errors-by-reach", Sources.of(points, law))
@@ -43,14 +43,14 @@ def test_the_figure_shows_every_prediction_and_nothing_overlaps(known: bool) -> 
 
 
 def test_the_widened_band_is_the_wider_one_and_ends_where_intervals_do() -> None:
-    _, law = tested()
+    _, law = law_with_errors()
     own, wide = half_widths(law, np.array([1.0, 10.0, 9.9 * law.rolling_by_reach.largest]))
     assert wide[0] == pytest.approx(own[0]) and (wide[1:] > own[1:]).all()
     assert np.isnan(half_widths(law, np.array([11 * law.rolling_by_reach.largest]))[1]).all()
 
 
 def test_the_report_has_the_table_and_the_figure() -> None:
-    points, law = tested()
+    points, law = law_with_errors()
     section = by_reach_section(law)
     assert section.count("<tr>") == len(law.rolling_by_reach.bins) + 1
     document = interactive_errors_by_reach(law, law.rolling_by_reach)
