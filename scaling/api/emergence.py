@@ -35,7 +35,8 @@ class EmergenceVerdicts(TableResult):
                 place = getattr(verdict, name)
                 row[name] = None if place is None else place.value
                 row[f"{name}_low"], row[f"{name}_high"] = (None, None) if place is None else place.interval
-            row |= {"delta_aicc": verdict.delta_aicc, "delta_cv": verdict.delta_cv}
+            for name in ("delta_aicc", "delta_cv", "p_value", "q_value", "break_bound"):
+                row[name] = getattr(verdict, name)
             rows.append(row | {"foreseen": verdict.foresight.foreseen, "why": verdict.why})
         return rows
 

@@ -12,6 +12,7 @@ from scaling.laws.emergence.document import (
     Threshold,
     Verdict,
 )
+from scaling.laws.emergence.explain import power
 from scaling.laws.emergence.metric_names import metric_named
 
 WIDTH = 80
@@ -28,6 +29,7 @@ def summary(document: Emergence) -> list[str]:
     width = max(map(len, names))
     for name, verdict in zip(names, chosen, strict=True):
         lines.append(_fit(f"{name.ljust(width)}  {verdict.word:<10}  {sentence(verdict)}"))
+        lines += _power(verdict)
         lines += _claims(document, verdict)
     rest = len(document.verdicts) - len(chosen)
     if rest:
@@ -41,6 +43,15 @@ def _claims(document: Emergence, v: Verdict) -> list[str]:
     own = [c for c in document.claims if (c.task, c.metric, c.shots) == (v.task, v.metric, v.shots)]
     said = ", ".join(f"{c.claim.replace('_', ' ')}: {words[c.holds]}" for c in own)
     return textwrap.wrap(said, WIDTH, initial_indent="    ", subsequent_indent="    ") if own else []
+
+
+def _power(v: Verdict) -> list[str]:
+    """What breaks the sizes can show where the form is undecided, in a line of its own."""
+    if v.form != "undecided" or v.power is None:
+        return []
+    return textwrap.wrap(
+        power(v.power, v.break_bound), WIDTH, initial_indent="    ", subsequent_indent="    "
+    )
 
 
 def _main(verdicts: Sequence[Verdict]) -> list[Verdict]:
@@ -134,9 +145,12 @@ def full_table(document: Emergence) -> list[Block]:
     """A row per verdict with its evidence, the shares of seeds, then a line per pair of metrics."""
     header = (
         "task", "metric", "shots", "verdict", "form", "half rise [95%]", "break [95%]", "dAICc", "dCV",
-        "foreseen", "largest",
+        "q", "largest break", "foreseen", "largest",
     )  # fmt: skip
-    legend = "dAICc and dCV (nats) are positive where a break explains more; largest: predicted less measured"
+    legend = (
+        "dAICc and dCV (nats) are positive where a break explains more; q: false discovery rate of a break; "
+        "largest break: 95% bound, of the rise; largest: predicted less measured"
+    )
     rows = [_row(v) for v in document.verdicts]
     lines = _seed_lines(document.verdicts)
     for pair in document.metric_or_model:
@@ -197,4 +211,6 @@ def _row(v: Verdict) -> tuple[str, ...]:
     form = v.form if v.direction is None else f"{v.form} ({v.direction})"
     foreseen = {True: "yes", False: "no", None: "-"}[v.foresight.foreseen]
     places = (shown(v.half_rise), shown(v.changepoint))
-    return name, v.metric, str(v.shots), v.word, form, *places, delta, cv, foreseen, ahead
+    q = "-" if v.q_value is None else f"{v.q_value:.2g}"
+    bound = "-" if v.break_bound is None else f"{100 * v.break_bound:.0f}%"
+    return name, v.metric, str(v.shots), v.word, form, *places, delta, cv, q, bound, foreseen, ahead

@@ -125,6 +125,20 @@ class Foresight(Frozen):
     why: str
 
 
+class Power(Frozen):
+    """The breaks that a number of sizes can show, as shares of the rise.
+
+    A break of `smallest` is found with `probability` where it shows best, by a test at 5% with the noise of
+    the best smooth curve; a smaller one is not, wherever it is. A break of `anywhere` is found at every
+    place. Null: no break of any size is found.
+    """
+
+    sizes: int
+    probability: float
+    smallest: float | None
+    anywhere: float | None
+
+
 class Verdict(Frozen):
     """One task, metric and number of examples.
 
@@ -136,7 +150,13 @@ class Verdict(Frozen):
     `delta_aicc` is the AICc of the best shape without a break (smooth, or constant) minus that of the best
     shape with one. `delta_cv` is the log predictive density of left-out sizes under the broken shapes minus
     that under the others, in nats, with its standard error over sizes. Both are positive if a break explains
-    more.
+    more. `p_value` comes from both, and `q_value` is the same over all verdicts of the document (Benjamini
+    and Hochberg 1995): `form` is broken only if it is at most 0.1.
+
+    `break_bound` is the largest break that the scores allow (the 95% upper bound by profile likelihood), as a
+    share of the rise: in log odds at the resolution of the test for scores between 0 and 1, in the score
+    otherwise. `form` is smooth only if it is below `material`. It is null if the score does not change
+    with scale, or if the points do not bound it; `power` says what these sizes could show.
     """
 
     task: str
@@ -156,6 +176,11 @@ class Verdict(Frozen):
     delta_aicc_binomial: float | None  # with noise from test items alone: no scatter between runs
     delta_cv: float | None
     delta_cv_error: float | None
+    p_value: float | None
+    q_value: float | None
+    break_bound: float | None
+    material: float
+    power: Power | None
     scatter: float | None  # of the shape behind the verdict, as in `candidates`
     best_smooth: str | None
     best_broken: str | None

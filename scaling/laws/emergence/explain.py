@@ -1,6 +1,6 @@
 """The English of `why` and `text` in the document, made from typed values. Nothing reads it back."""
 
-from scaling.laws.emergence.document import Conclusion, Course, Foresight, HeldOutForecast, Word
+from scaling.laws.emergence.document import Conclusion, Course, Foresight, HeldOutForecast, Power, Word
 
 CLAIMS = {
     "rare_at_smallest": "fewer than half of the seeds of the smallest size have it",
@@ -11,13 +11,41 @@ CLAIMS = {
 }
 
 
-def form(points: int, sizes: int, delta_aicc: float | None, delta_cv: float | None) -> str:
-    """Whether a break is needed."""
+def form(
+    points: int,
+    sizes: int,
+    delta_aicc: float | None,
+    delta_cv: float | None,
+    bound: float | None = None,
+    q_value: float | None = None,
+) -> str:
+    """Whether a break is needed. `bound` and `q_value` are given if they matter to the answer."""
     if delta_aicc is None:
         return f"{points} point(s) at {sizes} size(s); a break takes six points at five sizes or more"
     if delta_cv is None:
         return f"AICc says {delta_aicc:+.1f}; without one size there are too few points to cross-validate"
-    return f"AICc {delta_aicc:+.1f}, cross-validation {delta_cv:+.1f} nats for a break"
+    text = f"AICc {delta_aicc:+.1f}, cross-validation {delta_cv:+.1f} nats for a break"
+    if q_value is not None:
+        text += f", q = {q_value:.2g}"
+    if bound is not None:
+        text += f"; a break of {_up_to(bound)} is not excluded"
+    return text
+
+
+def power(found: Power, bound: float | None) -> str:
+    """What a number of sizes can show, and what they leave possible."""
+    sizes = f"{found.sizes} size{'' if found.sizes == 1 else 's'}"
+    if found.smallest is None:
+        text = f"{sizes} cannot tell a break of any size"
+    else:
+        text = f"{sizes} cannot tell a break of less than {100 * found.smallest:.0f}% of the rise"
+        if found.anywhere is None:
+            text += ", at some places none of any size"
+    return text if bound is None else f"{text}; one of {_up_to(bound)} is not excluded"
+
+
+def _up_to(share: float) -> str:
+    return "all of the rise" if share >= 1 else f"up to {100 * share:.0f}% of the rise"
 
 
 def flat(level: float, chance: float | None, delta_aicc: float | None) -> str:

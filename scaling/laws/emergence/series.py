@@ -11,6 +11,7 @@ from scaling.laws.emergence.score_table import Key, ScoreTable
 from scaling.runtime.errors import BadInputError
 
 Floats = NDArray[np.float64]
+Z = 1.96  # of a 95% interval
 NOTHING = 1e-9  # a smaller range of log scale counts as a single scale
 
 
@@ -28,7 +29,7 @@ class Series:
         chance: the score of guessing; 0 if unknown.
         x: log of scale, stretched to [-1, 1], increasing with better models (the sign of a loss is reversed).
         y: the fitted value: a bounded score itself, any other stretched to [-1, 1] so that more is better.
-        trials: items if the noise is binomial, else 0.
+        trials: items if the noise is binomial (for a share of tokens, independent trials), else 0.
         bounded: whether the score is a share between 0 and 1.
         least, most: y at the limits of the metric's range, infinite if it has none (a log-probability is at
             most 0).
@@ -151,7 +152,7 @@ def one_series(rows: ScoreTable, key: Key, against: str, size: float | None = No
     trials = items.copy() if binomial else np.zeros(len(score))
     tokens = float(np.nanmean(rows.answer_tokens)) if np.isfinite(rows.answer_tokens).any() else np.nan
     if binomial and known.smooth and np.isfinite(tokens):
-        trials = trials * max(tokens, 1.0)
+        trials = trials * _per_item(rows, max(tokens, 1.0))
     logged = known.logged and bool((score > 0).all())
     value = np.log(score) if logged else score
     centre, width = 0.0, 1.0
@@ -180,6 +181,21 @@ def one_series(rows: ScoreTable, key: Key, against: str, size: float | None = No
         _log=(float(middle), float(half)),
         _score=(float(centre), float(width), logged),
     )
+
+
+def _per_item(rows: ScoreTable, tokens: float) -> float:
+    """Independent trials per item of a share of tokens, from 1 to the number of tokens.
+
+    The tokens of one answer are right or wrong together, so that items are the clusters. The interval of a
+    score, which resamples items, has the width of p (1 - p) / trials. The median over scores that have an
+    interval is used; without any an item is one trial, the most that tokens can depend on each other.
+    """
+    share, wide = rows.score, (rows.high - rows.low) / (2 * Z)
+    known = np.isfinite(wide) & (wide > 0) & (share > 0) & (share < 1)
+    if not known.any():
+        return 1.0
+    effective = share[known] * (1 - share[known]) / wide[known] ** 2 / rows.n[known]
+    return float(np.clip(np.median(effective), 1.0, tokens))
 
 
 def _limit(end: float | None, logged: bool, sign: int) -> float:

@@ -34,14 +34,14 @@ class LikelihoodProfile:
     lost: Floats
 
 
-def cutoff(n: int, n_parameters: int) -> float:
+def cutoff(n: int, n_parameters: int, coverage: float = COVERAGE) -> float:
     """The largest loss of twice the log likelihood inside the interval.
 
     n log(1 + t^2 / (n - k)), with t Student's quantile: the likelihood-ratio form of the t interval with
     estimated noise. For many points it is the chi-squared value, 3.84.
     """
     degrees = max(n - n_parameters, 1)
-    t = stdtrit(degrees, (1 + COVERAGE) / 2)
+    t = stdtrit(degrees, (1 + coverage) / 2)
     return float(n * np.log1p(t**2 / degrees))
 
 

@@ -1,9 +1,11 @@
 """The verdict: does the score need a break, or is it a smooth curve that looks like one?
 
 Two criteria have to agree. AICc weighs the fit against the number of parameters; the cross-validated
-likelihood leaves out one size at a time and evaluates how probable its score was. A break needs both. A
-smooth curve, the simpler one, needs AICc and no contradiction. Otherwise the verdict is `undecided`, with the
-numbers.
+likelihood leaves out one size at a time and evaluates how probable its score was. A break needs both, and it
+has to survive the number of tasks that were examined (`discoveries`). A smooth curve, the simpler one, needs
+AICc, no contradiction, and scores that exclude a material break (`break_bound`): with few sizes the penalties
+of AICc alone prefer the simpler curve. Otherwise the verdict is `undecided`, with the numbers and the breaks
+that these sizes could show (`power`).
 """
 
 from collections.abc import Sequence
@@ -13,8 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scaling.laws.emergence import explain
+from scaling.laws.emergence.break_bound import break_bounds
+from scaling.laws.emergence.break_size import MATERIAL as MATERIAL_BREAK
 from scaling.laws.emergence.breakthrough import breakthrough
 from scaling.laws.emergence.curve_shapes import BEND, HALF, JUMP, SLOPE, TURN, Family, rise_width
+from scaling.laws.emergence.discoveries import RATE, p_value, q_values
 from scaling.laws.emergence.document import (
     Breakthrough,
     Course,
@@ -29,6 +34,7 @@ from scaling.laws.emergence.document import (
 from scaling.laws.emergence.fits import CandidateFits, fit_masks
 from scaling.laws.emergence.foresight import below_threshold, enough, forecast, forecast_mask, foresight
 from scaling.laws.emergence.metric_names import metric_named
+from scaling.laws.emergence.power import power
 from scaling.laws.emergence.series import Series
 from scaling.laws.emergence.threshold import averaged_half_rises, changepoint
 
@@ -55,6 +61,53 @@ class Judged:
     small: CandidateFits | None  # without the largest scale
 
 
+@dataclass(frozen=True)
+class Evidence:
+    """What decides whether a break is needed; see `Verdict` for the numbers.
+
+    `bound` is None for a score that does not change with scale, of which no break is to be excluded.
+    """
+
+    delta_aicc: float | None
+    delta_cv: float | None
+    delta_cv_error: float | None
+    p_value: float | None
+    q_value: float | None
+    bound: float | None
+
+    @property
+    def form(self) -> Form:
+        """Whether a break is needed."""
+        if self._for_break and not self.unless_many:
+            return "broken"
+        return "smooth" if self._for_smooth and not self.unless_bound else "undecided"
+
+    @property
+    def unless_many(self) -> bool:
+        """Whether only the number of tests speaks against a break."""
+        return self._for_break and (self.q_value is None or self.q_value > RATE)
+
+    @property
+    def unless_bound(self) -> bool:
+        """Whether only a material break that is not excluded speaks against a smooth curve."""
+        return self._for_smooth and self.bound is not None and self.bound >= MATERIAL_BREAK
+
+    @property
+    def _predicts(self) -> bool:
+        cv, error = self.delta_cv, self.delta_cv_error
+        return cv is not None and error is not None and cv >= max(TIE, error)
+
+    @property
+    def _for_break(self) -> bool:
+        return self.delta_aicc is not None and self.delta_aicc >= DECISIVE and self._predicts
+
+    @property
+    def _for_smooth(self) -> bool:
+        if self.delta_aicc is None or self.delta_cv is None:
+            return False
+        return self.delta_aicc <= -DECISIVE and not self._predicts
+
+
 def judge(every: Sequence[Series], above: float | None = None) -> tuple[Judged, ...]:
     """A verdict for each series, all fitted together; `above` is that of `breakthrough`."""
     wanted: list[tuple[Series, NDArray[np.bool_]]] = []
@@ -73,10 +126,12 @@ def judge(every: Sequence[Series], above: float | None = None) -> tuple[Judged, 
         small, below = next(fits), below_threshold(series)
         seen = foresight(series, below, next(fits) if enough(series, below) else None)
         grouped.append((full, folds, small, seen))
-    halves = averaged_half_rises([full for full, *_ in grouped])
+    complete = [full for full, *_ in grouped]
+    halves = averaged_half_rises(complete)
+    evidence = _evidence(complete, [folds for _, folds, *_ in grouped])
     return tuple(
-        _judged(*parts, *half, _seeds(parts[0].series, above))
-        for parts, half in zip(grouped, halves, strict=True)
+        _judged(*parts, *half, found, _seeds(parts[0].series, above))
+        for parts, half, found in zip(grouped, halves, evidence, strict=True)
     )
 
 
@@ -142,6 +197,7 @@ def _judged(
     seen: Foresight,
     half: Threshold | None,
     weights: dict[str, float],
+    evidence: Evidence,
     seeds: Breakthrough | None,
 ) -> Judged:
     series = full.series
@@ -152,8 +208,11 @@ def _judged(
     one_way = [i for i in one_way if full.shapes[i].family != "bent"]
     best_one_way = min(one_way, key=full.aicc) if one_way else None
 
-    form, delta, cv, error = _form(full, folds, smooth, broken)
-    why = explain.form(full.n, len(series.levels), delta, cv)
+    form, bound = evidence.form, evidence.bound
+    delta, cv, error = evidence.delta_aicc, evidence.delta_cv, evidence.delta_cv_error
+    open_bound = bound if evidence.unless_bound else None
+    open_q = evidence.q_value if evidence.unless_many else None
+    why = explain.form(full.n, len(series.levels), delta, cv, open_bound, open_q)
     course, chosen = _course(full, folds, flat, best_one_way, two_way, form, smooth, broken)
     word = _word(course, form)
     if smooth is None:
@@ -190,6 +249,11 @@ def _judged(
         delta_aicc_binomial=_binomial_delta(full) if full.binomial else None,
         delta_cv=cv,
         delta_cv_error=error,
+        p_value=evidence.p_value,
+        q_value=evidence.q_value,
+        break_bound=None if bound is None or not np.isfinite(bound) else bound,
+        material=MATERIAL_BREAK,
+        power=power(full, smooth) if smooth is not None and course in ("rising", "falling") else None,
         scatter=None if chosen is None else full.scatter(chosen),
         best_smooth=None if smooth is None else full.shapes[smooth].name,
         best_broken=None if broken is None else full.shapes[broken].name,
@@ -215,23 +279,29 @@ def _judged(
     return Judged(series, verdict, full, smooth, broken, chosen, small)
 
 
-def _form(
-    full: CandidateFits, folds: list[CandidateFits], smooth: int | None, broken: int | None
-) -> tuple[Form, float | None, float | None, float | None]:
-    """Whether a break is needed; delta AICc, delta CV and its error, against the best unbroken shape."""
-    unbroken = _best(full, *UNBROKEN)
+def _evidence(complete: Sequence[CandidateFits], folds: Sequence[list[CandidateFits]]) -> list[Evidence]:
+    """Delta AICc, delta CV and the bound of a break for each series, and q-values over all of them."""
+    smooth = [_best(full, "smooth") for full in complete]
+    rising = [
+        index if index is not None and _best(full, *UNBROKEN) == index else None
+        for full, index in zip(complete, smooth, strict=True)
+    ]
+    compared = [_compared(*parts) for parts in zip(complete, folds, smooth, strict=True)]
+    p = [p_value(*numbers, len(full.series.levels)) for full, numbers in zip(complete, compared, strict=True)]
+    return [
+        Evidence(*numbers, *values)
+        for numbers, *values in zip(compared, p, q_values(p), break_bounds(complete, rising), strict=True)
+    ]
+
+
+def _compared(
+    full: CandidateFits, folds: list[CandidateFits], smooth: int | None
+) -> tuple[float | None, float | None, float | None]:
+    """Delta AICc, delta CV and its error of a break, against the best unbroken shape."""
+    unbroken, broken = _best(full, *UNBROKEN), _best(full, "broken")
     if smooth is None or unbroken is None or broken is None or len(full.series.levels) < LEAST_LEVELS:
-        return "undecided", None, None, None
-    delta = full.aicc(unbroken) - full.aicc(broken)
-    cv, error = _cross_validate(folds, UNBROKEN, ("broken",))
-    if cv is None:
-        return "undecided", delta, None, None
-    for_break = error is not None and cv >= max(TIE, error)
-    if delta >= DECISIVE and for_break:
-        return "broken", delta, cv, error
-    if delta <= -DECISIVE and not for_break:
-        return "smooth", delta, cv, error
-    return "undecided", delta, cv, error
+        return None, None, None
+    return full.aicc(unbroken) - full.aicc(broken), *_cross_validate(folds, UNBROKEN, ("broken",))
 
 
 def _course(

@@ -1,0 +1,163 @@
+"""Smooth is said where a material break is excluded; breaks are counted over tasks; tokens are not trials."""
+
+from functools import cache
+
+import numpy as np
+import pytest
+from scipy.stats import false_discovery_control
+
+from scaling.laws.emergence import emergence
+from scaling.laws.emergence.break_bound import break_bounds
+from scaling.laws.emergence.break_size import MATERIAL, break_sizes, rise
+from scaling.laws.emergence.curve_shapes import JUMP, LEVEL, SLOPE, TURN
+from scaling.laws.emergence.discoveries import RATE, p_value, q_values
+from scaling.laws.emergence.fits import fit_masks
+from scaling.laws.emergence.power import power
+from scaling.laws.emergence.score_table import as_scores
+from scaling.laws.emergence.series import series_of
+from tests.laws.emergent import drawn, logistic
+
+SMOOTH = {
+    "sigmoid": lambda x: logistic(2.5 * (x - 2.5)),
+    "slow": lambda x: logistic(1.2 * (x - 2.5)),
+    "token accuracy to the power 10": lambda x: np.exp(-(10 ** (-0.4 * (x - 1)))),
+}
+KINK = {"kink": lambda x: logistic(-4 + 4 * max(0, x - 2.2))}
+
+
+def _fits(scores):
+    every = series_of(scores, "flops")
+    return fit_masks([(series, np.ones(len(series), bool)) for series in every])
+
+
+def _bounds(scores):
+    fits = _fits(scores)
+    best = [
+        min((i for i, s in enumerate(f.shapes) if s.family == "smooth" and f.eligible(i)), key=f.aicc)
+        for f in fits
+    ]
+    return np.array(break_bounds(fits, best), float), fits, best
+
+
+def _nothing_until_the_last(repeats=12):
+    """0 of 1,000 at seven sizes, and 10 to 90% at the eighth."""
+    rows = {name: [] for name in ("task", "metric", "group", "score", "params", "n")}
+    for task, last in enumerate(np.linspace(0.1, 0.9, repeats)):
+        for i in range(8):
+            score = round(float(last), 3) if i == 7 else 0.0
+            row = (f"t{task}", "exact_match", str(i), score, 10.0 ** (6 + i / 2), 1000)
+            for column, cell in zip(rows.values(), row, strict=True):
+                column.append(cell)
+    return as_scores(rows, "drawn")
+
+
+@cache
+def _last():
+    return emergence(_nothing_until_the_last()).document.verdicts
+
+
+def test_nothing_until_the_last_size_is_never_smooth():
+    for verdict in _last():
+        assert verdict.word != "smooth"
+        assert verdict.form != "smooth"
+        assert verdict.delta_aicc < -2  # by the penalties alone
+        assert verdict.break_bound is None or verdict.break_bound >= 1
+        assert verdict.power.smallest is None
+
+
+def test_the_reason_and_the_power_are_printed():
+    from scaling.api.text.emergence import summary
+
+    document = emergence(_nothing_until_the_last(1)).document
+    text = "\n".join(summary(document))
+    assert "8 sizes cannot tell a break of any size; one of all of the rise is not excluded" in " ".join(
+        text.split()
+    )
+    assert "a break of all of the rise is not excluded" in document.verdicts[0].why
+
+
+@pytest.mark.parametrize("sizes", [8, 12, pytest.param(20, marks=pytest.mark.slow)])
+def test_smooth_curves_exclude_a_material_break_and_kinks_do_not(sizes):
+    design = {"repeats": 8, "sizes": sizes, "scatter": 0.1, "seed": 3}
+    smooth, fits, best = _bounds(drawn(SMOOTH, **design))
+    assert np.mean(smooth < MATERIAL) >= 0.9
+    shown = [power(fit, index).smallest for fit, index in zip(fits, best, strict=True)]
+    assert all(size is not None and size < MATERIAL for size in shown)
+    kinked, _, _ = _bounds(drawn(KINK, **design))
+    assert np.mean(kinked < MATERIAL) <= 0.15
+
+
+def test_more_items_lower_the_bound():
+    few, _, _ = _bounds(drawn({"t": SMOOTH["sigmoid"]}, repeats=4, sizes=8, items=100, seed=5))
+    many, _, _ = _bounds(drawn({"t": SMOOTH["sigmoid"]}, repeats=4, sizes=8, items=4000, seed=5))
+    assert np.median(many) < 0.75 * np.median(few)
+
+
+@pytest.mark.parametrize("jump", [0.3, 0.8])
+def test_the_bound_covers_a_jump_on_a_sigmoid(jump):
+    """The true size is below the 95% bound in 90% and more."""
+    curve = {"t": lambda x: logistic(1.5 * (x - 2) + 2 * jump * (x > 1.9))}
+    bounds, fits, best = _bounds(drawn(curve, repeats=24, sizes=12, items=2000, seed=2))
+    theta = np.zeros((1, 7))
+    theta[0, [LEVEL, SLOPE, JUMP]] = -jump, 3.0, 2 * jump  # 1.5 per decade over a half range of 2 decades
+    theta[0, -1] = 1.0
+    series = fits[0].series
+    total = np.array(
+        [rise(f.series, f.theta[f.best(i)], f.link[f.best(i)]) for f, i in zip(fits, best, strict=True)]
+    )
+    truth = break_sizes(series, theta, np.array([-0.05]), np.array([0]), 1.0)[0] / total
+    assert np.mean(bounds >= truth) >= 0.9
+
+
+def test_sizes_of_breaks_in_closed_form():
+    """A jump of 1 and a corner of 2 at 0.5, on a line: 1, and 2 times the distance to the nearer end."""
+    rows = {"task": ["t"] * 5, "metric": ["elo"] * 5, "group": list("abcde"), "score": [0.0, 1, 2, 3, 4],
+            "params": [1e1, 1e2, 1e3, 1e4, 1e5]}  # fmt: skip
+    (series,) = series_of(as_scores(rows, "drawn"), "params")
+    theta = np.zeros((2, 7))
+    theta[:, SLOPE] = 1.0
+    theta[0, JUMP], theta[1, TURN] = 1.0, 2.0
+    found = break_sizes(series, theta, np.array([0.5, 0.5]), np.array([2, 2]), 2.0)
+    assert found == pytest.approx([0.5, 0.5])
+
+
+def test_q_values_are_scipys():
+    p = [0.001, 0.04, 0.03, 0.5, 0.9, 0.03]
+    assert q_values(p) == pytest.approx(false_discovery_control(p))
+    assert q_values([None, 0.2, None]) == [None, 0.2, None]
+    assert q_values([]) == []
+
+
+def test_p_values_of_smooth_curves_are_large_and_of_a_step_small():
+    from scaling.laws.emergence.verdict import judge
+
+    curves = {**SMOOTH, "step": lambda x: 0.05 if x < 2.1 else 0.7}
+    scores = drawn(curves, repeats=4, sizes=8, scatter=0.1, seed=3)
+    verdicts = [one.verdict for one in judge(series_of(scores, "flops"))]
+    smooth = [v for v in verdicts if not v.task.startswith("step")]
+    assert sum(v.p_value < 0.1 for v in smooth) <= 1
+    steps = [v for v in verdicts if v.task.startswith("step")]
+    assert all(v.q_value <= RATE and v.word == "broken" for v in steps)
+
+
+def test_the_p_value_is_twice_the_smaller_of_two():
+    assert p_value(4.0, 1.0, 1.0, 8) == pytest.approx(2 * np.exp(-2))
+    assert p_value(-1.0, -1.0, 1.0, 8) == 1.0
+    assert p_value(None, 1.0, 1.0, 8) is None
+
+
+def _tokens(low_high):
+    rows = {"task": ["t"] * 8, "metric": ["token_accuracy"] * 8, "group": [str(i) for i in range(8)],
+            "score": list(np.linspace(0.2, 0.9, 8)), "params": list(10.0 ** np.arange(3, 11)), "n": [100] * 8,
+            "answer_tokens": [9.0] * 8}  # fmt: skip
+    if low_high is not None:
+        half = 1.96 * np.sqrt(np.array(rows["score"]) * (1 - np.array(rows["score"])) / (100 * low_high))
+        rows |= {"low": list(rows["score"] - half), "high": list(rows["score"] + half)}
+    return series_of(as_scores(rows, "drawn"), "params")[0].trials
+
+
+@pytest.mark.parametrize(
+    ("measured", "per_item"), [(None, 1.0), (3.0, 3.0), (9.0, 9.0), (50.0, 9.0), (0.4, 1.0)]
+)
+def test_tokens_of_an_item_are_a_cluster(measured, per_item):
+    assert _tokens(measured) == pytest.approx([100 * per_item] * 8)
