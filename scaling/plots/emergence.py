@@ -229,7 +229,11 @@ def _look(i: int, own: Sequence[Judged]) -> tuple[str, str]:
 def _verdict_text(judged: Judged) -> str:
     shots, size = judged.series.key[2], judged.series.size
     name = f"{shots} shot{'' if shots == 1 else 's'}" if size is None else f"N = {short(size)}, {shots} shots"
-    return f"{name}: {judged.verdict.word}"
+    bound = judged.verdict.break_bound
+    excluded = (
+        "" if judged.verdict.form == "broken" or bound is None or bound >= 1 else f", break < {bound:.0%}"
+    )
+    return f"{name}: {judged.verdict.word}{excluded}"
 
 
 def _rows(scores: ScoreTable, judged: Judged) -> ScoreTable:

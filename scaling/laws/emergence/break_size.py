@@ -19,7 +19,7 @@ from scaling.laws.emergence.series import Series
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-MATERIAL = 1 / 3  # of the rise: a larger break is material
+MATERIAL = 1 / 3  # of the rise; a slope that doubles in the middle of the data is a break of a third
 ITEMS = 200.0  # assumed for a share whose number of items is unknown
 AT = np.linspace(-1.0, 1.0, 65)
 

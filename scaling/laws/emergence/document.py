@@ -150,8 +150,9 @@ class Verdict(Frozen):
     `delta_aicc` is the AICc of the best shape without a break (smooth, or constant) minus that of the best
     shape with one. `delta_cv` is the log predictive density of left-out sizes under the broken shapes minus
     that under the others, in nats, with its standard error over sizes. Both are positive if a break explains
-    more. `p_value` comes from both, and `q_value` is the same over all verdicts of the document (Benjamini
-    and Hochberg 1995): `form` is broken only if it is at most 0.1.
+    more. `p_value` is that of `delta_aicc` by parametric bootstrap, and 1 where it is not positive; `q_value`
+    adjusts it for all verdicts of the document (Benjamini and Hochberg 1995): `form` is broken only if it is
+    at most 0.1.
 
     `break_bound` is the largest break that the scores allow (the 95% upper bound by profile likelihood), as a
     share of the rise: in log odds at the resolution of the test for scores between 0 and 1, in the score

@@ -33,15 +33,17 @@ def form(
 
 
 def power(found: Power, bound: float | None) -> str:
-    """What a number of sizes can show, and what they leave possible."""
+    """What a number of sizes can show, and what they exclude; a `bound` of None excludes nothing."""
     sizes = f"{found.sizes} size{'' if found.sizes == 1 else 's'}"
     if found.smallest is None:
         text = f"{sizes} cannot tell a break of any size"
     else:
         text = f"{sizes} cannot tell a break of less than {100 * found.smallest:.0f}% of the rise"
         if found.anywhere is None:
-            text += ", at some places none of any size"
-    return text if bound is None else f"{text}; one of {_up_to(bound)} is not excluded"
+            text += " (at some places, of any size)"
+    if bound is None or bound >= 1:
+        return f"{text} and exclude none"
+    return f"{text}; they exclude one of more than {100 * bound:.0f}%"
 
 
 def _up_to(share: float) -> str:

@@ -186,13 +186,20 @@ class CandidateFits:
 
 def fit_masks(wanted: Sequence[tuple[Series, NDArray[np.bool_]]]) -> tuple[CandidateFits, ...]:
     """All candidates for each (series, mask), solved together."""
-    fits = list(_solved(wanted, [_plan(series, mask) for series, mask in wanted]))
+    plans = [_plan(series, mask, PLACES if mask.all() else PLACES // 2) for series, mask in wanted]
+    fits = list(_solved(wanted, plans))
     complete = [i for i, fit in enumerate(fits) if fit.mask.all()]
     if complete:  # fits without some points are for predictions alone, and need no precise place
         finer = _solved([wanted[i] for i in complete], [_finer(fits[i]) for i in complete])
         for i, more in zip(complete, finer, strict=True):
             fits[i] = _joined(fits[i], more)
     return tuple(fits)
+
+
+def fit_coarsely(every: Sequence[Series]) -> tuple[CandidateFits, ...]:
+    """All candidates for every point of each series, on half of the first grid of places alone."""
+    wanted = [(series, np.ones(len(series), bool)) for series in every]
+    return _solved(wanted, [_plan(series, mask, PLACES // 2) for series, mask in wanted])
 
 
 @dataclass(frozen=True)
@@ -205,7 +212,7 @@ class _Plan:
     start: Floats
 
 
-def _plan(series: Series, mask: NDArray[np.bool_]) -> _Plan:
+def _plan(series: Series, mask: NDArray[np.bool_], count: int) -> _Plan:
     shapes = shapes_of(series.bounded, series.chance)
     levels = np.unique(np.round(series.x[mask], 9))
     parts = []
@@ -217,7 +224,6 @@ def _plan(series: Series, mask: NDArray[np.bool_]) -> _Plan:
             # A shape with a slope on both sides needs two points past the break.
             last = levels[-1] if SLOPE not in shape.free else levels[max(len(levels) - 2, 0)]
             first = levels[min(1, len(levels) - 1)]
-            count = PLACES if mask.all() else PLACES // 2
             places = np.linspace(first, max(last, first), count + 1)[:-1]
         else:
             places = np.zeros(1)

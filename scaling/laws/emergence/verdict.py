@@ -1,11 +1,11 @@
 """The verdict: does the score need a break, or is it a smooth curve that looks like one?
 
 Two criteria have to agree. AICc weighs the fit against the number of parameters; the cross-validated
-likelihood leaves out one size at a time and evaluates how probable its score was. A break needs both, and it
-has to survive the number of tasks that were examined (`discoveries`). A smooth curve, the simpler one, needs
-AICc, no contradiction, and scores that exclude a material break (`break_bound`): with few sizes the penalties
-of AICc alone prefer the simpler curve. Otherwise the verdict is `undecided`, with the numbers and the breaks
-that these sizes could show (`power`).
+likelihood leaves out one size at a time and evaluates how probable its score was. A break needs both, and its
+p-value has to survive the number of tasks that were examined (`break_test`). A smooth curve, the simpler one,
+needs AICc, no contradiction, and scores that exclude a material break (`break_bound`): with few sizes the
+penalties of AICc alone prefer the simpler curve. Otherwise the verdict is `undecided`, with the numbers, the
+breaks that these sizes could show (`power`) and those that they exclude.
 """
 
 from collections.abc import Sequence
@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from scaling.laws.emergence import explain
 from scaling.laws.emergence.break_bound import break_bounds
 from scaling.laws.emergence.break_size import MATERIAL as MATERIAL_BREAK
+from scaling.laws.emergence.break_test import RATE, UNBROKEN, best_of, break_p_values, q_values
 from scaling.laws.emergence.breakthrough import breakthrough
 from scaling.laws.emergence.curve_shapes import BEND, HALF, JUMP, SLOPE, TURN, Family, rise_width
-from scaling.laws.emergence.discoveries import RATE, p_value, q_values
 from scaling.laws.emergence.document import (
     Breakthrough,
     Course,
@@ -45,7 +45,6 @@ TIE = 1.0  # nats of cross-validated likelihood in total: less is a tie, as is l
 MATERIAL = 3.0  # standard deviations of one score by which a curve must turn
 TOP = 0.95  # of the way to a full score: a flat score from here on is saturated
 LEAST_LEVELS = 5  # sizes
-UNBROKEN: tuple[Family, ...] = ("flat", "smooth")
 
 
 @dataclass(frozen=True)
@@ -105,7 +104,9 @@ class Evidence:
     def _for_smooth(self) -> bool:
         if self.delta_aicc is None or self.delta_cv is None:
             return False
-        return self.delta_aicc <= -DECISIVE and not self._predicts
+        # Where the bound excludes a break, AICc has only to prefer the curve without one.
+        preferred = self.delta_aicc < 0 if self.bound is not None else self.delta_aicc <= -DECISIVE
+        return preferred and not self._predicts
 
 
 def judge(every: Sequence[Series], above: float | None = None) -> tuple[Judged, ...]:
@@ -144,11 +145,6 @@ def _seeds(series: Series, above: float | None) -> Breakthrough | None:
 
 def _folds(series: Series) -> list[NDArray[np.bool_]]:
     return [np.abs(series.x - level) < 1e-6 for level in series.levels]
-
-
-def _best(fit: CandidateFits, *families: str) -> int | None:
-    chosen = [i for i, s in enumerate(fit.shapes) if s.family in families and fit.eligible(i)]
-    return min(chosen, key=fit.aicc) if chosen else None
 
 
 def _turns(fit: CandidateFits, index: int) -> str:
@@ -201,7 +197,7 @@ def _judged(
     seeds: Breakthrough | None,
 ) -> Judged:
     series = full.series
-    smooth, flat, broken = (_best(full, family) for family in ("smooth", "flat", "broken"))
+    smooth, flat, broken = (best_of(full, family) for family in ("smooth", "flat", "broken"))
     turning = [i for i in range(len(full.shapes)) if full.eligible(i) and _turns(full, i)]
     two_way = min(turning, key=full.aicc) if turning else None
     one_way = [i for i in range(len(full.shapes)) if full.eligible(i) and i not in turning]
@@ -281,13 +277,15 @@ def _judged(
 
 def _evidence(complete: Sequence[CandidateFits], folds: Sequence[list[CandidateFits]]) -> list[Evidence]:
     """Delta AICc, delta CV and the bound of a break for each series, and q-values over all of them."""
-    smooth = [_best(full, "smooth") for full in complete]
+    smooth = [best_of(full, "smooth") for full in complete]
     rising = [
-        index if index is not None and _best(full, *UNBROKEN) == index else None
+        index if index is not None and best_of(full, *UNBROKEN) == index else None
         for full, index in zip(complete, smooth, strict=True)
     ]
     compared = [_compared(*parts) for parts in zip(complete, folds, smooth, strict=True)]
-    p = [p_value(*numbers, len(full.series.levels)) for full, numbers in zip(complete, compared, strict=True)]
+    tested = [full for full, (delta, *_) in zip(complete, compared, strict=True) if delta is not None]
+    values = iter(break_p_values(tested))
+    p = [None if delta is None else next(values) for delta, *_ in compared]
     return [
         Evidence(*numbers, *values)
         for numbers, *values in zip(compared, p, q_values(p), break_bounds(complete, rising), strict=True)
@@ -298,7 +296,7 @@ def _compared(
     full: CandidateFits, folds: list[CandidateFits], smooth: int | None
 ) -> tuple[float | None, float | None, float | None]:
     """Delta AICc, delta CV and its error of a break, against the best unbroken shape."""
-    unbroken, broken = _best(full, *UNBROKEN), _best(full, "broken")
+    unbroken, broken = best_of(full, *UNBROKEN), best_of(full, "broken")
     if smooth is None or unbroken is None or broken is None or len(full.series.levels) < LEAST_LEVELS:
         return None, None, None
     return full.aicc(unbroken) - full.aicc(broken), *_cross_validate(folds, UNBROKEN, ("broken",))
