@@ -88,8 +88,8 @@ class Evidence:
 
     @property
     def unless_bound(self) -> bool:
-        """Whether only a material break that is not excluded speaks against a smooth curve."""
-        return self._for_smooth and self.bound is not None and self.bound >= MATERIAL_BREAK
+        """Whether a material break is neither found nor excluded."""
+        return not self._for_break and self.bound is not None and self.bound >= MATERIAL_BREAK
 
     @property
     def _predicts(self) -> bool:
