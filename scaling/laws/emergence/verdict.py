@@ -45,6 +45,7 @@ TIE = 1.0  # nats of cross-validated likelihood in total: less is a tie, as is l
 MATERIAL = 3.0  # standard deviations of one score by which a curve must turn
 TOP = 0.95  # of the way to a full score: a flat score from here on is saturated
 LEAST_LEVELS = 5  # sizes
+UNBOUNDED = 10.0  # of the rise: a larger bound of a break is none
 
 
 @dataclass(frozen=True)
@@ -247,7 +248,7 @@ def _judged(
         delta_cv_error=error,
         p_value=evidence.p_value,
         q_value=evidence.q_value,
-        break_bound=None if bound is None or not np.isfinite(bound) else bound,
+        break_bound=None if bound is None or bound > UNBOUNDED else bound,
         material=MATERIAL_BREAK,
         power=power(full, smooth) if smooth is not None and course in ("rising", "falling") else None,
         scatter=None if chosen is None else full.scatter(chosen),
