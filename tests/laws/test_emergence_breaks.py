@@ -165,12 +165,13 @@ def test_the_p_value_of_smooth_curves_has_its_size(sizes, noise):
 
 
 def test_a_p_value_follows_the_tail_beyond_its_draws():
-    """Exponential gains, as those of likelihood ratios are in the tail: P(gain > 8) = e^-8, within the draws
-    their share."""
+    """Twice P(gain > 8) = e^-8 for exponential gains, as those of likelihood ratios are in the tail, and
+    twice their share within the draws."""
     drawn_gains = -np.log((np.arange(99) + 0.5) / 99)
-    assert p_value(0.5, drawn_gains) == pytest.approx(np.exp(-0.5), abs=0.02)
-    assert np.exp(-8) <= p_value(8.0, drawn_gains) <= 6 * np.exp(-8)
-    assert p_value(5.0, drawn_gains[:19]) == pytest.approx(1 / 20)
+    assert p_value(2.0, drawn_gains) == pytest.approx(2 * np.exp(-2), abs=0.04)
+    assert 2 * np.exp(-8) <= p_value(8.0, drawn_gains) <= 12 * np.exp(-8)
+    assert p_value(5.0, drawn_gains[-19:]) == pytest.approx(2 / 20)
+    assert p_value(-1.0, drawn_gains) == 1.0
 
 
 def _tokens(low_high):
