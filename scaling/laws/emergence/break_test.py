@@ -1,14 +1,15 @@
 """Is a break more than chance? A p-value by parametric bootstrap, and how many of the breaks found are none.
 
-The statistic is the gain in AICc of the best shape with a break over the best one without. Its distribution
-without a break is found by drawing scores from the best shape without one, with the noise of items and the
-scatter that were fitted, and choosing among all shapes again, places included: no table of chi-squared or F
-holds where a place is searched (Davies 1987; Hinkley and Schechtman 1987). The p-value is the share of draws
-that gain as much. Beyond the draws it follows the tail of the largest ones, which is exponential for a
-likelihood ratio (Knijnenburg et al. 2009, doi:10.1093/bioinformatics/btp211, with shape 0). The share is
-doubled, because the curve from which scores are drawn is itself fitted to few sizes: of 116 sigmoids over a
-floor at eight sizes, the least favourable of the curves tried, 9% had a share below 5%. Where AICc does not
-prefer a break the p-value is 1, which is valid, and no draws are made.
+The statistic is the gain in AICc of the best shape with a break over the best one without, where a smooth
+curve that rises between two neighbouring sizes does not count: the sizes cannot tell it from a step. The
+distribution without a break is found by drawing scores from the best shape without one, with the noise of
+items and the scatter that were fitted, and choosing among all shapes again, places included: no table of
+chi-squared or F holds where a place is searched (Davies 1987; Hinkley and Schechtman 1987). The p-value is
+the share of draws that gain as much. Beyond the draws it follows the tail of the largest ones, which is
+exponential for a likelihood ratio (Knijnenburg et al. 2009, doi:10.1093/bioinformatics/btp211, with shape 0).
+The share is doubled, because the curve from which scores are drawn is itself fitted to few sizes: of 116
+sigmoids over a floor at eight sizes, the least favourable of the curves tried, 9% had a share below 5%. Where
+AICc does not prefer a break the p-value is 1, which is valid, and no draws are made.
 
 Over all series of a document the p-values are adjusted by Benjamini and Hochberg (1995). Of the breaks with
 q <= `RATE` at most that share is expected to be none, if the tests are independent or depend positively, as
@@ -22,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, logit
 
-from scaling.laws.emergence.curve_shapes import Family
+from scaling.laws.emergence.curve_shapes import HALF, SLOPE, Family, rise_width
 from scaling.laws.emergence.fits import CandidateFits, fit_coarsely
 from scaling.laws.emergence.series import Series
 from scaling.laws.emergence.solve import EDGE
@@ -47,7 +48,7 @@ def best_of(fit: CandidateFits, *families: Family) -> int | None:
 def break_p_values(fits: Sequence[CandidateFits]) -> list[float | None]:
     """The p-value of a break in each fit of all points; None where no shape with one can be compared."""
     found: list[float | None] = [None if best_of(fit, "broken") is None else 1.0 for fit in fits]
-    tested = [i for i, fit in enumerate(fits) if found[i] is not None and _gain(fit) > 0]
+    tested = [i for i, fit in enumerate(fits) if _prefers_break(fit) and _resolved(fit) is not None]
     coarse = dict(zip(tested, fit_coarsely([fits[i].series for i in tested]), strict=True)) if tested else {}
     gains: dict[int, Floats] = {i: np.zeros(0) for i in tested}
     for first, last in ((0, FIRST), (FIRST, DRAWS)):
@@ -62,15 +63,34 @@ def break_p_values(fits: Sequence[CandidateFits]) -> list[float | None]:
     return found
 
 
-def _gain(fit: CandidateFits) -> float:
-    """AICc of the best shape without a break less that of the best one with a break."""
+def _prefers_break(fit: CandidateFits) -> bool:
     unbroken, broken = best_of(fit, *UNBROKEN), best_of(fit, "broken")
+    return unbroken is not None and broken is not None and fit.aicc(unbroken) > fit.aicc(broken)
+
+
+def _resolved(fit: CandidateFits) -> int | None:
+    """The best shape without a break whose rise, from 10% to 90%, is wider than the smallest gap."""
+    gap = float(np.diff(fit.series.levels).min())
+
+    def wide(index: int) -> bool:
+        shape = fit.shapes[index]
+        if shape.family == "flat" or shape.link not in HALF:
+            return True
+        return rise_width(shape.link, float(fit.theta[fit.best(index), SLOPE])) > gap
+
+    chosen = [i for i, s in enumerate(fit.shapes) if s.family in UNBROKEN and fit.eligible(i) and wide(i)]
+    return min(chosen, key=fit.aicc) if chosen else None
+
+
+def _gain(fit: CandidateFits) -> float:
+    """AICc of the best resolved shape without a break less that of the best one with a break."""
+    unbroken, broken = _resolved(fit), best_of(fit, "broken")
     return -np.inf if unbroken is None or broken is None else fit.aicc(unbroken) - fit.aicc(broken)
 
 
 def _draws(fit: CandidateFits, count: int) -> list[Series]:
-    """Series drawn from the best shape without a break; the same for the same fit."""
-    series, index = fit.series, best_of(fit, *UNBROKEN)
+    """Series drawn from the best resolved shape without a break; the same for the same fit."""
+    series, index = fit.series, _resolved(fit)
     if index is None:
         return []
     random = np.random.default_rng(0)
