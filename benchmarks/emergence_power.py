@@ -32,7 +32,7 @@ from scaling.laws.emergence.verdict import judge
 Floats = NDArray[np.float64]
 LEVEL_OF_TEST = 0.05
 DECADES = 4.0
-AMOUNTS = np.geomspace(0.7, 10, 8)  # of a change of slope
+AMOUNTS = np.geomspace(0.7, 10, 12)  # of a change of slope
 CURVES: dict[str, tuple[Callable[[Floats], Floats], float]] = {  # over decades of compute; chance
     "sigmoid": (lambda x: expit(2.5 * (x - 2.5)), 0.0),
     "token accuracy to the power 10": (lambda x: np.exp(-(10 ** (-0.4 * (x - 1)))), 0.0),
@@ -85,7 +85,7 @@ def nearest(exact: Series, curve: Floats, noise: Floats) -> tuple[float, Floats]
     assert smooth is not None
     total = rise(exact, fit.theta[fit.best(smooth)], LINKS.index(fit.shapes[smooth].link))
     best, shape = np.inf, curve
-    places = np.linspace(exact.levels[1], exact.levels[-2], 7)
+    places = np.linspace(exact.levels[1], exact.levels[-2], 13)
     for link, place, amount in product((0, 1), places, (*-AMOUNTS, *AMOUNTS)):
         corner = amount, float(place), link
 
