@@ -32,7 +32,7 @@ from scaling.laws.uncertainty.holdout import held_out, missed_coverage
 from scaling.laws.uncertainty.jackknife import jackknifed
 from scaling.laws.uncertainty.lack_of_fit import lack_of_fit, rejected_form
 from scaling.laws.uncertainty.limits import bootstrapped, choose, profiled_of
-from scaling.laws.uncertainty.noise import seed_noise
+from scaling.laws.uncertainty.noise import CHOSEN, seed_noise
 from scaling.laws.uncertainty.sensitivity import sensitivity as rows_of
 from scaling.runtime.errors import BadInputError
 from scaling.runtime.suggest import hint
@@ -156,7 +156,8 @@ def fit_points(
             draws, intervals = bootstrapped(chosen, points, open_ends, bootstrap, seed)
         else:
             warnings.append(refused)
-    without_each = jackknifed(best, points, asked) if problem.shared is not None else None
+    alone = problem.shared is None or problem.chosen
+    without_each = None if alone else jackknifed(best, points, asked)
     test = None
     if held is not None:
         tell("hold-out", 0.7)
@@ -174,11 +175,8 @@ def fit_points(
     fits = lack_of_fit(best, points)
     tell("done", 1.0)
 
-    if form.target == "loss" and len(problem.x) < len(points):
-        warnings.append(
-            f"{len(problem.x)} of {len(points)} points were chosen for their low loss: the bootstrap repeats "
-            "the choice, profile and Hessian intervals do not and are too narrow"
-        )
+    if problem.chosen and refused is None:
+        warnings.append(CHOSEN)
     if (missed := missed_coverage(rolled, LEVEL)) is not None:
         warnings.append(missed)
     if (lacking := rejected_form(fits)) is not None:

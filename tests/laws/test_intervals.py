@@ -10,7 +10,7 @@ from scaling.laws.solving.optimise import BestFit
 from scaling.laws.solving.problem import Problem
 from scaling.laws.solving.solver import solve
 from scaling.laws.uncertainty.curvature import curvature, curvature_intervals
-from scaling.laws.uncertainty.noise import t_quantile
+from scaling.laws.uncertainty.noise import CHOSEN, t_quantile
 from tests.laws.known import TRUE, few_starts, ladder, points_of
 
 LEVEL = 0.95
@@ -142,3 +142,22 @@ def test_a_perfect_fit_has_no_noise_to_measure_by():
     assert fit.profile == {}
     assert set(fit.hessian.intervals.values()) == {None}
     assert fit.hessian.reason
+
+
+@pytest.mark.parametrize("law", ["compute-power", "compute-envelope"])
+def test_a_law_of_the_points_of_low_loss_has_no_intervals(law):
+    """Of 48 runs on a power law of compute, the hull is those that are low by chance."""
+    compute = np.geomspace(1e17, 1e22, 48)
+    exact = 1.7 * (law == "compute-envelope") + (1e19 / compute) ** 0.15
+    params = np.sqrt(compute / 120)
+    off = []
+    for seed in range(8):
+        noise = 0.005 * np.random.default_rng(seed).normal(size=48)
+        points = points_of(params, compute / 6 / params, exact * np.exp(noise))
+        off.append(np.log(fit_points(points, law, holdout=None).predict(flops=compute) / exact).mean())
+    assert np.mean(off) < -0.5 * 0.005  # the fit is too low
+    fit = fit_points(points, law, bootstrap=20, holdout=0.2, profile=True, rolling=4)
+    assert fit.bootstrap_refused == CHOSEN and fit.hessian.reason == CHOSEN and CHOSEN in fit.warnings
+    assert fit.intervals == fit.profile == {} and set(fit.hessian.intervals.values()) == {None}
+    assert fit.interval(flops=1e23) is None
+    assert {one.interval for one in fit.holdout.predictions} == {None}

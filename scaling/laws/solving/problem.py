@@ -26,6 +26,7 @@ class Problem:
         tied: whether delta follows the noise: each set of points then has its own (`solving.scale`).
         residual: "log" for log(predicted) - log(observed), "plain" for predicted - observed.
         run: (n,) number of each point's run; points of one run share its noise. None if each is its own.
+        chosen: whether the points were chosen from more for their low loss: their noise is not 0 on average.
         width: pad the arrays to this many points; fits to subsets then share one compiled program.
     """
 
@@ -39,6 +40,7 @@ class Problem:
     width: int = 0
     run: NDArray[np.int64] | None = None
     tied: bool = False
+    chosen: bool = False
 
     @classmethod
     def of(
@@ -65,6 +67,7 @@ class Problem:
             width,
             points.group_index()[chosen],
             tied,
+            chosen_by_loss(form, chosen),
         )
 
     def over(self, points: Points) -> "Problem":
@@ -124,6 +127,11 @@ class Problem:
         out = np.zeros((rows, self.padded_points))
         out[: len(weights_Rn), : len(self.x)] = weights_Rn
         return out
+
+
+def chosen_by_loss(form: Form, selected: NDArray[np.bool_]) -> bool:
+    """Whether a form of the loss describes only some of the points, those that are low."""
+    return form.target == "loss" and not bool(selected.all())
 
 
 def pad(array: NDArray[Any], length: int) -> NDArray[Any]:

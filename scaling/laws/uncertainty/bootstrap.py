@@ -16,7 +16,9 @@ from scaling.laws.forms.quantities import Ends
 from scaling.laws.points import Points
 from scaling.laws.sections import LEVEL, Bootstrap
 from scaling.laws.solving.optimise import BestFit
+from scaling.laws.solving.problem import chosen_by_loss
 from scaling.laws.solving.solver import solve
+from scaling.laws.uncertainty.noise import CHOSEN
 from scaling.laws.uncertainty.resample import expansion, middle
 from scaling.runtime.errors import BadInputError
 
@@ -33,15 +35,19 @@ class Resamples:
         counts: (R, points) how often each point is drawn.
         kept: (R, points) which of them the form reads.
         rejected: share of all resamples drawn that do not determine the form.
+        chosen: whether the form reads only the points of low loss.
     """
 
     counts: Floats
     kept: NDArray[np.bool_]
     rejected: float
+    chosen: bool = False
 
     @property
     def refused(self) -> str | None:
         """Why there is no bootstrap interval; None if there is one."""
+        if self.chosen:
+            return CHOSEN
         if self.rejected <= MOST_REJECTED:
             return None
         return (
@@ -90,6 +96,7 @@ def bootstrap_counts(form: Form, points: Points, n: int, seed: int) -> Resamples
     """
     random = np.random.default_rng([seed, 1])
     columns, log_loss = form.log_variables(points), np.log(points.loss)
+    chosen = chosen_by_loss(form, form.select(columns, log_loss))
     run = points.group_index()
     runs = int(run.max()) + 1
     counts = np.zeros((n, len(points)))
@@ -105,7 +112,7 @@ def bootstrap_counts(form: Form, points: Points, n: int, seed: int) -> Resamples
             counts[filled], kept[filled] = count, read
             filled += 1
             if filled == n:
-                return Resamples(counts, kept, 1 - n / tried)
+                return Resamples(counts, kept, 1 - n / tried, chosen)
     raise BadInputError(
         f"{points.source}: resamples of {runs} run(s) seldom determine {form.name}; "
         "give more runs, or --bootstrap 0"

@@ -19,7 +19,7 @@ import numpy as np
 from scaling.laws.forms.form import Floats
 from scaling.laws.forms.quantities import Ends, Quantities
 from scaling.laws.solving.optimise import BestFit
-from scaling.laws.uncertainty.noise import MIN_RUNS, Scale, residual_scale, t_quantile
+from scaling.laws.uncertainty.noise import CHOSEN, MIN_RUNS, Scale, residual_scale, t_quantile
 from scaling.laws.uncertainty.resample import differences
 
 LARGEST_CONDITION = 1e12  # beyond, a direction of theta has no digits
@@ -100,6 +100,8 @@ def curvature(best: BestFit, hits: tuple[str, ...] = ()) -> Curvature:
     if scale is None:
         why = "no residual is left to measure the noise with: every point is fitted exactly"
         return Curvature(None, condition, flattest, why, None)
+    if best.problem.chosen:
+        return Curvature(None, condition, flattest, CHOSEN, scale)
     inverse = np.linalg.inv(gram)
     meat = J.T @ ((w**2)[:, None] * J)
 

@@ -18,6 +18,11 @@ from scaling.laws.settings import is_setting
 # Residuals of log loss below this are the rounding of a table, or of the solver: a loss in float32 is off by
 # 6e-8.
 EXACT = 1e-9
+# Why a law of an envelope has no intervals: the lowest of many points are low by chance too.
+CHOSEN = (
+    "the points were chosen for their low loss, which is partly chance: there are no intervals; "
+    "a law of params and tokens has them"
+)
 MIN_RUNS = 5  # that noise between runs can be measured with: with fewer, one run carries most of the variance
 
 

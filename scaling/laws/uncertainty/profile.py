@@ -39,10 +39,10 @@ def profiles(
 ) -> dict[str, Profile]:
     """The profile of every quantity, or of `only` some.
 
-    Empty if the residuals have no scale to measure a rise by.
+    Empty if the residuals have no scale to measure a rise by, or the points were chosen for their low loss.
     """
     form, problem = best.form, best.problem
-    if found.scale is None:
+    if found.scale is None or best.problem.chosen:
         return {}
     Q = len(asked.names)
     centre = asked.scaled(best.theta)
