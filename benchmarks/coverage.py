@@ -378,27 +378,77 @@ def small_grid(sizes: int, budgets: int) -> Points:
 
 
 TUNED_NOISE = 0.002
-RATES = 2.0 ** np.arange(-2, 3)  # about the best of a grid in factors of two
+SETTING_LAWS = {"learning_rate": "learning-rate", "batch_tokens": "batch-size"}
 
 
-def of_tuned(seed: int, resamples: int) -> dict[str, Outcomes]:
-    """Chinchilla's law at the minima of bowls: five learning rates at every size and token budget."""
-    law, truth, tuned = LAWS["chinchilla"], TRUTH["chinchilla"], design("chinchilla")
-    random = np.random.default_rng(seed)
-    best = 50 * tuned.params**-0.23 * tuned.tokens**-0.1
-    off = random.uniform(-0.5, 0.5, len(tuned))  # of the grid from the optimum, in factors of two
-    rate = (best * 2**off)[:, None] * RATES
-    bowl = 1 + 0.01 * np.log2(rate / best[:, None]) ** 2
-    exact = law.predict(truth, params=tuned.params, tokens=tuned.tokens)[:, None] * bowl
-    swept = points_of(
-        np.repeat(tuned.params, len(RATES)),
-        np.repeat(tuned.tokens, len(RATES)),
-        loss=(exact * np.exp(TUNED_NOISE * random.normal(size=exact.shape))).ravel(),
-        learning_rate=rate.ravel(),
-    )
-    with searched("chinchilla"):
-        fit = fit_points(swept, bootstrap=resamples, holdout=None, profile=True, seed=seed, force=True)
-    return by_method(fit, truth, {"prediction": beyond(tuned, "chinchilla")}, float(tuned.flops.max()))
+@dataclass(frozen=True)
+class Sweep:
+    """Runs at several values of a setting, at each of the points of a design.
+
+    Attributes:
+        at: sizes and token budgets; points of one group are branches of one trunk at each value.
+        rates: values tried, in factors of two from the middle of the grid.
+        common: one grid for all points, about the best of the middle one; otherwise one per trunk or point, off
+            its best value by up to half a factor of two.
+        skew: of the bowl, relative to its curvature: how much steeper it is on the side of large rates.
+        setting: the swept field of `Points`.
+    """
+
+    at: Points
+    rates: tuple[float, ...] = (-2, -1, 0, 1, 2)
+    common: bool = False
+    skew: float = 0.0
+    setting: str = "learning_rate"
+
+    def best(self) -> Floats:
+        """(n,) where the loss is least."""
+        name = SETTING_LAWS[self.setting]
+        return LAWS[name].predict(TRUTH[name], params=self.at.params, tokens=self.at.tokens)
+
+    def draw(self, random: np.random.Generator) -> Points:
+        """One point per run; a percent more loss at half and at twice the best value."""
+        n, k = len(self.at), len(self.rates)
+        run = self.at.group_index()
+        best = np.log2(self.best())
+        middle = np.full(n, np.median(best))
+        if not self.common:
+            means = np.bincount(run, best) / np.bincount(run)
+            middle = (means + random.uniform(-0.5, 0.5, len(means)))[run]
+        x = middle[:, None] + np.array(self.rates) - best[:, None]
+        exact = chinchilla_loss(self.at.params, self.at.tokens)[:, None] * (
+            1 + 0.01 * x**2 * np.exp(self.skew * x)
+        )
+        runs = np.repeat(run, k) * k + np.tile(np.arange(k), n)
+        noise = TUNED_NOISE * random.normal(size=n * k)
+        if run.max() + 1 < n:
+            noise = noise / 2 + TUNED_NOISE * random.normal(size=runs.max() + 1)[runs]
+        swept = points_of(
+            np.repeat(self.at.params, k),
+            np.repeat(self.at.tokens, k),
+            loss=exact.ravel() * np.exp(noise),
+            **{self.setting: (2 ** (x + best[:, None])).ravel()},
+        )
+        return replace(swept, groups=tuple(f"run {i}" for i in runs))
+
+
+def of_sweep(sweep: Sweep, law: str = "chinchilla") -> Case:
+    """A law of the loss at the minima, or of the place of the minima."""
+
+    top = float(sweep.at.flops.max())
+    places = {
+        f"{far}x": {"params": float(OPTIMUM.params(far * top)), "tokens": float(OPTIMUM.tokens(far * top))}
+        for far in (10, 100)
+    }
+
+    def draw(seed: int, resamples: int) -> dict[str, Outcomes]:
+        drawn = sweep.draw(np.random.default_rng(seed))
+        with searched(law):
+            fit = fit_points(
+                drawn, law, bootstrap=resamples, holdout=None, profile=True, seed=seed, force=True
+            )
+        return by_method(fit, TRUTH[law], places, top)
+
+    return Case(draw)
 
 
 def chinchilla_loss(params: Floats, tokens: Floats) -> Floats:
@@ -488,10 +538,11 @@ CASES: dict[str, Case] = {
     "4x3-grid": of_design(small_grid(4, 3), shared=0.0, own=LOSS_NOISE),
     "5x4-grid": of_design(small_grid(5, 4), shared=0.0, own=LOSS_NOISE),
     "heavy-tails": of_design(small_grid(6, 6), shared=0.0, own=LOSS_NOISE, tail=2.5),
-    "misfit-none": of_misfit(coupled, 0.0),
-    "misfit-coupled": of_misfit(coupled, 0.6),
-    "misfit-drift": of_misfit(drifting, 0.15),
-    "tuned": Case(of_tuned),
+    "tuned": of_sweep(Sweep(design("chinchilla"))),
+    "tuned-one-coarse-grid": of_sweep(Sweep(small_grid(5, 4), rates=(-5, -3, -1, 1, 3, 5), common=True)),
+    "tuned-trunks": of_sweep(Sweep(trunks(8))),
+    "tuned-learning-rate": of_sweep(Sweep(small_grid(5, 4)), "learning-rate"),
+    "tuned-batch-size": of_sweep(Sweep(small_grid(5, 4), setting="batch_tokens"), "batch-size"),
     "isoflop": of_isoflop("windowed"),
     "isoflop-5-sizes-rounded": of_isoflop("windowed", sizes=5, digits=3),
     "isoflop-off-centre": of_isoflop("windowed", grid=(1 / 3, 20), sizes=7, digits=3),

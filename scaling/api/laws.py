@@ -187,7 +187,7 @@ class Fit(TableResult):
 
         blocks = law_blocks(self.law)
         if self.allocations:
-            blocks += allocation_blocks(self.allocations)
+            blocks += allocation_blocks(self.allocations, self.law.cost)
         if self.prediction is not None:
             blocks += prediction_blocks(self.prediction)
         if self.approaches:

@@ -6,7 +6,7 @@ is known only to the spacing of the grid, and the lowest of several noisy losses
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
@@ -87,12 +87,12 @@ def vertex(places: Floats, losses: Floats, weight: Floats | None = None) -> Vert
     for window, products in _attempts(wide, near, places.shape[1]):
         found = _quadratic(places[window], losses[window] / low, weight[window], centre, products)
         if found is not None:
-            # Once more about the minimum itself: the lowest of two noisy losses would choose its own window.
+            # Once more about the minimum itself, with the settings that the parabola puts near it: measured
+            # losses would choose by their own noise whether they are in the window.
             reach = REACH * np.ptp(places[near], axis=0) / 2
-            about = (np.abs(places - found[0]) <= reach).all(axis=1) | (losses <= low * (1 + RISE))
-            again = _quadratic(places[about], losses[about] / low, weight[about], centre, products)
-            place, loss, place_variance, loss_variance, squares, freedom, sag = again or found
-            return Vertex(place, low * loss, place_variance, loss_variance, True, squares, freedom, sag)
+            about = (np.abs(places - found.place) <= reach).all(axis=1) | (found.above(places) <= RISE)
+            again = _quadratic(places[about], losses[about] / low, weight[about], centre, products) or found
+            return again.vertex(low)
     at_best = (places == centre).all(axis=1)
     nothing = np.full(places.shape[1], np.nan)
     return Vertex(centre, low, nothing, 1 / float(weight[at_best].sum()), False)
@@ -104,10 +104,32 @@ def _attempts(
     yield from product((wide, near), (True, False) if settings > 1 else (False,))
 
 
+@dataclass(frozen=True)
+class _Quadratic:
+    """A quadratic form with a minimum: `vertex` has its loss relative to the lowest measured."""
+
+    minimum: Vertex
+    curvature: Floats  # (J, J), per unit of the coordinates
+
+    @property
+    def place(self) -> Floats:
+        return self.minimum.place
+
+    def above(self, places: Floats) -> Floats:
+        """(n,) by how much it exceeds its minimum, relative to it."""
+        off = places - self.place
+        rise: Floats = np.einsum("nj,jk,nk->n", off, self.curvature, off) / 2
+        return rise / self.minimum.loss
+
+    def vertex(self, low: float) -> Vertex:
+        """The minimum, with a loss in units of which the lowest measured is `low`."""
+        return replace(self.minimum, loss=low * self.minimum.loss)
+
+
 def _quadratic(
     places: Floats, losses: Floats, weight: Floats, centre: Floats, products: bool
-) -> tuple[Floats, float, Floats, float, float, int, float] | None:
-    """Place, loss, their variances, squared residuals, freedom and sag; None without a minimum inside."""
+) -> _Quadratic | None:
+    """The least-squares quadratic form; None without a minimum inside."""
     n, J = places.shape
     width = np.ptp(places, axis=0)
     if not (width > 0).all():
@@ -143,12 +165,14 @@ def _quadratic(
     moved = np.linalg.solve(curvature, slope)
     residuals = losses - X @ theta
     scatter = moved @ covariance @ moved.T
-    return (
-        centre + width * place,
-        float(at @ theta),
-        width**2 * np.diag(scatter),
-        float(at @ covariance @ at),
-        float(weight @ residuals**2),
-        n - P,
-        float(np.trace(curvature @ scatter)) / 2,
+    minimum = Vertex(
+        place=centre + width * place,
+        loss=float(at @ theta),
+        place_variance=width**2 * np.diag(scatter),
+        loss_variance=float(at @ covariance @ at),
+        by_parabola=True,
+        squares=float(weight @ residuals**2),
+        freedom=n - P,
+        sag=float(np.trace(curvature @ scatter)) / 2,
     )
+    return _Quadratic(minimum, curvature / np.outer(width, width))

@@ -7,7 +7,7 @@ change the loss.
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,7 @@ SETTINGS = {
     "warmuptokens", "warmupfraction", "warmupratio", "dropout", "epsilon", "eps", "clip", "clipnorm",
     "gradclip", "gradientclip", "initstd", "positioninitstd", "zloss",
 }
+RATES = ("learningrate", "lr", "peaklr", "maxlr")
 # Leaves of `train` that set the budget, or do not change the loss.
 NOT_SETTINGS = {
     "tokens", "steps", "branches", "seed", "evalevery", "evaltokens", "logevery", "checkpointevery",
@@ -103,6 +104,18 @@ def is_setting(name: str, configs: bool) -> bool:
     if word in SETTINGS:
         return True
     return configs and name.startswith("train.") and word not in NOT_SETTINGS and "spikes." not in name
+
+
+def with_learning_rate(points: Points) -> Points:
+    """The points with the learning rate of the only column named for it, such as `lr`, if they lack one."""
+    if points.learning_rate is not None:
+        return points
+    named = [
+        np.array(list(map(_number, cells))) for name, cells in points.columns.items() if plain(name) in RATES
+    ]
+    if len(named) != 1 or not (named[0] > 0).all():
+        return points
+    return replace(points, learning_rate=named[0])
 
 
 def _number(text: str) -> float:

@@ -15,9 +15,11 @@ from numpy.typing import NDArray
 
 from scaling.laws.bowls import TIE, Vertex, lowest_cell, vertex
 from scaling.laws.forms.form import Floats, Form
-from scaling.laws.points import Points
+from scaling.laws.forms.laws import LAWS
+from scaling.laws.law import Law
+from scaling.laws.points import Points, canonical
 from scaling.laws.sections import SweptBowl, SweptRuns
-from scaling.laws.settings import SettingValues, arms_of, settings_of
+from scaling.laws.settings import SettingValues, arms_of, settings_of, with_learning_rate
 from scaling.runtime.suggest import plural
 
 SAME_BUDGET = 0.01  # relative difference of tokens that are one budget, rounded to batches of several sizes
@@ -34,12 +36,14 @@ class Tuned:
         swept: what was reduced; None without a bowl.
         edges: reasons to refuse: bowls whose lowest loss is at the first or last setting tried.
         warnings: on points that differ in what is no setting.
+        runs: all runs of the bowls, as they were measured; None without a bowl.
     """
 
     points: Points
     swept: SweptRuns | None = None
     edges: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    runs: Points | None = None
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -82,6 +86,8 @@ def tuned(points: Points, form: Form) -> Tuned:
     if not form.swept and (form.target != "loss" or "loss" in form.variables):
         return Tuned(points)
     target = form.target if form.swept else None
+    if target == "learning_rate":
+        points = with_learning_rate(points)
     arms, warnings = arms_of(points, _places(points, form, [()] * len(points)))
     bowls = []
     for members in _places(points, form, arms):
@@ -94,7 +100,15 @@ def tuned(points: Points, form: Form) -> Tuned:
         _document(points, bowls, target),
         _edges(points, bowls, target),
         warnings,
+        points.subset(np.sort(np.concatenate([bowl.members for bowl in bowls])).tolist()),
     )
+
+
+def fitted_to(points: Points, law: Law | None) -> Tuned:
+    """The points that a law was fitted to, of all `points`; these themselves without a law."""
+    if law is None or law.swept is None:
+        return Tuned(points)
+    return tuned(canonical(points), LAWS[law.law])
 
 
 def _places(points: Points, form: Form, arms: Sequence[tuple[str, ...]]) -> list[NDArray[np.int64]]:

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
+from scaling.laws.forms.laws import LAWS
 from scaling.laws.frontier.approaches import Approach, compare_approaches
 from scaling.laws.frontier.isoflop import (
     IsoFlopMinima,
@@ -19,10 +20,11 @@ from scaling.laws.frontier.isoflop import (
     isoflop_groups,
     isoflop_minima,
 )
-from scaling.laws.points import Points
+from scaling.laws.points import Points, canonical
 from scaling.laws.read.inputs import Sources
+from scaling.laws.tuned import tuned
 from scaling.plots.kinds import Options
-from scaling.plots.labels import counting_note, label_of, log_axis, scientific
+from scaling.plots.labels import counting_note, fitted_note, label_of, log_axis, scientific
 from scaling.plots.style import (
     INK,
     LAW,
@@ -216,7 +218,8 @@ def isoflop_figure(sources: Sources, options: Options) -> Figure:
     Raises:
         BadInputError: no budget has runs of several sizes, or an option is out of range.
     """
-    points = sources.points
+    reduced = tuned(canonical(sources.points), LAWS["chinchilla"])
+    points = reduced.points
     found = isoflop_minima(
         points,
         options.method,  # type: ignore[arg-type]
@@ -260,7 +263,7 @@ def isoflop_figure(sources: Sources, options: Options) -> Figure:
     remarks = _frontier(frontier[0], points, found, colours, options) if frontier else ()
     shown = [flops for flops, _ in groups if flops not in small]
     legend_at_right(figure, _handles(shown, colours, found, options))
-    footnote(figure, counting_note(points), *remarks, *reasons(found.refused))
+    footnote(figure, fitted_note(reduced), counting_note(points), *remarks, *reasons(found.refused))
     return figure
 
 

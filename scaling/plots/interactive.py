@@ -38,16 +38,16 @@ Trace = dict[str, Any]
 
 
 def interactive_loss_vs_compute(
-    points: Points, law: Law | None, curves: Sequence[Curve] = ()
+    points: Points, law: Law | None, curves: Sequence[Curve] = (), runs: Points | None = None
 ) -> dict[str, Any]:
-    """Loss against compute with the envelope, the law and its band."""
-    traces = _curves(points, curves, "flops")
+    """Loss against compute with the envelope, the law and its band; `runs` of sweeps are faint."""
+    traces = _curves(points, curves, "flops") + _faint(points, runs, "flops")
     order = envelope_order(points.flops, points.loss)
     traces.append(
         line_trace(
             points.flops[order],
             points.loss[order],
-            "lower envelope of the runs",
+            f"lower envelope of the {'runs' if runs is None else 'minima'}",
             {"color": ENVELOPE, "dash": "dash"},
         )
     )
@@ -72,10 +72,10 @@ def interactive_loss_vs_compute(
 
 
 def interactive_loss_vs_tokens(
-    points: Points, law: Law | None, curves: Sequence[Curve] = ()
+    points: Points, law: Law | None, curves: Sequence[Curve] = (), runs: Points | None = None
 ) -> dict[str, Any]:
-    """Loss against tokens, one colour per size, with the law at each size."""
-    traces = _curves(points, curves, "tokens")
+    """Loss against tokens, one colour per size, with the law at each size; `runs` of sweeps are faint."""
+    traces = _curves(points, curves, "tokens") + _faint(points, runs, "tokens")
     if law is not None and law.form.variables == ("params", "tokens") and law.form.target == "loss":
         colours = size_colours(points.params.tolist())
         for size, colour, (low, high) in sizes_in_tokens(points.params, points.tokens, colours):
@@ -90,6 +90,16 @@ def interactive_loss_vs_tokens(
     label, _ = label_of("tokens", points)
     ends = points.tokens.min() / ROOM, points.tokens.max() * ROOM
     return {"data": traces, "layout": _layout(label, points, law, ends)}
+
+
+def _faint(points: Points, runs: Points | None, x: str) -> list[Trace]:
+    """The runs of sweeps of settings, small, in the colours of their sizes."""
+    if runs is None:
+        return []
+    colours = size_colours(points.params.tolist())
+    trace = point_trace(runs, np.arange(len(runs)), x, runs.loss, "runs of sweeps", MUTED)
+    marker = {"size": 4, "color": [colours.get(size, MUTED) for size in runs.params.tolist()]}
+    return [trace | {"opacity": 0.45, "marker": marker}]
 
 
 def _measured(points: Points, law: Law | None, x: str) -> list[Trace]:

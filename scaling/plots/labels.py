@@ -11,6 +11,8 @@ from matplotlib.axis import Axis
 from matplotlib.ticker import Formatter, FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
 from scaling.laws.points import NATS_PER_TOKEN, Points
+from scaling.laws.tuned import Tuned
+from scaling.runtime.suggest import plural
 
 Unit = Literal["count", "flops", "plain"]
 
@@ -209,6 +211,16 @@ def quantity(name: str, parameters: Collection[str]) -> str:
 def counting_note(points: Points) -> str:
     """The note that says how N and C are counted."""
     return f"N: {points.counting['params']}. C: {points.counting['flops']}."
+
+
+def fitted_note(found: Tuned, faint: bool = False) -> str:
+    """The note that says how many minima of sweeps the points are, and whether their runs are faint."""
+    if found.swept is None:
+        return ""
+    minima, others = found.swept.n_bowls, len(found.points) - found.swept.n_bowls
+    more = f" and {plural(others, 'other run')}" if others else ""
+    runs = f"; faint: their {found.swept.n_points} runs" if faint else f" ({found.swept.n_points} runs)"
+    return f"Fitted: the minima of {plural(minima, 'sweep')} of settings{more}{runs}."
 
 
 def compute_label(points: Points) -> str:

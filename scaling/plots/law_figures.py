@@ -20,6 +20,7 @@ from scaling.plots.labels import (
     VARIABLES,
     compute_label,
     counting_note,
+    fitted_note,
     greek,
     label_of,
     log_axis,
@@ -27,7 +28,15 @@ from scaling.plots.labels import (
     scientific,
     variable_name,
 )
-from scaling.plots.losses import LEGEND_WIDTH, MANY_HELD, band_name, held_out, level_of, sizes_in_tokens
+from scaling.plots.losses import (
+    LEGEND_WIDTH,
+    MANY_HELD,
+    band_name,
+    faint_runs,
+    held_out,
+    level_of,
+    sizes_in_tokens,
+)
 from scaling.plots.style import (
     ENVELOPE,
     INK,
@@ -56,7 +65,8 @@ def law_figure(sources: Sources, options: Options) -> Figure:
     Raises:
         BadInputError: no law, the points lack one of its columns, or it has three variables.
     """
-    points, law = sources.points, sources.need_law("law")
+    law, found = sources.need_law("law"), sources.fitted
+    points = found.points
     names = law.form.variables
     if len(names) > 2 or (len(names) == 2 and names[0] != "params"):
         raise BadInputError(
@@ -71,6 +81,8 @@ def law_figure(sources: Sources, options: Options) -> Figure:
         handles = _single_curve(axes, law, columns[names[0]], y, chosen)
     else:
         handles = _curve_per_size(axes, law, points.params, columns[names[1]], y, chosen)
+    colours = size_colours(points.params.tolist()) if len(names) == 2 else {}
+    handles += faint_runs(axes, found, names[-1], law.form.target, colours)
     if not chosen.all():
         handles.append(marker_handle(MUTED, "not fitted: above the envelope", hollow=True))
     words, unit = label_of(names[-1], points)
@@ -92,7 +104,7 @@ def law_figure(sources: Sources, options: Options) -> Figure:
     held = ""
     if law.holdout is not None:
         held = f" Mean error on held-out runs: {100 * law.holdout.mean_abs_rel_error:.2g}%."
-    footnote(figure, greek(law.equation) + "." + held, counting_note(points))
+    footnote(figure, greek(law.equation) + "." + held, fitted_note(found, faint=True), counting_note(points))
     return figure
 
 
@@ -137,7 +149,8 @@ def _curve_per_size(
 
 def predicted_vs_measured(sources: Sources, options: Options) -> Figure:
     """Relative prediction errors against compute; of held-out runs by the law fitted without them."""
-    points, law = sources.points, sources.need_law("predicted-vs-measured")
+    law, found = sources.need_law("predicted-vs-measured"), sources.fitted
+    points = found.points
     figure, axes = canvas(f"Prediction errors of the {law.law} law")
     colours = size_colours(points.params.tolist())
     variables = {name: points.column(name) for name in law.form.variables}
@@ -170,7 +183,7 @@ def predicted_vs_measured(sources: Sources, options: Options) -> Figure:
     axes.set_xscale("log")
     log_axis(axes.xaxis, compute_label(points), "flops")
     legend_at_right(figure, handles)
-    footnote(figure, counting_note(points))
+    footnote(figure, fitted_note(found), counting_note(points))
     return figure
 
 
@@ -193,7 +206,8 @@ def normal_quantiles(n: int) -> Floats:
 
 def residuals_figure(sources: Sources, options: Options) -> Figure:
     """Log residuals against N, D and C, coloured by size, and against normal quantiles."""
-    points, law = sources.points, sources.need_law("residuals")
+    law, found = sources.need_law("residuals"), sources.fitted
+    points = found.points
     residual, chosen = log_residuals(law, points)
     colours = size_colours(points.params.tolist())
     figure, axes = panels(f"Residuals of the {law.law} law", 2, 2, (9.6, 6.6))
@@ -214,7 +228,7 @@ def residuals_figure(sources: Sources, options: Options) -> Figure:
     spread = float(np.sqrt(np.mean(residual[chosen] ** 2)))
     left = "" if chosen.all() else f" The law is fitted to {int(chosen.sum())} of {len(points)} points."
     note = f"Root mean square: {100 * spread:.2g}%. 1% is 0.01 in the natural logarithm.{left}"
-    footnote(figure, counting_note(points), note)
+    footnote(figure, fitted_note(found), counting_note(points), note)
     return figure
 
 
@@ -242,7 +256,8 @@ def contours_figure(sources: Sources, options: Options) -> Figure:
     Raises:
         BadInputError: no law, or not one of loss over params and tokens.
     """
-    points, law = sources.points, sources.need_law("contours")
+    law, found = sources.need_law("contours"), sources.fitted
+    points = found.points
     check_surface(law)
     figure, axes = canvas(f"Loss by the {law.law} law")
     tokens, params, loss = surface(law, points)
@@ -294,7 +309,7 @@ def contours_figure(sources: Sources, options: Options) -> Figure:
         axes.clabel(drawn, manual=list(at), fontsize=8, fmt=words, colors=INK)
     axes.grid(visible=False)
     legend_at_right(figure, handles)
-    footnote(figure, counting_note(points), greek(law.equation) + ".")
+    footnote(figure, fitted_note(found), counting_note(points), greek(law.equation) + ".")
     return figure
 
 

@@ -17,10 +17,12 @@ from scaling.laws.law import LEVEL, Law
 from scaling.laws.points import Points
 from scaling.laws.read.curves import Curve
 from scaling.laws.read.inputs import Sources
+from scaling.laws.tuned import Tuned
 from scaling.plots.kinds import Options
 from scaling.plots.labels import (
     compute_label,
     counting_note,
+    fitted_note,
     label_of,
     log_axis,
     short,
@@ -48,23 +50,28 @@ BEYOND = 10.0  # the law is drawn up to this multiple of the largest compute
 ROOM = 1.6  # a law at one size is drawn this factor beyond its runs
 MANY_HELD = 40  # more held-out runs than this are drawn without their intervals
 LEGEND_WIDTH = 33  # characters per line
+FAINT = 0.35  # opacity of runs that were not fitted themselves
 DOTTED = (0, (1, 1.2))
 
 
 def loss_vs_compute(sources: Sources, options: Options) -> Figure:
     """Final losses against training compute, with the envelope, the fitted law and the held-out test."""
-    points, law, curves = sources.points, _law_of_loss("loss-vs-compute", sources.law), sources.curves
+    law, found, curves = _law_of_loss("loss-vs-compute", sources.law), sources.fitted, sources.curves
+    points = found.points
     figure, axes = canvas("Loss against training compute")
     colours = size_colours(points.params.tolist())
     held = held_out(points, law)
     low, high = points.flops.min(), points.flops.max()
     handles = _scatter(axes, points, points.flops, colours, held)
+    handles += faint_runs(axes, found, "flops", "loss", colours)
 
     order = envelope_order(points.flops, points.loss)
     if len(order) > 1:
         style: Any = {"color": ENVELOPE, "lw": 1.3, "ls": (0, (4, 2))}
         axes.plot(points.flops[order], points.loss[order], zorder=3, **style)
-        handles.append(Line2D([], [], label="lower envelope of the runs", **style))
+        handles.append(
+            Line2D([], [], label=f"lower envelope of the {'minima' if found.swept else 'runs'}", **style)
+        )
 
     if law is not None and has_frontier(law):
         grid = np.append(np.geomspace(low, high, 120), np.geomspace(high, BEYOND * high, 40)[1:])
@@ -86,17 +93,19 @@ def loss_vs_compute(sources: Sources, options: Options) -> Figure:
     axes.set_xlim(compute_limits(points, law))
     log_axis(axes.xaxis, compute_label(points), "flops")
     legend_at_right(figure, handles)
-    footnote(figure, counting_note(points))
+    footnote(figure, fitted_note(found, faint=True), counting_note(points))
     return figure
 
 
 def loss_vs_tokens(sources: Sources, options: Options) -> Figure:
     """Final losses against training tokens, one colour per model size, with the law at each size."""
-    points, law, curves = sources.points, _law_of_loss("loss-vs-tokens", sources.law), sources.curves
+    law, found, curves = _law_of_loss("loss-vs-tokens", sources.law), sources.fitted, sources.curves
+    points = found.points
     figure, axes = canvas("Loss against training tokens")
     colours = size_colours(points.params.tolist())
     held = held_out(points, law)
     handles = _scatter(axes, points, points.tokens, colours, held)
+    handles += faint_runs(axes, found, "tokens", "loss", colours)
     if law is not None and law.form.variables == ("params", "tokens") and law.form.target == "loss":
         for size, colour, (low, high) in sizes_in_tokens(points.params, points.tokens, colours):
             grid = np.geomspace(low, high, 80)
@@ -112,7 +121,7 @@ def loss_vs_tokens(sources: Sources, options: Options) -> Figure:
     axes.set_xlim(low / reach, high * reach)
     log_axis(axes.xaxis, "Training tokens D (tokens)", "count")
     legend_at_right(figure, handles)
-    footnote(figure, f"N: {points.counting['params']}.")
+    footnote(figure, fitted_note(found, faint=True), f"N: {points.counting['params']}.")
     return figure
 
 
@@ -192,6 +201,20 @@ def _scatter(
     if out.any():
         handles.append(marker_handle(MUTED, "held out, measured", hollow=True))
     return handles
+
+
+def faint_runs(axes: Axes, found: Tuned, x: str, y: str, colours: dict[float, str]) -> list[Line2D]:
+    """Draw the runs of sweeps of settings, small and faint, behind the minima; returns legend entries.
+
+    The axes are those of the minima: runs far above a minimum may be outside.
+    """
+    if found.runs is None:
+        return []
+    look: Any = {"s": 10, "alpha": FAINT, "lw": 0, "zorder": 2}
+    across, up = found.runs.column(x), found.runs.column(y)
+    axes.scatter(across, up, c=[colours.get(size, MUTED) for size in found.runs.params], **look)
+    style: Any = {"ls": "", "marker": "o", "ms": 3.5, "mew": 0, "color": MUTED, "alpha": 0.6}
+    return [Line2D([], [], label="runs of sweeps", **style)]
 
 
 def _predictions(axes: Axes, law: Law | None, x: str) -> list[Line2D]:

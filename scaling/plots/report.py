@@ -16,6 +16,7 @@ from scaling.laws.points import Points, Where
 from scaling.laws.read.comparable import comparable
 from scaling.laws.read.curves import Curve
 from scaling.laws.read.inputs import Sources
+from scaling.laws.tuned import Tuned, fitted_to
 from scaling.plots.by_reach import by_reach_section, interactive_errors_by_reach, measured
 from scaling.plots.by_reach import note as reach_note
 from scaling.plots.compute_optimal import PAPERS, interval_note, reasons
@@ -27,6 +28,7 @@ from scaling.plots.interactive_law import (
     interactive_profile,
     interactive_residuals,
 )
+from scaling.plots.labels import counting_note, fitted_note
 from scaling.plots.report_html import dark_colours, embed
 from scaling.plots.report_law import (
     approaches_section,
@@ -106,7 +108,7 @@ def render(
     """The page as text."""
     records = [run.record for run in runs]
     found = compare_approaches(points, curves, law, bootstrap=RESAMPLES)
-    figures = figures_of(points, law, curves, found)
+    figures = figures_of(fitted_to(points, law), law, curves, found)
     documents = {name: document for one in figures for name, document in one.figures.items()}
     drawn = {one.name: one.section() for one in figures}
     of_law: list[str] = []
@@ -164,19 +166,22 @@ class FigureSection:
 
 
 def figures_of(
-    points: Points, law: Law | None, curves: Sequence[Curve], found: Sequence[Approach]
+    fitted: Tuned, law: Law | None, curves: Sequence[Curve], found: Sequence[Approach]
 ) -> list[FigureSection]:
     """The figures that the points and the law allow, in the order of the page."""
-    counting = f"N: {points.counting['params']}. C: {points.counting['flops']}."
+    points = fitted.points
+    counting = f"{counting_note(points)} {fitted_note(fitted)}".rstrip()
     sections: list[FigureSection] = []
 
     def add(name: str, title: str, note: str, figure: dict[str, Any], height: str = "") -> None:
         sections.append(FigureSection(name, title, note, {name: figure}, height))
 
-    compute = interactive_loss_vs_compute(points, law, curves)
-    tokens = interactive_loss_vs_tokens(points, law, curves)
-    add("compute", "Loss against training compute", _compute_note(law), compute)
-    add("tokens", "Loss against training tokens", f"Colour is model size. {counting}", tokens)
+    faint = fitted_note(fitted, faint=True)
+    compute = interactive_loss_vs_compute(points, law, curves, fitted.runs)
+    tokens = interactive_loss_vs_tokens(points, law, curves, fitted.runs)
+    add("compute", "Loss against training compute", f"{_compute_note(law)} {faint}".rstrip(), compute)
+    note = f"Colour is model size. {counting_note(points)} {faint}".rstrip()
+    add("tokens", "Loss against training tokens", note, tokens)
     minima = isoflop_minima(points, tolerance=TOLERANCE, bootstrap=RESAMPLES)
     if minima.minima:
         refused = " ".join(reasons(minima.refused))

@@ -209,12 +209,33 @@ def approaches_section(found: Sequence[Approach], points: Points) -> str:
         if text:
             remarks.append(html.escape(f"{one.name}: {text.replace(f'{points.source}: ', '')}."))
     notes = "".join(f'<p class="note">{remark}</p>' for remark in remarks)
+    optima = [
+        [
+            text_cell(one.name),
+            number_cell(scientific(place.flops)),
+            number_cell(short(place.params)),
+            number_cell(_counts(place.params_interval)),
+            number_cell(short(place.tokens)),
+            number_cell(_counts(place.tokens_interval)),
+        ]
+        for one in found
+        for place in one.at
+    ]
+    if optima:
+        heads = ["approach", "compute, FLOPs", "N_opt", "95% interval", "D_opt", "95% interval"]
+        about = "The optimum at the largest compute of the data, and at ten times that:"
+        notes = f"<p>{about}</p>{html_table(heads, optima)}{notes}"
     head = ["approach", "a", "95% interval", "b", "95% interval", "optima or points"]
     return (
         "<section><h2>Compute-optimal scaling by each approach</h2>"
         "<p>N<sub>opt</sub> grows as C<sup>a</sup> and D<sub>opt</sub> as C<sup>b</sup>; the approaches "
         f"follow Hoffmann et al. 2022, section 3.</p>{html_table(head, rows)}{notes}</section>"
     )
+
+
+def _counts(interval: tuple[float, float] | None) -> str:
+    """Both ends of an interval of parameters or tokens."""
+    return NONE if interval is None else f"{short(interval[0])} {NONE} {short(interval[1])}"
 
 
 def rolling_section(law: Law) -> str:

@@ -1,5 +1,6 @@
 """Compute as the points count it: c(N) D in the optimum, the allocation, the exponents and the plan."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -7,16 +8,19 @@ import pytest
 from scipy.optimize import minimize_scalar
 
 from scaling.api.laws import fit
+from scaling.api.text.laws import cost_note
 from scaling.estimate.loss_law import read_loss_law
-from scaling.laws import LAWS, fit_points
+from scaling.laws import LAWS, fit_points, read_points
 from scaling.laws.forms.limiting import limiting_form
 from scaling.laws.frontier.approaches import compare_approaches
 from scaling.laws.frontier.cost import compute_cost
 from scaling.laws.frontier.optimum import allocate
 from scaling.laws.law import read_law
 from scaling.laws.points import Count
+from scaling.runtime.errors import BadInputError
 from tests.laws.known import TRUE, few_starts, ladder
 from tests.laws.valleys import exponent, valleys
+from tests.plots.sweep_of import write_sweep
 
 ELASTICITY = 0.88
 COSTS = {
@@ -170,3 +174,40 @@ def test_approaches_agree_on_an_exponent_of_counted_compute():
         for place in one.at:
             assert cost(place.params) * place.tokens == pytest.approx(place.flops, rel=5e-3)
             assert place.params == pytest.approx(best_size(TRUE, cost, place.flops), rel=0.03)
+
+
+def test_a_run_directory_answers_in_its_counted_compute(tmp_path):
+    """Records whose counted compute grows less than their parameters, as of small models with attention."""
+    cost = COSTS["attention"]
+    home = write_sweep(tmp_path / "runs", noise=0.0)
+    for path in home.glob("*/record.json"):
+        record = json.loads(path.read_text())
+        for point in record["points"]:
+            point["flops"] = cost(record["params"]["non_embedding_with_head"]) * point["tokens"]
+        path.write_text(json.dumps(record))
+    given = {"bootstrap": 0, "rolling": 0, "profile": False, "holdout": None}
+    with few_starts():
+        found = fit(home, flops="counted", at=[1e13], sensitivity=True, **given).to_dict()
+    (row,) = found["at"]
+    assert cost(row["params"]) * row["tokens"] == pytest.approx(1e13, rel=0.01)
+    assert 6 * row["params"] * row["tokens"] < 0.9e13
+    rows = {row["change"]: row["a"] for row in found["sensitivity"]}
+    assert abs(rows["C: 6nd"] - rows["as fitted"]) > 0.01
+
+
+def test_a_table_has_no_architectures_to_count(tmp_path):
+    (tmp_path / "runs.csv").write_text("params,tokens,loss\n1e6,2e7,4\n2e6,4e7,3.5\n")
+    with pytest.raises(
+        BadInputError, match=r"flops=counted: a table has no architectures.*add a column flops"
+    ):
+        read_points(tmp_path / "runs.csv", flops="counted")
+
+
+def test_sizes_beyond_those_whose_cost_is_known_are_named():
+    cost = compute_cost(counted(COSTS["power"]))
+    low, high = cost.sizes
+    assert cost_note(cost, [low, high]).startswith(
+        "note: compute is c(N) D: c(N) is fitted to sizes from 2e+07 to 1e+10"
+    )
+    assert "extrapolated" not in cost_note(cost, [low, high])
+    assert cost_note(cost, [high, 2 * high]).endswith("and extrapolated as a power law beyond them")

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from scaling.laws import LAWS, fit_points, read_points
-from scaling.laws.tuned import tuned
-from scaling.laws.uncertainty.noise import seed_noise
+from scaling.laws.tuned import fitted_to, tuned
+from scaling.laws.uncertainty.noise import seed_noise, t_quantile
 from scaling.runtime.errors import BadInputError
 from tests.laws.known import TRUE, few_starts, points_of
+from tests.plots import drawn_law
 from tests.plots.sweep_of import write_sweep
 
 POWERS = (-0.23, -0.1)  # of the best learning rate, in N and D
@@ -91,6 +92,48 @@ def test_exponents_of_the_best_rate_are_better_than_those_of_the_grid():
     assert rmse["vertex"] < rmse["grid"] / 2
 
 
+@pytest.mark.parametrize("one_grid", [False, True])
+def test_standard_errors_of_minima_contain_the_truth(one_grid):
+    """Of the loss and of the best rate, with the noise that the parabolas leave.
+
+    `benchmarks/coverage.py tuned` measures the intervals of laws.
+    """
+    noise, measured, held = 0.002, [], {"loss": [], "rate": []}
+    for seed in range(10):
+        shift, rates = (None, 2.0 ** np.arange(-5, 6)) if one_grid else (0.5, RATES)
+        found = tuned(swept(noise, seed, shift=shift, rates=rates), LAWS["chinchilla"])
+        measured.append(found.swept.noise)
+        for bowl in found.swept.bowls:
+            true = (
+                TRUE["E"] + TRUE["A"] / bowl.params ** TRUE["alpha"] + TRUE["B"] / bowl.tokens ** TRUE["beta"]
+            )
+            off = np.log(bowl.loss / true) / noise / np.sqrt(bowl.loss_variance)
+            held["loss"].append(abs(off) < 1.96)
+            best = 50 * bowl.params ** POWERS[0] * bowl.tokens ** POWERS[1]
+            error = bowl.standard_errors["learning_rate"]
+            held["rate"].append(abs(np.log(bowl.settings["learning_rate"] / best)) < 1.96 * error)
+    assert np.sqrt(np.mean(np.square(measured))) == pytest.approx(noise, rel=0.3)
+    shares = {name: np.mean(rows) for name, rows in held.items()}
+    assert {name: share for name, share in shares.items() if not 0.9 <= share <= 0.99} == {}
+
+
+@pytest.mark.parametrize("one_grid", [False, True])
+def test_intervals_of_the_exponents_of_the_best_rate_contain_them(one_grid):
+    """Student's t of weighted least squares: for normal noise those of the law itself."""
+    held = []
+    for seed in range(30):
+        shift, rates = (None, 2.0 ** np.arange(-5, 6)) if one_grid else (0.5, RATES)
+        one = tuned(swept(0.002, seed, shift=shift, rates=rates, sizes=4), LAWS["learning-rate"]).points
+        root = np.sqrt(one.weight)
+        X = np.stack([np.ones(len(one)), np.log(one.params), np.log(one.tokens)], axis=1) * root[:, None]
+        y = np.log(one.learning_rate) * root
+        found, squares = np.linalg.lstsq(X, y, rcond=None)[:2]
+        freedom = len(y) - 3
+        errors = np.sqrt(np.diag(np.linalg.inv(X.T @ X)) * squares / freedom)
+        held += (abs(found - np.array([np.log(50), *POWERS])) < t_quantile(0.95, freedom) * errors).tolist()
+    assert 0.9 <= np.mean(held) <= 0.99
+
+
 def test_too_few_settings_give_the_lowest_loss_and_a_note():
     points = swept()
     two = points.subset(np.isin(np.arange(len(points)) % 5, (2, 3)))
@@ -133,6 +176,29 @@ def test_columns_of_tables_that_are_settings_and_those_that_are_not():
     assert len(tuned(plain, LAWS["chinchilla"]).points) == 150
     # The lower the loss is, the less the error: such a law describes untuned runs as well.
     assert len(tuned(replace(points, error=points.loss / 10), LAWS["gadre-error"]).points) == 150
+
+
+def test_a_column_lr_is_the_target_of_a_law_of_the_learning_rate():
+    points = swept()
+    rates = tuple(f"{rate:.8g}" for rate in points.learning_rate)
+    plain = replace(points, learning_rate=None)
+    found = tuned(replace(plain, columns={"lr": rates}), LAWS["learning-rate"])
+    expected = tuned(points, LAWS["learning-rate"])
+    assert found.points.learning_rate == pytest.approx(expected.points.learning_rate, rel=1e-6)
+    two = replace(plain, columns={"lr": rates, "max_lr": rates})
+    with pytest.raises(BadInputError, match="learning_rate is missing"):
+        tuned(two, LAWS["learning-rate"])
+
+
+def test_the_runs_of_sweeps_are_kept_apart_from_the_points_that_a_law_is_fitted_to():
+    points = swept()
+    reduced = tuned(points, LAWS["chinchilla"])
+    law = drawn_law.law_of(reduced.points).model_copy(update={"swept": reduced.swept})
+    found = fitted_to(points, law)
+    assert (len(found.points), len(found.runs)) == (30, 150)
+    assert sorted(found.runs.loss) == pytest.approx(sorted(points.loss))
+    assert fitted_to(points, None).points is points
+    assert fitted_to(points, law.model_copy(update={"swept": None})).points is points
 
 
 def test_seeds_stay_separate_points():

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from scaling.api.text.blocks import Block, Table, Text, decimals, table
 
 if TYPE_CHECKING:
+    from scaling.config.compute_cost import ComputeCost
     from scaling.laws import Law
     from scaling.laws.frontier.approaches import Approach
     from scaling.laws.predict import Predicted
@@ -273,8 +274,8 @@ def _with_ends(value: float, ends: Sequence[float] | None, digits: int) -> str:
     return text if ends is None else f"{text} [{ends[0]:.{digits}f}, {ends[1]:.{digits}f}]"
 
 
-def allocation_blocks(rows: Sequence["Allocation"]) -> list[Block]:
-    """How the law would spend training computes."""
+def allocation_blocks(rows: Sequence["Allocation"], cost: "ComputeCost | None" = None) -> list[Block]:
+    """How the law would spend training computes; `cost` is c(N) where these are not 6ND."""
     cells = [
         (
             f"{row.flops:.2e}",
@@ -290,12 +291,26 @@ def allocation_blocks(rows: Sequence["Allocation"]) -> list[Block]:
     ]
     heads = ("FLOPs", "params", "95%", "tokens", "D/N", "95%", "loss", "95%")
     blocks: list[Block] = [table("Compute-optimal allocation", heads, cells)]
+    if cost is not None:
+        blocks.append(Text(cost_note(cost, [row.params for row in rows])))
     for row in rows:
         if row.reach is not None and row.reach.far:
             blocks.append(Text(f"warning: {row.flops:.3g} FLOPs is {row.reach.text}"))
         if row.widening:
             blocks.append(Text(f"loss at {row.flops:.3g} FLOPs: {row.widening}"))
     return blocks
+
+
+def cost_note(cost: "ComputeCost", sizes: Sequence[float]) -> str:
+    """How well the FLOPs per token c(N) are known at some sizes."""
+    low, high = cost.sizes
+    text = (
+        f"compute is c(N) D: c(N) is fitted to sizes from {low:.3g} to {high:.3g}, within "
+        f"{100 * cost.max_rel_error:.2g}%"
+    )
+    if min(sizes) < low or max(sizes) > high:
+        return f"note: {text}, and extrapolated as a power law beyond them"
+    return f"note: {text}"
 
 
 def approaches_blocks(found: Sequence["Approach"]) -> list[Block]:

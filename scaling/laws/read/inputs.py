@@ -18,6 +18,7 @@ from scaling.laws.read.records import bytes_per_token, points_from_records, read
 from scaling.laws.read.select import NoRowsError, split_by
 from scaling.laws.read.sheet import FRAME, DataFrame, csv_sheet, frame_sheet
 from scaling.laws.read.table import points_from_sheet
+from scaling.laws.tuned import Tuned, fitted_to
 from scaling.runtime.errors import BadInputError
 
 Source = str | Path | DataFrame
@@ -45,7 +46,7 @@ def read_points(
         source: the path of a CSV file or a directory, or a DataFrame.
         columns: for a table, the column of a field if it has another name: {"params": "N"}.
         params: for a directory, which count of parameters is N: a `ParamCounting`.
-        flops: for a directory, "6nd" or "counted".
+        flops: for a directory, "6nd" or "counted"; a table has the compute of its column, or 6ND.
         family: for a directory, the family of models to read, if there are several.
         force: leave out rows with numbers that cannot be read or are not positive, and list them in
             `dropped`; read implausible units as they are, and list the questions in `doubts`.
@@ -55,7 +56,8 @@ def read_points(
         BadInputError: the source, a column or a value is not usable; the message says where.
     """
     if not isinstance(source, str | Path):
-        return points_from_sheet(frame_sheet(source, REQUIRED), columns or {}, force, where)
+        points = points_from_sheet(frame_sheet(source, REQUIRED), columns or {}, force, where)
+        return _counting(points, flops)
     path = Path(source)
     if path.is_dir():
         if columns:
@@ -67,7 +69,21 @@ def read_points(
         return points_from_records(records, path, params, flops, family, force, homes)
     if not path.exists():
         raise BadInputError(f"{path} does not exist; give a CSV file, a run directory or a sweep directory")
-    return points_from_sheet(csv_sheet(path, REQUIRED), columns or {}, force, where)
+    return _counting(points_from_sheet(csv_sheet(path, REQUIRED), columns or {}, force, where), flops)
+
+
+def _counting(points: Points, flops: str) -> Points:
+    """The points of a table.
+
+    Raises:
+        BadInputError: counted compute is wanted, and the table has none.
+    """
+    if flops == "counted" and points.counts["flops"].column is None:
+        raise BadInputError(
+            f"{points.source}: flops=counted: a table has no architectures to count; add a column flops with "
+            "the counted compute, or leave the option out for 6ND"
+        )
+    return points
 
 
 @dataclass(frozen=True)
@@ -175,6 +191,11 @@ class Sources:
     def law(self) -> Law | None:
         """The law at `law_path`, or the one that `scaling fit` saved with the first source."""
         return law_of(self.given[0], self.law_path)
+
+    @cached_property
+    def fitted(self) -> Tuned:
+        """The points that the law was fitted to; each sweep of settings is one, and `runs` has its runs."""
+        return fitted_to(self.points, self.law)
 
     @cached_property
     def records(self) -> tuple[RunRecord, ...]:
