@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any, Literal, Union
 
 from scaling.api.arguments import (
     ColumnNames,
+    Names,
     Numbers,
     Place,
     Rows,
     budgets_of,
     columns_of,
+    names_of,
     place_of,
     where_of,
 )
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
     from scaling.laws.fit import Delta
     from scaling.laws.frontier.approaches import Approach
     from scaling.laws.predict import Predicted
-    from scaling.laws.sections import Allocation
+    from scaling.laws.sections import Allocation, Comparison
 
 PointSource = Union["str", "Path", "DataFrame", "Points", "PointTable"]
 
@@ -263,6 +265,7 @@ def fit(
     source: PointSource,
     law: str = "chinchilla",
     *,
+    laws: Names = None,
     bootstrap: int = 1000,
     holdout: float | int | str | None = 0.2,
     rolling: int = 4,
@@ -288,7 +291,9 @@ def fit(
 
     Args:
         source: a run or sweep directory, a CSV, a DataFrame, or points that `read` returned.
-        law: functional form: chinchilla, kaplan and others.
+        law: functional form: chinchilla, kaplan and others; auto for the simplest of the laws of N and D that
+            predict larger runs from smaller ones as well as the best.
+        laws: laws to compare in this way: `["chinchilla", "coupled", "farseer"]`.
         bootstrap: bootstrap resamples for the intervals; 0 for none.
         holdout: held-out test: a share of the points (0.2), a number of largest sizes (1), or None.
         rolling: compute cut-offs of the rolled hold-out; 0 for none.
@@ -323,11 +328,14 @@ def fit(
         >>> scaling.fit(frame, by="dataset").to_frame()
     """
     from scaling.laws import LAWS, fit_points
+    from scaling.laws.comparison import CUTS, compare_laws
     from scaling.laws.fit import exponents, fit_by
 
     budgets, place = budgets_of(at), place_of(predict)
-    if law in LAWS:
-        _check_questions(law, budgets, place, then)
+    candidates = _candidates(law, laws)
+    for name in candidates or (law,):
+        if name in LAWS:
+            _check_questions(name, budgets, place, then)
     if rolling < 0:
         raise BadInputError(f"--rolling {rolling} is not accepted; give a number of cut-offs, or 0")
     if by is not None and approaches:
@@ -341,22 +349,33 @@ def fit(
 
     def fit_one(points: "Points", others: Mapping[str, "Points"]) -> "Law":
         with work_bar() as progress:
-            return fit_points(
+            options: Any = {
+                "rolling": rolling,
+                "delta": chosen_delta,
+                "bootstrap": bootstrap,
+                "seed": seed,
+                "force": force,
+                "residual": residual,
+            }
+            compared = None
+            if candidates:
+                of_errors = {key: options[key] for key in ("delta", "residual", "force")}
+                compared = compare_laws(points, candidates, rolling or CUTS, progress=progress, **of_errors)
+            fitted = fit_points(
                 points,
-                law,
-                delta=chosen_delta,
-                bootstrap=bootstrap,
+                law if compared is None else compared.chosen,
                 holdout=held_out,
-                seed=seed,
-                force=force,
                 progress=progress,
-                residual=residual,  # type: ignore[arg-type]
                 profile=profile,
-                rolling=rolling,
                 sensitivity=sensitivity,
                 countings=others if sensitivity else None,
                 then=then,
+                **options,
             )
+            if compared is None:
+                return fitted
+            rivals = lambda name: fit_points(points, name, holdout=None, progress=progress, **options)  # noqa: E731
+            return _stacked(fitted, compared, budgets, place, rivals)
 
     def answered(fitted: "Law") -> Fit:
         from scaling.laws.frontier.optimum import allocate
@@ -369,9 +388,9 @@ def fit(
     is_directory = isinstance(source, str | Path) and Path(source).is_dir()
     others = _countings(read_counted, params, flops) if sensitivity and is_directory else {}
     if by is not None:
-        laws, refused = fit_by(points, by, others, fit_one)
-        fits = {value: answered(one) for value, one in laws.items()}
-        grouped = FitsByColumn(by, fits, refused, exponents(points, by, laws, refused))
+        of_value, refused = fit_by(points, by, others, fit_one)
+        fits = {value: answered(one) for value, one in of_value.items()}
+        grouped = FitsByColumn(by, fits, refused, exponents(points, by, of_value, refused))
         if out is not None:
             grouped.write(out)
         return grouped
@@ -386,6 +405,41 @@ def fit(
     if out is not None:
         _write_approaches(found, Path(out).with_name("approaches.json"))
     return replace(result, approaches=found)
+
+
+def _candidates(law: str, laws: Names) -> tuple[str, ...]:
+    """The laws to compare; none where one law was asked for."""
+    from scaling.laws.comparison import AUTO
+
+    if laws is None:
+        return AUTO if law == "auto" else ()
+    if law not in ("auto", "chinchilla"):
+        raise BadInputError(f"--law {law} and --laws do not go together; give --laws alone")
+    found = tuple(names_of(laws) or ())
+    if not found:
+        raise BadInputError("--laws is empty; give laws of loss, such as chinchilla,coupled,farseer")
+    return found
+
+
+def _stacked(
+    fitted: "Law",
+    compared: "Comparison",
+    budgets: list[float],
+    place: dict[str, float],
+    rival: Callable[[str], "Law"],
+) -> "Law":
+    """The law with its comparison; where predictions are asked for, with those of the average."""
+    from scaling.laws.comparison import averaged_over, stack
+    from scaling.laws.frontier.optimum import allocate
+
+    places = [place] if place else []
+    for row in allocate(fitted, budgets) if budgets else ():
+        places.append({"params": row.params, "tokens": row.tokens})
+    names = averaged_over(compared)
+    if places and names:
+        laws = {name: fitted if name == fitted.law else rival(name) for name in names}
+        compared = compared.model_copy(update={"predictions": stack(compared, laws, places)})
+    return fitted.model_copy(update={"comparison": compared})
 
 
 def _holdout(holdout: float | int | str | None) -> float | int | None:

@@ -24,7 +24,12 @@ from scaling.commands.options import (
 
 def fit(
     source: Annotated[Path, typer.Argument(help="sweep directory, or CSV with params, tokens and loss")],
-    law: Annotated[str, typer.Option(help="functional form")] = "chinchilla",
+    law: Annotated[
+        str, typer.Option(help="functional form, or auto: the simplest law that predicts best")
+    ] = "chinchilla",
+    laws: Annotated[
+        str | None, typer.Option(help="laws to compare by rolled error, e.g. chinchilla,coupled,farseer")
+    ] = None,
     bootstrap: Annotated[int, typer.Option(help="bootstrap resamples for the intervals; 0 for none")] = 1000,
     holdout: Annotated[
         str | None,
@@ -66,13 +71,14 @@ def fit(
     as_json: Json = False,
 ) -> None:
     """Fit a law with intervals, and predict the largest runs from the others."""
-    from scaling.api import laws
+    from scaling.api.laws import fit as fit_law
 
     name, suffix = ("law", ".law.json") if by is None else (f"law-by-{by}", f".by-{by}.json")
     path = out or (source / f"{name}.json" if source.is_dir() else source.with_suffix(suffix))
-    result = laws.fit(
+    result = fit_law(
         source,
         law,
+        laws=laws,
         bootstrap=bootstrap,
         holdout=holdout,
         rolling=rolling,

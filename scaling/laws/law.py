@@ -20,6 +20,7 @@ from scaling.laws.sections import (
     LEVEL,
     Averaging,
     Bootstrap,
+    Comparison,
     CutOff,
     Hessian,
     Holdout,
@@ -86,6 +87,7 @@ class Law(Frozen):
     rolling_by_reach: ErrorsByReach | None = None  # by which predictions are widened
     seed_noise: SeedNoise | None = None
     lack_of_fit: LackOfFit | None = None
+    comparison: Comparison | None = None  # with other laws
     swept: SweptRuns | None = None  # runs that sweep settings, each sweep as one point
     sensitivity: tuple[SensitivityRow, ...] | None = None
     dropped: tuple[str, ...] = ()  # rows that were no measurements, left out by force

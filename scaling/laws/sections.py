@@ -201,6 +201,51 @@ class LackOfFit(Frozen):
     reason: str | None = None
 
 
+class ComparedLaw(Frozen):
+    """One law of a comparison. Errors are of the log of the loss, rolled (`scaling.laws.comparison`).
+
+    `behind` is the mean squared error less that of the best law, with `behind_se` over the runs predicted;
+    `alike` whether that is within one standard error. `aicc` is in-sample.
+    """
+
+    law: str
+    n_parameters: int
+    rms: float | None
+    se: float | None
+    behind: float | None
+    behind_se: float | None
+    alike: bool | None
+    aicc: float | None
+    weight: float | None
+
+
+class StackedPrediction(Frozen):
+    """The average of the laws at a place, by their weights, with the interval of their mixture."""
+
+    at: dict[str, float]
+    value: float
+    interval: Interval | None
+    values: dict[str, float]  # of each law
+    intervals: dict[str, Interval | None]
+
+
+class Comparison(Frozen):
+    """Laws compared by their rolled errors, the best first; `chosen` is the one that is fitted.
+
+    `refused` are the laws that the points cannot determine, with the reason; `reason` is why the others
+    could not be compared.
+    """
+
+    chosen: str
+    laws: tuple[ComparedLaw, ...]
+    refused: dict[str, str]
+    n_cut_offs: int
+    n_runs: int  # predicted
+    n_predictions: int
+    reason: str | None = None
+    predictions: tuple[StackedPrediction, ...] = ()
+
+
 class SweptBowl(Frozen):
     """Runs of one budget that differ in settings, as one point (`scaling.laws.tuned`).
 

@@ -33,6 +33,7 @@ from scaling.plots.report_html import dark_colours, embed
 from scaling.plots.report_law import (
     approaches_section,
     budgets_section,
+    comparison_section,
     diagnostics_section,
     holdout_section,
     law_section,
@@ -121,6 +122,7 @@ def render(
             rolling_section(law),
             by_reach_section(law),
             drawn.pop("errors-by-reach", ""),
+            comparison_section(law),
             sensitivity_section(law),
             drawn.pop("profiles", ""),
             drawn.pop("residuals", ""),

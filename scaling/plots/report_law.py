@@ -260,6 +260,41 @@ def rolling_section(law: Law) -> str:
     return f"<section><h2>Rolling held-out test</h2><p>{note}</p>{html_table(head, rows)}</section>"
 
 
+def comparison_section(law: Law) -> str:
+    """The laws compared by rolled error; empty if law.json has no comparison."""
+    found = law.comparison
+    if found is None:
+        return ""
+    rows = [
+        [
+            text_cell(one.law),
+            number_cell(str(one.n_parameters)),
+            number_cell(maybe(one.rms, ".2%")),
+            number_cell(maybe(one.se, ".2%")),
+            number_cell(maybe(one.aicc, ".1f")),
+            number_cell(maybe(one.weight, ".2f")),
+        ]
+        for one in found.laws
+    ]
+    head = ["law", "parameters", "rolled error", "standard error", "AICc", "weight"]
+    text = (
+        f"{found.chosen} is the simplest law within one standard error of the best. Each law predicts "
+        f"{found.n_runs} runs from the runs below {found.n_cut_offs} cut-offs of compute."
+        if found.reason is None
+        else f"Not compared: {found.reason}."
+    )
+    left = "".join(
+        f'<p class="note">{html.escape(f"{name}: {reason}")}.</p>' for name, reason in found.refused.items()
+    )
+    for one in found.predictions:
+        at = ", ".join(f"{SYMBOLS.get(name, name)} = {short(value)}" for name, value in one.at.items())
+        ends = "" if one.interval is None else f" ({between(one.interval)})"
+        value = f"{rounded(one.value, one.interval)}{ends}"
+        left += f"<p>Average of the laws at {html.escape(at)}: {value}.</p>"
+    table = html_table(head, rows)
+    return f"<section><h2>Laws by rolled error</h2><p>{html.escape(text)}</p>{table}{left}</section>"
+
+
 def sensitivity_section(law: Law) -> str:
     """The law fitted with other choices; empty if law.json has none."""
     if not law.sensitivity:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from scaling.laws import Law
     from scaling.laws.frontier.approaches import Approach
     from scaling.laws.predict import Predicted
-    from scaling.laws.sections import Allocation, Averaging, Jackknife
+    from scaling.laws.sections import Allocation, Averaging, Comparison, Jackknife
 
 _REPLICATES = {
     "seed": "seeds",
@@ -54,6 +54,8 @@ def law_blocks(law: "Law") -> list[Block]:
     if law.rolling:
         blocks.append(_rolling(law))
     blocks += _by_reach(law)
+    if law.comparison is not None:
+        blocks += comparison_blocks(law.comparison)
     if law.sensitivity:
         blocks.append(_sensitivity(law))
     if law.then is not None:
@@ -218,6 +220,41 @@ def _by_reach(law: "Law") -> list[Block]:
             "widened by it"
         ),
     ]
+
+
+def comparison_blocks(found: "Comparison") -> list[Block]:
+    """Laws by their rolled errors, and predictions of their average."""
+    rows = [
+        (
+            one.law,
+            str(one.n_parameters),
+            "-" if one.rms is None else f"{one.rms:.2%}",
+            "-" if one.se is None else f"{one.se:.2%}",
+            {None: "-", True: "yes", False: "no"}[one.alike],
+            _number(one.aicc, ".1f"),
+            _number(one.weight, ".2f"),
+        )
+        for one in found.laws
+    ]
+    heads = ("law", "parameters", "rolled error", "se", "as good", "AICc", "weight")
+    blocks: list[Block] = [table("Laws by rolled error", heads, rows)]
+    if found.reason is not None:
+        blocks.append(Text(f"not compared: {found.reason}; {found.chosen} is fitted"))
+    else:
+        blocks.append(
+            Text(
+                f"{found.n_runs} runs predicted from {found.n_cut_offs} cut-off(s) of compute; "
+                f"{found.chosen} is the simplest law within one standard error of the best"
+            )
+        )
+    blocks += [Text(f"{name} is left out: {reason}") for name, reason in found.refused.items()]
+    for one in found.predictions:
+        place = ", ".join(f"{name} {value:.3g}" for name, value in one.at.items())
+        digits = decimals(one.interval, one.value)
+        each = ", ".join(f"{name} {value:.{digits}f}" for name, value in one.values.items())
+        value = _with_ends(one.value, one.interval, digits)
+        blocks.append(Text(f"average of the laws at {place}: {value} ({each})"))
+    return blocks
 
 
 def _sensitivity(law: "Law") -> Table:
