@@ -202,7 +202,7 @@ def ideal_widths(
         return np.log(exact), known
 
     at_truth = quantities(truth)[1]
-    step = 1e-3  # relative; an optimum that is searched has six digits
+    step = 1e-5  # relative
     logs, slopes = [], []
     for one in names:
         ends = [quantities({**truth, one: truth[one] * (1 + sign * step)}) for sign in (1, -1)]

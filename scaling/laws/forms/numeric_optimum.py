@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 
 FEWEST = float(np.log(1e3))  # log of the smallest size and the shortest training that are searched
-COARSE, FINE, ROUNDS = 129, 17, 5  # sizes; each round looks between the neighbours of the best one before
+COARSE, FINE, ROUNDS = 129, 17, 2  # sizes; each round looks between the neighbours of the best one before
+STEP, NEWTON = 1e-3, 4  # of differences in log N: near a minimum losses differ by less than their rounding
 APART = 0.05  # log of the compute on either side by which a slope is taken
 
 
@@ -46,10 +47,12 @@ class NumericOptimum:
             found &= dip.any(axis=1)
             best = 1 + dip.argmax(axis=1)  # the first
             low, high = grid[rows, best - 1], grid[rows, best + 1]
-        before, here, after = (loss[rows, best + i] for i in (-1, 0, 1))
-        bend = before - 2 * here + after
-        shift = 0.25 * (before - after) / np.where(bend > 0, bend, np.inf)
-        log_n = 0.5 * (low + high) + shift * (high - low)
+        log_n = 0.5 * (low + high)
+        for _ in range(NEWTON):
+            near = log_n[:, None] + STEP * np.array([-1.0, 0.0, 1.0])
+            before, here, after = self._loss(near, log_c[:, None]).T
+            bend = (before - 2 * here + after) / STEP
+            log_n = np.clip(log_n - 0.5 * (after - before) / np.where(bend > 0, bend, np.inf), low, high)
         return np.exp(np.where(found, log_n, np.nan)).reshape(np.shape(flops))
 
     def tokens(self, flops: Any) -> Floats:
