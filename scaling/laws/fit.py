@@ -147,7 +147,7 @@ def fit_points(
                 open_ends[name] = (here[0] or low, here[1] or high)
     draws: Floats | None = None
     intervals: dict[str, Ends] = {}
-    rejected, refused = 0.0, None
+    resamples, rejected, refused = None, 0.0, None
     if bootstrap:
         tell("bootstrap", 0.4)
         resamples = bootstrap_counts(full_form, points, bootstrap, seed)
@@ -222,7 +222,7 @@ def fit_points(
         unidentified=tuple(name for name in form.parameter_names if name in open_ends),
         counting=points.counting,
         counts=points.conventions,
-        bootstrap=None if draws is None else document(form, points, draws, seed, rejected),
+        bootstrap=None if draws is None else document(form, points, draws, seed, rejected, resamples),
         bootstrap_refused=refused,
         jackknife=None if without_each is None else errors_in_counting(without_each, cost, form),
         profile=None if profiled is None else in_counting(profiled, cost, form),

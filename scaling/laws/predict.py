@@ -26,8 +26,8 @@ SMALLEST = 1e-9  # of a lower end: below it the data say zero
 class Chain:
     """Two steps: budget to loss, loss to error.
 
-    Draw i of `loss` is used with draw i of `error`. Of a law with `then` both come from one resample of the
-    same runs, so that the interval includes how the two steps vary together.
+    Where both steps were resampled from the same runs, draws of the same resample go together, so that the
+    interval includes how the steps vary together; where they were not, draws are paired at random.
     """
 
     loss: Law
@@ -73,17 +73,30 @@ class Chain:
         through = max(abs(np.log(max(one, SMALLEST) / max(error, SMALLEST))) for one in moved)
         return widened(error, ends, through + bias[1])
 
+    def _pairs(self) -> tuple[list[dict[str, float]], list[dict[str, float]]]:
+        """Draws of the loss and of the error that go together."""
+        first, second = self.loss.bootstrap, self.error.bootstrap
+        one, other = self.loss.draws() or [], self.error.draws() or []
+        if first is None or second is None:
+            return one, other
+        if (first.runs, first.seed) != (second.runs, second.seed):
+            order = np.random.default_rng(4).permutation(len(other))
+            return one, [other[i] for i in order]
+        at = {number: i for i, number in enumerate(second.tries or range(len(other)))}
+        both = [(i, at[number]) for i, number in enumerate(first.tries or range(len(one))) if number in at]
+        return [one[i] for i, _ in both], [other[j] for _, j in both]
+
     def _losses(self, **variables: Any) -> Floats | None:
         """(R, ...) losses of the resamples."""
-        parameters = self.loss.draws()
-        if parameters is None or self.error.draws() is None:
+        if self.loss.draws() is None or self.error.draws() is None:
             return None
+        parameters, _ = self._pairs()
         chosen = {name: variables[name] for name in self.loss.form.variables}
         return np.array([self.loss.form.predict(one, **chosen) for one in parameters])
 
     def _errors(self, losses: Floats) -> Floats:
         """(R, ...) errors of the resamples, each at its own loss."""
-        parameters = (self.error.draws() or [])[: len(losses)]
+        parameters = self._pairs()[1][: len(losses)]
         losses = losses[: len(parameters)]
         pairs = zip(parameters, losses, strict=True)
         errors = np.array([self.error.form.predict(one, loss=loss) for one, loss in pairs])

@@ -81,7 +81,8 @@ class Optimum(Frozen):
 class Bootstrap(Frozen):
     """Resamples of complete runs (`unit` run) or of points. `samples` keeps some of the fitted parameters.
 
-    `rejected` is the share of resamples that did not determine the law, and were drawn again.
+    `rejected` is the share of resamples that did not determine the law, and were drawn again. `runs` is a
+    digest of the runs drawn from: of laws with equal runs and seed, resamples of equal `tries` are the same.
     """
 
     n: int
@@ -90,6 +91,8 @@ class Bootstrap(Frozen):
     seed: int
     samples: dict[str, tuple[float | None, ...]]  # null: infinite
     rejected: float = 0.0
+    runs: str | None = None
+    tries: tuple[int, ...] | None = None  # number of each kept resample among all drawn; null: 0, 1, 2, ...
 
 
 class Jackknife(Frozen):

@@ -64,6 +64,34 @@ def test_both_steps_use_the_same_resamples() -> None:
     assert np.corrcoef(level, shift)[0, 1] > 0.4
 
 
+def test_laws_fitted_one_by_one_to_the_same_runs_vary_together() -> None:
+    points = runs(1)
+    joint = fitted(points, 40)
+    options = dict(bootstrap=40, holdout=None)
+    loss, error = fit_points(points, **options), fit_points(points, "downstream-error", **options)
+    assert loss.bootstrap.runs == error.bootstrap.runs == joint.then.bootstrap.runs
+    together = Chain(loss, error)
+    assert together.interval(**PLACE) == Chain(joint, joint.then).interval(**PLACE)
+    # Of other runs, draws do not belong to each other.
+    other = replace(points, groups=tuple(f"other {name}" for name in points.groups))
+    apart = fit_points(other, "downstream-error", **options)
+    assert apart.bootstrap.samples == error.bootstrap.samples and apart.bootstrap.runs != loss.bootstrap.runs
+    assert Chain(loss, apart).interval(**PLACE) != together.interval(**PLACE)
+
+
+def test_a_resample_that_one_step_rejected_has_no_partner() -> None:
+    points = runs(1)
+    law = fitted(points, 10)
+    rows = law.then.bootstrap
+    # The error rejected the resamples 0 and 4: its draws are of 1, 2, 3, 5, ...
+    kept = [1, 2, 3, 5, 6, 7, 8, 9]
+    samples = {name: tuple(values[i] for i in kept) for name, values in rows.samples.items()}
+    fewer = rows.model_copy(update={"samples": samples, "tries": tuple(kept)})
+    chain = Chain(law, law.then.model_copy(update={"bootstrap": fewer}))
+    losses, errors = chain._pairs()
+    assert losses == [law.draws()[i] for i in kept] and errors == [law.then.draws()[i] for i in kept]
+
+
 def test_errors_of_a_part_of_the_runs_are_enough() -> None:
     points = runs(2)
     points.error[::2] = np.nan

@@ -1,7 +1,7 @@
 """The document of `downstream-error`: forms averaged by evidence, their bootstrap and their hold-outs."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 
 import numpy as np
@@ -15,7 +15,7 @@ from scaling.laws.law import Law
 from scaling.laws.points import Points
 from scaling.laws.refusals import refuse
 from scaling.laws.sections import LEVEL, Averaging, CutOff, Holdout, ObjectiveValue
-from scaling.laws.uncertainty.bootstrap import bootstrap_counts, document, intervals_of
+from scaling.laws.uncertainty.bootstrap import Resamples, bootstrap_counts, document, intervals_of
 from scaling.laws.uncertainty.by_reach import Predictions, by_reach
 from scaling.laws.uncertainty.holdout import cut_off, held_out, holdout_of, missed_coverage, splits
 from scaling.laws.uncertainty.resample import middle, middles
@@ -36,7 +36,7 @@ class _Draws:
     best: dict[str, float]
     averaging: Averaging
     parameters: Floats | None
-    rejected: float = 0.0
+    drawn: Resamples | None = None
 
     def errors(self, loss: Floats) -> Floats:
         """(m,) predictions."""
@@ -61,12 +61,12 @@ def fit_averaged(
     force: bool,
     forced: bool,
     tell: Progress,
-    counts: Floats | None = None,
+    drawn: Resamples | None = None,
 ) -> Law:
     """Fit `downstream-error` to points that the caller has checked.
 
-    `forced` says whether `force` has already let something through; `counts` (R, n) are the resamples of the
-    same runs that another law was fitted to.
+    `forced` says whether `force` has already let something through; `drawn` are the resamples of the same
+    runs that another law was fitted to.
 
     Raises:
         BadInputError: errors that are none, or the points leave nothing to fit after the hold-out.
@@ -76,7 +76,7 @@ def fit_averaged(
     tell("fit", 0.0)
     held, rule = held_out(points, holdout)
     tell("bootstrap", 0.2)
-    found = _fit(points, bootstrap, seed, counts)
+    found = _fit(points, bootstrap, seed, drawn)
     best, test = found.best, None
     if held is not None:
         tell("hold-out", 0.6)
@@ -118,8 +118,8 @@ def fit_averaged(
         dataset=points.corpus,
         notes=points.notes,
         bootstrap=None
-        if found.parameters is None
-        else document(FORM, points, found.parameters, seed, found.rejected),
+        if found.parameters is None or found.drawn is None
+        else document(FORM, points, found.parameters, seed, found.drawn.rejected, found.drawn),
         averaging=found.averaging,
         rolling=rolled,
         rolling_by_reach=by_distance,
@@ -161,36 +161,35 @@ def fit_then(
     known = ~np.isnan(points.error)
     rest = points.subset(known)
     warnings = list(refuse(FORM, rest, force, part=True))
-    counts = None
+    drawn = None
     if bootstrap:
         drawn = bootstrap_counts(first, points, bootstrap, seed)
         counts = drawn.counts[:, known]
         # A resample of next to no errors does not determine the second step: it keeps the data's own fit.
         enough = [FORM.has_levels(np.log(rest.loss[row > 0])[:, None]) for row in counts]
         counts[np.logical_not(enough)] = 1.0
+        drawn = replace(drawn, counts=counts, kept=drawn.kept[:, known])
         bootstrap = 0 if drawn.refused else bootstrap
     forced = force and bool(warnings)
     tell: Progress = lambda phase, share: None  # noqa: E731
-    return fit_averaged(rest, bootstrap, holdout, seed, rolling, warnings, force, forced, tell, counts)
+    return fit_averaged(rest, bootstrap, holdout, seed, rolling, warnings, force, forced, tell, drawn)
 
 
 def _named(values: Floats) -> dict[str, float]:
     return {name: float(v) for name, v in zip(FORM.parameter_names, values, strict=True)}
 
 
-def _fit(points: Points, bootstrap: int, seed: int, counts: Floats | None = None) -> _Draws:
+def _fit(points: Points, bootstrap: int, seed: int, drawn: Resamples | None = None) -> _Draws:
     loss, error = points.loss, points.column("error")
     best, averaging = average(loss, error, points.weight)
     if not bootstrap:
         return _Draws(best, averaging, None)
-    rejected = 0.0
-    if counts is None:
+    if drawn is None:
         drawn = bootstrap_counts(FORM, points, bootstrap, seed)
         if drawn.refused:
             return _Draws(best, averaging, None)
-        counts, rejected = drawn.counts, drawn.rejected
-    parameters = resampled(averaging, loss, error, counts * points.weight, seed)
-    return _Draws(best, averaging, parameters, rejected)
+    parameters = resampled(averaging, loss, error, drawn.counts * points.weight, seed)
+    return _Draws(best, averaging, parameters, drawn)
 
 
 def _tested(points: Points, held: NDArray[np.bool_], rule: str, bootstrap: int, seed: int) -> Holdout:

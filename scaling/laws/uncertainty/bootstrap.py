@@ -7,6 +7,7 @@ bootstrap interval.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from hashlib import sha256
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,12 +36,16 @@ class Resamples:
         counts: (R, points) how often each point is drawn.
         kept: (R, points) which of them the form reads.
         rejected: share of all resamples drawn that do not determine the form.
+        runs: digest of the runs that are drawn from.
+        tries: (R,) number of each among all resamples drawn.
         chosen: whether the form reads only the points of low loss.
     """
 
     counts: Floats
     kept: NDArray[np.bool_]
     rejected: float
+    runs: str
+    tries: NDArray[np.int64]
     chosen: bool = False
 
     @property
@@ -88,8 +93,8 @@ def bootstrap_parameters(
 def bootstrap_counts(form: Form, points: Points, n: int, seed: int) -> Resamples:
     """n resamples of complete runs that determine `form`.
 
-    The rows depend only on the points, the form and the seed: a second law fitted to the same counts varies
-    together with the first.
+    All resamples, with those that are rejected, depend only on the runs and the seed: a second law of the
+    same runs varies together with the first.
 
     Raises:
         BadInputError: hardly any resample determines the law.
@@ -101,7 +106,7 @@ def bootstrap_counts(form: Form, points: Points, n: int, seed: int) -> Resamples
     runs = int(run.max()) + 1
     counts = np.zeros((n, len(points)))
     kept = np.zeros((n, len(points)), bool)
-    filled = 0
+    tries: list[int] = []
     for tried in range(1, 1000 * n + 1):
         count = np.bincount(random.integers(runs, size=runs), minlength=runs)[run]
         drawn = count > 0
@@ -109,10 +114,10 @@ def bootstrap_counts(form: Form, points: Points, n: int, seed: int) -> Resamples
         read[np.flatnonzero(drawn)[form.select(columns[drawn], log_loss[drawn])]] = True
         # A resample without enough levels has no fit, and would only measure the bounds.
         if read.sum() >= form.min_points - 1 and form.has_levels(columns[read]):
-            counts[filled], kept[filled] = count, read
-            filled += 1
-            if filled == n:
-                return Resamples(counts, kept, 1 - n / tried, chosen)
+            counts[len(tries)], kept[len(tries)] = count, read
+            tries.append(tried - 1)
+            if len(tries) == n:
+                return Resamples(counts, kept, 1 - n / tried, _digest(points), np.array(tries), chosen)
     raise BadInputError(
         f"{points.source}: resamples of {runs} run(s) seldom determine {form.name}; "
         "give more runs, or --bootstrap 0"
@@ -156,8 +161,27 @@ def samples_of(form: Form, parameters_SP: Floats) -> dict[str, tuple[float | Non
     }
 
 
-def document(form: Form, points: Points, draws: Floats, seed: int, rejected: float) -> Bootstrap:
-    """The part of law.json about the draws (S, P)."""
+def _digest(points: Points) -> str:
+    """Of the names of the runs, in the order in which resamples number them, with the budgets of each."""
+    budgets = zip(points.groups, points.params, points.tokens, strict=True)
+    text = "\n".join(f"{name} {n:.9g} {d:.9g}" for name, n, d in budgets)
+    return sha256(text.encode()).hexdigest()[:16]
+
+
+def document(
+    form: Form, points: Points, draws: Floats, seed: int, rejected: float, drawn: Resamples | None = None
+) -> Bootstrap:
+    """The part of law.json about the draws (S, P), fitted to the resamples `drawn`."""
     samples = samples_of(form, draws[:KEPT_SAMPLES])
     unit = "run" if len(set(points.groups)) < len(points) else "point"
-    return Bootstrap(n=len(draws), level=LEVEL, unit=unit, seed=seed, rejected=rejected, samples=samples)
+    tries = None if drawn is None or not drawn.rejected else tuple(map(int, drawn.tries[:KEPT_SAMPLES]))
+    return Bootstrap(
+        n=len(draws),
+        level=LEVEL,
+        unit=unit,
+        seed=seed,
+        rejected=rejected,
+        samples=samples,
+        runs=None if drawn is None else drawn.runs,
+        tries=tries,
+    )
