@@ -15,7 +15,7 @@ from scaling.laws.forms.task_error import DownstreamError
 from scaling.laws.frontier.cost import compute_cost, errors_in_counting, in_counting
 from scaling.laws.frontier.optimum import beyond_the_data, optimum_of
 from scaling.laws.law import Law
-from scaling.laws.points import Points, canonical
+from scaling.laws.points import Points, canonical, weighted
 from scaling.laws.read.comparable import comparable
 from scaling.laws.read.select import split_by
 from scaling.laws.refusals import refuse, unidentified_minima
@@ -95,12 +95,12 @@ def fit_points(
         raise BadInputError(f"bootstrap={bootstrap} is not accepted; give 0, or at least 2 resamples")
     tell = progress or (lambda phase, share: None)
     form = full_form = LAWS[law]
-    points, mixed = comparable(canonical(points), force)
+    points, mixed = comparable(canonical(weighted(points)), force)
     runs = points
     reduced = tuned(runs, form)
     points = reduced.points
     countings = {
-        name: tuned(comparable(canonical(other), force)[0], form).points
+        name: tuned(comparable(canonical(weighted(other)), force)[0], form).points
         for name, other in (countings or {}).items()
     }
     warnings = [

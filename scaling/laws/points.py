@@ -173,6 +173,36 @@ class Points:
         return np.array([order[name] for name in self.groups], np.int64)
 
 
+def weighted(points: Points) -> Points:
+    """The points with weights of mean 1, without those of weight 0.
+
+    A weight is the inverse variance of a point's log loss, up to a factor that all points share: 4 for a loss
+    whose standard deviation is half that of the others. It is no number of runs: a run that was repeated is
+    as many rows.
+
+    Raises:
+        BadInputError: a weight is negative or no number, or all are 0.
+    """
+    weight = points.weight
+    wrong = np.flatnonzero(~(np.isfinite(weight) & (weight >= 0)))
+    if len(wrong):
+        i = int(wrong[0])
+        raise BadInputError(
+            f"{points.source}: weight = {weight[i]:g} of {points.labels[i]} is not accepted; give the "
+            "inverse variance of the loss, up to a common factor, or leave the column out"
+        )
+    used = weight > 0
+    if not used.any():
+        raise BadInputError(
+            f"{points.source}: every weight is 0; give positive weights, or leave the column out"
+        )
+    if not used.all():
+        points = points.subset(used)
+        note = f"{int((~used).sum())} point(s) of weight 0 are left out"
+        points = replace(points, notes=(*points.notes, note))
+    return replace(points, weight=points.weight / points.weight.mean())
+
+
 def canonical(points: Points) -> Points:
     """The points sorted by their numbers, then by their other columns, then by their names.
 

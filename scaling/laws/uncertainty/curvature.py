@@ -103,7 +103,8 @@ def curvature(best: BestFit, hits: tuple[str, ...] = ()) -> Curvature:
     if best.problem.chosen:
         return Curvature(None, condition, flattest, CHOSEN, scale)
     inverse = np.linalg.inv(gram)
-    meat = J.T @ ((w**2)[:, None] * J)
+    # Weights are inverse variances, so that w psi^2 has the same mean at every point.
+    meat = gram
 
     def full(part: Floats) -> Floats:
         covariance = np.zeros((len(best.theta), len(best.theta)))  # what a limiting form holds does not vary

@@ -68,9 +68,9 @@ def residual_scale(off: Floats, weight: Floats, delta: float, parameters: int) -
     w = weight / weight.mean()
     psi = np.clip(off, -delta, delta)
     squared = float((w * psi**2).sum() / freedom)
-    kept = np.sort(np.abs(off))[parameters:]  # those that the fit did not make zero
+    kept = np.sort(np.abs(off) * np.sqrt(w))[parameters:]  # those that the fit did not make zero
     spread = 1.4826 * float(np.median(kept))
-    noise = spread if spread > 0 else float(np.sqrt((off**2).mean()))
+    noise = spread if spread > 0 else float(np.sqrt((w * off**2).mean()))
     if squared <= EXACT**2 or noise <= EXACT:
         return None
     if delta >= noise:
