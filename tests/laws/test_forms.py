@@ -36,7 +36,7 @@ TRUTH = {
     },
     # Busbridge et al. 2025, the supervised law.
     "coupled": {"E": 1.22, "A": 3355.0, "B": 18186.0, "alpha": 0.408, "beta": 0.431, "k": 0.452},
-    # Li et al. 2025, in bits per character.
+    # Li et al. 2025 (constants of their public fit), in bits per character.
     "farseer": {
         "a1": -0.124,
         "alpha": 0.123,
@@ -224,7 +224,7 @@ def test_coupled_fit_to_uncoupled_runs_holds_one_in_the_interval_of_k():
 
 
 def test_farseer_is_the_equation_of_the_paper():
-    """Li et al. 2025, equation 5, with their constants; losses in bits per character."""
+    """Li et al. 2025, with constants of their public fit; losses in bits per character."""
     n, d = np.array([2.01e8, 1e9, 6.37e9]), np.array([2e10, 1e11, 4.5e11])
     by_hand = np.exp(-0.021 * n**0.169 - 0.091) + np.exp(88.01 * n**-0.1 - 6.287) * d ** -np.exp(
         -0.124 * n**0.123 + 0.424

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from scaling.api.text.blocks import Block, Table, Text, decimals, table
+from scaling.runtime.suggest import plural
 
 if TYPE_CHECKING:
     from scaling.config.compute_cost import ComputeCost
@@ -243,8 +244,9 @@ def comparison_blocks(found: "Comparison") -> list[Block]:
     else:
         blocks.append(
             Text(
-                f"{found.n_runs} runs predicted from {found.n_cut_offs} cut-off(s) of compute; "
-                f"{found.chosen} is the simplest law within one standard error of the best"
+                f"{plural(found.n_runs, 'run')} predicted from "
+                f"{plural(found.n_cut_offs, 'cut-off')} of compute; {found.chosen} is the simplest law "
+                "within one standard error of the best"
             )
         )
     blocks += [Text(f"{name} is left out: {reason}") for name, reason in found.refused.items()]
