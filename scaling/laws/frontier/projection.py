@@ -22,7 +22,7 @@ from scaling.laws.points import Points, canonical
 from scaling.laws.tuned import tuned
 from scaling.laws.uncertainty.bootstrap import MOST_REJECTED
 from scaling.laws.uncertainty.noise import MIN_RUNS
-from scaling.laws.uncertainty.resample import Interval, expansion, percentiles, run_counts
+from scaling.laws.uncertainty.resample import Interval, expanded, expansion, percentiles, run_counts
 from scaling.runtime.errors import BadInputError
 from scaling.runtime.suggest import plural
 
@@ -87,7 +87,15 @@ def fit_projected(points: Points, bootstrap: int = 0, seed: int = 0) -> Projecte
         pieces = [
             _solve(x, z, points.loss, part)[0] for part in np.array_split(weight, -(-bootstrap // CHUNK))
         ]
-        samples = _reported(_wider(theta, np.concatenate(pieces), expansion(runs)), reference)
+
+        def predicted(one: Floats) -> Floats:
+            E, A, B, alpha, beta = one
+            values: Floats = (E + A * np.exp(-alpha * x) + B * np.exp(-beta * z)) / points.loss
+            return np.sqrt(points.weight) * values
+
+        bounds = np.array([(0.0, np.inf)] * 3 + [EXPONENTS] * 2).T
+        drawn = expanded(predicted, theta[0], np.concatenate(pieces), expansion(runs), bounds)
+        samples = _reported(drawn, reference)
         determined = _levels(log_n, weight) & _levels(log_d, weight)
         samples[~determined] = np.nan
         if (~determined).mean() > MOST_REJECTED:  # the others are too much like the data
@@ -146,17 +154,6 @@ def _levels(column: Floats, weight_Sn: Floats) -> NDArray[np.bool_]:
     values = np.round(column, 9)
     one_hot = (values[:, None] == np.unique(values)).astype(np.float64)
     return ((weight_Sn > 0).astype(np.float64) @ one_hot > 0).sum(axis=1) >= MIN_LEVELS
-
-
-def _wider(theta: Floats, samples_S5: Floats, factor: float) -> Floats:
-    """(S, 5) samples moved away from the estimate (1, 5) by a factor, as is due for few runs.
-
-    In the logarithms of exponents and terms; E, and a term that a sample lacks, linearly and not below 0.
-    """
-    linear = np.maximum(theta + factor * (samples_S5 - theta), 0.0)
-    positive = (samples_S5 > 0) & (theta > 0) & (np.arange(5) > 0)
-    ratio = np.divide(samples_S5, theta, out=np.ones_like(samples_S5), where=positive)
-    return np.where(positive, theta * ratio**factor, linear)
 
 
 def _exponent_of(samples_S5: Floats) -> Floats:

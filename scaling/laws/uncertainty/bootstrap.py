@@ -20,7 +20,7 @@ from scaling.laws.solving.optimise import BestFit
 from scaling.laws.solving.problem import chosen_by_loss
 from scaling.laws.solving.solver import solve
 from scaling.laws.uncertainty.noise import CHOSEN
-from scaling.laws.uncertainty.resample import expansion, middle
+from scaling.laws.uncertainty.resample import expanded, expansion, middle
 from scaling.runtime.errors import BadInputError
 
 ABSENT = 1e-6  # of the target: a smaller term counts as none
@@ -83,9 +83,14 @@ def bootstrap_parameters(
         problem, drawn.counts * drawn.kept * points.weight, rows, np.repeat(from_theta, n, axis=0), first
     )
     pick = np.arange(n) + n * out.value.reshape(K, n).argmin(axis=0)
-    low, high = np.array(form.bounds).T
-    wider = expansion(int(points.group_index().max()) + 1)
-    theta = np.clip(best.theta + wider * (out.theta[pick] - best.theta), low, high)
+    root, bounds = np.sqrt(problem.weight), np.array(form.bounds).T
+
+    def predicted(theta: Floats) -> Floats:
+        values: Floats = root * form.log_loss(theta, problem.x)
+        return values
+
+    factor = expansion(int(points.group_index().max()) + 1)
+    theta = expanded(predicted, best.theta, out.theta[pick], factor, bounds)
     parameters: Floats = form.parameters(theta, problem.reference)
     return parameters
 

@@ -11,6 +11,8 @@ from scaling.laws.forms.form import Floats
 from scaling.laws.sections import LEVEL, Interval
 from scaling.laws.uncertainty.noise import MIN_RUNS, t_quantile
 
+EXPANDING = 3  # steps that move a draw
+FLAT = 1e-5  # of the largest singular value: in flatter directions draws are left where they are
 STEP = 1e-4  # of central differences, on entries of order one
 
 
@@ -87,6 +89,36 @@ def expansion(runs: int, level: float = LEVEL) -> float:
     section 3.3: resamples vary by the variance with divisor G, and the normal quantile is due a t of G - 1.
     """
     return sqrt(runs / (runs - 1)) * t_quantile(level, runs - 1) / t_quantile(level, 10**9)
+
+
+def expanded(
+    predicted: Callable[[Floats], Floats], theta: Floats, draws_SP: Floats, factor: float, bounds: Floats
+) -> Floats:
+    """(S, P) draws moved away from the estimate so that their predictions of the points move by a factor.
+
+    Along the curved valley of the objective: a factor of theta itself would leave it, and the draws would
+    miss the points. Gauss-Newton steps to the predictions, as far as they lower the distance.
+
+    Args:
+        predicted: (n,) predictions of the points at theta (P,), times the root of their weights.
+        theta: (P,) the estimate.
+        draws_SP: estimates from resamples.
+        factor: see `expansion`.
+        bounds: (2, P) lowest and highest theta.
+    """
+    centre, out = predicted(theta), np.array(draws_SP)
+    for row, draw in enumerate(draws_SP):
+        here = predicted(draw)
+        goal = centre + factor * (here - centre)
+        off = goal - here
+        for _ in range(EXPANDING):
+            move = np.linalg.lstsq(differences(predicted, out[row]), off, rcond=FLAT)[0]
+            trial = np.clip(out[row] + move, *bounds)
+            left = goal - predicted(trial)
+            if not left @ left < off @ off:
+                break
+            out[row], off = trial, left
+    return out
 
 
 def percentiles(draws: Floats, level: float = LEVEL) -> Interval | None:
