@@ -95,7 +95,9 @@ def fit_points(
         raise BadInputError(f"bootstrap={bootstrap} is not accepted; give 0, or at least 2 resamples")
     tell = progress or (lambda phase, share: None)
     form = full_form = LAWS[law]
-    points, mixed = comparable(canonical(weighted(points)), force)
+    relative = weighted(points)
+    unit = float(points.weight[points.weight > 0].mean())
+    points, mixed = comparable(canonical(relative), force)
     runs = points
     reduced = tuned(runs, form)
     points = reduced.points
@@ -205,7 +207,7 @@ def fit_points(
         objective=ObjectiveValue(
             name=describe(residual, form.target),
             delta=delta,
-            value=best.value,
+            value=best.value * unit,
             scale=residual_scale,
             residual=residual,
         ),

@@ -7,6 +7,7 @@ are not. `Form.parameters` and `Form.theta` translate between theta and the repo
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -221,7 +222,7 @@ class Form:
         if frontier is None:
             if not self.numeric_optimum:
                 return None
-            found = NumericOptimum(self, parameters, cost, flops or NOMINAL)
+            found = NumericOptimum(partial(self.predict, parameters), cost, flops or NOMINAL)
             return found if flops is None or np.isfinite(found.params(flops)) else None
         log_G, a = frontier
         slopes = self.frontier_slopes(parameters)

@@ -1,16 +1,13 @@
 """The compute optimum of a law without a closed one: the least loss along the sizes of each compute."""
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from scaling.config.compute_cost import ComputeCost
-
-if TYPE_CHECKING:
-    from scaling.laws.forms.form import Form
 
 Floats = NDArray[np.float64]
 
@@ -22,15 +19,16 @@ APART = 0.05  # log of the compute on either side by which a slope is taken
 
 @dataclass(frozen=True)
 class NumericOptimum:
-    """N_opt and D_opt of `form` at `parameters`, with C = 6ND or C = c(N) D.
+    """N_opt and D_opt of a law with C = 6ND or C = c(N) D.
+
+    `predict` gives its loss at `params` and `tokens`.
 
     N_opt is no power of the compute: `a` and `b` are local exponents at `flops`. It is the minimum at the
     smallest size: far beyond the data, Farseer's law may fall again for sizes that hardly train at all. NaN
     where there is none.
     """
 
-    form: "Form"
-    parameters: Mapping[str, float]
+    predict: Callable[..., Any]
     cost: ComputeCost | None
     flops: float
 
@@ -79,4 +77,4 @@ class NumericOptimum:
     def _loss(self, log_n: Floats, log_c: Floats) -> Floats:
         tokens = np.exp(np.clip(log_c - self._log_per_token(log_n), -700.0, 700.0))
         with np.errstate(over="ignore", invalid="ignore"):
-            return np.log(self.form.predict(self.parameters, params=np.exp(log_n), tokens=tokens))
+            return np.log(self.predict(params=np.exp(log_n), tokens=tokens))

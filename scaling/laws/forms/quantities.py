@@ -6,7 +6,7 @@ its logarithm.
 """
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -52,7 +52,7 @@ class Quantities:
             return values
         parameters = self.form.parameters(theta, reference)
         named = dict(zip(self.form.parameter_names, map(float, parameters), strict=True))
-        optimum = NumericOptimum(self.form, named, self.cost, self.flops)
+        optimum = NumericOptimum(partial(self.form.predict, named), self.cost, self.flops)
         ratio = optimum.tokens(self.flops) / optimum.params(self.flops)
         return np.append(values, [optimum.a, np.log(ratio)])
 
