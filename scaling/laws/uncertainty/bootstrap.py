@@ -84,9 +84,13 @@ def bootstrap_parameters(
     )
     pick = np.arange(n) + n * out.value.reshape(K, n).argmin(axis=0)
     root, bounds = np.sqrt(problem.weight), np.array(form.bounds).T
+    terms = form.terms(problem.x, np)
 
     def predicted(theta: Floats) -> Floats:
-        values: Floats = root * form.log_loss(theta, problem.x)
+        if terms is None:
+            values: Floats = root * form.log_loss(theta, problem.x)
+        else:
+            values = root * np.logaddexp.reduce(terms @ theta)
         return values
 
     factor = expansion(int(points.group_index().max()) + 1)

@@ -11,7 +11,7 @@ from scaling.laws.forms.form import Floats
 from scaling.laws.sections import LEVEL, Interval
 from scaling.laws.uncertainty.noise import MIN_RUNS, t_quantile
 
-EXPANDING = 3  # steps that move a draw
+EXPANDING = 2  # steps that move a draw
 FLAT = 1e-5  # of the largest singular value: in flatter directions draws are left where they are
 STEP = 1e-4  # of central differences, on entries of order one
 
