@@ -25,8 +25,9 @@ _MODULES = {
     **dict.fromkeys(("plot", "report"), "api.figures"),
     "launch": "api.launch",
     "emergence": "api.emergence",
-    **dict.fromkeys(("fit", "read"), "api.laws"),
+    "fit": "api.laws",
     "plan": "api.plans",
+    "read": "api.points",
     **dict.fromkeys(("check_mup", "status", "sweep", "train"), "api.runs"),
     **dict.fromkeys(("export_hf", "generate", "import_hf", "score"), "api.weights"),
 }

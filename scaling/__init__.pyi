@@ -9,8 +9,8 @@ from scaling.api.figures import plot as plot
 from scaling.api.figures import report as report
 from scaling.api.launch import launch as launch
 from scaling.api.laws import fit as fit
-from scaling.api.laws import read as read
 from scaling.api.plans import plan as plan
+from scaling.api.points import read as read
 from scaling.api.runs import check_mup as check_mup
 from scaling.api.runs import status as status
 from scaling.api.runs import sweep as sweep

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Union
 
 from scaling.api.arguments import ColumnNames, Names, Rows, columns_of, names_of, shots_of, where_of
-from scaling.api.laws import Fit, PointSource, PointTable, read
+from scaling.api.laws import Fit
+from scaling.api.points import PointSource, PointTable, read
 from scaling.api.results import Result
 from scaling.api.text.blocks import Block, Text
 

@@ -36,7 +36,7 @@ from scaling.laws.uncertainty.stacking import (
     stacked_weights,
 )
 from scaling.runtime.errors import BadInputError
-from scaling.runtime.suggest import hint
+from scaling.runtime.suggest import hint, plural
 
 AUTO = ("chinchilla", "over-training", "kaplan-tokens", "coupled", "farseer")
 CUTS = 4  # cut-offs, where no number was given
@@ -168,7 +168,8 @@ def _judged(
     if R < LEAST_RUNS:
         chosen = "chinchilla" if "chinchilla" in names else names[0]
         reason = (
-            f"{R} run(s) can be predicted from runs of less compute; {LEAST_RUNS} are needed to compare laws"
+            f"{plural(R, 'run')} can be predicted from runs of less compute; {LEAST_RUNS} are needed to "
+            "compare laws"
         )
         nothing = {"rms": None, "se": None, "behind": None, "behind_se": None, "alike": None, "weight": None}
         rows = [

@@ -85,7 +85,7 @@ def fit_points(
         BadInputError: an argument is out of range, or the points cannot determine the law.
     """
     if law not in LAWS:
-        raise BadInputError(f"law={law!r} is not known; {hint(law, LAWS)}")
+        raise BadInputError(f"law={law!r} is not known; {hint(law, (*LAWS, 'auto'))}")
     delta = PAPER if delta == "paper" else delta
     if delta != "auto" and (isinstance(delta, str) or not (np.isfinite(delta) and delta > 0)):
         raise BadInputError(f"delta={delta} is not accepted; give auto, paper (1e-3) or a positive number")

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scaling.config.record import FLOP_WORDS, PARAM_WORDS, TokenizerInfo
 from scaling.laws.forms.critical_batch import KAPLAN_BATCH
 from scaling.runtime.errors import BadInputError
+from scaling.runtime.suggest import plural
 
 Floats = NDArray[np.float64]
 Where = Mapping[str, tuple[str, ...]]  # column -> the values accepted
@@ -198,7 +199,7 @@ def weighted(points: Points) -> Points:
         )
     if not used.all():
         points = points.subset(used)
-        note = f"{int((~used).sum())} point(s) of weight 0 are left out"
+        note = f"of weight 0 and left out: {plural(int((~used).sum()), 'point')}"
         points = replace(points, notes=(*points.notes, note))
     return replace(points, weight=points.weight / points.weight.mean())
 

@@ -11,6 +11,7 @@ from scaling.laws.forms.form import Form
 from scaling.laws.frontier.isoflop import MIN_SIZES, isoflop_minima
 from scaling.laws.points import Points
 from scaling.runtime.errors import BadInputError
+from scaling.runtime.suggest import plural
 
 SHOWN = 3  # of a list of offenders; the rest is counted
 
@@ -34,7 +35,7 @@ def refuse(
         reasons += _followers(form, points)
     reasons += more
     if reasons and (not force or not chosen.any()):
-        others = f" ({len(reasons) - 1} more reason(s))" if len(reasons) > 1 and chosen.any() else ""
+        others = f" ({plural(len(reasons) - 1, 'more reason')})" if len(reasons) > 1 and chosen.any() else ""
         raise BadInputError(
             reasons[0] + ("; or fit it all the same with --force" if chosen.any() else "") + others
         )
@@ -45,14 +46,14 @@ def _too_few(form: Form, points: Points, n: int) -> Iterator[str]:
     if n < form.min_points:
         on = "" if n == len(points) else f" of {len(points)} on the lower envelope"
         yield (
-            f"{points.source}: {n} point(s){on}; {form.name} needs at least {form.min_points}: add runs, or "
-            "fit a law of fewer parameters"
+            f"{points.source}: {plural(n, 'point')}{on}; {form.name} needs at least {form.min_points}: "
+            "add runs, or fit a law of fewer parameters"
         )
     for name, levels in form.levels(form.log_variables(points)).items():
         needed = form.levels_needed(name)
         if levels < needed:
             yield (
-                f"{points.source}: {levels} different value(s) of {name}; {form.name} needs at least "
+                f"{points.source}: {plural(levels, 'different value')} of {name}; {form.name} needs at least "
                 f"{needed}, or its parameters are not determined: add runs at other {name}, or fit a law of "
                 "fewer parameters"
             )

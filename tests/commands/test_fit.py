@@ -69,7 +69,7 @@ def not_numbers(path):
 @pytest.mark.parametrize(
     ("build", "law", "reason", "remedy"),
     [
-        (few, "chinchilla", "5 point(s); chinchilla needs at least 6", "add runs"),
+        (few, "chinchilla", "5 points; chinchilla needs at least 6", "add runs"),
         (follows, "chinchilla", "tokens follow params exactly", "add other token budgets"),
         (setting_at_edge, "learning-rate", "largest tried at 5 budget(s)", "sweep further on both sides"),
         (
@@ -195,9 +195,39 @@ def test_the_screen_shows_intervals_tests_and_choices(run_cli: RunCli, tmp_path:
         (("--predict", "params=7e9,tokens=none"), "--predict tokens: 'none'"),
         (("--law", "compute-power", "--at", "1e21"), "compute-power has no compute optimum"),
         (("--rolling", "-2"), "--rolling -2 is not accepted"),
+        (("--law", "atuo"), "did you mean auto?"),
+        (("--laws", "chinchila,coupled"), "did you mean chinchilla?"),
+        (("--laws", "chinchilla,learning-rate"), "learning-rate predicts learning_rate"),
+        (("--law", "auto", "--laws", "chinchilla"), "give --laws alone"),
     ],
 )
 def test_refused_options(run_cli: RunCli, tmp_path: Path, options, words: str) -> None:
     code, out, err = run_cli("fit", table(tmp_path / "points.csv", ladder(0.003)), *options)
     assert (code, out) == (2, "")
     assert words in err and err.count("\n") == 1
+
+
+def test_laws_are_compared(run_cli: RunCli, tmp_path: Path) -> None:
+    """The table, the law that is fitted, and the average where a prediction is asked for."""
+    source = table(tmp_path / "points.csv", ladder(0.003))
+    laws = ("--laws", "chinchilla,kaplan-tokens", "--predict", "params=1e11,tokens=2e12")
+    code, out, _ = run_cli("fit", source, *QUICK, *laws, "--json")
+    assert code == 0
+    found = json.loads(out)["comparison"]
+    assert found["chosen"] == json.loads(out)["law"] == "chinchilla"
+    errors = {one["law"]: one["rms"] for one in found["laws"]}
+    assert errors["chinchilla"] < errors["kaplan-tokens"]
+    assert sum(one["weight"] for one in found["laws"]) == pytest.approx(1.0)
+    code, out, _ = run_cli("fit", source, *QUICK, *laws)
+    assert code == 0 and "Laws by rolled error" in out and "average of the laws at params" in out
+
+
+def test_a_row_of_weight_zero_is_left_out(run_cli: RunCli, tmp_path: Path) -> None:
+    points = ladder(0.003)
+    weighted = table(tmp_path / "weighted.csv", points, weight=["1"] * 27 + ["0"])
+    without = table(tmp_path / "without.csv", points.subset(slice(0, 27)))
+    with_zero, fewer = (json.loads(run_cli("fit", one, *QUICK, "--json")[1]) for one in (weighted, without))
+    assert with_zero["parameters"] == pytest.approx(fewer["parameters"])
+    assert "of weight 0 and left out: 1 point" in with_zero["notes"]
+    code, _, err = run_cli("fit", table(tmp_path / "n.csv", points, weight=["1"] * 27 + ["-1"]), *QUICK)
+    assert code == 2 and "'-1' is not accepted; give a positive finite number, or 0" in err

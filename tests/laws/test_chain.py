@@ -109,7 +109,7 @@ def test_errors_of_a_part_of_the_runs_are_enough() -> None:
     [
         ("chinchilla", {"error": None}, "has no column error"),
         ("chinchilla", {"error": np.full(28, np.nan)}, "has no column error"),
-        ("chinchilla", {"error": np.where(np.arange(28) < 4, 0.5, np.nan)}, "4 point(s)"),
+        ("chinchilla", {"error": np.where(np.arange(28) < 4, 0.5, np.nan)}, "4 points"),
         ("gadre-error", {}, "predicts error"),
     ],
 )

@@ -72,7 +72,7 @@ def test_few_sizes_leave_it_undecided_with_the_reason():
     scores = drawn({"t": SHAPES["broken"]}, sizes=4)
     (verdict,) = emergence(scores).document.verdicts
     assert verdict.word == "undecided"
-    assert "4 size(s)" in verdict.why
+    assert "4 sizes" in verdict.why
 
 
 def test_scatter_between_runs_is_found_and_does_not_make_a_break():

@@ -122,7 +122,7 @@ def test_the_order_of_rows_and_their_multiplicity_change_nothing() -> None:
     [
         ({"error": np.linspace(70, 30, 16)}, "divide percents by 100"),
         ({"error": np.linspace(1.2, 0.3, 16)}, "is above 1"),
-        ({"loss": np.repeat([1.0, 0.9, 0.8], [5, 5, 6])}, "3 different value(s) of loss"),
+        ({"loss": np.repeat([1.0, 0.9, 0.8], [5, 5, 6])}, "3 different values of loss"),
         ({"error": np.linspace(0.3, 0.7, 16)}, "give error = 1 - accuracy"),
         ({"error": None}, "error is missing"),
     ],

@@ -69,7 +69,7 @@ def test_a_row_without_enough_points_says_so():
     with few_starts():
         fit = fit_points(ladder(0.003, 2, sizes=3, multiples=(5, 10, 20)), holdout=None, sensitivity=True)
     rows = {r.change: r for r in fit.sensitivity}
-    assert "2 different value(s) of params" in rows["without the largest size"].refused
+    assert "2 different values of params" in rows["without the largest size"].refused
     assert rows["without the largest size"].prediction is None
 
 

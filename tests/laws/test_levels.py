@@ -9,6 +9,7 @@ from scaling.laws.forms.laws import LAWS
 from scaling.laws.points import Points
 from scaling.laws.refusals import refuse
 from scaling.runtime.errors import BadInputError
+from scaling.runtime.suggest import plural
 from tests.laws.known import points_of
 
 NEEDED = {
@@ -58,7 +59,8 @@ def test_one_value_fewer_than_needed_is_refused(name: str) -> None:
             refuse(law, few, force=False)
         assert f"{name} needs at least" in str(error.value)
         if law.select(law.log_variables(few), np.log(few.loss)).sum() >= law.min_points:
-            words = f"{needed - 1} different value(s) of {variable}; {name} needs at least {needed}"
+            count = plural(needed - 1, "different value")
+            words = f"{count} of {variable}; {name} needs at least {needed}"
             assert words in str(error.value) and "--force" in str(error.value)
             assert any(words in one for one in refuse(law, few, force=True))
 

@@ -64,7 +64,7 @@ def test_zero_is_left_out_with_a_note_and_others_are_refused() -> None:
     weight = np.ones(120)
     weight[[3, 5]] = 0
     found = weighted(replace(points, weight=weight))
-    assert len(found) == 118 and "2 point(s) of weight 0" in found.notes[-1]
+    assert len(found) == 118 and "of weight 0 and left out: 2 points" in found.notes[-1]
     assert weighted(points).weight.tolist() == points.weight.tolist()
     for bad in (-1.0, np.nan, np.inf):
         weight = np.ones(120)

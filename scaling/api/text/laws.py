@@ -38,7 +38,7 @@ def law_blocks(law: "Law") -> list[Block]:
     if law.hessian is not None:
         condition = _number(law.hessian.condition, ".2g")
         blocks.append(Text(f"condition {condition}, least constrained: {law.hessian.flattest}"))
-        if law.hessian.reason:
+        if law.hessian.reason and law.hessian.reason not in law.warnings:
             blocks.append(Text(f"no Hessian intervals: {law.hessian.reason}"))
     if law.jackknife is not None:
         blocks.append(Text(_clusters(law.jackknife)))
@@ -217,8 +217,12 @@ def _by_reach(law: "Law") -> list[Block]:
     return [
         table("Errors by reach, each point once", heads, rows),
         Text(
-            f"bias per factor of 10 beyond the data: {growth}{error}; intervals of predictions are "
-            "widened by it"
+            f"bias per factor of 10 beyond the data: {growth}{error}"
+            + (
+                "; intervals of predictions are widened by it"
+                if law.method is not None or law.averaging is not None
+                else ""
+            )
         ),
     ]
 
@@ -328,7 +332,7 @@ def allocation_blocks(rows: Sequence["Allocation"], cost: "ComputeCost | None" =
         )
         for row in rows
     ]
-    heads = ("FLOPs", "params", "95%", "tokens", "D/N", "95%", "loss", "95%")
+    heads = ("FLOPs", "params", "95%", "tokens", "D/N", "95%", "loss", "95% of loss")
     blocks: list[Block] = [table("Compute-optimal allocation", heads, cells)]
     if cost is not None:
         blocks.append(Text(cost_note(cost, [row.params for row in rows])))

@@ -1,6 +1,7 @@
 """The English of `why` and `text` in the document, made from typed values. Nothing reads it back."""
 
 from scaling.laws.emergence.document import Conclusion, Course, Foresight, HeldOutForecast, Power, Word
+from scaling.runtime.suggest import plural
 
 CLAIMS = {
     "rare_at_smallest": "fewer than half of the seeds of the smallest size have it",
@@ -21,7 +22,8 @@ def form(
 ) -> str:
     """Whether a break is needed. `bound` and `q_value` are given if they matter to the answer."""
     if delta_aicc is None:
-        return f"{points} point(s) at {sizes} size(s); a break takes six points at five sizes or more"
+        found = f"{plural(points, 'point')} at {plural(sizes, 'size')}"
+        return f"{found}; a break takes six points at five sizes or more"
     if delta_cv is None:
         return f"AICc says {delta_aicc:+.1f}; without one size there are too few points to cross-validate"
     text = f"AICc {delta_aicc:+.1f}, cross-validation {delta_cv:+.1f} nats for a break"

@@ -209,6 +209,7 @@ class Sources:
             BadInputError: there is none; the message says how to get one for a figure of this `kind`.
         """
         if self.law is None:
+            _ = self.points  # a source that cannot be read is the first thing to say
             raise BadInputError(
                 f"{kind} needs a law; fit one with `scaling fit` and give its law.json with --law"
             )

@@ -267,7 +267,7 @@ def _row(sheet: Sheet, i: int, found: Columns, mark: str, spelled: dict[str, str
             value, unit = _number(field, cell, "." if place[field] in sheet.typed else mark)
             row[field] = value if unit else value * found.factors.get(field, 1.0)
             least = 1.0 if field == "loss" and found.unit == PERPLEXITY else 0.0
-            if not finite_positive(row[field]) or row[field] <= least:
+            if not _usable(field, row[field]) or (least and row[field] <= least):
                 raise ValueError("a perplexity above 1" if least else "a positive finite number")
         except ValueError as wanted:
             shown = cell if len(cell) <= 40 else cell[:40] + "..."
@@ -298,9 +298,14 @@ def _number(field: str, cell: str, mark: str) -> tuple[float, str]:
         if factor is None:
             raise ValueError(f"a number; {unit[:20]!r} is not a unit of {field}")
         value *= factor
-    if not finite_positive(value):
-        raise ValueError("a positive finite number")
+    if not _usable(field, value):
+        raise ValueError("a positive finite number" + (", or 0" if field == "weight" else ""))
     return value, unit
+
+
+def _usable(field: str, value: float) -> bool:
+    """Whether a number is one of its field: positive, or for a weight 0, which leaves the row out."""
+    return finite_positive(value) or (field == "weight" and value == 0)
 
 
 def _decimal_mark(sheet: Sheet, place: Mapping[str, int]) -> str:

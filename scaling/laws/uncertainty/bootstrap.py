@@ -22,6 +22,7 @@ from scaling.laws.solving.solver import solve
 from scaling.laws.uncertainty.noise import CHOSEN
 from scaling.laws.uncertainty.resample import expanded, expansion, middle
 from scaling.runtime.errors import BadInputError
+from scaling.runtime.suggest import plural
 
 ABSENT = 1e-6  # of the target: a smaller term counts as none
 KEPT_SAMPLES = 1000  # bootstrap parameters kept in law.json, for intervals of predictions
@@ -128,7 +129,7 @@ def bootstrap_counts(form: Form, points: Points, n: int, seed: int) -> Resamples
             if len(tries) == n:
                 return Resamples(counts, kept, 1 - n / tried, _digest(points), np.array(tries), chosen)
     raise BadInputError(
-        f"{points.source}: resamples of {runs} run(s) seldom determine {form.name}; "
+        f"{points.source}: resamples of {plural(runs, 'run')} seldom determine {form.name}; "
         "give more runs, or --bootstrap 0"
     )
 

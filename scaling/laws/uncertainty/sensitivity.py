@@ -12,6 +12,7 @@ from scaling.laws.frontier.cost import compute_cost
 from scaling.laws.points import Points
 from scaling.laws.sections import SensitivityRow
 from scaling.laws.solving.optimise import BestFit, refits
+from scaling.runtime.suggest import plural
 
 DELTAS = (1e-4, 1e-3, 1e-2, 10.0)  # 10 is beyond every residual: least squares
 REACH = 10.0  # predictions are made at this multiple of the largest compute
@@ -123,10 +124,11 @@ def _rows(best: BestFit, points: Points, changes: list[_Change]) -> list[Sensiti
 
 def _cannot(form: Form, columns: Floats) -> str | None:
     if len(columns) < form.min_points:
-        return f"{len(columns)} point(s); at least {form.min_points} are needed"
+        return f"{plural(len(columns), 'point')}; at least {form.min_points} are needed"
     for name, levels in form.levels(columns).items():
-        if levels < form.levels_needed(name):
-            return f"{levels} different value(s) of {name}; at least {form.levels_needed(name)} are needed"
+        needed = form.levels_needed(name)
+        if levels < needed:
+            return f"{plural(levels, 'different value')} of {name}; at least {needed} are needed"
     return None
 
 
