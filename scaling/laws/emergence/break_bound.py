@@ -20,9 +20,8 @@ from numpy.typing import NDArray
 
 from scaling.laws.emergence.break_size import break_sizes, rise
 from scaling.laws.emergence.curve_shapes import JUMP, LINKS, TURN, CurveShape
-from scaling.laws.emergence.fits import CandidateFits, bounds
+from scaling.laws.emergence.fits import CandidateFits, bounds, problems_of
 from scaling.laws.emergence.scatter import Scattered, fit_scattered
-from scaling.laws.emergence.solve import Problems
 from scaling.laws.emergence.threshold import cutoff
 
 Floats = NDArray[np.float64]
@@ -192,34 +191,12 @@ def _amounts(one: _Broken, best: Scattered) -> Floats:
 
 def _solve(every: Sequence[_Broken], per_place: int, start: Sequence[Floats], held: bool) -> Scattered:
     """Every curve at once; `held` fixes the amount of the break at its start."""
-    n = max(len(one.fit.series) for one in every)
-    data = np.zeros((4, len(every), n))
-    link, free, lower, upper = [], [], [], []
+    groups = []
     for row, (one, at) in enumerate(zip(every, start, strict=True)):
-        series = one.fit.series
-        for part, values in zip(data, (series.x, series.y, series.trials, one.fit.mask), strict=True):
-            part[row, : len(series)] = values
         entries = tuple(e for e in one.shape.free if not (held and e == one.entry))
-        low, high = bounds(series, replace(one.shape, free=entries), at)
-        lower.append(low)
-        upper.append(high)
-        free.append(np.tile([float(entry in entries) for entry in range(7)], (len(at), 1)))
-        link.append(np.full(len(at), LINKS.index(one.shape.link)))
+        groups.append((row, replace(one.shape, free=entries), at))
     place = np.concatenate([np.repeat(one.place, per_place) for one in every])
-    rows = np.repeat(np.arange(len(every)), [len(at) for at in start])
-    problems = Problems(
-        data[0],
-        data[1],
-        data[2],
-        data[3],
-        rows,
-        np.concatenate(link),
-        np.concatenate(free),
-        place,
-        np.zeros(len(place)),
-        np.concatenate(lower),
-        np.concatenate(upper),
-    )
+    problems = problems_of([(one.fit.series, one.fit.mask) for one in every], groups, place)
     return fit_scattered(problems, np.concatenate(start))
 
 

@@ -321,42 +321,66 @@ def bounds(series: Series, shape: CurveShape, start: Floats) -> tuple[Floats, Fl
     return np.where(fixed, start, lower), np.where(fixed, start, upper)
 
 
+def problems_of(
+    data: Sequence[tuple[Series, NDArray[np.bool_]]],
+    groups: Sequence[tuple[int, CurveShape, Floats]],
+    place: Floats,
+    origin: Floats | None = None,
+) -> Problems:
+    """The problems of several groups at once.
+
+    Args:
+        data: of each row, its points and which of them are fitted.
+        groups: the row of data that each fits, its curve, whose free entries move, and its starts (M, P).
+        place: (S,) of the break of each problem.
+        origin: (S,) where its curve has its level; 0 if None.
+    """
+    n = max(len(series) for series, _ in data)
+    x, y, trials, mask = np.zeros((4, len(data), n))
+    for i, (series, used) in enumerate(data):
+        for part, values in zip((x, y, trials, mask), (series.x, series.y, series.trials, used), strict=True):
+            part[i, : len(series)] = values
+    count = [len(start) for _, _, start in groups]
+    free = np.array([[entry in shape.free for entry in range(7)] for _, shape, _ in groups], float)
+    boxes = [bounds(data[row][0], shape, start) for row, shape, start in groups]
+    lower, upper = (np.concatenate(side) for side in zip(*boxes, strict=True))
+    return Problems(
+        x,
+        y,
+        trials,
+        mask,
+        rows=np.repeat([row for row, _, _ in groups], count),
+        link=np.repeat([LINKS.index(shape.link) for _, shape, _ in groups], count),
+        free=np.repeat(free, count, axis=0),
+        place=place,
+        origin=np.zeros(len(place)) if origin is None else origin,
+        lower=lower,
+        upper=upper,
+    )
+
+
 def _solved(
     wanted: Sequence[tuple[Series, NDArray[np.bool_]]], plans: Sequence[_Plan]
 ) -> tuple[CandidateFits, ...]:
-    n = max(len(series) for series, _ in wanted)
-    data = np.zeros((4, len(wanted), n))
-    for i, (series, mask) in enumerate(wanted):
-        for row, values in zip(data, (series.x, series.y, series.trials, mask), strict=True):
-            row[i, : len(series)] = values
-    boxes = [
-        bounds(series, plan.shapes[s], start)
-        for (series, _), plan in zip(wanted, plans, strict=True)
+    groups = [
+        (i, plan.shapes[s], start[None])
+        for i, plan in enumerate(plans)
         for s, start in zip(plan.shape, plan.start, strict=True)
     ]
-    every = [shape for plan in plans for shape in (plan.shapes[s] for s in plan.shape)]
-    link = np.array([LINKS.index(shape.link) for shape in every])
-    free = np.array([[entry in shape.free for entry in range(7)] for shape in every], float)
-    place = np.concatenate([plan.place for plan in plans])
-    start = np.concatenate([plan.start for plan in plans])
-    origin = np.zeros(len(place))
-    lower, upper = (np.stack(side) for side in zip(*boxes, strict=True))
-    rows = np.repeat(np.arange(len(plans)), [len(plan.place) for plan in plans])
-    optima = fit_scattered(
-        Problems(data[0], data[1], data[2], data[3], rows, link, free, place, origin, lower, upper), start
-    )
+    problems = problems_of(wanted, groups, np.concatenate([plan.place for plan in plans]))
+    optima = fit_scattered(problems, np.concatenate([plan.start for plan in plans]))
     fits = []
     for i, ((series, mask), plan) in enumerate(zip(wanted, plans, strict=True)):
-        own = rows == i
+        own = problems.rows == i
         fits.append(
             CandidateFits(
                 series=series,
                 mask=mask,
                 shapes=plan.shapes,
                 shape=plan.shape,
-                place=place[own],
-                origin=origin[own],
-                link=link[own],
+                place=problems.place[own],
+                origin=problems.origin[own],
+                link=problems.link[own],
                 **{name: getattr(optima, name)[own] for name in _FITTED},
             )
         )

@@ -9,12 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtr, stdtrit
 
-from scaling.laws.emergence.curve_shapes import HALF, LEVEL, LINKS, SLOPE
+from scaling.laws.emergence.curve_shapes import HALF, LEVEL, SLOPE
 from scaling.laws.emergence.document import Threshold
-from scaling.laws.emergence.fits import CandidateFits, bounds
+from scaling.laws.emergence.fits import CandidateFits, problems_of
 from scaling.laws.emergence.scatter import fit_scattered
 from scaling.laws.emergence.series import Series
-from scaling.laws.emergence.solve import Problems
 
 Floats = NDArray[np.float64]
 
@@ -149,45 +148,25 @@ def _profile(fitted: Sequence[tuple[int, CandidateFits, int]], grids: Sequence[F
     """Twice the loss of log likelihood with the half rise fixed at each place of the grids."""
     if not any(len(grid) for grid in grids):
         return [np.zeros(0) for _ in grids]
-    width = max(len(fit.series) for _, fit, _ in fitted)
-    data = np.zeros((4, len(fitted), width))
-    start, free, lower, upper, link = [], [], [], [], []
+    groups = []
     for row, (_, fit, shape) in enumerate(fitted):
-        series, form, grid = fit.series, fit.shapes[shape], grids[row]
-        for part, values in zip(data, (series.x, series.y, series.trials, fit.mask), strict=True):
-            part[row, : len(series)] = values
+        form, grid = fit.shapes[shape], grids[row]
         theta = np.repeat(fit.theta[[fit.best(shape)]], len(grid), axis=0)
         theta[:, LEVEL] = HALF[form.link]
         # Start from a flatter curve away from the best place, so that it still passes near the data.
         away = np.maximum(np.abs(grid - _half(fit, shape)), 0.0)
         theta[:, SLOPE] /= 1 + away
         held = replace(form, free=tuple(entry for entry in form.free if entry != LEVEL))
-        low, high = bounds(series, held, theta)
-        start.append(theta)
-        free.append(np.tile([float(entry in held.free) for entry in range(theta.shape[1])], (len(grid), 1)))
-        lower.append(low)
-        upper.append(high)
-        link.append(np.full(len(grid), LINKS.index(form.link)))
+        groups.append((row, held, theta))
     origin = np.concatenate(grids)
-    rows = np.repeat(np.arange(len(fitted)), [len(grid) for grid in grids])
-    problems = Problems(
-        data[0],
-        data[1],
-        data[2],
-        data[3],
-        rows,
-        np.concatenate(link),
-        np.concatenate(free),
-        np.zeros(len(origin)),
-        origin,
-        np.concatenate(lower),
-        np.concatenate(upper),
-    )
-    held_at = fit_scattered(problems, np.concatenate(start)).log_likelihood
+    data = [(fit.series, fit.mask) for _, fit, _ in fitted]
+    problems = problems_of(data, groups, np.zeros(len(origin)), origin)
+    start = np.concatenate([theta for _, _, theta in groups])
+    held_at = fit_scattered(problems, start).log_likelihood
     out = []
     for row, (_, fit, shape) in enumerate(fitted):
         best = fit.log_likelihood[fit.best(shape)]
-        out.append(np.maximum(2 * (best - held_at[rows == row]), 0.0))
+        out.append(np.maximum(2 * (best - held_at[problems.rows == row]), 0.0))
     return out
 
 
