@@ -26,7 +26,12 @@ SOURCE_KINDS = {
 SOURCES = " or ".join(
     [", ".join([EMBEDDED_SOURCE, *SOURCE_KINDS.values()][:-1]), [*SOURCE_KINDS.values()][-1]]
 )
-TOKENIZERS = "bytes, sentencepiece:PATH, or ids where there is none"
+TOKENIZER_KINDS = {
+    "hf": "hf:PATH",
+    "sentencepiece": "sentencepiece:PATH",
+    "tiktoken": "tiktoken:[ENCODING:]PATH",
+}
+TOKENIZERS = f"bytes, {', '.join(TOKENIZER_KINDS.values())}, or ids where there is none"
 
 
 def _names_one_of(value: str, prefixes: tuple[str, ...]) -> bool:
@@ -71,7 +76,8 @@ class DataConfig(Frozen):
     data_dir: str | None = None
     """Directory of TFDS's prepared datasets; null is `$TFDS_DATA_DIR`, then TFDS's own default."""
     tokenizer: str = "bytes"
-    """`bytes` (257 tokens), or `sentencepiece:PATH` of a `.model` file; `ids` reads token ids."""
+    """`bytes` (257 tokens); `hf:PATH` of a Hugging Face tokenizer, a folder or its `tokenizer.json`;
+    `sentencepiece:PATH` of a `.model` file; `tiktoken:PATH` of a file of ranks; `ids` reads token ids."""
     sequence_length: Annotated[int, Field(ge=2)] = 256
     """Tokens per row."""
     validation_fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.05
@@ -105,7 +111,7 @@ class DataConfig(Frozen):
     @field_validator("tokenizer")
     @classmethod
     def _tokenizer_is_known(cls, value: str) -> str:
-        if value not in ("bytes", "ids") and not _names_one_of(value, ("sentencepiece",)):
+        if value not in ("bytes", "ids") and not _names_one_of(value, tuple(TOKENIZER_KINDS)):
             raise ValueError(f"unknown tokenizer {value!r}; give {TOKENIZERS}")
         return value
 

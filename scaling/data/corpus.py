@@ -12,7 +12,8 @@ from scaling.data.rows import ObjectiveRows, PackedRows, Rows
 from scaling.data.sources import TaskDocuments, open_source, split_rule
 from scaling.data.store import Progress, TokenStore, content_order, open_store, shuffled_order
 from scaling.data.tokenizers import Tokenizer, load_tokenizer
-from scaling.objectives.draws import Specials, mix_seed, specials_needed
+from scaling.objectives.draws import mix_seed
+from scaling.objectives.specials import Specials, specials_needed
 from scaling.runtime.errors import BadInputError
 
 
@@ -154,8 +155,8 @@ def vocabulary(
     """
     objective = objective or CausalObjective()
     tokenizer = load_tokenizer(config.tokenizer)
-    needed = tokenizer.vocab_size + specials_needed(objective, config.sequence_length)
-    specials = Specials(vocab_size or needed, tokenizer.vocab_size, tokenizer.end_of_text)
+    needed = tokenizer.vocab_size + specials_needed(objective, config.sequence_length, tokenizer.special)
+    specials = Specials(vocab_size or needed, tokenizer.vocab_size, tokenizer.end_of_text, tokenizer.special)
     specials.check(objective, config)
     return tokenizer, specials
 

@@ -10,8 +10,9 @@ from scaling.config.objective import MaskedObjective, Objective
 from scaling.data.store import TokenSplit
 from scaling.data.tokenizers import Tokenizer
 from scaling.objectives.build import build_objective, is_static
-from scaling.objectives.draws import Specials, row_keys
+from scaling.objectives.draws import row_keys
 from scaling.objectives.masked import SentencePairs
+from scaling.objectives.specials import Specials
 from scaling.runtime.errors import BadInputError
 
 Batch = dict[str, np.ndarray]

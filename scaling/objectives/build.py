@@ -12,9 +12,9 @@ from scaling.config.objective import (
     PrefixObjective,
     SpansObjective,
 )
-from scaling.objectives.draws import Specials
 from scaling.objectives.masked import Masking, WordFlags
 from scaling.objectives.spans import SpanCorruption, decoder_inputs, with_prefixes
+from scaling.objectives.specials import Specials
 
 Batch = dict[str, np.ndarray]
 Make = Callable[[Batch, np.ndarray], Batch]

@@ -1,12 +1,6 @@
-"""What every objective draws on: random numbers by counter, and ids beyond a tokenizer's."""
-
-from dataclasses import dataclass
+"""What every objective draws on: random numbers by counter."""
 
 import numpy as np
-
-from scaling.config.data import DataConfig, row_lengths
-from scaling.config.objective import MaskedObjective, Objective
-from scaling.runtime.errors import BadInputError
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
@@ -54,62 +48,3 @@ def below(keys_B: np.ndarray, use: int, bounds_B: np.ndarray) -> np.ndarray:
 def scale(bits_: np.ndarray, bounds: np.ndarray) -> np.ndarray:
     """Random bits to int64 from 0 to bounds - 1, uniform to within bounds / 2^32."""
     return ((bits_ >> np.uint64(32)) * bounds.astype(np.uint64) >> np.uint64(32)).astype(np.int64)
-
-
-@dataclass(frozen=True)
-class Specials:
-    """The ids of special tokens in a vocabulary of `vocab_size`, whose first ids are a tokenizer's.
-
-    [MASK], [CLS] and [SEP] follow the tokenizer's ids; sentinels count down from the top, as T5's do. A
-    decoder's first input, the end of a source or target, and padding are end-of-text.
-    """
-
-    vocab_size: int
-    tokenizer_size: int
-    end_of_text: int
-
-    @property
-    def mask(self) -> int:
-        """[MASK]."""
-        return self.tokenizer_size
-
-    @property
-    def cls(self) -> int:
-        """[CLS], the first position of a pair of segments."""
-        return self.tokenizer_size + 1
-
-    @property
-    def sep(self) -> int:
-        """[SEP], after each segment of a pair."""
-        return self.tokenizer_size + 2
-
-    @property
-    def start(self) -> int:
-        """The first input of a decoder."""
-        return self.end_of_text
-
-    def sentinels(self, numbers: np.ndarray) -> np.ndarray:
-        """Ids of sentinels by number, from 0."""
-        return self.vocab_size - 1 - numbers
-
-    def check(self, objective: Objective, data: DataConfig) -> None:
-        """Raises BadInputError if the vocabulary has no room for the ids that the objective needs."""
-        needed = specials_needed(objective, data.sequence_length)
-        least = self.tokenizer_size + needed
-        if least <= self.vocab_size:
-            return
-        message = (
-            f"model.vocab_size={self.vocab_size} is smaller than the vocabulary of "
-            f"data.tokenizer={data.tokenizer} ({self.tokenizer_size})"
-        )
-        if needed:
-            kind = "for [MASK], [CLS], [SEP]" if isinstance(objective, MaskedObjective) else "as sentinels"
-            message += f" and {needed} more that objective {objective.name} needs {kind}"
-        raise BadInputError(f"{message}: give at least {least}")
-
-
-def specials_needed(objective: Objective, length: int) -> int:
-    """The number of ids that an objective needs beyond a tokenizer's, in rows of `length`."""
-    if isinstance(objective, MaskedObjective):
-        return 1 if objective.sentences == "none" else 3
-    return row_lengths(objective, length).sentinels

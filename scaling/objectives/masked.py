@@ -6,7 +6,8 @@ import numpy as np
 
 from scaling.config.data import PAIR_MARKS
 from scaling.config.objective import MaskedObjective
-from scaling.objectives.draws import Specials, below, bits, scale, uniforms
+from scaling.objectives.draws import below, bits, scale, uniforms
+from scaling.objectives.specials import Specials
 from scaling.runtime.errors import BadInputError
 
 Batch = dict[str, np.ndarray]

@@ -4,7 +4,8 @@ import numpy as np
 
 from scaling.config.data import noises, pads, row_lengths, span_counts, span_lengths
 from scaling.config.objective import DenoisingObjective, SpansObjective
-from scaling.objectives.draws import Specials, below, bits, scale, uniforms
+from scaling.objectives.draws import below, bits, scale, uniforms
+from scaling.objectives.specials import Specials
 
 Batch = dict[str, np.ndarray]
 _SPLIT = 1

@@ -53,7 +53,7 @@ def test_a_bad_line_leaves_no_cache(tmp_path, cache):
         ({"source": "text:"}, "unknown data source"),
         ({"source": "tfds: "}, "unknown data source"),
         ({"source": ""}, "unknown data source"),
-        ({"tokenizer": "bpe"}, "unknown tokenizer 'bpe'; give bytes, sentencepiece:PATH, or ids"),
+        ({"tokenizer": "bpe"}, "unknown tokenizer 'bpe'; give bytes, hf:PATH, sentencepiece:PATH, tiktoken"),
         ({"tokenizer": "sentencepiece:"}, "unknown tokenizer"),
         ({"field": ""}, "at least 1 character"),
         ({"sequence_length": 1}, "greater than or equal to 2"),

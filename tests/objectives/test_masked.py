@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from scaling.config.data import masked_limit
 from scaling.config.objective import MaskedObjective
 from scaling.data.tokenizers import ByteTokenizer
-from scaling.objectives.draws import Specials, row_keys
+from scaling.objectives.draws import row_keys
 from scaling.objectives.masked import Masking
+from scaling.objectives.specials import Specials
 
 BYTES = Specials(vocab_size=300, tokenizer_size=257, end_of_text=256)
 IS_TEXT = np.arange(257) < 256

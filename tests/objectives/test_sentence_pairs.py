@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scaling.objectives.draws import Specials, row_keys
+from scaling.objectives.draws import row_keys
 from scaling.objectives.masked import SentencePairs
+from scaling.objectives.specials import Specials
 from scaling.runtime.errors import BadInputError
 
 SPECIALS = Specials(vocab_size=100_010, tokenizer_size=100_000, end_of_text=99_999)

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from scaling.config.data import iid_lengths, row_lengths, span_counts, span_lengths
 from scaling.config.objective import DenoisingObjective, SpanNoise, SpansObjective
-from scaling.objectives.draws import Specials, row_keys
+from scaling.objectives.draws import row_keys
 from scaling.objectives.spans import SpanCorruption, iid_mask, span_mask
+from scaling.objectives.specials import Specials
 
 SPECIALS = Specials(vocab_size=2000, tokenizer_size=257, end_of_text=256)
 RATES, MEANS = st.floats(0.02, 0.9), st.one_of(st.none(), st.floats(1, 20))

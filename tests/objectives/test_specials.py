@@ -10,7 +10,7 @@ from scaling.config.objective import (
     MaskedObjective,
     SpansObjective,
 )
-from scaling.objectives.draws import Specials, specials_needed
+from scaling.objectives.specials import Specials, specials_needed
 from scaling.runtime.errors import BadInputError
 
 DATA = DataConfig(sequence_length=512)

@@ -1,110 +1,20 @@
-"""Text to token ids and back. Bytes, or a SentencePiece model."""
+"""SentencePiece models."""
 
 import hashlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
-from scaling.config.data import TOKENIZERS
 from scaling.objectives.masked import WordFlags
+from scaling.objectives.specials import SpecialTokens
 from scaling.runtime.errors import BadInputError
 
 # SentencePiece writes a space inside a piece as this character (U+2581), so a real one needs care.
 _SPACE_MARK = "\N{LOWER ONE EIGHTH BLOCK}"
-
-
-class Tokenizer(Protocol):
-    """The interface of a tokenizer. Ids are below `vocab_size`."""
-
-    @property
-    def vocab_size(self) -> int:
-        """V, special tokens included."""
-        ...
-
-    @property
-    def end_of_text(self) -> int:
-        """The id before every document; no text encodes to it."""
-        ...
-
-    @property
-    def identity(self) -> str:
-        """Names the mapping for the cache: equal identities encode equally."""
-        ...
-
-    def encode(self, text: str) -> np.ndarray:
-        """Token ids (length,) int32, no special token among them."""
-        ...
-
-    def decode(self, ids: Iterable[int]) -> str:
-        """The text of ids; bytes that are no UTF-8 become U+FFFD.
-
-        Special tokens have no text, nor have ids beyond the vocabulary.
-        """
-        ...
-
-    def byte_lengths(self) -> np.ndarray:
-        """Bytes of UTF-8 text per token, (V,) int32; 0 for special tokens."""
-        ...
-
-    def word_flags(self) -> WordFlags:
-        """Which tokens belong to one word."""
-        ...
-
-
-def load_tokenizer(name: str) -> Tokenizer:
-    """The tokenizer that a config names: `bytes` or `sentencepiece:PATH`.
-
-    Raises:
-      BadInputError: `ids`, which is none; an unknown kind, a missing file, or a file that is no usable
-        SentencePiece model.
-    """
-    kind, _, path = name.partition(":")
-    if name == "bytes":
-        return ByteTokenizer()
-    if kind == "sentencepiece" and path:
-        return SentencePieceTokenizer.load(path)
-    if name == "ids":
-        raise BadInputError(
-            "data.tokenizer=ids: there is no tokenizer between text and this model; give ids "
-            "(scaling score RUN --ids FILE.json), or import it with --tokenizer sentencepiece:PATH"
-        )
-    raise BadInputError(f"data.tokenizer: unknown tokenizer {name!r}; give {TOKENIZERS}")
-
-
-def _in_word(byte: int) -> bool:
-    return byte >= 0x80 or chr(byte).isalnum() or byte == ord("_")
-
-
-class ByteTokenizer:
-    """The 256 byte values of UTF-8, and end-of-text as id 256."""
-
-    vocab_size = 257
-    end_of_text = 256
-    identity = "bytes"
-
-    def encode(self, text: str) -> np.ndarray:
-        """One id a byte, (bytes,) int32."""
-        return np.frombuffer(text.encode("utf-8"), np.uint8).astype(np.int32)
-
-    def decode(self, ids: Iterable[int]) -> str:
-        """The text of the bytes; end-of-text has none."""
-        ids = np.fromiter(ids, np.int64)
-        return ids[(ids >= 0) & (ids < 256)].astype(np.uint8).tobytes().decode("utf-8", errors="replace")
-
-    def byte_lengths(self) -> np.ndarray:
-        """(257,) int32: one, and zero for end-of-text."""
-        lengths = np.ones(self.vocab_size, np.int32)
-        lengths[self.end_of_text] = 0
-        return lengths
-
-    def word_flags(self) -> WordFlags:
-        """A word is a run of letters, digits and underscores; a byte beyond ASCII is part of a letter."""
-        in_word_V = np.array([*map(_in_word, range(256)), False])
-        return WordFlags(in_word_V, in_word_V)
 
 
 class SentencePieceTokenizer:
@@ -112,20 +22,25 @@ class SentencePieceTokenizer:
 
     With a model from `train_sentencepiece` encoding is lossless. A model from elsewhere may normalise, and
     without byte fallback an unknown character becomes `<unk>`, which decodes to nothing and counts no bytes:
-    bits per byte are then too high.
+    `byte_lengths` then sum to less than the text has.
     """
 
-    def __init__(self, model: bytes, *, name: str = "model") -> None:
-        """Raises BadInputError where `model` is no SentencePiece model or has no end-of-sentence piece."""
+    lossless = False  # not known: a model's normaliser may change text
+
+    def __init__(self, model: bytes, *, name: str = "model", added: Sequence[str] = ()) -> None:
+        """`added` tokens follow the model's pieces and have no text.
+
+        Raises BadInputError where `model` is no SentencePiece model or has no end-of-sentence piece.
+        """
         import sentencepiece
 
         self._processor: Any = sentencepiece.SentencePieceProcessor()
         try:
             self._processor.LoadFromSerializedProto(model)
-            self.vocab_size = int(self._processor.get_piece_size())
+            self._pieces = int(self._processor.get_piece_size())
         except (RuntimeError, ValueError, OSError):
-            self.vocab_size = 0
-        if self.vocab_size == 0:
+            self._pieces = 0
+        if self._pieces == 0:
             raise BadInputError(f"data.tokenizer: {name} is not a SentencePiece model, or is damaged")
         self.end_of_text = int(self._processor.eos_id())
         if self.end_of_text < 0:
@@ -133,19 +48,33 @@ class SentencePieceTokenizer:
                 f"data.tokenizer: {name} has no end-of-sentence piece to put between documents; "
                 "train one with eos_id >= 0"
             )
+        self.vocab_size = self._pieces + len(added)
+        self.special = self._own_special_tokens(added)
         self.identity = "sentencepiece:" + hashlib.blake2b(model, digest_size=16).hexdigest()
+        if added:
+            self.identity += ":" + hashlib.blake2b(repr(added).encode(), digest_size=8).hexdigest()
         byte_ids = [self._processor.piece_to_id(f"<0x{byte:02X}>") for byte in _SPACE_MARK.encode()]
         self._mark_ids = byte_ids if all(map(self._processor.is_byte, byte_ids)) else []
         # A model may put a space before every text; decoding takes it off again.
         probe = self._processor.encode("a")
         self._adds_space = bool(probe) and self._texts[probe[0]].startswith(b" ")
 
+    def _own_special_tokens(self, added: Sequence[str]) -> SpecialTokens:
+        processor = self._processor
+        ids = {"bos": processor.bos_id(), "unk": processor.unk_id(), "pad": processor.pad_id()}
+        known = {name: int(i) for name, i in ids.items() if i >= 0}
+        places = {piece: self._pieces + number for number, piece in enumerate(added)}
+        sentinels: list[int] = []
+        while f"<extra_id_{len(sentinels)}>" in places:
+            sentinels.append(places[f"<extra_id_{len(sentinels)}>"])
+        return SpecialTokens(eos=self.end_of_text, sentinels=tuple(sentinels), **known)
+
     @classmethod
-    def load(cls, path: str | Path) -> "SentencePieceTokenizer":
+    def load(cls, path: str | Path, *, added: Sequence[str] = ()) -> "SentencePieceTokenizer":
         """Reads a `.model` file. Raises BadInputError where it cannot."""
         path = Path(os.path.expanduser(path))
         try:
-            return cls(path.read_bytes(), name=str(path))
+            return cls(path.read_bytes(), name=str(path), added=added)
         except FileNotFoundError:
             raise BadInputError(f"data.tokenizer: no SentencePiece model at {path}") from None
         except OSError as error:
@@ -162,6 +91,10 @@ class SentencePieceTokenizer:
         else:
             ids = self._processor.encode(text)
         return np.array(ids, np.int32)
+
+    def encode_many(self, texts: Sequence[str]) -> list[np.ndarray]:
+        """Token ids of each text."""
+        return [self.encode(text) for text in texts]
 
     def decode(self, ids: Iterable[int]) -> str:
         """The text of the pieces; special tokens and ids without a piece have none."""
@@ -185,7 +118,7 @@ class SentencePieceTokenizer:
 
     @cached_property
     def _texts(self) -> list[bytes]:
-        return [self._text_of(i) for i in range(self.vocab_size)]
+        return [self._text_of(i) for i in range(self._pieces)] + [b""] * (self.vocab_size - self._pieces)
 
     def _text_of(self, i: int) -> bytes:
         processor = self._processor
