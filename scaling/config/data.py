@@ -2,7 +2,7 @@
 
 import math
 from functools import lru_cache
-from typing import Annotated, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 from pydantic import Field, field_validator
 
@@ -17,7 +17,7 @@ from scaling.config.objective import (
 )
 
 EMBEDDED_SOURCE = "python-stdlib"
-# How each kind of source is written, by its prefix; `scaling.data.sources.OPENERS` opens it.
+# How each kind of source is written, by its prefix; `scaling.data.sources.open.OPENERS` opens it.
 SOURCE_KINDS = {
     "text": "text:GLOB",
     "jsonl": "jsonl:GLOB",
@@ -73,6 +73,9 @@ class DataConfig(Frozen):
     """Synthetic tasks mixed with the text; null is none."""
     field: Annotated[str, Field(min_length=1)] = "text"
     """The JSON field or TFDS feature that holds a document's text."""
+    on_error: Literal["stop", "skip"] = "stop"
+    """What a malformed record does, such as a line that is not JSON: `stop` ends the command with a line that
+    names the file and the record; `skip` leaves it out and counts it."""
     data_dir: str | None = None
     """Directory of TFDS's prepared datasets; null is `$TFDS_DATA_DIR`, then TFDS's own default."""
     tokenizer: str = "bytes"

@@ -1,9 +1,7 @@
 """Text in, batches of packed token rows out: deterministic, seekable, the same for any number of hosts.
 
     corpus               everything from one DataConfig: start here
-    sources              documents by index: text files, JSON lines, demonstrations of synthetic tasks
-    tfds_source          documents of a TensorFlow Datasets dataset, without TensorFlow
-    compressed           files packed by gzip or zstandard
+    sources/             where documents come from: files, datasets, demonstrations of synthetic tasks
     tokenizers           text to token ids and back
     tokenizer_training   learns a SentencePiece model from a source
     store                a corpus tokenised once and memory-mapped from a cache; the train/validation split

@@ -15,13 +15,13 @@ import tempfile
 import time
 from array import array
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
-from scaling.data.sources import Documents, OneText
+from scaling.data.sources import OneText, Source, Tally
 from scaling.data.tokenizers import Tokenizer
 from scaling.objectives.draws import mix64, mix_seed
 from scaling.runtime.errors import BadInputError
@@ -109,10 +109,12 @@ class TokenStore:
     end_of_text: int
     fingerprint: str
     path: Path
+    records: Tally
+    """What was read from the source."""
 
 
 def open_store(
-    documents: Documents,
+    source: Source,
     tokenizer: Tokenizer,
     *,
     validation_fraction: float,
@@ -125,12 +127,12 @@ def open_store(
     Several processes may make the same store at once: each writes aside and renames; the contents are equal.
 
     Args:
-      documents: the source.
+      source: the documents.
       tokenizer: applied to each complete document.
       validation_fraction: share of documents held out, by content hash.
       max_documents: read only the first so many.
       added: documents to add until they are their share of the training tokens.
-      progress: called with documents done and documents in all while the store is being made.
+      progress: called with bytes of the source done and in all while the store is being made.
 
     Raises:
       BadInputError: a text that cannot be read, a side of the split left empty, or a cache that cannot be
@@ -138,7 +140,7 @@ def open_store(
     """
     request: tuple[object, ...] = (
         _FORMAT,
-        documents.identity,
+        source.identity,
         tokenizer.identity,
         validation_fraction,
         max_documents,
@@ -153,7 +155,7 @@ def open_store(
         if store is not None:
             return store
         try:
-            _make(path, documents, tokenizer, validation_fraction, max_documents, added, progress)
+            _make(path, source, tokenizer, validation_fraction, max_documents, added, progress)
         except OSError as error:
             raise BadInputError(
                 f"cannot write the token cache {path.parent}: {error.strerror or error}; "
@@ -169,7 +171,7 @@ def open_store(
 
 def _make(
     path: Path,
-    documents: Documents,
+    source: Source,
     tokenizer: Tokenizer,
     fraction: float,
     max_documents: int | None,
@@ -180,7 +182,7 @@ def _make(
     _remove_stale(path.parent)
     temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
     try:
-        _tokenise(temporary, documents, tokenizer, fraction, max_documents, added, progress)
+        _tokenise(temporary, source, tokenizer, fraction, max_documents, added, progress)
         if _read(path) is None:  # otherwise another process was faster
             # A damaged one is moved aside first: a folder with files cannot be renamed over.
             with contextlib.suppress(FileNotFoundError):
@@ -197,7 +199,7 @@ def _make(
 
 def _tokenise(
     folder: Path,
-    documents: Documents,
+    source: Source,
     tokenizer: Tokenizer,
     fraction: float,
     max_documents: int | None,
@@ -205,25 +207,21 @@ def _tokenise(
     progress: Progress | None,
 ) -> None:
     dtype = np.dtype(np.uint16 if tokenizer.vocab_size <= 1 << 16 else np.uint32)
-    if isinstance(documents, OneText) and max_documents is not None:
+    if isinstance(source, OneText) and max_documents is not None:
         raise BadInputError(
             f"data.max_documents={max_documents}: data.source is one text file, and so one document: "
             "leave it out"
         )
-    count = len(documents) if max_documents is None else min(len(documents), max_documents)
+    tally = Tally()
     writers = {split: _SplitWriter(folder, split, tokenizer.end_of_text, dtype) for split in _SPLITS}
     try:
-        if isinstance(documents, OneText):
-            _add_sides(writers, documents, tokenizer, fraction, progress)
-        for index in range(0 if isinstance(documents, OneText) else count):
-            text = documents[index]
-            if text:
-                encoded = text.encode("utf-8")
-                document_hash = content_hash(encoded)
-                split = "validation" if is_validation(document_hash, fraction) else "train"
-                writers[split].add(tokenizer.encode(text), document_hash, len(encoded))
-            if progress:
-                progress(index + 1, count)
+        if isinstance(source, OneText):
+            _add_sides(writers, source, tokenizer, fraction, progress)
+            tally.documents = sum(writer.documents for writer in writers.values())
+        else:
+            _add_parts(writers, source, tokenizer, fraction, max_documents, tally, progress)
+        hashes = np.concatenate([np.frombuffer(writer.hashes, np.uint64) for writer in writers.values()])
+        tally.duplicates = len(hashes) - len(np.unique(hashes))
         if added is not None and writers["train"].tokens:
             _add(writers["train"], added, tokenizer)
     finally:
@@ -231,7 +229,8 @@ def _tokenise(
             writer.close()
     kept = sum(writer.documents for writer in writers.values())
     if kept == 0:
-        raise BadInputError(f"data.source: all of its {count} documents are empty")
+        malformed = f" or malformed ({tally.reasons[0]})" if tally.reasons else ""
+        raise BadInputError(f"data.source: all of its {tally.records} documents are empty{malformed}")
     for split, remedy in (("train", "lower"), ("validation", "raise")):
         if writers[split].documents == 0:
             raise BadInputError(
@@ -244,30 +243,63 @@ def _tokenise(
         "dtype": dtype.name,
         "end_of_text": tokenizer.end_of_text,
         "fingerprint": _fingerprint(writers, tokenizer),
+        "records": asdict(tally),
         "splits": {split: writer.finish() for split, writer in writers.items()},
     }
     _write_synced(folder / "meta.json", json.dumps(meta, indent=1).encode())
 
 
+def _add_parts(
+    writers: dict[str, "_SplitWriter"],
+    source: Source,
+    tokenizer: Tokenizer,
+    fraction: float,
+    max_documents: int | None,
+    tally: Tally,
+    progress: Progress | None,
+) -> None:
+    """The documents of a source, part by part, each on its side."""
+    parts = source.parts()
+    total, before = sum(part.size for part in parts), 0
+    for part in parts:
+        done = 0  # bytes of text, of a compressed part more than its size
+        for document in tally.kept(part.documents(), max_documents):
+            if isinstance(document, str):
+                encoded = document.encode("utf-8")
+                ids, text_bytes = tokenizer.encode(document), len(encoded)
+            else:
+                encoded = document.astype("<u4").tobytes()
+                ids, text_bytes = document, int(tokenizer.byte_lengths()[document].sum())
+            document_hash = content_hash(encoded)
+            split = "validation" if is_validation(document_hash, fraction) else "train"
+            writers[split].add(ids, document_hash, text_bytes)
+            done += len(encoded)
+            if progress:
+                progress(before + min(done, part.size), total)
+        before += part.size
+    if progress:
+        progress(total, total)
+
+
 def _add_sides(
     writers: dict[str, "_SplitWriter"],
-    documents: OneText,
+    source: OneText,
     tokenizer: Tokenizer,
     fraction: float,
     progress: Progress | None,
 ) -> None:
     """One text as a document of either side, tokenised piece by piece."""
     done = 0
-    for split, pieces in zip(_SPLITS, documents.sides(fraction), strict=True):
+    for split, pieces in zip(_SPLITS, source.sides(fraction), strict=True):
         digest, parts, text_bytes = hashlib.blake2b(digest_size=8), [], 0
         for piece in pieces:
             encoded = piece.encode("utf-8")
             digest.update(encoded)
             text_bytes += len(encoded)
             parts.append(writers[split].narrowed(tokenizer.encode(piece)))
-            done += 1
+            done += len(encoded)
             if progress:
-                progress(min(done, len(documents)), len(documents))
+                progress(min(done, source.size), source.size)
         if text_bytes:
             writers[split].add(np.concatenate(parts), int.from_bytes(digest.digest(), "big"), text_bytes)
 
@@ -344,7 +376,9 @@ def _read(path: Path) -> TokenStore | None:
             _read_split(path, split, meta["splits"][split], np.dtype(meta["dtype"]), meta["end_of_text"])
             for split in _SPLITS
         )
-        return TokenStore(train, validation, meta["end_of_text"], meta["fingerprint"], path)
+        return TokenStore(
+            train, validation, meta["end_of_text"], meta["fingerprint"], path, Tally(**meta["records"])
+        )
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

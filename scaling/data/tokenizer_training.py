@@ -1,17 +1,15 @@
 """Learning a SentencePiece model from a source: lossless, deterministic, written completely or not at all."""
 
 import io
+import itertools
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-
-from scaling.data.sources import Documents
+from scaling.data.sources import Source, sampled_texts
 from scaling.data.tokenizers import SentencePieceTokenizer
-from scaling.objectives.draws import mix_seed
 from scaling.runtime.errors import BadInputError
 
 END_OF_TEXT_PIECE = "<|endoftext|>"
@@ -19,7 +17,7 @@ _CHUNK_BYTES = 4000  # SentencePiece leaves out "sentences" over max_sentence_le
 
 
 def train_sentencepiece(
-    documents: Documents,
+    source: Source,
     out: str | Path,
     *,
     vocab_size: int,
@@ -35,7 +33,7 @@ def train_sentencepiece(
     One thread and a seeded choice of documents: the same input gives the same file.
 
     Args:
-      documents: where the text comes from.
+      source: where the text comes from.
       out: the `.model` file; its folder is made. Replaced only once training has ended well.
       vocab_size: V, exactly, the 258 tokens above included.
       model_type: `bpe` (Sennrich et al. 2016) or `unigram` (Kudo 2018; some twenty times slower to train).
@@ -55,12 +53,13 @@ def train_sentencepiece(
     out = Path(os.path.expanduser(out))
     if out.is_dir():
         raise BadInputError(f"out={out} is a folder; give a file to write the model to")
-    if not any(documents[index] for index in range(len(documents))):
+    texts = sampled_texts(source, seed, max_bytes)
+    if (first := next(texts, None)) is None:
         raise BadInputError("source: there is no text in it to train a tokenizer on")
     model = io.BytesIO()
     try:
         sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=_chunks(documents, _order(documents, seed), max_bytes, progress),
+            sentence_iterator=_chunks(itertools.chain([first], texts), max_bytes, progress),
             model_writer=model,
             model_type=model_type,
             vocab_size=vocab_size,
@@ -87,24 +86,13 @@ def train_sentencepiece(
     return tokenizer
 
 
-def _order(documents: Documents, seed: int) -> Iterator[int]:
-    """Document indices in a seeded order; the reader stops once it has enough."""
-    order = np.random.Generator(np.random.PCG64(mix_seed(seed, stream=2))).permutation(len(documents))
-    return iter(order.tolist())
-
-
 def _chunks(
-    documents: Documents,
-    indices: Iterator[int],
-    max_bytes: int,
-    progress: Callable[[int, int], None] | None,
+    texts: Iterable[str], max_bytes: int, progress: Callable[[int, int], None] | None
 ) -> Iterator[str]:
     """Texts cut at line ends (long lines anywhere) into pieces that SentencePiece does not leave out."""
     done = 0
-    for index in indices:
-        if done >= max_bytes:
-            break
-        text, pending = documents[index], ""
+    for text in texts:
+        pending = ""
         for line in text.splitlines(keepends=True):
             # A character is at most four bytes of UTF-8.
             for start in range(0, len(line), _CHUNK_BYTES // 4):

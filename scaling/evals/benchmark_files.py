@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from scaling.data.compressed import read_plain
+from scaling.data.sources.compressed import read_plain
 from scaling.runtime.errors import BadInputError
 
 
@@ -224,7 +224,7 @@ def _read_tfds(spec: str) -> list[Row]:
     Raises:
         BadInputError: no such data set or split, or it was prepared in another format.
     """
-    from scaling.data.tfds_source import open_examples
+    from scaling.data.sources.tfds import open_examples
 
     examples = open_examples(spec.removeprefix("tfds:"), "validation")
     if len(examples) == 0:

@@ -8,8 +8,9 @@ import pytest
 from typer.testing import CliRunner
 
 from scaling.cli import app
+from scaling.config.data import DataConfig
 from scaling.config.load import load_run
-from scaling.data.sources import TextFiles
+from scaling.data.sources import open_source
 from scaling.data.tokenizer_training import train_sentencepiece
 from scaling.data.tokenizers import load_tokenizer
 from scaling.evals.inference import GREEDY
@@ -71,7 +72,7 @@ def another(folder: Path) -> Path:
     path = folder / "another.model"
     (folder / "text.txt").write_text("".join(f"{i} other words {i * i}\n" for i in range(2000)))
     size = load_tokenizer(f"sentencepiece:{HERE}/tok.model").vocab_size
-    train_sentencepiece(TextFiles([folder / "text.txt"]), path, vocab_size=size)
+    train_sentencepiece(open_source(DataConfig(source=f"text:{folder}/text.txt")), path, vocab_size=size)
     return path
 
 

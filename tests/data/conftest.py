@@ -9,7 +9,9 @@ from scaling.data.store import TokenSplit, content_hash
 
 
 class Texts(Sequence):
-    """Documents held in a list, named by their contents."""
+    """Documents held in a list, named by their contents: a source of one part, which is the list."""
+
+    name = "texts"
 
     def __init__(self, texts):
         self._texts = list(texts)
@@ -20,6 +22,26 @@ class Texts(Sequence):
 
     def __getitem__(self, index):
         return self._texts[index]
+
+    @property
+    def size(self):
+        return sum(len(text.encode()) for text in self._texts)
+
+    def parts(self, target_bytes=0):
+        return [self]
+
+    def documents(self):
+        return iter(self)
+
+
+def _read(source, target_bytes: int = 64 << 20) -> list:
+    """All documents of a source."""
+    return [document for part in source.parts(target_bytes) for document in part.documents()]
+
+
+@pytest.fixture(scope="session")
+def read():
+    return _read
 
 
 def _split_of(documents: list[list[int]], end_of_text: int = 256) -> TokenSplit:

@@ -1,10 +1,14 @@
-"""A data source is a class and an entry in each of two tables."""
+"""A data source is a file and an entry in each of two tables."""
 
 from pathlib import Path
 
 from tests.extending.package import ExtendedPackage
 
-TOUCHED = {"scaling/config/data.py", "scaling/data/sources.py"}
+TOUCHED = {
+    "scaling/config/data.py",
+    "scaling/data/sources/csv_column.py",
+    "scaling/data/sources/open.py",
+}
 DESCRIBE = """
 import json, sys
 from dataclasses import asdict
@@ -17,7 +21,7 @@ print(json.dumps([asdict(describe(config)), asdict(data_ahead(config))]))
 """
 
 
-def test_a_data_source_is_a_class_and_two_entries(tmp_path: Path) -> None:
+def test_a_data_source_is_a_file_and_two_entries(tmp_path: Path) -> None:
     package = ExtendedPackage(tmp_path, "A data source")
     assert package.touched == TOUCHED
     texts = [f"document {i} says {'well ' * (i % 7)}" for i in range(40)]

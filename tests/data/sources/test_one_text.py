@@ -7,9 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scaling.config.data import DataConfig
-from scaling.data import sources
 from scaling.data.corpus import describe, open_corpus
 from scaling.data.sources import OneText, split_rule
+from scaling.data.sources import text as text_module
+from scaling.data.sources.files import local_file
 from scaling.runtime.errors import BadInputError
 
 LINES = "".join(f"{i} the quick brown fox é\n" for i in range(4000))
@@ -43,15 +44,15 @@ def test_the_end_is_validation(packed, tmp_path):
     st.floats(0.01, 0.99),
     st.integers(1, 40),
 )
-def test_pieces_are_the_text(tmp_path_factory, text, fraction, piece):
+def test_pieces_are_the_text(tmp_path_factory, read, text, fraction, piece):
     path = tmp_path_factory.getbasetemp() / "one.txt"
     path.write_bytes(text.encode())
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sources, "_PIECE", piece)
-        one = OneText(path)
+        patch.setattr(text_module, "_PIECE", piece)
+        one = OneText(local_file(path))
         train, validation = ("".join(side) for side in one.sides(fraction))
         assert train + validation == text
-        assert "".join(one[i] for i in range(len(one))) == text
+        assert "".join(read(one)) == "".join(read(one, piece)) == text
 
 
 def test_several_files_are_split_by_document(tmp_path):

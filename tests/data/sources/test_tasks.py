@@ -67,9 +67,9 @@ def test_turns_seed_and_reasoning():
 
 
 def test_tasks_on_words_name_their_words(monkeypatch):
-    from scaling.data import sources
+    from scaling.data.sources import tasks
 
-    monkeypatch.setattr(sources, "words_identity", lambda: "of-these-words")
+    monkeypatch.setattr(tasks, "words_identity", lambda: "of-these-words")
     assert TaskDocuments(TasksConfig(names=("cycle",))).identity.endswith("of-these-words")
     assert "of-these-words" not in TaskDocuments(TasksConfig(names=("copy4",))).identity
 

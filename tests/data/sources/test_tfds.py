@@ -1,3 +1,4 @@
+import pickle
 import sys
 
 import numpy as np
@@ -39,9 +40,11 @@ def data_dir(tmp_path_factory):
     return str(folder)
 
 
-def test_round_trip_without_tensorflow(data_dir, capfd):
-    documents = open_source(DataConfig(source="tfds:tiny_lines", data_dir=data_dir))
-    assert sorted(documents[i] for i in range(len(documents))) == sorted(TEXTS)
+def test_round_trip_without_tensorflow(data_dir, capfd, read):
+    source = open_source(DataConfig(source="tfds:tiny_lines", data_dir=data_dir))
+    assert sorted(read(source)) == sorted(TEXTS)
+    assert read(source, 100) == read(source) and len(source.parts(100)) > 5
+    assert [list(pickle.loads(pickle.dumps(part)).documents()) for part in source.parts()] == [read(source)]
     assert "tensorflow" not in sys.modules
     assert capfd.readouterr().out == ""
 
@@ -56,8 +59,8 @@ def test_round_trip_without_tensorflow(data_dir, capfd):
         ("tiny_lines:train[10:]+test", 35),
     ],
 )
-def test_versions_and_splits(data_dir, spec, count):
-    assert len(open_source(DataConfig(source=f"tfds:{spec}", data_dir=data_dir))) == count
+def test_versions_and_splits(data_dir, read, spec, count):
+    assert len(read(open_source(DataConfig(source=f"tfds:{spec}", data_dir=data_dir)))) == count
 
 
 def test_it_trains_through_the_whole_pipeline(data_dir, monkeypatch):

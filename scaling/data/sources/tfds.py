@@ -2,23 +2,34 @@
 
 import contextlib
 import hashlib
+import math
 import os
 import re
 import sys
 from collections.abc import Iterator, Sequence
-from functools import cached_property
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
+from scaling.config.data import DataConfig
+from scaling.data.sources.interface import Document, Malformed, Part, Sample
 from scaling.runtime.errors import BadInputError
 
+_SAMPLED = 64  # examples of an estimate
 _SPEC = re.compile(
     r"(?P<dataset>\w+(?:/[\w.+-]+)?)(?::(?P<version>\d+(?:\.(?:\d+|\*)){2}))?(?::(?P<split>[^\d:].*))?"
 )
 
 
-class TfdsDocuments:
+def open_tfds(spec: str, config: DataConfig) -> "TfdsSource":
+    """`tfds:NAME[/CONFIG][:VERSION][:SPLIT]`. Raises as `TfdsSource`."""
+    return TfdsSource(spec, config.field, config.data_dir, skip=config.on_error == "skip")
+
+
+class TfdsSource:
     """The text of one feature of one split.
 
     `spec` is NAME[/CONFIG][:VERSION][:SPLIT]; the split (default `train`) may be a slice, `train[:10%]`. A
@@ -30,33 +41,9 @@ class TfdsDocuments:
         dataset prepared in a format without random access; a download that failed.
     """
 
-    def __init__(self, spec: str, field: str, data_dir: str | None) -> None:
-        self._name, version, self._split = _parse(spec)
-        self._field = field
-        data_dir = os.path.expanduser(data_dir) if data_dir else None
-        self._builder = _prepared_builder(f"{self._name}:{version}" if version else self._name, data_dir)
-        features = self._builder.info.features
-        if field not in features:
-            raise BadInputError(
-                f"data.field={field}: TFDS dataset {self._name!r} has no such feature; "
-                f"the features there are: {', '.join(sorted(features))}"
-            )
-        if features[field].shape != () or np.dtype(features[field].np_dtype).kind not in "OSU":
-            raise BadInputError(
-                f"data.field={field}: this feature of TFDS dataset {self._name!r} is "
-                f"{features[field]}, not text"
-            )
-        with _quiet():
-            try:
-                self._examples: Sequence[dict[str, Any]] = self._builder.as_data_source(split=self._split)
-            except Exception as error:
-                if "0 length" in str(error):
-                    raise _empty(self._split, self._name) from None
-                raise BadInputError(
-                    f"data.source: split {self._split!r} of TFDS dataset {self._name!r}: {_one_line(error)}"
-                ) from None
-        if len(self._examples) == 0:
-            raise _empty(self._split, self._name)
+    def __init__(self, spec: str, field: str, data_dir: str | None, *, skip: bool = False) -> None:
+        self._dataset = _Dataset(spec, field, os.path.expanduser(data_dir) if data_dir else None, skip)
+        self._builder, self._examples = _open(self._dataset)
 
     @cached_property
     def identity(self) -> str:
@@ -69,23 +56,125 @@ class TfdsDocuments:
             digest.update(f"{entry.name}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
         for name, split in sorted(self._builder.info.splits.items()):
             digest.update(f"{name}\0{split.shard_lengths}\0{split.num_bytes}\n".encode())
-        return f"tfds:{self._builder.info.full_name}:{self._split}:{self._field}:{digest.hexdigest()}"
+        dataset = self._dataset
+        name = f"tfds:{self._builder.info.full_name}:{dataset.split}:{dataset.field}:{digest.hexdigest()}"
+        return name + (":skip" if dataset.skip else "")
 
-    def __len__(self) -> int:
-        return len(self._examples)
+    def parts(self, target_bytes: int = 64 << 20) -> list[Part]:
+        """Ranges of examples."""
+        count = len(self._examples)
+        number = min(count, math.ceil(count * self._example_bytes / target_bytes)) or 1
+        bounds = [count * i // number for i in range(number + 1)]
+        return [_Examples(self._dataset, *pair, self._example_bytes) for pair in pairwise(bounds)]
 
-    def __getitem__(self, index: int) -> str:
+    def sample(self, most: int = 1 << 20) -> Sample:
+        """Examples spread over the split."""
+        count = len(self._examples)
+        step = max(1, count // _SAMPLED)
+        texts: list[str] = []
+        for i in range(0, count, step)[:_SAMPLED]:
+            document = self._dataset.text_of(self._examples[i], i)
+            texts += [document] if isinstance(document, str) else []
+        mean = sum(len(text.encode()) for text in texts) / max(1, len(texts))
+        return Sample([*texts], count, mean * count)
+
+    @cached_property
+    def _example_bytes(self) -> float:
+        """Mean bytes of an example on disk, all features included."""
+        splits = self._builder.info.splits.values()
+        examples = sum(split.num_examples for split in splits)
+        return max(1.0, sum(split.num_bytes for split in splits) / max(1, examples))
+
+
+@dataclass(frozen=True)
+class _Dataset:
+    """A split of a dataset by name, so that a part opens it in its own process."""
+
+    spec: str
+    field: str
+    data_dir: str | None
+    skip: bool
+
+    @property
+    def name(self) -> str:
+        return _parse(self.spec)[0]
+
+    @property
+    def split(self) -> str:
+        return _parse(self.spec)[2]
+
+    def text_of(self, example: dict[str, Any], number: int) -> str | Malformed:
+        """The text of an example. Raises BadInputError where it is not UTF-8."""
+        value = example[self.field]
         try:
-            value = self._examples[index][self._field]
             return value if isinstance(value, str) else bytes(value).decode("utf-8")
         except UnicodeDecodeError:
-            raise BadInputError(
-                f"data.field={self._field}: example {index} of TFDS dataset {self._name!r} is not UTF-8 text"
-            ) from None
+            reason = (
+                f"data.field={self.field}: example {number} of TFDS dataset {self.name!r} is not UTF-8 text"
+            )
+            if not self.skip:
+                raise BadInputError(reason) from None
+            return Malformed(reason)
+
+
+@dataclass(frozen=True)
+class _Examples:
+    """The examples of a split from `begin` to before `end`."""
+
+    dataset: _Dataset
+    begin: int
+    end: int
+    example_bytes: float
+
+    @property
+    def name(self) -> str:
+        return f"tfds:{self.dataset.spec}[{self.begin}:{self.end}]"
+
+    @property
+    def size(self) -> int:
+        return round((self.end - self.begin) * self.example_bytes)
+
+    def documents(self) -> Iterator[Document]:
+        _, examples = _open(self.dataset)
+        for i in range(self.begin, self.end):
+            try:
+                example = examples[i]
+            except Exception as error:
+                raise BadInputError(
+                    f"data.source: cannot read example {i} of TFDS dataset {self.dataset.name!r}: "
+                    f"{_one_line(error)}"
+                ) from None
+            yield self.dataset.text_of(example, i)
+
+
+@lru_cache(maxsize=8)
+def _open(dataset: _Dataset) -> tuple[Any, Sequence[dict[str, Any]]]:
+    """The builder and the examples of a split. Raises BadInputError."""
+    name, version, split = _parse(dataset.spec)
+    field = dataset.field
+    builder = _prepared_builder(f"{name}:{version}" if version else name, dataset.data_dir)
+    features = builder.info.features
+    if field not in features:
+        raise BadInputError(
+            f"data.field={field}: TFDS dataset {name!r} has no such feature; "
+            f"the features there are: {', '.join(sorted(features))}"
+        )
+    if features[field].shape != () or np.dtype(features[field].np_dtype).kind not in "OSU":
+        raise BadInputError(
+            f"data.field={field}: this feature of TFDS dataset {name!r} is {features[field]}, not text"
+        )
+    with _quiet():
+        try:
+            examples: Sequence[dict[str, Any]] = builder.as_data_source(split=split)
         except Exception as error:
+            if "0 length" in str(error):
+                raise _empty(split, name) from None
             raise BadInputError(
-                f"data.source: cannot read example {index} of TFDS dataset {self._name!r}: {_one_line(error)}"
+                f"data.source: split {split!r} of TFDS dataset {name!r}: {_one_line(error)}"
             ) from None
+    if len(examples) == 0:
+        raise _empty(split, name)
+    return builder, examples
 
 
 def _empty(split: str, name: str) -> BadInputError:
@@ -119,7 +208,7 @@ def open_examples(spec: str, split: str) -> Sequence[dict[str, Any]]:
     """All features of NAME[/CONFIG][:VERSION][:SPLIT], example by example; `split` where none is named.
 
     Raises:
-      BadInputError: as `TfdsDocuments`.
+      BadInputError: as `TfdsSource`.
     """
     name, version, _ = _parse(spec)
     named = _SPEC.fullmatch(spec)

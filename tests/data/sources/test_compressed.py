@@ -6,11 +6,11 @@ import json
 import pytest
 
 from scaling.config.data import DataConfig
-from scaling.data.compressed import is_compressed, read_plain
 from scaling.data.sources import open_source
+from scaling.data.sources.compressed import is_compressed, read_plain
 from scaling.runtime.errors import BadInputError
 
-TEXT = "".join(f"line {i}\u2028 é\r\n" for i in range(20_000))
+TEXT = '{"text": "first"}\n' + "".join(f"line {i}\u2028 é\r\n" for i in range(20_000))
 
 
 def packed(kind: str, content: bytes) -> bytes:
@@ -25,20 +25,19 @@ def packed(kind: str, content: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("kind", ["gz", "zst"])
-def test_what_was_compressed_is_read(kind, tmp_path):
+def test_what_was_compressed_is_read(kind, tmp_path, read):
     for name in "ab":
         (tmp_path / f"{name}.txt.{kind}").write_bytes(packed(kind, (name + TEXT).encode()))
     texts = open_source(DataConfig(source=f"text:{tmp_path}/*.txt.{kind}"))
-    assert [texts[i] for i in range(len(texts))] == ["a" + TEXT, "b" + TEXT]
+    assert read(texts) == ["a" + TEXT, "b" + TEXT]
     lines = "\n".join(json.dumps({"text": f"{i}\u2028"}, ensure_ascii=False) for i in range(5000))
     (tmp_path / f"x.jsonl.{kind}").write_bytes(packed(kind, lines.encode()))
-    documents = open_source(DataConfig(source=f"jsonl:{tmp_path}/*.jsonl.{kind}"))
-    assert len(documents) == 5000
-    assert [documents[i] for i in (4999, 0, 17)] == ["4999\u2028", "0\u2028", "17\u2028"]
+    documents = read(open_source(DataConfig(source=f"jsonl:{tmp_path}/*.jsonl.{kind}")))
+    assert documents == [f"{i}\u2028" for i in range(5000)]
 
 
 @pytest.mark.parametrize("kind", ["gz", "zst"])
-def test_a_file_that_is_cut_or_damaged_is_one_line(kind, tmp_path):
+def test_a_file_that_is_cut_or_damaged_is_one_line(kind, tmp_path, read):
     whole = packed(kind, TEXT.encode())
     for number, content in enumerate(
         (whole[:-3], whole[: len(whole) // 2], whole[:30] + b"\0" * 50 + whole[80:])
@@ -48,20 +47,21 @@ def test_a_file_that_is_cut_or_damaged_is_one_line(kind, tmp_path):
         with pytest.raises(BadInputError, match="damaged or incomplete") as error:
             read_plain(path)
         assert len(str(error.value).splitlines()) == 1
-        with pytest.raises(BadInputError, match="damaged or incomplete"):
-            len(open_source(DataConfig(source=f"jsonl:{path}")))
+        for source in ("text", "jsonl"):
+            config = DataConfig(source=f"{source}:{path}", on_error="skip")  # skips records, not files
+            with pytest.raises(BadInputError, match=r"damaged or incomplete") as error:
+                read(open_source(config))
+            assert str(path) in str(error.value)
 
 
 def test_content_and_not_the_name_decides(tmp_path):
     (tmp_path / "plain.gz").write_text("plain")
-    assert not is_compressed(tmp_path / "plain.gz") and read_plain(tmp_path / "plain.gz") == b"plain"
+    assert not is_compressed(b"plain") and read_plain(tmp_path / "plain.gz") == b"plain"
     (tmp_path / "packed.txt").write_bytes(gzip.compress(b"packed"))
     assert read_plain(tmp_path / "packed.txt") == b"packed"
 
 
-def test_nothing_unpacked_is_left_behind(tmp_path, cache):
+def test_nothing_is_unpacked_to_disk(tmp_path, cache, read):
     (tmp_path / "x.jsonl.gz").write_bytes(gzip.compress(b'{"text": "x"}\n'))
-    documents = open_source(DataConfig(source=f"jsonl:{tmp_path}/x.jsonl.gz"))
-    assert documents[0] == "x" and any((cache / "unpacked").iterdir())
-    del documents
-    assert not any((cache / "unpacked").iterdir())
+    assert read(open_source(DataConfig(source=f"jsonl:{tmp_path}/x.jsonl.gz"))) == ["x"]
+    assert not cache.exists()
