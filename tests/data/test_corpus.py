@@ -13,7 +13,7 @@ from scaling.runtime.errors import BadInputError
 def test_the_embedded_default():
     calls = []
     summary = describe(DataConfig(), progress=lambda done, total: calls.append((done, total)))
-    assert calls[-1][0] == calls[-1][1] == len(calls)
+    assert calls == sorted(calls) and calls[-1][0] == calls[-1][1] >= summary.bytes
     assert summary.vocab_size == 257
     assert summary.tokens == summary.bytes + summary.documents
     assert summary.tokens_per_epoch % 256 == 0
