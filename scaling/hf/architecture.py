@@ -1,7 +1,7 @@
 """Tensors and settings of an architecture in a Hugging Face checkpoint: tables used in both directions."""
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,8 +9,7 @@ import numpy as np
 from scaling.config.model import ModelConfig
 from scaling.estimate.counts import tensors
 from scaling.estimate.families.base import Tensor
-
-Arrays = dict[str, np.ndarray]
+from scaling.train.stored_arrays import rows_per_part
 
 # Names of activations in transformers; the first of equivalent names is written.
 ACTIVATIONS = {
@@ -116,6 +115,12 @@ class Placed:
         """Whether ours have a leading axis of layers."""
         return _stacked(self.tensors[0])
 
+    @property
+    def by_rows(self) -> bool:
+        """Whether rows of ours are rows of theirs, as of embeddings."""
+        alone = len(self.tensors) == 1 and not self.stacked and not self.rule.transposed
+        return alone and self.tensors[0].shape == _flat(self.tensors[0])
+
 
 def place(arch: Architecture, model: ModelConfig) -> tuple[list[Placed], list[str]]:
     """Where every tensor of a model is in a checkpoint, and the names of tensors without a place."""
@@ -141,36 +146,52 @@ def place(arch: Architecture, model: ModelConfig) -> tuple[list[Placed], list[st
     return placed, [name for name in known if name not in seen]
 
 
-def to_ours(placed: Placed, read: Callable[[str], np.ndarray]) -> Arrays:
-    """Our tensors from theirs, which `read` returns by name."""
-    layers: list[list[np.ndarray]] = []
+@dataclasses.dataclass(frozen=True)
+class Piece:
+    """Rows of one tensor of theirs, and the index of the same numbers in ours."""
+
+    name: str
+    rows: slice
+    index: tuple[int | slice, ...]
+
+
+def pieces(placed: Placed) -> Iterator[Piece]:
+    """The pieces in which tensors are converted: layers, or some rows of a table without layers."""
+    blank = placed.rule.blank_rows
+    if placed.stacked:
+        for i, name in enumerate(placed.names):
+            yield Piece(name, slice(None), (i,))
+        return
+    (name,) = placed.names
+    if not placed.by_rows:
+        yield Piece(name, slice(blank, None), ())
+        return
+    shape = placed.tensors[0].shape
+    step = rows_per_part(shape, np.dtype(np.float32))
+    for start in range(0, shape[0], step):
+        stop = min(start + step, shape[0])
+        yield Piece(name, slice(blank + start, blank + stop), (slice(start, stop),))
+
+
+def to_ours(placed: Placed, theirs: np.ndarray) -> list[np.ndarray]:
+    """A piece of each of our tensors, without an axis of layers, from a piece of theirs."""
+    if placed.by_rows:
+        return [theirs]
     widths = np.cumsum([_flat(tensor)[-1] for tensor in placed.tensors])[:-1]
-    for name in placed.names:
-        array = read(name)
-        array = array.T if placed.rule.transposed else array
-        array = array[placed.rule.blank_rows :]
-        layers.append(np.split(array, widths, axis=-1))
-    out = {}
-    for tensor, parts in zip(placed.tensors, zip(*layers, strict=True), strict=True):
-        whole = np.stack(parts) if placed.stacked else parts[0]
-        out[tensor.name] = np.ascontiguousarray(whole.reshape(tensor.shape))
-    return out
+    parts = np.split(theirs.T if placed.rule.transposed else theirs, widths, axis=-1)
+    return [
+        part.reshape(tensor.shape[placed.stacked :])
+        for tensor, part in zip(placed.tensors, parts, strict=True)
+    ]
 
 
-def to_theirs(placed: Placed, ours: Mapping[str, np.ndarray]) -> Arrays:
-    """Their tensors from ours, the inverse of `to_ours`; blank rows are zeros."""
-    out = {}
-    for i, name in enumerate(placed.names):
-        parts = []
-        for tensor in placed.tensors:
-            one = ours[tensor.name][i] if placed.stacked else ours[tensor.name]
-            parts.append(one.reshape(_flat(tensor)))
-        array = np.concatenate(parts, axis=-1)
-        if placed.rule.blank_rows:
-            blank = np.zeros((placed.rule.blank_rows, *array.shape[1:]), array.dtype)
-            array = np.concatenate([blank, array])
-        out[name] = np.ascontiguousarray(array.T if placed.rule.transposed else array)
-    return out
+def to_theirs(placed: Placed, ours: Sequence[np.ndarray]) -> np.ndarray:
+    """A piece of theirs from a piece of each of our tensors, the inverse of `to_ours`."""
+    if placed.by_rows:
+        return ours[0]
+    parts = [part.reshape(_flat(tensor)) for tensor, part in zip(placed.tensors, ours, strict=True)]
+    array = np.concatenate(parts, axis=-1) if len(parts) > 1 else parts[0]
+    return array.T if placed.rule.transposed else array
 
 
 def _stacked(tensor: Tensor) -> bool:

@@ -3,11 +3,13 @@
 import contextlib
 import datetime
 import json
+import math
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,19 +18,21 @@ import numpy as np
 
 from scaling.config.data import DataConfig
 from scaling.config.load import dump_yaml, validate
-from scaling.config.model import EncoderConfig, EncoderDecoderConfig, ModelConfig, TransformerConfig, network
+from scaling.config.model import ModelConfig, network
 from scaling.config.record import RunRecord
 from scaling.config.run import RunConfig
 from scaling.data.tokenizers import load_tokenizer
 from scaling.estimate.counts import count_parameters, tensors, train_flops_per_token
-from scaling.hf.architecture import Arrays, place, to_theirs
-from scaling.hf.checkpoint import Checkpoint, write
+from scaling.hf.architecture import Architecture, Placed, place, to_theirs
+from scaling.hf.checkpoint import Checkpoint
+from scaling.hf.fold import Arrays, fold, standard
 from scaling.hf.settings import ARCHITECTURES, TOKEN_IDS, architecture_for, architecture_named, settings_of
-from scaling.runtime.errors import BadInputError
-from scaling.train.checkpoints import Checkpoints, restore_model
+from scaling.hf.weight_files import StreamedTensor, write
+from scaling.runtime.errors import BadInputError, StorageError
+from scaling.train.checkpoints import open_model, write_model
 from scaling.train.device import git_commit, versions
 from scaling.train.run_directory import SOURCE, keep_files, read_origin, read_run
-from scaling.train.step import TrainState
+from scaling.train.stored_arrays import StoredArray
 
 SHARD_BYTES = 5_000_000_000
 _SENTENCEPIECE = ("spiece.model", "tokenizer.model", "sentencepiece.bpe.model")
@@ -87,8 +91,8 @@ def import_run(
     ids = {key: ids[key] for key in TOKEN_IDS if isinstance(ids.get(key), int)}
     origin = {"path": str(source.absolute()), "model_type": checkpoint.arch.model_type, **ids}
     with _complete_or_absent(out) as directory:
-        arrays = checkpoint.tensors(jax.numpy.dtype(dtype))
-        _save(directory / "checkpoints", arrays)
+        arrays = checkpoint.arrays(jax.numpy.dtype(dtype))
+        write_model(directory / "checkpoints", {f"{name}.{_LEAF}": array for name, array in arrays.items()})
         if sentencepiece is not None:
             shutil.copyfile(sentencepiece, directory / sentencepiece.name)
         keep_files(directory, run.data)
@@ -133,48 +137,66 @@ def export_run(
         raise BadInputError(
             f"--layout {layout}: the model of {path} does not fit it; {chosen.model_type} does"
         )
-    ours = fold(trained, _restore(path, model, warn))
-    theirs: Arrays = {}
-    for placed in place(chosen, model)[0]:
-        theirs |= to_theirs(placed, ours)
-    if not network(model).tie_embeddings:
-        copies = [copy for copy in chosen.copies if copy.when_untied and copy.of in theirs]
-        theirs |= {copy.theirs: theirs[copy.of].copy() for copy in copies}
+    stored = _stored(path, model, warn)
+    theirs = _tensors(chosen, model, partial(fold, trained), stored)
     ids = origin if origin.get("model_type") == chosen.model_type else {}
     settings = settings_of(chosen, model, model.param_dtype, ids)
     architecture = settings["architectures"][0]
     if architecture == chosen.bare:
-        theirs = {name.removeprefix(chosen.prefix): array for name, array in theirs.items()}
-    with _complete_or_absent(out) as directory:
+        theirs = [replace(one, name=one.name.removeprefix(chosen.prefix)) for one in theirs]
+    size = sum(tensor.nbytes for tensor in theirs)
+    with _complete_or_absent(out, size) as directory:
         files = write(directory, settings, theirs, shard_bytes)
     return Exported(
         architecture=architecture,
         files=tuple(out / file.name for file in files),
-        parameters=sum(array.size for array in ours.values()),
-        size=sum(array.nbytes for array in theirs.values()),
+        parameters=sum(math.prod(array.shape) for array in stored.values()),
+        size=size,
     )
 
 
-def _save(directory: Path, arrays: Arrays) -> None:
-    """Write the arrays as a checkpoint of step 0, without an optimizer."""
-    checkpoints = Checkpoints(directory, keep=2)
-    try:
-        model: Any = {f"{name}.{_LEAF}": array for name, array in arrays.items()}
-        checkpoints.save(0, TrainState(model, ()), {"step": 0})
-    finally:
-        checkpoints.close()
-
-
-def _restore(path: Path, model: ModelConfig, warn: Callable[[str], None]) -> Arrays:
-    """The newest weights of a run by name, read without building the module."""
-    like = {
-        f"{tensor.name}.{_LEAF}": jax.ShapeDtypeStruct(tensor.shape, jax.numpy.dtype(model.param_dtype))
-        for tensor in tensors(model)
-    }
-    restored = restore_model(path / "checkpoints", like, warn)
-    if restored is None:
+def _stored(path: Path, model: ModelConfig, warn: Callable[[str], None]) -> dict[str, StoredArray]:
+    """The newest weights of a run by name, to be read in parts."""
+    shapes = {tensor.name: tensor.shape for tensor in tensors(model)}
+    opened = open_model(path / "checkpoints", {f"{name}.{_LEAF}": s for name, s in shapes.items()}, warn)
+    if opened is None:
         raise BadInputError(f"{path}: no readable checkpoint; train the run first")
-    return {name.removesuffix(f".{_LEAF}"): np.asarray(array) for name, array in restored.items()}
+    return {name.removesuffix(f".{_LEAF}"): array for name, array in opened.items()}
+
+
+def _tensors(
+    arch: Architecture,
+    model: ModelConfig,
+    fold: Callable[..., Arrays],
+    stored: Mapping[str, StoredArray],
+) -> list[StreamedTensor]:
+    """The tensors of a checkpoint in an architecture; they are read when they are written."""
+    dtype = np.dtype(jax.numpy.dtype(model.param_dtype))
+
+    def parts(placed: Placed, i: int) -> Iterator[np.ndarray]:
+        if placed.rule.blank_rows:
+            yield np.zeros((placed.rule.blank_rows, *placed.shape[1:]), dtype)
+        names = [tensor.name for tensor in placed.tensors]
+        arrays = [stored[name] for name in names]
+        groups = (
+            [[array.layer(i) for array in arrays]]
+            if placed.stacked
+            else zip(*(array.parts() for array in arrays), strict=True)
+        )
+        for group in groups:
+            ours = fold(dict(zip(names, group, strict=True)), last_layer=i + 1 == len(placed.names))
+            yield to_theirs(placed, [ours[name] for name in names]).astype(dtype, copy=False)
+
+    out = [
+        StreamedTensor(name, placed.shape, dtype, partial(parts, placed, i))
+        for placed in place(arch, model)[0]
+        for i, name in enumerate(placed.names)
+    ]
+    if not network(model).tie_embeddings:
+        by_name = {tensor.name: tensor for tensor in out}
+        copies = [copy for copy in arch.copies if copy.when_untied and copy.of in by_name]
+        out += [replace(by_name[copy.of], name=copy.theirs) for copy in copies]
+    return out
 
 
 def _record(run: RunConfig) -> RunRecord:
@@ -232,14 +254,15 @@ def _refuse_existing(out: Path) -> None:
 
 
 @contextlib.contextmanager
-def _complete_or_absent(out: Path) -> Iterator[Path]:
+def _complete_or_absent(out: Path, size: int = 0) -> Iterator[Path]:
     """A temporary directory that is renamed to `out` at the end, or removed after an error.
 
     Raises:
-        BadInputError: it cannot be written.
+        BadInputError: it cannot be written, or its disk has no room for `size` bytes.
     """
     made: list[Path] = []
     try:
+        _check_room(out, size)
         for parent in reversed(out.absolute().parents):
             if not parent.exists():
                 parent.mkdir()
@@ -256,60 +279,16 @@ def _complete_or_absent(out: Path) -> Iterator[Path]:
             else:
                 with contextlib.suppress(OSError):
                     directory.rmdir()  # only if still empty
-        if isinstance(error, OSError):
-            raise BadInputError(f"--out {out}: cannot be written ({error.strerror or error})") from error
+        if isinstance(error, OSError | StorageError):
+            said = getattr(error, "strerror", None) or error
+            raise BadInputError(f"--out {out}: cannot be written ({said})") from error
         raise
 
 
-_STANDARD = {"parametrization": "standard", "base_width": None, "base_d_head": None, "base_depth": None}
-_SCORES = r"(.*\.)?(cross_)?attention\.query(_bias)?"
-_BRANCHES = r"(.*\.)?((cross_)?attention\.out|feed_forward\.down|mixture\.down)(_bias)?"
-
-
-def standard(model: ModelConfig) -> ModelConfig:
-    """The model of folded weights: the same shapes in the standard parametrisation."""
-    return model.model_copy(update=_STANDARD) if isinstance(model, TransformerConfig) else model
-
-
-def fold(model: ModelConfig, arrays: Arrays) -> Arrays:
-    """Weights with which the standard model computes the function of a muP model.
-
-    Multipliers of attention scores go into queries, those of residual branches into their last projection,
-    and that of the output into the head, or, if the head is tied, into the norm before it.
-
-    Args:
-        model: without sinusoidal positions, which no layout has.
-        arrays: every tensor of the model by our names; not changed.
-    """
-    if not isinstance(model, TransformerConfig) or model.parametrization == "standard":
-        return arrays
-    folded = dict(arrays)
-
-    def multiply(pattern: str, factor: float, last: bool = False) -> None:
-        """Multiply arrays whose complete names match; with `last` only the last layer."""
-        for name in [name for name in folded if factor != 1.0 and re.fullmatch(pattern, name)]:
-            wide = folded[name].astype(np.float32)
-            wide[-1 if last else slice(None)] *= factor
-            folded[name] = wide.astype(arrays[name].dtype)
-
-    heads = (model.base_d_head or model.d_head) / model.d_head
-    unscaled = isinstance(model, EncoderDecoderConfig) and not model.scale_attention
-    multiply(_SCORES, heads if unscaled else heads**0.5)
-    multiply(_BRANCHES, model.residual_multiplier)
-    multiply(r"(.*\.)?mixture\.router", model.output_multiplier)
-    multiply(r"sentence_head\.kernel", model.output_multiplier)
-    if not model.tie_embeddings:
-        multiply("untied_head", model.output_multiplier)
-        return folded
-    factor, side = model.output_multiplier, ""
-    if isinstance(model, EncoderDecoderConfig):
-        side = r"decoder\."
-        if model.positions == "relative":  # standard divides by sqrt(width), muP by sqrt(base width)
-            factor *= model.width_ratio**0.5
-    if isinstance(model, EncoderConfig):
-        multiply(r"mlm_norm\.(scale|bias)", factor)
-    elif model.norm == "pre":
-        multiply(rf"{side}final_norm\.(scale|bias)", factor)
-    else:
-        multiply(rf"{side}layers\.feed_forward_norm\.(scale|bias)", factor, last=True)
-    return folded
+def _check_room(out: Path, size: int) -> None:
+    held = next(parent for parent in out.absolute().parents if parent.exists())
+    free = shutil.disk_usage(held).free
+    if size > free:
+        raise BadInputError(
+            f"--out {out}: needs {size / 1e9:,.2f} GB, and its disk has {free / 1e9:,.2f} GB free"
+        )

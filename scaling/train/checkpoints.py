@@ -4,7 +4,7 @@ import json
 import logging
 import shutil
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
@@ -18,11 +18,17 @@ from scaling.parallel.processes import everywhere, from_first
 from scaling.runtime.errors import BadInputError, StorageError
 from scaling.runtime.files import patiently, replace
 from scaling.train.step import TrainState
+from scaling.train.stored_arrays import StoredArray, StreamedArray, write_streamed
 
 logging.getLogger("absl").setLevel(logging.CRITICAL)  # errors are raised here too, in one line
 
 _MANIFEST = "manifest.json"
 _CHUNK = 1 << 22  # bytes of a file held at once
+
+
+def _line(error: Exception) -> str:
+    """The first line of a message; the storage layers write many."""
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]
 
 
 def _named(tree: Any) -> dict[str, Any]:
@@ -43,6 +49,27 @@ def _checksum(path: Path) -> int:
         while chunk := file.read(_CHUNK):
             checksum = zlib.crc32(chunk, checksum)
     return checksum
+
+
+def _write_manifest(directory: Path) -> None:
+    replace(directory / _MANIFEST, json.dumps(_checksums(directory)).encode())
+
+
+def _harm(directory: Path) -> str | None:
+    """What is wrong with the files of a checkpoint; None if nothing is."""
+    path = directory / _MANIFEST
+    if not path.is_file():
+        return None  # killed between commit and seal: Orbax's own commit shows that it is complete
+    try:
+        expected = json.loads(path.read_text())
+        expected.pop(path.name + ".part", None)  # older manifests
+        actual = _checksums(directory)
+    except (OSError, ValueError, AttributeError) as error:
+        return str(error)
+    for name, checksum in expected.items():
+        if actual.get(name) != checksum:
+            return f"{name} {'is missing' if name not in actual else 'does not match its checksum'}"
+    return None
 
 
 class Checkpoints:
@@ -81,7 +108,7 @@ class Checkpoints:
         self._manager.wait_until_finished()
         directory = self.directory / str(step)
         if jax.process_index() == 0 and directory.is_dir():
-            replace(directory / _MANIFEST, json.dumps(_checksums(directory)).encode())
+            _write_manifest(directory)
 
     def wait(self) -> None:
         """Wait for a save under way, and its seal.
@@ -100,9 +127,8 @@ class Checkpoints:
         try:
             yield
         except Exception as error:
-            said = (str(error).splitlines() or [type(error).__name__])[0]
             raise StorageError(
-                f"{self.directory}: the checkpoint of step {step} cannot be written ({said[:200]}); free "
+                f"{self.directory}: the checkpoint of step {step} cannot be written ({_line(error)}); free "
                 "or repair the disk, and run the same command"
             ) from error
 
@@ -152,28 +178,10 @@ class Checkpoints:
         (self.directory / str(step)).rename(aside)
 
     def _harm(self, step: int) -> str | None:
-        """What is wrong with the files of a checkpoint; None if nothing is."""
-        try:
-            self._verify(step)
-        except (OSError, ValueError) as error:
-            return str(error)
-        return None
+        return _harm(self.directory / str(step))
 
     def _is_sealed(self, step: int) -> bool:
         return (self.directory / str(step) / _MANIFEST).is_file()
-
-    def _verify(self, step: int) -> None:
-        path = self.directory / str(step) / _MANIFEST
-        if not self._is_sealed(step):
-            return  # killed between commit and seal: Orbax's own commit shows that it is complete
-        expected = json.loads(path.read_text())
-        expected.pop(path.name + ".part", None)  # older manifests
-        actual = _checksums(path.parent)
-        for name, checksum in expected.items():
-            if actual.get(name) != checksum:
-                raise ValueError(
-                    f"{name} {'is missing' if name not in actual else 'does not match its checksum'}"
-                )
 
     def _read(self, step: int, like: TrainState, shardings: TrainState) -> tuple[TrainState, dict[str, Any]]:
         """Raises BadInputError if it cannot be read for any reason."""
@@ -191,8 +199,9 @@ class Checkpoints:
             )
             leaves = [restored["state"][name] for name in _named(target)]
         except Exception as error:
-            said = (str(error).splitlines() or [type(error).__name__])[0]
-            raise BadInputError(f"checkpoint {step} in {self.directory} cannot be read: {said}") from error
+            raise BadInputError(
+                f"checkpoint {step} in {self.directory} cannot be read: {_line(error)}"
+            ) from error
         return jax.tree.unflatten(jax.tree.structure(like), leaves), restored["counters"]
 
     def close(self) -> None:
@@ -244,5 +253,47 @@ def restore_model(
                 )
             return jax.tree.unflatten(jax.tree.structure(like), [restored[name] for name in named])
         except Exception as error:
-            warn(f"checkpoint {step} cannot be read ({(str(error).splitlines() or [''])[0][:160]})")
+            warn(f"checkpoint {step} cannot be read ({_line(error)[:160]})")
+    return None
+
+
+def write_model(directory: Path, arrays: Mapping[str, StreamedArray]) -> None:
+    """Write a model as the checkpoint of step 0, without an optimizer, in memory of a few parts.
+
+    `arrays` are all leaves of the model by name. What making them raises is raised here.
+
+    Raises:
+        StorageError: the disk cannot be written.
+    """
+    step = directory / "0"
+    try:
+        write_streamed(step, {f"model.{name}": array for name, array in arrays.items()}, {"step": 0})
+        _write_manifest(step)
+    except BadInputError:
+        raise
+    except Exception as error:
+        raise StorageError(f"{directory}: cannot be written ({_line(error)})") from error
+
+
+def open_model(
+    directory: Path, shapes: Mapping[str, tuple[int, ...]], warn: Callable[[str], None]
+) -> dict[str, StoredArray] | None:
+    """The leaves of the model in the newest complete checkpoint, to be read in parts; None if there is none.
+
+    `shapes` are those of all leaves by name. Nothing is moved aside: reading a run does not change it.
+    """
+    for step in kept_steps(directory)[::-1]:
+        harm = _harm(directory / str(step))
+        if harm is None:
+            try:
+                state = directory / str(step) / "state"
+                opened = {name: StoredArray(state, f"model.{name}") for name in shapes}
+            except Exception as error:
+                harm = _line(error)
+            else:
+                wrong = [name for name, array in opened.items() if array.shape != shapes[name]]
+                if not wrong:
+                    return opened
+                harm = f"{wrong[0]} has shape {opened[wrong[0]].shape}, not {shapes[wrong[0]]}"
+        warn(f"checkpoint {step} cannot be read ({harm[:160]})")
     return None

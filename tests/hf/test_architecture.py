@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scaling.config.load import load_model, model_names, validate
 from scaling.config.model import DecoderConfig, ModelConfig
 from scaling.estimate.counts import count_parameters, tensors
-from scaling.hf.architecture import place, to_ours, to_theirs
+from scaling.hf.architecture import pieces, place, to_ours, to_theirs
 from scaling.hf.settings import architecture_for
 from scaling.runtime.errors import BadInputError
 
@@ -61,10 +61,13 @@ def test_our_tensors_come_back_from_theirs(
     draw = np.random.default_rng(seed)
     ours = {tensor.name: draw.normal(size=tensor.shape).astype(np.float32) for tensor in tensors(model)}
     for placed in place(architecture_for(model), model)[0]:
-        theirs = to_theirs(placed, ours)
-        assert all(array.shape == placed.shape for array in theirs.values())
-        for tensor, values in to_ours(placed, theirs.__getitem__).items():
-            np.testing.assert_array_equal(values, ours.pop(tensor))
+        arrays = [ours.pop(tensor.name) for tensor in placed.tensors]
+        for piece in pieces(placed):
+            parts = [array[piece.index] for array in arrays]
+            theirs = to_theirs(placed, parts)
+            assert placed.by_rows or theirs.shape == placed.shape
+            for back, part in zip(to_ours(placed, theirs), parts, strict=True):
+                np.testing.assert_array_equal(back, part)
     assert not ours
 
 
