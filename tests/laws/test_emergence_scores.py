@@ -61,6 +61,19 @@ def test_a_csv_fills_in_what_it_leaves_out(tmp_path):
         scores.scale("flops")
 
 
+def test_decimal_commas(tmp_path):
+    comma, point = tmp_path / "comma.csv", tmp_path / "point.csv"
+    comma.write_text("task;score;chance;params;n\na;0,25;25%;1.000.000;10.000\na;62,5%;0,25;2e6;10.000\n")
+    point.write_text("task,score,chance,params,n\na,0.25,25%,1000000,10000\na,62.5%,0.25,2e6,10000\n")
+    one, other = read_scores(comma), read_scores(point)
+    for field in ("score", "chance", "params", "n"):
+        assert getattr(one, field).tolist() == getattr(other, field).tolist()
+    assert "commas are decimal marks" in one.notes and not other.notes
+    comma.write_text("task;score;params\na;0,25;1e6\na;0.5;2e6\n")
+    with pytest.raises(BadInputError, match=r"'0\.5' has a decimal point and '0,25' a decimal comma"):
+        read_scores(comma)
+
+
 def test_a_data_frame_is_read_as_its_csv(tmp_path):
     pandas = pytest.importorskip("pandas")
     path = tmp_path / "scores.csv"

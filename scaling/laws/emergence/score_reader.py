@@ -20,6 +20,7 @@ from scaling.laws.emergence.score_table import (
     with_chance,
 )
 from scaling.laws.points import Where
+from scaling.laws.read.cells import read_number
 from scaling.laws.read.columns import parse_assignments
 from scaling.laws.read.comparable import CORPORA, SPLITS, TOKENIZERS, TREATMENTS, mixed_line
 from scaling.laws.read.records import run_facts
@@ -39,6 +40,7 @@ REQUIRED = ("task", "score", "a scale")
 PUBLISHED = {"gpt3": gpt3_scores}
 TASK = ("task", "metric", "shots")
 EXPERIMENTS = CORPORA | SPLITS | TOKENIZERS | TREATMENTS | {"family", "modelfamily"}
+_WHOLE = ("params", "flops", "step", "n", "choices", "answer_tokens")  # integers
 _POSITIVE = ("params", "flops", "loss", "n", "answer_tokens")
 
 
@@ -135,6 +137,7 @@ def _scores_of(
     sheet.check_rows()
     sheet = one_experiment(sheet, where, force)
     columns: dict[str, list[Any]] = {name: [] for name in FIELDS}
+    mark = sheet.decimal_mark({place[name]: name in _WHOLE for name in NUMBERS if name in place})
     rows = [sheet.place(i) for i in range(len(sheet.rows))]
     for row, cells in zip(rows, sheet.rows, strict=True):
         cell = {name: cells[index].strip() for name, index in place.items()}
@@ -147,8 +150,9 @@ def _scores_of(
         for name in COUNTS:
             columns[name].append(_count(at, name, cell.get(name) or "0"))
         for name in NUMBERS:
-            columns[name].append(_number(at, name, cell.get(name, "")))
-    notes = read_percents(sheet.source, rows, columns, percent)
+            columns[name].append(_number(at, name, cell.get(name, ""), mark))
+    notes = ["commas are decimal marks"] if mark == "," else []
+    notes += read_percents(sheet.source, rows, columns, percent)
     items_from_errors(sheet.source, rows, columns)
     notes += fill_chance(sheet.source, columns, chance)
     return as_scores(columns, sheet.source, tuple(notes))
@@ -184,12 +188,15 @@ def _places(sheet: Sheet, mapping: Mapping[str, str]) -> dict[str, int]:
     return place
 
 
-def _number(where: str, name: str, text: str) -> float | None:
+def _number(where: str, name: str, text: str, mark: str) -> float | None:
     if not text and name != "score":
         return None
-    percent = text.endswith("%") and name in ("score", "chance", "stderr", "low", "high")
     try:
-        value = float(text.removesuffix("%") if percent else text) / (100 if percent else 1)
+        value, unit = read_number(text, mark)
+        if unit == "%" and name in ("score", "chance", "stderr", "low", "high"):
+            value /= 100
+        elif unit:
+            value = math.nan
     except ValueError:
         value = math.nan
     if not math.isfinite(value) or (name in _POSITIVE and value <= 0):

@@ -3,11 +3,12 @@
 import codecs
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
+from scaling.laws.read.cells import decimal_mark
 from scaling.runtime.errors import BadInputError
 
 MAX_BYTES = 256 * 2**20
@@ -50,6 +51,21 @@ class Sheet:
     def column(self, index: int) -> tuple[str, ...]:
         """The cells of a column without surrounding white space."""
         return tuple(cells[index].strip() for cells in self.rows)
+
+    def decimal_mark(self, counts: Mapping[int, bool]) -> str:
+        """The decimal mark, `.` or `,`, of the numbers in some columns; `counts` says which are integers.
+
+        Raises:
+            BadInputError: some of them have a decimal point and others a decimal comma.
+        """
+        columns = [(index, whole) for index, whole in counts.items() if index not in self.typed]
+        found = decimal_mark((cells[index], whole) for cells in self.rows for index, whole in columns)
+        if isinstance(found, tuple):
+            raise BadInputError(
+                f"{self.source}: {found[0]!r} has a decimal point and {found[1]!r} a decimal comma; write "
+                "all numbers in one way"
+            )
+        return found
 
     def check_rows(self) -> None:
         """Raises BadInputError if there are no rows, or one does not have a cell for each column."""

@@ -16,7 +16,6 @@ from scaling.config.record import TokenizerInfo
 from scaling.laws.points import BITS_PER_BYTE, NATS_PER_TOKEN, Count, Points, Where
 from scaling.laws.read.cells import (
     count_unit,
-    decimal_mark,
     finite_positive,
     flops_unit,
     is_final,
@@ -82,7 +81,8 @@ def points_from_sheet(
         texts = {name: sheet.column(i) for i, name in enumerate(sheet.header) if name}
         texts |= {field: sheet.column(i) for field, i in place.items() if field not in sheet.header}
         sheet = sheet.take(rows_where(where, texts, sheet.source))
-    mark = _decimal_mark(sheet, place)
+    whole = (*COUNTED, "flops", "vocab_size")
+    mark = sheet.decimal_mark({place[name]: name in whole for name in NUMBERS if name in place})
     spelled: dict[str, str] = {}
     rows: dict[int, dict[str, float]] = {}
     dropped: list[str] = []
@@ -306,22 +306,6 @@ def _number(field: str, cell: str, mark: str) -> tuple[float, str]:
 def _usable(field: str, value: float) -> bool:
     """Whether a number is one of its field: positive, or for a weight 0, which leaves the row out."""
     return finite_positive(value) or (field == "weight" and value == 0)
-
-
-def _decimal_mark(sheet: Sheet, place: Mapping[str, int]) -> str:
-    """Raises BadInputError if some numbers of the table have a decimal point and others a decimal comma."""
-    found = decimal_mark(
-        (cells[place[field]], field in COUNTED or field in ("flops", "vocab_size"))
-        for cells in sheet.rows
-        for field in NUMBERS
-        if field in place and place[field] not in sheet.typed
-    )
-    if isinstance(found, tuple):
-        raise BadInputError(
-            f"{sheet.source}: {found[0]!r} has a decimal point and {found[1]!r} a decimal comma; write all "
-            "numbers in one way"
-        )
-    return found
 
 
 def _final(
