@@ -31,7 +31,8 @@ from scaling.hf.weight_files import StreamedTensor, write
 from scaling.runtime.errors import BadInputError, StorageError
 from scaling.train.checkpoints import open_model, write_model
 from scaling.train.device import git_commit, versions
-from scaling.train.run_directory import SOURCE, keep_files, read_origin, read_run
+from scaling.train.run_directory import SOURCE, read_origin, read_run
+from scaling.train.run_tokenizer import keep_files
 from scaling.train.stored_arrays import StoredArray
 
 SHARD_BYTES = 5_000_000_000

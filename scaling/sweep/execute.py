@@ -24,7 +24,7 @@ from scaling.sweep.run_cost import cost_of_run
 from scaling.sweep.workers import RunOutcome, check_workers, train_at_once
 from scaling.train.loop import train
 from scaling.train.progress import Reporter, Silent
-from scaling.train.run_directory import own_data
+from scaling.train.run_tokenizer import own_data
 
 __all__ = ["prepare", "run_sweep"]
 

@@ -31,7 +31,8 @@ from scaling.train.checkpoints import Checkpoints
 from scaling.train.device import ProfileWindow
 from scaling.train.ngram import fit_ngram
 from scaling.train.record import Tally
-from scaling.train.run_directory import RunDirectory, own_data
+from scaling.train.run_directory import RunDirectory
+from scaling.train.run_tokenizer import own_data
 from scaling.train.schedules import Segment, computed_tokens, make_schedule, segments, tokens_done
 from scaling.train.setup import Inputs, open_inputs
 from scaling.train.spikes import Rewinds, SpikeDetector, SpikeError, not_finite, plan

@@ -12,7 +12,8 @@ from scaling.models.ngram import fit_and_score
 from scaling.train import progress
 from scaling.train.device import device_facts
 from scaling.train.record import make_record, now
-from scaling.train.run_directory import RunDirectory, own_data
+from scaling.train.run_directory import RunDirectory
+from scaling.train.run_tokenizer import own_data
 from scaling.train.schedules import budgets
 
 

@@ -16,7 +16,8 @@ from scaling.models.language_model import LanguageModel
 from scaling.parallel.mesh import shardings
 from scaling.runtime.errors import BadInputError
 from scaling.train.checkpoints import restore_model
-from scaling.train.run_directory import read_origin, read_run, run_tokenizer
+from scaling.train.run_directory import read_origin, read_run
+from scaling.train.run_tokenizer import run_tokenizer
 
 
 @dataclass(frozen=True)
