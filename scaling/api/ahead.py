@@ -56,20 +56,24 @@ def data_of(runs: "Sequence[RunConfig]") -> list[dict[str, Any]]:
         BadInputError: one is missing, unreadable or does not fit its runs.
     """
     from scaling.data.ahead import data_ahead
+    from scaling.data.mixture_ahead import MixtureAhead, mixture_ahead
     from scaling.train.schedules import budgets
 
-    found: dict[DataAhead, tuple[int, int, int | None]] = {}
-    looked: dict[str, DataAhead] = {}
+    found: dict[DataAhead | MixtureAhead, tuple[int, int, int | None]] = {}
+    looked: dict[str, DataAhead | MixtureAhead] = {}
     for run in runs:
         data = run.data.model_copy(update={"seed": 0})
         key = f"{data.model_dump_json()} {run.objective.model_dump_json()} {run.model.vocab_size}"
         if key not in looked:
-            looked[key] = data_ahead(data, run.objective, run.model.vocab_size)
+            ahead = data_ahead if data.mixture is None else mixture_ahead
+            looked[key] = ahead(data, run.objective, run.model.vocab_size)
         tokens = [tokens for tokens, _ in budgets(run.train)]
         low, high, epochs = found.get(looked[key], (min(tokens), max(tokens), None))
         found[looked[key]] = (min(low, *tokens), max(high, *tokens), run.data.max_epochs or epochs)
     return [
-        {
+        one.as_dict(high, low)
+        if isinstance(one, MixtureAhead)
+        else {
             **one.as_dict(high),
             "epochs_of_smallest_budget": one.epochs(low),
             "max_epochs": most,

@@ -6,6 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from scaling.config.mixture import MIXTURE
 from scaling.runtime.errors import BadInputError
 from scaling.runtime.suggest import hint, near
 from scaling.runtime.yaml_files import parse_yaml, read_yaml
@@ -132,7 +133,20 @@ def merge_runs(base: Tree, changes: Tree) -> Tree:
         for given, other in (("tokens", "steps"), ("steps", "tokens")):
             if train.get(given) is not None and train.get(other) is None:
                 base["train"] = {key: value for key, value in base["train"].items() if key != other}
+    data = changes.get("data")
+    if isinstance(data, dict) and isinstance(base.get("data"), dict):
+        base["data"] = _without_other_source(base["data"], data)
     return merge(base, changes)
+
+
+def _without_other_source(base: Tree, changes: Tree) -> Tree:
+    """A `data` mapping without what `changes` replaces: a source replaces a mixture, and the reverse."""
+    replaced: tuple[str, ...] = ()
+    if changes.get("mixture") is not None:
+        replaced = ("source",)
+    elif changes.get("source") not in (None, MIXTURE):
+        replaced = ("mixture", "mixture_schedule")
+    return {key: value for key, value in base.items() if key not in replaced}
 
 
 def _long_forms(tree: Tree) -> Tree:
@@ -236,6 +250,8 @@ def _changed(tree: Any, parts: list[str], value: Any, path: str) -> Any:
         child = {}
     if not isinstance(child, dict | list):
         raise BadInputError(f"override {path}: {head} is {child!r}, which has no fields")
+    if head == "data" and isinstance(child, dict) and rest[0] in ("source", "mixture"):
+        child = _without_other_source(child, {rest[0]: value if len(rest) == 1 else {}})
     changed = _changed(child, rest, value, path)
     if head == "train" and rest in (["tokens"], ["steps"]) and value is not None:
         # One budget: naming the other replaces it.

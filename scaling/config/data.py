@@ -2,11 +2,19 @@
 
 import math
 from functools import lru_cache
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from scaling.config.base import Frozen
+from scaling.config.mixture import (
+    MIXTURE,
+    MixtureChange,
+    MixtureSource,
+    check_mixture,
+    normalised,
+    without_nulls,
+)
 from scaling.config.objective import (
     ContinuationObjective,
     DenoisingObjective,
@@ -58,8 +66,13 @@ class TasksConfig(Frozen):
     """Seed of the demonstrations."""
 
 
+def _check_source(value: str) -> None:
+    if value != EMBEDDED_SOURCE and not _names_one_of(value, tuple(SOURCE_KINDS)):
+        raise ValueError(f"unknown data source {value!r}; give {SOURCES}")
+
+
 class DataConfig(Frozen):
-    """One corpus as a model sees it.
+    """One corpus, or a mixture of several, as a model sees it.
 
     The train/validation split is by document content, so neither the order of the files nor `seed` moves a
     document across; `seed` sets the order in which training rows are seen. A source that is one text file
@@ -68,7 +81,12 @@ class DataConfig(Frozen):
 
     source: str = EMBEDDED_SOURCE
     """`python-stdlib` (embedded), `text:GLOB` (a document per file), `jsonl:GLOB` (a document per line) or
-    `tfds:NAME[/CONFIG][:VERSION][:SPLIT]`. Text and JSON lines may be compressed by gzip or zstandard."""
+    `tfds:NAME[/CONFIG][:VERSION][:SPLIT]`. Text and JSON lines may be compressed by gzip or zstandard.
+    `mixture` where `mixture` names several sources."""
+    mixture: dict[str, MixtureSource] | None = None
+    """Several sources by name, in place of `source`, each with its share of the training tokens."""
+    mixture_schedule: tuple[MixtureChange, ...] = ()
+    """Weights of the mixture that change at given shares of the run, as for annealing."""
     tasks: TasksConfig | None = None
     """Synthetic tasks mixed with the text; null is none."""
     field: Annotated[str, Field(min_length=1)] = "text"
@@ -88,6 +106,9 @@ class DataConfig(Frozen):
     mask_documents: bool = True
     """Attention stays inside a document and positions restart with it; false attends across the documents
     of a row, as GPT-2 and GPT-3 did."""
+    packing: Literal["cut", "best_fit"] = "cut"
+    """How training documents are packed into rows: `cut` joins them and cuts the stream at every row;
+    `best_fit` keeps documents that fit a row in one piece, and fills up rows by padding."""
     max_documents: Annotated[int, Field(ge=2)] | None = None
     """Read only this many documents, from the start of the source; null reads all."""
     max_epochs: Annotated[int, Field(ge=1)] | None = None
@@ -107,9 +128,80 @@ class DataConfig(Frozen):
     @field_validator("source")
     @classmethod
     def _source_is_known(cls, value: str) -> str:
-        if value != EMBEDDED_SOURCE and not _names_one_of(value, tuple(SOURCE_KINDS)):
-            raise ValueError(f"unknown data source {value!r}; give {SOURCES}")
+        if value != MIXTURE:
+            _check_source(value)
         return value
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_mixture(cls, tree: Any) -> Any:
+        if not isinstance(tree, dict) or tree.get("mixture") is None:
+            return tree
+        if tree.get("source", MIXTURE) != MIXTURE:
+            raise ValueError(
+                f"source={tree['source']} and mixture are both given; leave one out, or make the source one "
+                "of the mixture"
+            )
+        return {**tree, "source": MIXTURE, "mixture": without_nulls(tree["mixture"])}
+
+    @model_validator(mode="after")
+    def _check_mixture(self) -> "DataConfig":
+        if self.mixture is None:
+            if self.source == MIXTURE:
+                raise ValueError("source=mixture: give the sources as data.mixture")
+            if self.mixture_schedule:
+                raise ValueError("mixture_schedule changes the weights of data.mixture, which is not given")
+            return self
+        for name, one in self.mixture.items():
+            try:
+                self._is_a_path(one.source)
+                _check_source(one.source)
+            except ValueError as error:
+                raise ValueError(f"mixture.{name}.source: {error}") from None
+        check_mixture(self.mixture, self.mixture_schedule)
+        if self.tasks is not None:
+            raise ValueError("tasks are added to one source and not to a mixture; leave one of the two out")
+        for field in ("field", "max_documents", "max_epochs"):
+            if (value := getattr(self, field)) != type(self).model_fields[field].default:
+                raise ValueError(
+                    f"{field}={value} is of one source; in a mixture each source has its own: "
+                    f"mixture.{next(iter(self.mixture))}.{field}={value}"
+                )
+        return self
+
+    @property
+    def name(self) -> str:
+        """The corpus in one word: its source, or the sources of the mixture with their weights."""
+        if self.mixture is None:
+            return self.source
+        parts = (
+            one.source if one.weight is None else f"{one.weight:g} {one.source}"
+            for one in self.mixture.values()
+        )
+        return f"mixture of {', '.join(parts)}"
+
+    def of_source(self, name: str) -> "DataConfig":
+        """One source of the mixture as a config of its own, read in the same way."""
+        assert self.mixture is not None
+        one = self.mixture[name]
+        own = {key: getattr(one, key) for key in ("source", "field", "max_documents", "max_epochs")}
+        return self.model_copy(update={**own, "mixture": None, "mixture_schedule": ()})
+
+    def sources(self) -> "dict[str, DataConfig]":
+        """Each corpus as a config of its own, by the field that names its source."""
+        if self.mixture is None:
+            return {"data.source": self}
+        return {f"data.mixture.{name}.source": self.of_source(name) for name in self.mixture}
+
+    def mixture_phases(self) -> tuple[tuple[float, dict[str, float]], ...]:
+        """(share of the run at which they begin, weight of each source) of the mixture, from 0 on.
+
+        Weights sum to 1; those of sources that are not read are left out.
+        """
+        assert self.mixture is not None
+        first = {name: one.weight for name, one in self.mixture.items() if one.weight is not None}
+        later = ((change.at, normalised(change.weights)) for change in self.mixture_schedule)
+        return ((0.0, normalised(first)), *later)
 
     @field_validator("tokenizer")
     @classmethod
@@ -252,7 +344,7 @@ def batch_arrays(objective: Objective, data: DataConfig, rows: int) -> Arrays:
         arrays |= {"weights": ((rows, target), "float32")} if target_pads else {}
         return arrays | ({"segment_ids": side} if source_pads else {})
     arrays = {"inputs": side, "targets": side}
-    if objective.name != "causal":
+    if objective.name != "causal" or data.packing == "best_fit":
         arrays["weights"] = ((rows, L), "float32")
     if objective.name == "prefix":
         arrays["prefix"] = side

@@ -41,6 +41,8 @@ def _fields_at(schema: Any, location: Sequence[Any]) -> list[str]:
             model = _CLASS_OF_TAG[part]
         elif isinstance(model, type) and issubclass(model, BaseModel) and part in model.model_fields:
             model = _model_in(model.model_fields[part].annotation)
+        elif len(entries := _models_in(model)) == 1:  # the name of an entry in a mapping, or its number
+            model = entries[0]
         else:
             return []
     return list(model.model_fields) if isinstance(model, type) and issubclass(model, BaseModel) else []

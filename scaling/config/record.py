@@ -63,6 +63,23 @@ class TokenizerInfo(Frozen):
     bytes_per_token: float | None = None
 
 
+class SourceLoss(Frozen):
+    """Validation loss on one source of a mixture."""
+
+    loss: float  # nats per token
+    bits_per_byte: float | None
+
+    @property
+    def bytes_per_token(self) -> float | None:
+        """UTF-8 bytes of text per predicted token of the source's validation set."""
+        return bytes_per_token(self.loss, self.bits_per_byte)
+
+
+def bytes_per_token(loss: float | None, bits_per_byte: float | None) -> float | None:
+    """UTF-8 bytes of text per predicted token: the ratio of a loss in its two units."""
+    return loss / math.log(2) / bits_per_byte if loss and bits_per_byte else None
+
+
 class Point(Frozen):
     """One finished training budget of a run: the end of its schedule, or of one cooldown branch."""
 
@@ -70,8 +87,9 @@ class Point(Frozen):
     flops: float  # training FLOPs counted matmul by matmul, causal attention
     flops_6nd: float  # the shorthand, with N = non_embedding_with_head
     step: int
-    loss: float  # validation, nats per token
+    loss: float  # validation, nats per token; of a mixture, the mean by the weights it begins with
     bits_per_byte: float | None
+    by_source: dict[str, SourceLoss] | None = None  # null without a mixture
     train_loss: float | None  # null of an n-gram
     seconds: float  # of the steps that only this point needed (a branch: its cooldown)
 
@@ -106,6 +124,15 @@ class Goodput(Frozen):
     other: float
 
 
+class SourceShare(Frozen):
+    """One source of a run's mixture, and how much of it was read."""
+
+    source: str
+    weight: float | None  # at the start of the run; null where only the schedule reads it
+    tokens: int  # input positions trained on, on the trunk
+    epochs: float
+
+
 class RunRecord(Frozen):
     """The record of a run. `id` is a hash of the resolved config; missing is null, never 0."""
 
@@ -125,6 +152,9 @@ class RunRecord(Frozen):
     train_loss: float | None = None
     validation_loss: float | None = None
     bits_per_byte: float | None = None
+    bytes_per_token: float | None = None  # UTF-8 bytes per predicted token of the validation set
+    by_source: dict[str, SourceLoss] | None = None  # validation losses of each source of a mixture
+    mixture: dict[str, SourceShare] | None = None
     seconds: dict[str, float] = Field(
         default_factory=dict
     )  # total, step, input_wait, evaluation, checkpoint, compile, restart, lost

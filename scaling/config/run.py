@@ -61,6 +61,7 @@ class RunConfig(Frozen):
                 f"(model.max_length={self.model.max_length})"
             )
         self._check_targets()
+        self._check_data()
         self.mesh.check_experts(self.model.experts)
         self.mesh.check_context(length, self.model.splits_sequences)
         self.mesh.check_stages(self.model.stacks, self.model.layer_period)
@@ -88,6 +89,23 @@ class RunConfig(Frozen):
                     f"mesh.microbatches={self.mesh.parts} over data x fsdp x expert = {shards} devices"
                 )
         return self
+
+    def _check_data(self) -> None:
+        """Check that the mixture and the packing suit the objective and the cooldown branches."""
+        data, train = self.data, self.train
+        if data.packing == "best_fit" and self.objective.name != "causal":
+            raise ValueError(
+                f"data.packing=best_fit packs documents for objective causal, not {self.objective.name}: "
+                "use cut"
+            )
+        earliest = min((change.at for change in data.mixture_schedule), default=1.0)
+        if train.branches and earliest < 1 - train.cooldown_fraction:
+            raise ValueError(
+                f"data.mixture_schedule.0.at={earliest:g} changes the weights before the cooldowns of "
+                f"train.branches begin, at {1 - train.cooldown_fraction:g} of each budget, while all budgets "
+                f"still have one trunk: give at least {1 - train.cooldown_fraction:g}, or train each budget "
+                "as a run of its own (branches=false in a sweep)"
+            )
 
     def _check_targets(self) -> None:
         """Check that the model has the positions and the heads that the objective needs."""

@@ -1,24 +1,25 @@
 """Batches of training and validation: the training batch of step n is a function of the config and of n.
 
-The training rows, shuffled anew each epoch, form one endless sequence. Step n reads the next rows of it, and
+The training rows form one endless sequence (`scaling.data.sequences`). Step n reads the next rows of it, and
 each host reads its own slice of those. Rows that a rewind skips are left out of the sequence. Nothing depends
 on the number of hosts or on when a run was stopped: a run resumed on other hardware repeats no row and misses
 none.
 """
 
 import itertools
+import json
 import sys
 import time
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from scaling.data.rows import Batch, Rows
-from scaling.objectives.draws import mix_seed
+from scaling.data.sequences import RowSequence
 from scaling.runtime.errors import BadInputError
 
 
@@ -85,11 +86,9 @@ class StepBatches:
 
     def __init__(
         self,
-        rows: Rows,
+        sequence: RowSequence,
         schedule: BatchSchedule,
         *,
-        seed: int,
-        max_epochs: int | None = None,
         host_index: int = 0,
         host_count: int = 1,
         skipped: Sequence[tuple[int, int]] = (),
@@ -98,25 +97,18 @@ class StepBatches:
 
         Raises ValueError where the hosts do not divide the batch, or `host_index` is not one of them.
         """
-        import grain
-
         if not 0 <= host_index < host_count:
             raise ValueError(f"host_index {host_index} is not below host_count {host_count}")
         for _, batch_rows in schedule.phases:
             if batch_rows % host_count:
                 raise ValueError(f"a batch of {batch_rows} rows does not divide over {host_count} hosts")
-        # The seed is given to shuffle itself: grain's default one depends on the shape of the pipeline.
-        # Row numbers are shuffled, not rows: rows are made one batch at a time.
-        numbers = grain.MapDataset.range(len(rows)).shuffle(seed=mix_seed(seed, stream=1) % 2**32)
-        self._numbers = numbers.repeat(max_epochs)
-        self._rows, self._seed, self._max_epochs = rows, seed, max_epochs
+        self.sequence = sequence
         self._schedule = schedule
         self._host_index = host_index
         self._host_count = host_count
         self._skipped = merged(skipped)
         self._steps = sys.maxsize
-        if max_epochs is not None:
-            last = max_epochs * len(rows)
+        if (last := sequence.length) != sys.maxsize:
             left = last - sum(max(0, min(end, last) - begin) for begin, end in self._skipped)
             self._steps = schedule.steps_within(left)
 
@@ -124,10 +116,11 @@ class StepBatches:
         return self._steps
 
     def __getitem__(self, step: int) -> Batch:
-        share = self._schedule.rows_at(step) // self._host_count
-        begin = self._schedule.rows_before(step) + self._host_index * share
-        numbers_B = self.position(np.arange(begin, begin + share))
-        return self._rows.take(np.array([self._numbers[number] for number in numbers_B.tolist()]), numbers_B)
+        rows = self._schedule.rows_at(step)
+        begin = self._schedule.rows_before(step)
+        numbers_B = self.sequence.order(self.position(np.arange(begin, begin + rows)))
+        share = rows // self._host_count
+        return self.sequence.take(numbers_B[self._host_index * share :][:share])
 
     def position(self, numbers: np.ndarray) -> np.ndarray:
         """Positions of the n-th rows that are read in the sequence that includes the skipped ones."""
@@ -143,11 +136,17 @@ class StepBatches:
 
     def skipping(self, skipped: Sequence[tuple[int, int]]) -> "StepBatches":
         """The same batches with other rows left out."""
+        return self._of(self.sequence, skipped)
+
+    def until(self, steps: int) -> "StepBatches":
+        """The batches of a run of so many steps in all: these, unless weights change with the run."""
+        sequence = self.sequence.until(self._schedule.rows_before(steps))
+        return self if sequence is self.sequence else self._of(sequence, self._skipped)
+
+    def _of(self, sequence: RowSequence, skipped: Sequence[tuple[int, int]]) -> "StepBatches":
         return StepBatches(
-            self._rows,
+            sequence,
             self._schedule,
-            seed=self._seed,
-            max_epochs=self._max_epochs,
             host_index=self._host_index,
             host_count=self._host_count,
             skipped=skipped,
@@ -179,12 +178,20 @@ class BatchIterator:
         *,
         prefetch: int,
         fingerprint: str,
-        tokens_per_epoch: int,
+        parts: Mapping[str, Any] | None = None,
     ) -> None:
+        """Batches from step 0.
+
+        Args:
+            batches: what is read at each step.
+            schedule: the rows of each step.
+            prefetch: batches made ahead.
+            fingerprint: names the sequence of rows.
+            parts: what the fingerprint is made of, as JSON by a name in the config, to say what differs.
+        """
         self._schedule = schedule
         self._batches, self._prefetch = batches, prefetch
-        self._fingerprint = fingerprint
-        self._tokens_per_epoch = tokens_per_epoch
+        self._fingerprint, self._parts = fingerprint, dict(parts or {})
         self._length = len(batches)
         self._iterator = self._read_ahead()
         self.wait_seconds = 0.0
@@ -210,11 +217,34 @@ class BatchIterator:
         Raises:
           BadInputError: `data.max_epochs` ends before that step.
         """
+        self._replace(self._batches.skipping(rows), step)
+
+    def until(self, steps: int) -> None:
+        """Read on as a run of so many steps in all does. Only a mixture whose weights change with the run
+        differs: a cooldown branch anneals at the end of its own budget.
+
+        Raises:
+          BadInputError: a source runs out before the next step.
+        """
+        batches = self._batches.until(steps)
+        if batches is not self._batches:
+            self._replace(batches, self.step)
+
+    def _replace(self, batches: StepBatches, step: int) -> None:
         self._iterator.close()
-        self._batches = self._batches.skipping(rows)
-        self._length = len(self._batches)
+        self._batches, self._length = batches, len(batches)
         self._iterator = self._read_ahead()
         self.seek(step)
+
+    def check(self, steps: int) -> None:
+        """Check that there are batches for a run of so many steps.
+
+        Raises:
+          BadInputError: a source would be exhausted earlier.
+        """
+        batches = self._batches.until(steps)
+        if steps > len(batches):
+            raise batches.sequence.end(len(batches), batches.rows_of(0, steps)[1])
 
     @property
     def step(self) -> int:
@@ -239,18 +269,15 @@ class BatchIterator:
         try:
             return next(self._iterator)
         except StopIteration:
-            raise BadInputError(
-                f"data.max_epochs: the source has {self._tokens_per_epoch} training tokens per epoch, "
-                f"enough for {self._length} steps, fewer than the run needs; raise data.max_epochs or train "
-                "on fewer tokens"
-            ) from None
+            raise self._batches.sequence.end(self._length) from None
         finally:
             self.wait_seconds += time.perf_counter() - begin
 
     def get_state(self) -> dict[str, Any]:
         """The state for a checkpoint: JSON, the same on every host. Prefetched batches do not count."""
         step = self.step
-        return {"step": step, "rows": self._schedule.rows_before(step), "data": self._fingerprint}
+        state = {"step": step, "rows": self._schedule.rows_before(step), "data": self._fingerprint}
+        return state | ({"parts": self._parts} if self._parts else {})
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Continues exactly where `get_state` was called, whatever the number of hosts then and now.
@@ -259,6 +286,10 @@ class BatchIterator:
           BadInputError: the state is of other data, or of a batch schedule that had read other rows by then.
         """
         step = int(state["step"])
+        if state["data"] != self._fingerprint and (differ := self._differing(state.get("parts"))):
+            raise BadInputError(
+                f"the checkpoint was trained on another mixture than the config names: {differ}"
+            )
         if state["data"] != self._fingerprint:
             raise BadInputError(
                 f"the checkpoint was trained on other data ({state['data']}) than the config names "
@@ -272,6 +303,15 @@ class BatchIterator:
             )
         self.seek(step)
 
+    def _differing(self, earlier: Mapping[str, Any] | None) -> str:
+        """The parts of the data that are not those of a checkpoint, in words."""
+        then, now = earlier or {}, self._parts
+        return "; ".join(
+            f"{name} {_words(then.get(name))} in the checkpoint, {_words(now.get(name))} now"
+            for name in dict.fromkeys([*then, *now])
+            if then and now and then.get(name) != now.get(name)
+        )
+
     def seek(self, step: int) -> None:
         """Makes `step` the next batch, without reading earlier ones.
 
@@ -280,14 +320,17 @@ class BatchIterator:
         """
         if not 0 <= step <= self._length:
             raise BadInputError(
-                f"step {step} is outside the {self._length} steps that data.max_epochs allows "
-                f"({self._tokens_per_epoch} training tokens per epoch)"
+                f"step {step} is outside the {self._length} steps that data.max_epochs allows"
             )
         self._iterator.set_state({"next_index": step})
 
     def close(self) -> None:
         """Stops the background thread; no batches can be read afterwards."""
         self._iterator.close()
+
+
+def _words(value: Any) -> str:
+    return "absent" if value is None else json.dumps(value)
 
 
 class ValidationBatches:
@@ -376,3 +419,12 @@ class ValidationBatches:
         if "sentence_targets" in batch:
             batch["sentence_targets"][beyond_B] = -1
         return batch
+
+
+class ValidationSet(NamedTuple):
+    """The validation batches of one source. `name` is None for a corpus that is not a mixture; `weight` is
+    the share of the source in the loss of the mixture."""
+
+    name: str | None
+    weight: float
+    batches: ValidationBatches

@@ -7,8 +7,9 @@ import numpy as np
 
 from scaling.config.data import DataConfig
 from scaling.config.objective import CausalObjective, Objective
-from scaling.data.batches import BatchIterator, BatchSchedule, StepBatches, ValidationBatches
+from scaling.data.batches import BatchIterator, BatchSchedule, StepBatches, ValidationBatches, ValidationSet
 from scaling.data.rows import ObjectiveRows, PackedRows, Rows
+from scaling.data.sequences import EpochSequence
 from scaling.data.sources import TaskDocuments, open_source, split_rule
 from scaling.data.store import Progress, TokenStore, content_order, open_store, shuffled_order
 from scaling.data.tokenizers import Tokenizer, load_tokenizer
@@ -62,34 +63,36 @@ class Corpus:
             config.mask_documents,
             config.seed,
         )
+        if config.packing != "cut":
+            parts = (*parts, config.packing)
         if self.objective.name != "causal":
             parts = (*parts, self.objective.model_dump_json())
         return hashlib.blake2b(repr(parts).encode(), digest_size=8).hexdigest()
 
     def train_batches(
-        self, schedule: BatchSchedule, *, host_index: int = 0, host_count: int = 1
+        self,
+        schedule: BatchSchedule,
+        *,
+        steps: int | None = None,
+        host_index: int = 0,
+        host_count: int = 1,
     ) -> BatchIterator:
-        """Training batches from step 0.
+        """Training batches from step 0. Those of one source do not depend on the `steps` of the run.
 
         Raises:
           ValueError: the hosts do not divide the batch.
         """
         config = self.config
-        batches = StepBatches(
-            self.train_rows,
-            schedule,
-            seed=config.seed,
-            max_epochs=config.max_epochs,
-            host_index=host_index,
-            host_count=host_count,
-        )
-        return BatchIterator(
-            batches,
-            schedule,
-            prefetch=config.prefetch,
-            fingerprint=self.fingerprint,
-            tokens_per_epoch=self.train_rows.tokens_per_epoch,
-        )
+        sequence = EpochSequence(self.train_rows, seed=config.seed, max_epochs=config.max_epochs)
+        batches = StepBatches(sequence, schedule, host_index=host_index, host_count=host_count)
+        return BatchIterator(batches, schedule, prefetch=config.prefetch, fingerprint=self.fingerprint)
+
+    def validation_sets(
+        self, batch_rows: int, *, tokens: int | None = None, host_index: int = 0, host_count: int = 1
+    ) -> tuple[ValidationSet, ...]:
+        """The one validation set of the corpus, as `validation_batches`."""
+        hosts = {"host_index": host_index, "host_count": host_count}
+        return (ValidationSet(None, 1.0, self.validation_batches(batch_rows, tokens=tokens, **hosts)),)
 
     def training_text(self, tokens: int) -> tuple[np.ndarray, np.ndarray]:
         """The first `tokens` of the training documents in the order of their rows, and where each starts.
@@ -123,6 +126,9 @@ class Corpus:
             host_index=host_index,
             host_count=host_count,
         )
+
+    def shares(self, rows: int, total: int) -> None:
+        """None: it is one source, and no mixture."""
 
     def summary(self) -> DataSummary:
         """Counts of documents, tokens and bytes."""
@@ -180,6 +186,8 @@ def open_corpus(
       BadInputError: the source, tokenizer, split or cache cannot be used, the vocabulary has no room for the
         tokens of the tokenizer and the objective, or a side is shorter than one row.
     """
+    if config.mixture is not None:
+        raise BadInputError("data.mixture: one corpus is read here; give it as data.source")
     objective = objective or CausalObjective()
     tokenizer, specials = vocabulary(config, objective, vocab_size)
     store = open_store(

@@ -272,7 +272,7 @@ def _measured(
     first = next(iter(runs.values()))
     inputs = open_inputs(first, Silent())
     try:
-        looked_at = next(iter(inputs.validation))
+        looked_at = next(iter(inputs.validation[0].batches))
         drawn = list(itertools.islice(inputs.batches, seeds * steps))
     finally:
         inputs.batches.close()

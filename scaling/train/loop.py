@@ -38,6 +38,7 @@ from scaling.train.setup import Inputs, open_inputs
 from scaling.train.spikes import Rewinds, SpikeDetector, SpikeError, not_finite, plan
 from scaling.train.step import Metrics, TrainState, TrainStep
 from scaling.train.trackers import check_installed
+from scaling.train.validation import ValidationLosses, validate
 
 
 def train(run: RunConfig, path: Path, reporter: progress.Reporter | None = None) -> RunRecord:
@@ -112,6 +113,7 @@ class _Training:
         self.run, self.directory, self.reporter = run, directory, reporter
         self.stop, self.heartbeat = stop, heartbeat
         self.mesh, self.batches, self.validation = inputs.mesh, inputs.batches, inputs.validation
+        self.mixture_read = inputs.mixture_read
         self.length = run.data.sequence_length
         self.functions = TrainStep(run, self.mesh)
         self.checkpoints = Checkpoints(directory.checkpoints, run.train.keep_checkpoints)
@@ -257,6 +259,7 @@ class _Training:
         if part.branch is None:
             if self.step >= part.stop and part.stop < part.total:
                 return state
+            self.batches.until(part.total)
             state = self._steps(state, part)
             if part.stop == part.total:
                 self._point(state, part)
@@ -267,6 +270,7 @@ class _Training:
             return state
         self._save(state)
         self._finish_saving()
+        self.batches.until(part.total)
         state = self._steps(state, part)
         self._point(state, part)
         return self._back_to(part.start)
@@ -367,25 +371,26 @@ class _Training:
 
     # -- evaluating and saving-------------------------------------------------------------------------
 
-    def _evaluate(self, state: TrainState, part: Segment) -> tuple[float, float | None]:
-        """Validation loss in nats per token and bits per byte, logged."""
+    def _evaluate(self, state: TrainState, part: Segment) -> ValidationLosses:
+        """Validation losses, logged."""
         self.clock.charge("step")
-        sums = [self.functions.evaluate(state.model, self.functions.place(b)) for b in self.validation]
-        nll = sum(float(s["nll_sum"]) for s in sums)
-        loss = nll / sum(float(s["weight_sum"]) for s in sums)
-        if not math.isfinite(loss):
-            raise RunFailedError(f"{self.run.name}: validation loss is {loss} at step {self.step}")
-        bits = nll / math.log(2) / self.validation.text_bytes if self.validation.text_bytes else None
-        losses = {"validation_loss": loss, "bits_per_byte": bits}
-        self.tally.last |= losses
-        self.directory.append_metrics(self.tally.line(part, self.step, **losses))
+        losses = validate(
+            self.validation,
+            lambda batch: self.functions.evaluate(state.model, self.functions.place(batch)),
+        )
+        parts = {"": losses.loss} | {f" of {k}": one.loss for k, one in (losses.by_source or {}).items()}
+        for what, loss in parts.items():
+            if not math.isfinite(loss):
+                raise RunFailedError(f"{self.run.name}: validation loss{what} is {loss} at step {self.step}")
+        self.tally.last |= losses.line()
+        self.directory.append_metrics(self.tally.line(part, self.step, **losses.line()))
         self.clock.charge("evaluation")
         self.heartbeat.beat()
-        return loss, bits
+        return losses
 
     def _point(self, state: TrainState, part: Segment) -> None:
         """Evaluate at the end of a schedule and record a point."""
-        self.tally.add_point(part, *self._evaluate(state, part))
+        self.tally.add_point(part, self._evaluate(state, part))
         self._write_record("running")
 
     def _save(self, state: TrainState) -> None:
@@ -414,6 +419,6 @@ class _Training:
         return math.ceil(tokens / self.run.train.batch_tokens)
 
     def _write_record(self, status: Status, error: str | None = None) -> RunRecord:
-        record = self.tally.record(status, self.step, self.rewinds.done, error)
+        record = self.tally.record(status, self.step, self.rewinds.done, error, self.mixture_read(self.step))
         self.directory.write_record(record)
         return record

@@ -5,11 +5,21 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from scaling.config.record import Goodput, ParameterCounts, Point, Rewind, RunRecord, Status
+from scaling.config.record import (
+    Goodput,
+    ParameterCounts,
+    Point,
+    Rewind,
+    RunRecord,
+    SourceShare,
+    Status,
+    bytes_per_token,
+)
 from scaling.config.run import RunConfig
 from scaling.estimate.counts import count_parameters, run_flops_per_token
 from scaling.train.device import device_facts, git_commit, peak_memory_bytes, versions
 from scaling.train.schedules import Segment, steps_computed
+from scaling.train.validation import ValidationLosses
 
 
 def now() -> str:
@@ -25,7 +35,7 @@ def make_record(
     flops_per_token: float,
     step: int,
     points: Mapping[int, Point],
-    losses: Mapping[str, float | None],
+    losses: Mapping[str, Any],
     seconds: Mapping[str, float],
     tokens_per_second: float | None,
     mfu: float | None,
@@ -34,8 +44,10 @@ def make_record(
     error: str | None = None,
     goodput: Goodput | None = None,
     rewinds: tuple[Rewind, ...] = (),
+    mixture: Mapping[str, SourceShare] | None = None,
 ) -> RunRecord:
-    """The record of a run at `step`; `losses` has `loss`, `validation_loss` and `bits_per_byte`."""
+    """The record of a run at `step`; `losses` has `loss`, `validation_loss` and `bits_per_byte`, and of a
+    mixture `by_source`."""
     tokens = run.train.tokens_before(step)
     return RunRecord(
         id=run.id(),
@@ -54,6 +66,9 @@ def make_record(
         train_loss=losses["loss"],
         validation_loss=losses["validation_loss"],
         bits_per_byte=losses["bits_per_byte"],
+        bytes_per_token=bytes_per_token(losses["validation_loss"], losses["bits_per_byte"]),
+        by_source=losses.get("by_source"),
+        mixture=None if mixture is None else dict(mixture),
         seconds={name: round(value, 4) for name, value in seconds.items()},
         goodput=goodput,
         rewinds=rewinds,
@@ -64,7 +79,7 @@ def make_record(
         versions=versions(),
         git_commit=git_commit(),
         seed=run.train.seed,
-        dataset=run.data.source,
+        dataset=run.data.name,
         tokenizer=run.data.tokenizer,
         vocab_size=run.model.vocab_size,
         started=started,
@@ -149,7 +164,7 @@ class Tally:
         self.flops_per_token = run_flops_per_token(run)
         self.params = count_parameters(run.model)
         self.points: dict[int, Point] = {p.tokens: p for p in earlier.points} if earlier else {}
-        self.last: dict[str, float | None] = {"loss": None, "validation_loss": None, "bits_per_byte": None}
+        self.last: dict[str, Any] = {"loss": None, "validation_loss": None, "bits_per_byte": None}
         self.stepped_tokens = 0  # whose time is in the clock's steps
         self._started = earlier.started if earlier and earlier.started else now()
         self._device = device_facts(run.model.compute_dtype, devices)
@@ -176,7 +191,7 @@ class Tally:
         """The tokens at the end of a segment's schedule, which identify its point."""
         return self.run.train.tokens_before(part.total)
 
-    def line(self, part: Segment, step: int, **values: float | None) -> dict[str, Any]:
+    def line(self, part: Segment, step: int, **values: Any) -> dict[str, Any]:
         """A line of metrics.jsonl. `branch` is the tokens of the branch's point; None on the trunk."""
         tokens = self.run.train.tokens_before(step)
         return {
@@ -187,7 +202,7 @@ class Tally:
             **values,
         }
 
-    def add_point(self, part: Segment, loss: float, bits_per_byte: float | None) -> None:
+    def add_point(self, part: Segment, losses: ValidationLosses) -> None:
         """Record the end of a schedule with its validation loss."""
         tokens, train_loss = self.budget(part), self.last["loss"]
         assert train_loss is not None
@@ -197,8 +212,9 @@ class Tally:
             flops=tokens * self.flops_per_token,
             flops_6nd=6.0 * self.params.multiplied * tokens,
             step=part.total,
-            loss=loss,
-            bits_per_byte=bits_per_byte,
+            loss=losses.loss,
+            bits_per_byte=losses.bits_per_byte,
+            by_source=losses.by_source,
             train_loss=train_loss,
             seconds=self.clock.step * steps / max(1, steps_computed(self.run.train, part)),
         )
@@ -213,9 +229,14 @@ class Tally:
         return None if rate is None else rate * self.flops_per_token / self._peak
 
     def record(
-        self, status: Status, step: int, rewinds: tuple[Rewind, ...], error: str | None = None
+        self,
+        status: Status,
+        step: int,
+        rewinds: tuple[Rewind, ...],
+        error: str | None = None,
+        mixture: Mapping[str, SourceShare] | None = None,
     ) -> RunRecord:
-        """The record at `step`."""
+        """The record at `step`; `mixture` is what was read by then."""
         seconds = self.clock.seconds()
         return make_record(
             self.run,
@@ -233,4 +254,5 @@ class Tally:
             device=self._device,
             started=self._started,
             error=error,
+            mixture=mixture,
         )

@@ -1,16 +1,19 @@
 """What a run reads, and where it runs: corpus, batches and mesh, opened before anything is written."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from jax.sharding import Mesh
 
 from scaling.config.load import validate
+from scaling.config.record import SourceShare
 from scaling.config.run import RunConfig
-from scaling.data.batches import BatchIterator, BatchSchedule, ValidationBatches
-from scaling.data.corpus import open_corpus
+from scaling.data.batches import BatchIterator, BatchSchedule, ValidationSet
+from scaling.data.mixture import open_data
 from scaling.data.sources import split_rule
 from scaling.parallel.mesh import batch_share, make_mesh
 from scaling.train.progress import Reporter, every_tenth
+from scaling.train.schedules import budgets
 
 
 @dataclass(frozen=True)
@@ -19,32 +22,44 @@ class Inputs:
 
     mesh: Mesh
     batches: BatchIterator
-    validation: ValidationBatches
+    validation: tuple[ValidationSet, ...]
+    mixture_read: Callable[[int], dict[str, SourceShare] | None]
+    """What was read of each source of a mixture by a step of the trunk; None without a mixture."""
 
 
 def open_inputs(run: RunConfig, reporter: Reporter) -> Inputs:
     """Open a run's corpus and mesh; writes nothing but the token cache.
 
     Raises:
-        BadInputError: the data, the tokenizer or the mesh do not fit the run.
+        BadInputError: the data, the tokenizer or the mesh do not fit the run, or a source is exhausted
+            before its end.
     """
     mesh = make_mesh(run.mesh)
     validate(RunConfig, run.model_dump() | {"mesh": dict(mesh.shape)}, "run")  # where -1 was filled up
-    corpus = open_corpus(
+    corpus = open_data(
         run.data,
         run.objective,
         vocab_size=run.model.vocab_size,
         progress=every_tenth(reporter, "tokenising"),
     )
-    if (rule := split_rule(run.data)).startswith("by position"):
-        reporter.message(f"{run.name}: data.source={run.data.source} is one text, split {rule}")
+    for field, data in run.data.sources().items():
+        if (rule := split_rule(data)).startswith("by position"):
+            reporter.message(f"{run.name}: {field}={data.source} is one text, split {rule}")
     index, count = batch_share(mesh)
     hosts = {"host_index": index, "host_count": count}
     length = run.data.sequence_length
     stages = tuple((first, batch // length) for first, batch in run.train.batch_stages())
     rows = run.train.batch_tokens // length // run.train.accumulation
-    return Inputs(
-        mesh,
-        corpus.train_batches(BatchSchedule(stages), **hosts),
-        corpus.validation_batches(rows, tokens=run.train.eval_tokens, **hosts),
-    )
+    steps, schedule = run.train.total_steps(), BatchSchedule(stages)
+    batches = corpus.train_batches(schedule, steps=steps, **hosts)
+    try:
+        for _, end in budgets(run.train):
+            batches.check(end)
+        validation = corpus.validation_sets(rows, tokens=run.train.eval_tokens, **hosts)
+        total = schedule.rows_before(steps)
+        return Inputs(
+            mesh, batches, validation, lambda step: corpus.shares(schedule.rows_before(step), total)
+        )
+    except BaseException:
+        batches.close()
+        raise

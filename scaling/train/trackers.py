@@ -237,6 +237,9 @@ class Trackers:
             if self._rewound is not None:
                 self._each(lambda tracker: tracker.rewind(self._rewound or 0))
         values = {name: value for name, value in line.items() if isinstance(value, float)}
+        for source, losses in line.get("by_source", {}).items():
+            named = {"validation_loss": losses["loss"], "bits_per_byte": losses["bits_per_byte"]}
+            values |= {f"{name}/{source}": value for name, value in named.items() if value is not None}
         self._each(lambda tracker: tracker.log(line["step"], values))
 
     def rewind(self, step: int) -> None:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from scaling.config.data import DataConfig
 from scaling.data.batches import BatchSchedule, StepBatches
 from scaling.data.corpus import open_corpus
+from scaling.data.sequences import EpochSequence
 from scaling.runtime.errors import BadInputError
 
 CONSTANT = BatchSchedule.constant(8)
@@ -237,12 +238,12 @@ def test_skipped_rows_are_left_out_and_nothing_else_moves(
 
     schedule = BatchSchedule(phases)
     ranges = [(begin, begin + length) for begin, length in starts]
-    plain = StepBatches(Numbers(), schedule, seed=3)  # type: ignore[arg-type]
+    plain = StepBatches(EpochSequence(Numbers(), seed=3), schedule)  # type: ignore[arg-type]
     skipping = plain.skipping(ranges)
     left = [n for n in range(400) if not any(begin <= n < end for begin, end in ranges)]
     begin, rows = schedule.rows_before(step), schedule.rows_at(step)
     batch = skipping[step]
     assert batch["numbers"].tolist() == left[begin : begin + rows]
-    order = [int(plain._numbers[n]) for n in batch["numbers"].tolist()]
+    order = plain.sequence.indices(batch["numbers"]).tolist()
     assert batch["inputs"].tolist() == order, "a row that is kept is the row it was"
     assert skipping.rows_of(step, step + 1) == (left[begin], left[begin + rows - 1] + 1)

@@ -112,7 +112,9 @@ def goodput_text(entries: Sequence["LedgerEntry"]) -> str | None:
 
 
 def data_text(one: Document) -> str:
-    """A corpus of `data_of` in words."""
+    """A corpus or a mixture of `data_of` in words."""
+    if "sources" in one:
+        return "Mixture. " + " ".join(_source_text(name, source) for name, source in one["sources"].items())
     split = f"Split {one['split']}."
     if one["tokens_per_epoch"] is None:
         return f"Data {one['source']}: not prepared here; training downloads and prepares it first. {split}"
@@ -127,8 +129,28 @@ def data_text(one: Document) -> str:
         f"(estimated from file sizes); {reach}. {split}"
     )
     if one["max_epochs"] is not None and one["epochs"] > one["max_epochs"]:
-        text += f" More than data.max_epochs={one['max_epochs']}: training would stop with an error."
+        text += f" More than data.max_epochs={one['max_epochs']}: training would be refused."
     return text
+
+
+def _source_text(name: str, one: Document) -> str:
+    """What a run reads of a source of a mixture, in words."""
+    from scaling.data.mixture_ahead import too_many_epochs
+
+    share = "only scheduled" if one["weight"] is None else f"weight {one['weight']:g}"
+    if one["tokens_per_epoch"] is None:
+        return f"{name} ({share}, {one['source']}): not prepared here; training prepares it first."
+    low, high = _epochs(one["epochs_of_smallest_budget"]), _epochs(one["epochs"])
+    reach = f"{low} to {high} epochs" if low != high else f"{high} epoch{'' if high == '1' else 's'}"
+    text = (
+        f"{name} ({share}, {one['source']}): {one['bytes'] / 1e6:,.3g} MB, about "
+        f"{count_in_words(one['tokens_per_epoch'])} training tokens (estimated); {reach}"
+    )
+    if too_many_epochs(one):
+        return f"{text}, more than its max_epochs={one['max_epochs']}: training would be refused."
+    if one["exhausted"] == "cap" and one["epochs"] >= 0.999 * one["max_epochs"]:
+        return f"{text}, all that max_epochs={one['max_epochs']} allows: then the others take over its share."
+    return f"{text}."
 
 
 def _epochs(number: float) -> str:
