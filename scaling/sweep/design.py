@@ -210,7 +210,7 @@ def _rungs(sweep: SweepConfig) -> list[Tree]:
         train = _part(sweep, tree, "train")
         if train.get("tokens") is None and train.get("steps") is None:
             if not sweep.budgets:
-                raise BadInputError(f"{where}: give budgets or train.tokens")
+                raise BadInputError(f"{where}: give budgets, train.tokens or train.steps")
             one = {**tree, "name": name, "train": {"learning_rate": 1.0, **train, "steps": 1, "branches": ()}}
             run = validate(RunConfig, one, where)
             batch = run.train.batch_tokens

@@ -24,6 +24,7 @@ from scaling.sweep.design import expand
 DESIGNS = ("ladder", "isoflop", "grid", "rungs")
 PLACES = ("base", "axes", "rungs", "variants", "override")
 RECIPE = {"width_per_layer": 16, "d_head": 8, "batch_tokens": 256, "reference_params": 1e4}
+MIXED = {"source": "text:a.txt", "weight": 1.0}
 TEXTS = ("bytes", "sentencepiece:t.model", "text:a.txt", "20:25", "ids", "some")
 SCALARS: dict[Any, tuple[Any, ...]] = {
     bool: (True, False), int: (2, 1, 4, 0, 3, 64, 256), float: (0.25, 0.5, 2.0, 1, 1e-4), str: TEXTS,
@@ -49,6 +50,8 @@ def candidates(annotation: Any) -> list[Any]:
             found += get_args(part)
         elif get_origin(part) is tuple:
             found += [[value] for value in candidates(get_args(part)[0])]
+        elif get_origin(part) is dict:
+            found += [{"some": value} for value in [MIXED, *candidates(get_args(part)[1])]]
         elif part is type(None):
             found.append(None)
         elif isinstance(part, type) and issubclass(part, BaseModel):
