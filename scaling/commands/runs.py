@@ -22,7 +22,12 @@ if TYPE_CHECKING:
 
 
 def train(
-    run: Annotated[str, typer.Argument(help="run in configs/runs, or a YAML file")],
+    run: Annotated[
+        str,
+        typer.Argument(
+            help="run in configs/runs, a YAML file, or a model with published training settings (gpt2-124m)"
+        ),
+    ],
     overrides: Overrides = None,
     out: Annotated[Path | None, typer.Option(help="run directory; default: runs/NAME")] = None,
     dry_run: DryRun = False,
@@ -124,7 +129,12 @@ def status(
 
 
 def check_mup(
-    run: Annotated[str, typer.Argument(help="run in configs/runs, or a YAML file")],
+    run: Annotated[
+        str,
+        typer.Argument(
+            help="run in configs/runs, a YAML file, or a model with published training settings (gpt2-124m)"
+        ),
+    ],
     overrides: Overrides = None,
     widths: Annotated[
         str | None, typer.Option(help="widths, e.g. 64,128,256; default: 1, 2 and 4 times the base")

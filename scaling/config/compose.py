@@ -23,19 +23,44 @@ def config_root() -> Path:
 
 
 @cache
+def _families() -> tuple[Tree, ...]:
+    """The files of `configs/models`, each of a family: `defaults`, `sizes`, and maybe `training`."""
+    return tuple(read_yaml(path) for path in sorted((config_root() / "models").glob("*.yaml")))
+
+
+@cache
 def _named_models() -> dict[str, Tree]:
-    """Every named model's tree. A file of `configs/models` holds a family: `defaults` and `sizes`."""
-    models: dict[str, Tree] = {}
-    for path in sorted((config_root() / "models").glob("*.yaml")):
-        document = read_yaml(path)
-        for name, size in document["sizes"].items():
-            models[name] = {"name": name, **document.get("defaults", {}), **size}
-    return models
+    """Every named model's tree."""
+    return {
+        name: {"name": name, **family.get("defaults", {}), **size}
+        for family in _families()
+        for name, size in family["sizes"].items()
+    }
+
+
+@cache
+def _model_runs() -> dict[str, Tree]:
+    """The run of each named model whose published training settings are known.
+
+    `training` in a file of `configs/models` is a run without its model; its own `sizes` change it by name.
+    """
+    runs: dict[str, Tree] = {}
+    for family in _families():
+        training = dict(family.get("training", {}))
+        own = training.pop("sizes", {})
+        for name in family["sizes"] if training else ():
+            runs[name] = merge_runs({"name": name, "model": name, **training}, own.get(name, {}))
+    return runs
 
 
 def model_names() -> list[str]:
     """Names of the models in `configs/models`, families in alphabetical order, sizes as listed."""
     return list(_named_models())
+
+
+def model_run_names() -> list[str]:
+    """Names of the models that are runs too, with their published training settings."""
+    return [name for name in _model_runs() if name not in names("runs")]
 
 
 def names(kind: str) -> list[str]:
@@ -54,8 +79,8 @@ def unknown_name(kind: str, name: str, known: Sequence[str]) -> BadInputError:
 def _of_another_kind(name: str, own: Sequence[str]) -> str:
     """What a name is among the other kinds of configs, and its use; empty where `own` names are nearer."""
     others = {
+        "run": ([*names("runs"), *model_run_names()], "scaling train {}"),
         "model": (model_names(), "scaling train RUN model={}"),
-        "run": (names("runs"), "scaling train {}"),
         "sweep": (names("sweeps"), "scaling sweep {}"),
     }
     for kind, (known, usage) in others.items():
@@ -86,7 +111,8 @@ def find_config(kind: str, name: str) -> Path:
     found = config_root() / kind / f"{name}.yaml"
     if "/" not in name and found.is_file():
         return found
-    raise unknown_name(one_of_kind(kind), name, names(kind))
+    known = [*names(kind), *(model_run_names() if kind == "runs" else ())]
+    raise unknown_name(one_of_kind(kind), name, known)
 
 
 def model_tree(value: Any) -> Tree:
@@ -159,9 +185,12 @@ def _long_forms(tree: Tree) -> Tree:
 
 
 def run_tree(value: Any) -> Tree:
-    """A run's tree with its `base` and named model expanded, before validation."""
+    """A run's tree with its `base` and named model expanded, before validation.
+
+    A name is that of a run, or of a model with published training settings.
+    """
     if isinstance(value, str):
-        value = read_yaml(find_config("runs", value))
+        value = _model_runs()[value] if value in model_run_names() else read_yaml(find_config("runs", value))
     if not isinstance(value, dict):
         raise BadInputError(f"run: expected a name or a mapping, found {value!r}")
     tree = dict(value)

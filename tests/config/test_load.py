@@ -8,6 +8,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from scaling.config.compose import model_run_names
 from scaling.config.load import (
     apply_override,
     dump_yaml,
@@ -24,12 +25,38 @@ from scaling.runtime.errors import BadInputError
 from scaling.sweep.design import expand
 
 
-@pytest.mark.parametrize("name", names("runs"))
+@pytest.mark.parametrize("name", [*names("runs"), *model_run_names()])
 def test_every_named_run_is_valid_and_survives_its_own_yaml(name: str, tmp_path: Path) -> None:
     run = load_run(name)
     (tmp_path / "run.yaml").write_text(dump_yaml(run))
     again = load_run(str(tmp_path / "run.yaml"))
     assert again == run and again.id() == run.id()
+
+
+@pytest.mark.parametrize(
+    ("name", "batch", "rate", "tokens"),
+    [
+        ("gpt3-125m", 0.5e6, 6e-4, 300e9),  # Brown et al. 2020, table 2.1
+        ("gpt3-760m", 0.5e6, 2.5e-4, 300e9),
+        ("gpt3-13b", 2e6, 1e-4, 300e9),
+        ("gpt3-175b", 3.2e6, 0.6e-4, 300e9),
+        ("bert-base", 256 * 512, 1e-4, 1e6 * 256 * 512),  # Devlin et al. 2018, appendix A.2
+        ("roberta-large", 8000 * 512, 4e-4, 5e5 * 8000 * 512),  # Liu et al. 2019, table 9
+        ("t5-base", 128 * 512, 1e-2, 2**19 * 128 * 512),  # Raffel et al. 2019, section 3.1.2
+        ("llama-13b", 4e6, 3e-4, 1e12),  # Touvron et al. 2023, table 2
+        ("llama-65b", 4e6, 1.5e-4, 1.4e12),
+    ],
+)
+def test_a_model_is_a_run_with_its_published_settings(
+    name: str, batch: float, rate: float, tokens: float
+) -> None:
+    run = load_run(name)
+    assert (run.name, run.model.name, run.train.learning_rate) == (name, name, rate)
+    assert run.train.batch_tokens == pytest.approx(batch, rel=0.05)
+    budget = run.train.tokens or (run.train.steps or 0) * run.train.batch_tokens
+    assert budget == pytest.approx(tokens, rel=0.05)
+    changed = load_run(name, ["data.source=text:*.txt", "train.tokens=1e9", "model.n_layers=2"])
+    assert (changed.data.source, changed.train.steps, changed.model.n_layers) == ("text:*.txt", None, 2)
 
 
 @pytest.mark.parametrize("name", names("sweeps"))

@@ -83,8 +83,12 @@ def test_a_field_of_a_sweep(tmp_path: Path) -> None:
 
 
 def test_a_name_of_another_kind() -> None:
-    with pytest.raises(BadInputError, match="gpt2-124m is a model: scaling train RUN model=gpt2-124m"):
-        load_run("gpt2-124m")
+    with pytest.raises(BadInputError, match="cpu-213k is a model: scaling train RUN model=cpu-213k"):
+        load_run("cpu-213k")
+    with pytest.raises(BadInputError, match="gpt2-124m is a run: scaling train gpt2-124m"):
+        load_sweep("gpt2-124m")
+    with pytest.raises(BadInputError, match="did you mean gpt2-124m"):
+        load_run("gpt2-124")
     with pytest.raises(BadInputError, match="demo is a sweep: scaling sweep demo"):
         load_run("demo")
     with pytest.raises(BadInputError, match="cpu is a run: scaling train cpu"):
