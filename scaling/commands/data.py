@@ -1,7 +1,7 @@
 """Data: `data describe`, `data tokenizer`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -13,7 +13,9 @@ def describe(
     source: Annotated[
         str, typer.Argument(help="corpus: python-stdlib, text:GLOB, jsonl:GLOB or tfds:NAME")
     ] = "python-stdlib",
-    tokenizer: Annotated[str, typer.Option(help="tokenizer: bytes or sentencepiece:PATH")] = "bytes",
+    tokenizer: Annotated[
+        str, typer.Option(help="tokenizer: bytes, hf:PATH, sentencepiece:PATH or tiktoken:PATH")
+    ] = "bytes",
     field: Annotated[str, typer.Option(help="JSON field or TFDS feature that holds the text")] = "text",
     as_json: Json = False,
 ) -> None:
@@ -40,27 +42,55 @@ def describe(
 
 
 def tokenizer(
-    out: Annotated[Path, typer.Option(help=".model file to write")],
+    out: Annotated[Path, typer.Option(help="folder to write; or a .model file, for SentencePiece")],
     source: Annotated[
         str, typer.Option(help="corpus: python-stdlib, text:GLOB, jsonl:GLOB or tfds:NAME")
     ] = "python-stdlib",
     field: Annotated[str, typer.Option(help="JSON field or TFDS feature that holds the text")] = "text",
-    vocab_size: Annotated[int, typer.Option(help="pieces in the vocabulary")] = 4096,
-    kind: Annotated[str, typer.Option("--type", help="algorithm: bpe or unigram")] = "bpe",
+    vocab_size: Annotated[int, typer.Option(help="tokens in the vocabulary")] = 4096,
+    kind: Annotated[
+        str, typer.Option("--kind", "--type", help="bpe (byte-level), unigram or wordpiece (lower case)")
+    ] = "bpe",
     seed: Annotated[int, typer.Option(help="seed of the sample of documents")] = 0,
+    max_bytes: Annotated[int, typer.Option(min=1, help="most bytes of text to train on")] = 50_000_000,
     as_json: Json = False,
 ) -> None:
-    """Train a SentencePiece tokenizer that reproduces every byte."""
+    """Train a tokenizer and write it in the Hugging Face layout."""
+    from scaling.api.progress import work_bar
     from scaling.config.data import DataConfig
     from scaling.config.load import validate
     from scaling.data.sources import open_source
-    from scaling.data.tokenizer_training import train_sentencepiece
+    from scaling.data.tokenizer_training import KINDS, train_sentencepiece, train_tokenizer
 
-    if kind not in ("bpe", "unigram"):
-        raise BadInputError(f"--type {kind!r}: give bpe or unigram")
-    config = validate(DataConfig, {"source": source, "field": field}, "data")
-    train_sentencepiece(open_source(config), out, vocab_size=vocab_size, model_type=kind, seed=seed)  # type: ignore[arg-type]
+    model = out.suffix == ".model"
+    kinds = [name for name in KINDS if name != "wordpiece" or not model]
+    if kind not in kinds:
+        what = " for a .model file" if model else ""
+        raise BadInputError(f"--kind {kind!r}: give {', '.join(kinds[:-1])} or {kinds[-1]}{what}")
+    corpus = open_source(validate(DataConfig, {"source": source, "field": field}, "data"))
+    with work_bar() as bar:
+        options: dict[str, Any] = {
+            "vocab_size": vocab_size,
+            "seed": seed,
+            "max_bytes": max_bytes,
+            "progress": lambda done, most: bar("reading" if done < most else "learning", done / most),
+        }
+        if model:
+            made = train_sentencepiece(corpus, out, model_type=kind, **options)  # type: ignore[arg-type]
+        else:
+            made = train_tokenizer(corpus, out, kind=kind, **options)  # type: ignore[arg-type,assignment]
+    name = f"{'sentencepiece' if model else 'hf'}:{out}"
     if as_json:
-        print_json({"out": str(out), "bytes": out.stat().st_size})
+        written = out if model else out / "tokenizer.json"
+        print_json(
+            {
+                "out": str(out),
+                "bytes": written.stat().st_size,
+                "kind": kind,
+                "tokenizer": name,
+                "vocab_size": made.vocab_size,
+                "identity": made.identity,
+            }
+        )
     else:
-        typer.echo(f"Written to {out}")
+        typer.echo(f"{made.vocab_size:,} tokens written to {out}; use it with data.tokenizer={name}")

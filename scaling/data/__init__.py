@@ -3,7 +3,7 @@
     corpus               everything from one DataConfig: start here
     sources/             where documents come from: files, datasets, demonstrations of synthetic tasks
     tokenizers           text to token ids and back
-    tokenizer_training   learns a SentencePiece model from a source
+    tokenizer_training   learns a tokenizer from a source
     store                a corpus tokenised once and memory-mapped from a cache; the train/validation split
     rows                 documents packed into rows, and rows that an objective makes examples of
     batches              the rows of step n on this host; iterators that can be saved; the validation set

@@ -2,6 +2,7 @@
 
 import json
 import random
+from itertools import chain, islice
 from pathlib import Path
 
 import pytest
@@ -10,12 +11,17 @@ from scaling.data.sources import stdlib_source
 from tests.data.tokenizers.kinds import KINDS, PIECES
 
 
+def library():
+    """Every third file of Python's library."""
+    return islice(chain.from_iterable(part.documents() for part in stdlib_source().parts()), 0, None, 3)
+
+
 @pytest.fixture(scope="session")
 def lines():
     """10,000 lines: source code and generated text of many scripts."""
-    documents, found = stdlib_source(), []
-    for index in range(0, len(documents), 3):
-        text = documents[index].splitlines(keepends=True)
+    found = []
+    for document in library():
+        text = document.splitlines(keepends=True)
         found += [*text[:60], "".join(text[60:90])]
         if len(found) >= 6000:
             break
@@ -26,10 +32,9 @@ def lines():
 
 @pytest.fixture(scope="session")
 def training_text():
-    documents = stdlib_source()
     rng = random.Random(1)
     mixed = [" ".join(rng.choices(PIECES, k=30)) for _ in range(100)]
-    return [documents[index][:4000] for index in range(0, 120, 3)] + mixed
+    return [document[:4000] for document in islice(library(), 40)] + mixed
 
 
 @pytest.fixture(scope="session")

@@ -1,18 +1,17 @@
-"""Learning a SentencePiece model from a source: lossless, deterministic, written completely or not at all."""
+"""Learning a SentencePiece model: lossless, deterministic."""
 
 import io
-import itertools
 import os
-import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Literal
 
-from scaling.data.sources import Source, sampled_texts
+from scaling.data.sources import Source
+from scaling.data.tokenizer_training.reading import END_OF_TEXT, Progress, reported, sample
+from scaling.data.tokenizer_training.writing import write_files
 from scaling.data.tokenizers import SentencePieceTokenizer
 from scaling.runtime.errors import BadInputError
 
-END_OF_TEXT_PIECE = "<|endoftext|>"
 _CHUNK_BYTES = 4000  # SentencePiece leaves out "sentences" over max_sentence_length (4192 by default)
 
 
@@ -24,7 +23,7 @@ def train_sentencepiece(
     model_type: Literal["bpe", "unigram"] = "bpe",
     seed: int = 0,
     max_bytes: int = 50_000_000,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> SentencePieceTokenizer:
     """Trains a model on up to `max_bytes` of text, writes it to `out`, and returns it.
 
@@ -44,22 +43,32 @@ def train_sentencepiece(
     Raises:
       BadInputError: a vocabulary that the text is too small or too varied for, or `out` not writable.
     """
+    out = Path(os.path.expanduser(out))
+    if out.is_dir():
+        raise BadInputError(f"out={out} is a folder; give a file to write the model to")
+    texts = reported(sample(source, seed, max_bytes), max_bytes, progress)
+    model = sentencepiece_model(texts, vocab_size=vocab_size, model_type=model_type)
+    tokenizer = SentencePieceTokenizer(model, name=str(out))
+    write_files(out.parent, {out.name: model})
+    return tokenizer
+
+
+def sentencepiece_model(texts: Iterable[str], *, vocab_size: int, model_type: str) -> bytes:
+    """A model of texts, as `train_sentencepiece` describes it.
+
+    Raises:
+      BadInputError: a vocabulary that the text is too small or too varied for.
+    """
     import sentencepiece
 
     if vocab_size < 259:
         raise BadInputError(
             f"vocab_size={vocab_size}: at least 259 (256 bytes, unknown, end of text, a piece)"
         )
-    out = Path(os.path.expanduser(out))
-    if out.is_dir():
-        raise BadInputError(f"out={out} is a folder; give a file to write the model to")
-    texts = sampled_texts(source, seed, max_bytes)
-    if (first := next(texts, None)) is None:
-        raise BadInputError("source: there is no text in it to train a tokenizer on")
     model = io.BytesIO()
     try:
         sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=_chunks(itertools.chain([first], texts), max_bytes, progress),
+            sentence_iterator=_chunks(texts),
             model_writer=model,
             model_type=model_type,
             vocab_size=vocab_size,
@@ -71,7 +80,7 @@ def train_sentencepiece(
             max_sentence_length=4 * _CHUNK_BYTES,
             unk_id=0,
             eos_id=1,
-            eos_piece=END_OF_TEXT_PIECE,
+            eos_piece=END_OF_TEXT,
             bos_id=-1,
             pad_id=-1,
             num_threads=1,
@@ -81,16 +90,11 @@ def train_sentencepiece(
         # The message opens with a place in C++ source; what a reader needs comes after the last bracket.
         reason = str(error).rsplit("] ", 1)[-1].split(" or decrease character_coverage")[0]
         raise BadInputError(f"vocab_size={vocab_size}: SentencePiece could not train: {reason}") from None
-    tokenizer = SentencePieceTokenizer(model.getvalue(), name=str(out))
-    _write_whole(out, model.getvalue())
-    return tokenizer
+    return model.getvalue()
 
 
-def _chunks(
-    texts: Iterable[str], max_bytes: int, progress: Callable[[int, int], None] | None
-) -> Iterator[str]:
+def _chunks(texts: Iterable[str]) -> Iterator[str]:
     """Texts cut at line ends (long lines anywhere) into pieces that SentencePiece does not leave out."""
-    done = 0
     for text in texts:
         pending = ""
         for line in text.splitlines(keepends=True):
@@ -103,23 +107,3 @@ def _chunks(
                 pending += part
         if pending:
             yield pending
-        done += len(text.encode("utf-8"))
-        if progress:
-            progress(min(done, max_bytes), max_bytes)
-
-
-def _write_whole(out: Path, content: bytes) -> None:
-    temporary = None
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=out.parent, prefix=f".{out.name}.", delete=False) as file:
-            temporary = file.name
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)  # a temporary file is private to its writer
-        os.replace(temporary, out)
-    except OSError as error:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
-        raise BadInputError(f"out={out}: cannot write the model: {error.strerror}") from None
