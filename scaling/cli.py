@@ -9,7 +9,7 @@ import typer
 
 from scaling import __version__
 from scaling.api.progress import say
-from scaling.commands import cost, data, figures, laws, runs, weights
+from scaling.commands import cost, data, figures, laws, preparation, runs, weights
 from scaling.runtime.environment import choose_platform, tune_allocator
 from scaling.runtime.errors import BadInputError, StorageError
 
@@ -28,7 +28,10 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-data_app = typer.Typer(help="Describe a corpus, and train tokenizers for it.", invoke_without_command=True)
+data_app = typer.Typer(
+    help="Describe corpora, train tokenizers for them, and prepare them for training.",
+    invoke_without_command=True,
+)
 
 _COMMANDS: tuple[Callable[..., None], ...] = (
     cost.models,
@@ -55,6 +58,9 @@ for command in _COMMANDS:
     app.command()(command)
 data_app.command()(data.describe)
 data_app.command()(data.tokenizer)
+data_app.command()(preparation.prepare)
+data_app.command()(preparation.join)
+data_app.command()(preparation.verify)
 app.add_typer(data_app, name="data")
 
 

@@ -98,7 +98,7 @@ def launch(
         raise BadInputError(f"--spot: {on} rents nothing; it is for gke, tpu-vm and skypilot")
     config = sweep_config(sweep, overrides)
     directory = Path(out or Path("runs") / config.name)
-    command = ("scaling",) if engine.rented else _this_command()
+    command = ("scaling",) if engine.rented else this_command()
     own = None if template is None else Path(template)
     site = Site(directory, config.name, command, bucket, image, zone, spot, within, own)
     kind = device or engine.default_device
@@ -130,7 +130,7 @@ def launch(
     return Launch(_document(engine, site, kind, decisions, dry_run))
 
 
-def _this_command() -> tuple[str, ...]:
+def this_command() -> tuple[str, ...]:
     """The full path of `scaling`, by which machines that share this disk run it."""
     installed = Path(sys.executable).with_name("scaling")
     found = str(installed) if installed.is_file() else shutil.which("scaling")

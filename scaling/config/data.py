@@ -30,6 +30,7 @@ SOURCE_KINDS = {
     "text": "text:GLOB",
     "jsonl": "jsonl:GLOB",
     "tfds": "tfds:NAME[/CONFIG][:VERSION][:SPLIT]",
+    "prepared": "prepared:DIR",
 }
 SOURCES = " or ".join(
     [", ".join([EMBEDDED_SOURCE, *SOURCE_KINDS.values()][:-1]), [*SOURCE_KINDS.values()][-1]]
@@ -38,6 +39,7 @@ TOKENIZER_KINDS = {
     "hf": "hf:PATH",
     "sentencepiece": "sentencepiece:PATH",
     "tiktoken": "tiktoken:[ENCODING:]PATH",
+    "prepared": "prepared:DIR",
 }
 TOKENIZERS = f"bytes, {', '.join(TOKENIZER_KINDS.values())}, or ids where there is none"
 
@@ -117,6 +119,15 @@ class DataConfig(Frozen):
     """Seed of the order of training documents and rows. It does not change the split."""
     prefetch: Annotated[int, Field(ge=0, le=1024)] = 4
     """Batches prepared ahead in a background thread; 0 prepares them in the training thread."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _take_tokenizer(cls, tree: Any) -> Any:
+        """A prepared corpus has a tokenizer of its own, which need not be named."""
+        source = tree.get("source") if isinstance(tree, dict) else None
+        if isinstance(source, str) and source.startswith("prepared:") and tree.get("tokenizer") is None:
+            return {**tree, "tokenizer": source}
+        return tree
 
     @field_validator("source", "tokenizer", "data_dir")
     @classmethod

@@ -1,8 +1,20 @@
 """What every objective draws on: random numbers by counter."""
 
+from typing import Any, Protocol
+
 import numpy as np
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+
+
+class TokenArray(Protocol):
+    """Token ids (T,), in memory or read when they are indexed by a slice or by an array of positions."""
+
+    dtype: np.dtype
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, key: Any, /) -> Any: ...
 
 
 def mix64(values: np.ndarray) -> np.ndarray:

@@ -6,7 +6,7 @@ import numpy as np
 
 from scaling.config.data import PAIR_MARKS
 from scaling.config.objective import MaskedObjective
-from scaling.objectives.draws import below, bits, scale, uniforms
+from scaling.objectives.draws import TokenArray, below, bits, scale, uniforms
 from scaling.objectives.specials import Specials
 from scaling.runtime.errors import BadInputError
 
@@ -131,7 +131,7 @@ class SentencePairs:
 
     def __init__(
         self,
-        ids: np.ndarray,
+        ids: TokenArray,
         starts_D: np.ndarray,
         lengths_D: np.ndarray,
         length: int,

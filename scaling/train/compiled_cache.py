@@ -55,7 +55,8 @@ def cache_path(run: RunConfig, devices: Devices, effort: Effort) -> Path:
     """The file of an answer, named by the hash of everything that it depends on."""
     depends = {
         "run": run.model_dump(mode="json", include={"model", "train", "mesh"}),
-        "arrays": run.batch_arrays(),
+        "length": run.data.sequence_length,
+        "masked": run.data.mask_documents,
         "devices": devices.model_dump(mode="json"),
         "effort": effort,
         "versions": versions(devices.hardware.platform),

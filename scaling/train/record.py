@@ -7,7 +7,6 @@ from typing import Any
 
 from scaling.config.record import (
     Goodput,
-    PackingRecord,
     ParameterCounts,
     Point,
     Rewind,
@@ -46,7 +45,6 @@ def make_record(
     goodput: Goodput | None = None,
     rewinds: tuple[Rewind, ...] = (),
     mixture: Mapping[str, SourceShare] | None = None,
-    packing: PackingRecord | None = None,
 ) -> RunRecord:
     """The record of a run at `step`; `losses` has `loss`, `validation_loss` and `bits_per_byte`, and of a
     mixture `by_source`."""
@@ -71,7 +69,6 @@ def make_record(
         bytes_per_token=bytes_per_token(losses["validation_loss"], losses["bits_per_byte"]),
         by_source=losses.get("by_source"),
         mixture=None if mixture is None else dict(mixture),
-        packing=packing,
         seconds={name: round(value, 4) for name, value in seconds.items()},
         goodput=goodput,
         rewinds=rewinds,
@@ -238,7 +235,6 @@ class Tally:
         rewinds: tuple[Rewind, ...],
         error: str | None = None,
         mixture: Mapping[str, SourceShare] | None = None,
-        packing: PackingRecord | None = None,
     ) -> RunRecord:
         """The record at `step`; `mixture` is what was read by then."""
         seconds = self.clock.seconds()
@@ -259,5 +255,4 @@ class Tally:
             started=self._started,
             error=error,
             mixture=mixture,
-            packing=packing,
         )

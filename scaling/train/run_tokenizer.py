@@ -27,7 +27,7 @@ def keep_files(directory: Path, data: DataConfig) -> None:
     tokenizer = load_tokenizer(name)
     if held != directory / COPIES[kind]:
         for path, file in contents(name).items():
-            (directory / path).parent.mkdir(exist_ok=True)
+            (directory / path).parent.mkdir(parents=True, exist_ok=True)
             write_atomically(directory / path, file.read_bytes())
     entry = {
         "file": COPIES[kind],

@@ -10,7 +10,8 @@ import typer
 from scaling.cli import app
 from tests.commands.conftest import RunCli
 
-COMMANDS = [*typer.main.get_command(app).commands, "data describe", "data tokenizer"]  # type: ignore[attr-defined]
+GROUPS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+COMMANDS = [*GROUPS, *(f"data {name}" for name in GROUPS["data"].commands)]
 
 
 @pytest.mark.parametrize("command", ["", *COMMANDS])

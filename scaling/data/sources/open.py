@@ -28,6 +28,10 @@ def split_rule(config: DataConfig) -> str:
     """
     share = f"{config.validation_fraction:.3g}"
     kind, _, rest = config.source.partition(":")
+    if kind == "prepared":
+        from scaling.data.sources.prepared import open_prepared
+
+        return open_prepared(rest, config).manifest.settings.split_rule
     if kind == "text" and len(files := matching_files(config.source, rest)) == 1:
         name = PurePath(files[0].name).name
         return f"by position: the last {share} of {name} is validation"
@@ -40,10 +44,17 @@ def _open_tfds(spec: str, config: DataConfig) -> Source:
     return open_tfds(spec, config)
 
 
+def _open_prepared(rest: str, config: DataConfig) -> Source:
+    from scaling.data.sources.prepared import open_prepared
+
+    return open_prepared(rest, config)
+
+
 # By prefix: from what follows it, and the config, to documents.
 OPENERS: dict[str, Callable[[str, DataConfig], Source]] = {
     EMBEDDED_SOURCE: lambda rest, config: stdlib_source(),
     "text": open_text,
     "jsonl": open_json_lines,
     "tfds": _open_tfds,
+    "prepared": _open_prepared,
 }

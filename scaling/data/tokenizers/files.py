@@ -3,11 +3,17 @@
 import os
 from pathlib import Path
 
+from scaling.data.store.manifest import SETTINGS, name_in, read_settings
 from scaling.data.tokenizers import tiktoken
 from scaling.data.tokenizers.folder import TOKENIZER, tokenizer_files
 
 # The file or folder of a run directory that holds its tokenizer, by kind.
-COPIES = {"sentencepiece": "tokenizer.model", "hf": "tokenizer", "tiktoken": "tokenizer.tiktoken"}
+COPIES = {
+    "sentencepiece": "tokenizer.model",
+    "hf": "tokenizer",
+    "tiktoken": "tokenizer.tiktoken",
+    "prepared": "tokenizer",
+}
 
 
 def kind_of(name: str) -> str | None:
@@ -37,6 +43,11 @@ def contents(name: str) -> dict[str, Path]:
     kind, place = kind_of(name), place_of(name)
     if kind is None:
         return {}
+    if kind == "prepared":  # its settings name the tokenizer next to them
+        corpus = read_settings(place)
+        copied = {} if corpus is None else contents(name_in(place, corpus.tokenizer_copy))
+        files = {SETTINGS: place / SETTINGS} | copied
+        return {f"{COPIES[kind]}/{path}": file for path, file in files.items()}
     if kind != "hf":
         return {COPIES[kind]: place}
     main, *settings = tokenizer_files(place)

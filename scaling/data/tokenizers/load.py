@@ -35,4 +35,29 @@ def load_tokenizer(name: str) -> Tokenizer:
         from scaling.data.tokenizers.tiktoken import read_tiktoken
 
         return read_tiktoken(path)
+    if kind == "prepared" and path:
+        return _of_prepared(Path(os.path.expanduser(path)))
     raise BadInputError(f"data.tokenizer: unknown tokenizer {name!r}; give {TOKENIZERS}")
+
+
+def _of_prepared(folder: Path) -> Tokenizer:
+    """The tokenizer in the directory of a prepared corpus.
+
+    Raises:
+      BadInputError: nothing is prepared there, or its files are missing or were changed.
+    """
+    from scaling.data.store.manifest import name_in, read_settings
+
+    settings = read_settings(folder)
+    if settings is None:
+        raise BadInputError(
+            f"data.tokenizer=prepared:{folder}: no prepared corpus there; give an --out directory of scaling "
+            "data prepare"
+        )
+    tokenizer = load_tokenizer(name_in(folder, settings.tokenizer_copy))
+    if tokenizer.identity != settings.tokenizer_identity:
+        raise BadInputError(
+            f"data.tokenizer=prepared:{folder}: not the tokenizer that the corpus was prepared with "
+            f"({tokenizer.identity} instead of {settings.tokenizer_identity}); put its files back"
+        )
+    return tokenizer
