@@ -133,6 +133,14 @@ class SourceShare(Frozen):
     epochs: float
 
 
+class PackingRecord(Frozen):
+    """How training rows hold documents, over one epoch; of a mixture, weighted as it begins."""
+
+    method: str  # data.packing
+    padding: float  # share of the positions; token budgets count them
+    split_documents: float  # share of the documents that are in more than one row
+
+
 class RunRecord(Frozen):
     """The record of a run. `id` is a hash of the resolved config; missing is null, never 0."""
 
@@ -155,6 +163,7 @@ class RunRecord(Frozen):
     bytes_per_token: float | None = None  # UTF-8 bytes per predicted token of the validation set
     by_source: dict[str, SourceLoss] | None = None  # validation losses of each source of a mixture
     mixture: dict[str, SourceShare] | None = None
+    packing: PackingRecord | None = None  # null where the objective makes examples of text
     seconds: dict[str, float] = Field(
         default_factory=dict
     )  # total, step, input_wait, evaluation, checkpoint, compile, restart, lost

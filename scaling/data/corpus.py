@@ -7,7 +7,9 @@ import numpy as np
 
 from scaling.config.data import DataConfig
 from scaling.config.objective import CausalObjective, Objective
+from scaling.config.record import PackingRecord
 from scaling.data.batches import BatchIterator, BatchSchedule, StepBatches, ValidationBatches, ValidationSet
+from scaling.data.best_fit import BestFitRows
 from scaling.data.rows import ObjectiveRows, PackedRows, Rows
 from scaling.data.sequences import EpochSequence
 from scaling.data.sources import TaskDocuments, open_source, split_rule
@@ -130,6 +132,11 @@ class Corpus:
     def shares(self, rows: int, total: int) -> None:
         """None: it is one source, and no mixture."""
 
+    def packing(self) -> PackingRecord | None:
+        """How training rows hold documents; None where the objective makes examples of text."""
+        shares = self.train_rows.shares
+        return None if shares is None else PackingRecord(method=self.config.packing, **shares._asdict())
+
     def summary(self) -> DataSummary:
         """Counts of documents, tokens and bytes."""
         train, validation = self.store.train, self.store.validation
@@ -213,12 +220,16 @@ def open_corpus(
         )
         return Corpus(config, tokenizer, store, train_rows, validation_rows, objective, specials)
     L, mask = config.sequence_length, config.mask_documents
-    if store.train.tokens < L:
+    if config.packing == "cut" and store.train.tokens < L:
         raise BadInputError(
             f"data.sequence_length={L}: the training side has only {store.train.tokens} "
             "tokens, less than one row; shorten it or give data.source more text"
         )
-    train_rows = PackedRows(store.train, train_order_D, L, mask_documents=mask, pad=False)
+    if config.packing == "best_fit":
+        train_rows = BestFitRows(store.train, train_order_D, L, mask_documents=mask)
+    else:
+        train_rows = PackedRows(store.train, train_order_D, L, mask_documents=mask, pad=False)
+    # Validation does not depend on the packing, so that losses of both can be compared.
     validation_rows = PackedRows(store.validation, validation_order_D, L, mask_documents=mask, pad=True)
     return Corpus(config, tokenizer, store, train_rows, validation_rows, objective, specials)
 

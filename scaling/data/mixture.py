@@ -2,13 +2,14 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from scaling.config.data import DataConfig
 from scaling.config.objective import Objective
-from scaling.config.record import SourceShare
+from scaling.config.record import PackingRecord, SourceShare
 from scaling.data.batches import BatchIterator, BatchSchedule, StepBatches, ValidationSet
 from scaling.data.corpus import Corpus, open_corpus
 from scaling.data.sequences import MixtureSequence
@@ -99,6 +100,21 @@ class MixtureCorpus:
             )
             for (name, corpus), count in zip(self.sources.items(), counts, strict=True)
         }
+
+    def packing(self) -> PackingRecord | None:
+        """How training rows hold documents, by the shares that sources have at the start."""
+        found = [
+            (weight, one)
+            for name, weight in self.config.mixture_phases()[0][1].items()
+            if (one := self.sources[name].packing()) is not None
+        ]
+        if not found:
+            return None
+        return PackingRecord(
+            method=self.config.packing,
+            padding=math.fsum(weight * one.padding for weight, one in found),
+            split_documents=math.fsum(weight * one.split_documents for weight, one in found),
+        )
 
     def validation_sets(
         self, batch_rows: int, *, tokens: int | None = None, host_index: int = 0, host_count: int = 1

@@ -1,7 +1,7 @@
 """Rows of tokens: documents packed one after another, and rows that an objective makes examples of."""
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -18,6 +18,15 @@ from scaling.runtime.errors import BadInputError
 Batch = dict[str, np.ndarray]
 
 
+class PackingShares(NamedTuple):
+    """How well rows hold documents, over one epoch."""
+
+    padding: float
+    """Share of the positions that are padding."""
+    split_documents: float
+    """Share of the documents that are in more than one row."""
+
+
 class Rows(Protocol):
     """What batches are made of: rows by number."""
 
@@ -25,6 +34,11 @@ class Rows(Protocol):
     """Whether each position of a row is a token of loss, so that a part of a row can be counted alone."""
     sequence_length: int
     """L, positions of `inputs`."""
+
+    @property
+    def shares(self) -> PackingShares | None:
+        """Padding and split documents; None where an objective makes examples of the text."""
+        ...
 
     @property
     def tokens(self) -> int:
@@ -85,6 +99,13 @@ class PackedRows:
         self._shifts = np.append(split.offsets[:-1][order_D] - self._starts[:-2], 0)
         full, rest = divmod(self.tokens, sequence_length)
         self._count = full + (1 if pad and rest else 0)
+        last = min(self.tokens, self._count * sequence_length)
+        self.shares = PackingShares(
+            padding=0.0 if not self._count else 1 - last / (self._count * sequence_length),
+            split_documents=float(
+                np.mean((ends_D - 1) // sequence_length > self._starts[:-2] // sequence_length)
+            ),
+        )
 
     def __len__(self) -> int:
         return self._count
@@ -144,6 +165,7 @@ class ObjectiveRows:
     """
 
     every_token_counts = False
+    shares = None
 
     def __init__(
         self,

@@ -55,8 +55,7 @@ def cache_path(run: RunConfig, devices: Devices, effort: Effort) -> Path:
     """The file of an answer, named by the hash of everything that it depends on."""
     depends = {
         "run": run.model_dump(mode="json", include={"model", "train", "mesh"}),
-        "length": run.data.sequence_length,
-        "masked": run.data.mask_documents,
+        "arrays": run.batch_arrays(),
         "devices": devices.model_dump(mode="json"),
         "effort": effort,
         "versions": versions(devices.hardware.platform),

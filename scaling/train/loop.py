@@ -113,7 +113,7 @@ class _Training:
         self.run, self.directory, self.reporter = run, directory, reporter
         self.stop, self.heartbeat = stop, heartbeat
         self.mesh, self.batches, self.validation = inputs.mesh, inputs.batches, inputs.validation
-        self.mixture_read = inputs.mixture_read
+        self.mixture_read, self.packing = inputs.mixture_read, inputs.packing
         self.length = run.data.sequence_length
         self.functions = TrainStep(run, self.mesh)
         self.checkpoints = Checkpoints(directory.checkpoints, run.train.keep_checkpoints)
@@ -419,6 +419,7 @@ class _Training:
         return math.ceil(tokens / self.run.train.batch_tokens)
 
     def _write_record(self, status: Status, error: str | None = None) -> RunRecord:
-        record = self.tally.record(status, self.step, self.rewinds.done, error, self.mixture_read(self.step))
+        read = self.mixture_read(self.step)
+        record = self.tally.record(status, self.step, self.rewinds.done, error, read, self.packing)
         self.directory.write_record(record)
         return record

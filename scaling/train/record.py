@@ -7,6 +7,7 @@ from typing import Any
 
 from scaling.config.record import (
     Goodput,
+    PackingRecord,
     ParameterCounts,
     Point,
     Rewind,
@@ -45,6 +46,7 @@ def make_record(
     goodput: Goodput | None = None,
     rewinds: tuple[Rewind, ...] = (),
     mixture: Mapping[str, SourceShare] | None = None,
+    packing: PackingRecord | None = None,
 ) -> RunRecord:
     """The record of a run at `step`; `losses` has `loss`, `validation_loss` and `bits_per_byte`, and of a
     mixture `by_source`."""
@@ -69,6 +71,7 @@ def make_record(
         bytes_per_token=bytes_per_token(losses["validation_loss"], losses["bits_per_byte"]),
         by_source=losses.get("by_source"),
         mixture=None if mixture is None else dict(mixture),
+        packing=packing,
         seconds={name: round(value, 4) for name, value in seconds.items()},
         goodput=goodput,
         rewinds=rewinds,
@@ -235,6 +238,7 @@ class Tally:
         rewinds: tuple[Rewind, ...],
         error: str | None = None,
         mixture: Mapping[str, SourceShare] | None = None,
+        packing: PackingRecord | None = None,
     ) -> RunRecord:
         """The record at `step`; `mixture` is what was read by then."""
         seconds = self.clock.seconds()
@@ -255,4 +259,5 @@ class Tally:
             started=self._started,
             error=error,
             mixture=mixture,
+            packing=packing,
         )

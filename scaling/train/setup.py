@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from jax.sharding import Mesh
 
 from scaling.config.load import validate
-from scaling.config.record import SourceShare
+from scaling.config.record import PackingRecord, SourceShare
 from scaling.config.run import RunConfig
 from scaling.data.batches import BatchIterator, BatchSchedule, ValidationSet
 from scaling.data.mixture import open_data
@@ -25,6 +25,7 @@ class Inputs:
     validation: tuple[ValidationSet, ...]
     mixture_read: Callable[[int], dict[str, SourceShare] | None]
     """What was read of each source of a mixture by a step of the trunk; None without a mixture."""
+    packing: PackingRecord | None
 
 
 def open_inputs(run: RunConfig, reporter: Reporter) -> Inputs:
@@ -57,9 +58,11 @@ def open_inputs(run: RunConfig, reporter: Reporter) -> Inputs:
             batches.check(end)
         validation = corpus.validation_sets(rows, tokens=run.train.eval_tokens, **hosts)
         total = schedule.rows_before(steps)
-        return Inputs(
-            mesh, batches, validation, lambda step: corpus.shares(schedule.rows_before(step), total)
-        )
+
+        def mixture_read(step: int) -> dict[str, SourceShare] | None:
+            return corpus.shares(schedule.rows_before(step), total)
+
+        return Inputs(mesh, batches, validation, mixture_read, corpus.packing())
     except BaseException:
         batches.close()
         raise
