@@ -85,15 +85,15 @@ def prepare(
         print_json(document | {"manifest": done.manifest.summary() if done.manifest else None})
         return
     if done.kept:
-        typer.echo(f"{done.kept} shards were there already")
+        typer.echo(f"{_shards(done.kept)} {'was' if done.kept == 1 else 'were'} there already")
     if done.manifest is None:
         settings = read_settings(out)
         assert settings is not None
-        typer.echo(f"{done.made} shards made in {out}; {unfinished(settings, done.missing)}")
+        typer.echo(f"{_shards(done.made)} made in {out}; {unfinished(settings, done.missing)}")
         return
     if done.made:
         speed = done.text_bytes / max(done.seconds, 1e-9) / 1e6
-        typer.echo(f"{done.made} shards made in {done.seconds:.1f} s, {speed:.1f} MB of text per second")
+        typer.echo(f"{_shards(done.made)} made in {done.seconds:.1f} s, {speed:.1f} MB of text per second")
     _show(out, done.manifest)
 
 
@@ -123,7 +123,7 @@ def verify(folder: Folder, as_json: Json = False) -> None:
     if as_json:
         print_json({"out": str(folder), "shards": len(manifest.shards), "damaged": wrong})
     else:
-        typer.echo(f"{folder}: all {len(manifest.shards)} shards are as they were written")
+        typer.echo(f"{folder}: {_shards(len(manifest.shards))}, all files as they were written")
 
 
 def _job(shard: str) -> tuple[int, int]:
@@ -131,6 +131,10 @@ def _job(shard: str) -> tuple[int, int]:
     if not found:
         raise BadInputError(f"--shard {shard}: give I/N, for example 1/8 for the first of 8 jobs")
     return int(found[1]), int(found[2])
+
+
+def _shards(count: int) -> str:
+    return f"{count:,} shard{'' if count == 1 else 's'}"
 
 
 def _show(folder: Path, manifest: "Manifest") -> None:

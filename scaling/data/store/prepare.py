@@ -106,9 +106,9 @@ def prepare(
             be written, or a worker has ended.
     """
     _check(config, workers, job)
+    check_outside(config, out)
     tokenizer = load_tokenizer(config.tokenizer)
     source = open_source(config)
-    check_outside(config, out)
     before = read_settings(out)
     # Without --shard, whatever the jobs of an array have left is done.
     jobs = job[1] if job is not None else before.jobs if before is not None else None
