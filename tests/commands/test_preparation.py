@@ -12,20 +12,8 @@ CORPUS = "".join(json.dumps({"text": f"document {n} says {n * n}"}) + "\n" for n
 
 
 def test_a_dry_run_prints_the_script(run_cli: RunCli, tmp_path: Path) -> None:
-    line = [
-        "data",
-        "prepare",
-        "jsonl:texts/*.jsonl",
-        "--out",
-        "out",
-        "--on",
-        "slurm",
-        "--shards",
-        "3",
-        "--field",
-        "body",
-        "--dry-run",
-    ]
+    words = ["data", "prepare", "jsonl:texts/*.jsonl", "--out", "out", "--field", "body"]
+    line = [*words, "--on", "slurm", "--shards", "3", "--dry-run"]
     before = list(tmp_path.iterdir())
     code, out, err = run_cli(*line)
     assert (code, err) == (0, "") and "--field body --shard" in out
@@ -51,7 +39,7 @@ def test_the_jobs_of_a_script_make_one_corpus(run_cli: RunCli, tmp_path: Path) -
             assert code == 2 and "--shard 2/2" in err
     document = json.loads(out)
     assert document["missing"] == [] and document["manifest"]["documents"] == 400
-    assert json.loads(run_cli("data", "join", "out", "--json")[1])["manifest"]["shards"] == 2
+    assert json.loads(run_cli("data", "join", "out", "--json")[1])["manifest"]["shards"] == 3
     assert "as they were written" in run_cli("data", "verify", "out")[1]
     assert json.loads(run_cli("data", "describe", "prepared:out", "--json")[1])["documents"] == 400
     code, _, err = run_cli("data", "verify", "nowhere")

@@ -185,7 +185,7 @@ def prepared(config, tmp_path):
         ({"validation_fraction": 0.5}, "data.validation_fraction=0.5: .* was prepared with 0.2"),
         ({"max_documents": 7}, "data.max_documents=7: .* was prepared with all documents"),
         ({"tokenizer": "bpe"}, "data.tokenizer: .* was prepared with bytes"),
-        ({"tasks": {"names": ["copy"]}}, "data.tasks: .* is tokenised already"),
+        ({"tasks": {"names": ["copy4"]}}, "data.tasks: .* is tokenised already"),
     ],
 )
 def test_a_prepared_corpus_read_in_another_way(config, prepared, tmp_path, options, says):
@@ -217,6 +217,9 @@ def test_a_tokenizer_that_was_changed(config, tmp_path):
     byte_level_bpe(tmp_path / "bpe")
     prepare(config(tokenizer=f"hf:{tmp_path / 'bpe'}"), tmp_path / "out")
     path = tmp_path / "out/tokenizer/tokenizer.json"
-    path.write_text(path.read_text().replace('"er"', '"re"'))
+    tree = json.loads(path.read_text())
+    vocab = tree["model"]["vocab"]
+    vocab["a"], vocab["b"] = vocab["b"], vocab["a"]
+    path.write_text(json.dumps(tree))
     with pytest.raises(BadInputError, match="not the tokenizer that the corpus was prepared with"):
         open_corpus(config(f"prepared:{tmp_path / 'out'}"))
