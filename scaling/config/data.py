@@ -29,6 +29,10 @@ EMBEDDED_SOURCE = "python-stdlib"
 SOURCE_KINDS = {
     "text": "text:GLOB",
     "jsonl": "jsonl:GLOB",
+    "parquet": "parquet:GLOB",
+    "hf": "hf:NAME[/CONFIG][:SPLIT]",
+    "arrayrecord": "arrayrecord:GLOB",
+    "tokens": "tokens:GLOB",
     "tfds": "tfds:NAME[/CONFIG][:VERSION][:SPLIT]",
     "prepared": "prepared:DIR",
 }
@@ -82,9 +86,12 @@ class DataConfig(Frozen):
     """
 
     source: str = EMBEDDED_SOURCE
-    """`python-stdlib` (embedded), `text:GLOB` (a document per file), `jsonl:GLOB` (a document per line) or
-    `tfds:NAME[/CONFIG][:VERSION][:SPLIT]`. Text and JSON lines may be compressed by gzip or zstandard.
-    `mixture` where `mixture` names several sources."""
+    """`python-stdlib` (embedded), `text:GLOB` (a document per file), `jsonl:GLOB` (one per line),
+    `parquet:GLOB` (one per row), `arrayrecord:GLOB` (one per record), `tokens:GLOB` (token ids: .bin files of
+    nanoGPT and llm.c, .bin and .idx pairs of Megatron), `hf:NAME[/CONFIG][:SPLIT]` (a dataset of the Hugging
+    Face hub, or a folder of its layout), `tfds:NAME[/CONFIG][:VERSION][:SPLIT]` or `prepared:DIR` (written by
+    `scaling data prepare`); `mixture` where `mixture` names several sources. A glob may be a URL of fsspec,
+    such as gs://... or s3://... Text and JSON lines may be compressed by gzip or zstandard."""
     mixture: dict[str, MixtureSource] | None = None
     """Several sources by name, in place of `source`, each with its share of the training tokens."""
     mixture_schedule: tuple[MixtureChange, ...] = ()
@@ -92,7 +99,7 @@ class DataConfig(Frozen):
     tasks: TasksConfig | None = None
     """Synthetic tasks mixed with the text; null is none."""
     field: Annotated[str, Field(min_length=1)] = "text"
-    """The JSON field or TFDS feature that holds a document's text."""
+    """The JSON field, column or feature that holds a document's text; `outer.inner` for a Parquet struct."""
     on_error: Literal["stop", "skip"] = "stop"
     """What a malformed record does, such as a line that is not JSON: `stop` ends the command with a line that
     names the file and the record; `skip` leaves it out and counts it."""

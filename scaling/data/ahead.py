@@ -81,6 +81,11 @@ def _sample_of(config: DataConfig) -> Sample | None:
 
         if not is_prepared(rest, config.data_dir):
             return None
+    if kind == "hf":
+        from scaling.data.sources.hub import is_local
+
+        if not is_local(rest):
+            return None
     source = open_source(config)
     if hasattr(source, "sample"):
         return cast(Sampled, source).sample()

@@ -151,13 +151,17 @@ def matching_files(source: str, pattern: str) -> list[File]:
     Raises:
       BadInputError: no file matches, or the store cannot be reached.
     """
-    files = _remote_files(source, pattern) if is_url(pattern) else _local_files(pattern)
-    if files:
+    if files := find_files(pattern):
         return files
     where = "" if is_url(pattern) else f" from {os.getcwd()}"
     if not is_url(pattern) and os.path.isdir(os.path.expanduser(pattern)):
         where = f": it is a directory; give a glob of the files in it, for example {pattern.rstrip('/')}/**/*"
     raise BadInputError(f"data.source={source}: no file matches {pattern!r}{where}")
+
+
+def find_files(pattern: str) -> list[File]:
+    """As `matching_files`, but there may be none."""
+    return _remote_files(pattern) if is_url(pattern) else _local_files(pattern)
 
 
 def local_file(path: str | Path) -> File:
@@ -205,7 +209,7 @@ def _local_files(pattern: str) -> list[File]:
     return [local_file(path) for path in paths if os.path.isfile(path)]
 
 
-def _remote_files(source: str, pattern: str) -> list[File]:
+def _remote_files(pattern: str) -> list[File]:
     with _named(pattern):
         system, path = _file_system(pattern)
         if glob.has_magic(path):

@@ -8,6 +8,7 @@ from scaling.data.sources.files import matching_files
 from scaling.data.sources.interface import Source
 from scaling.data.sources.json_lines import open_json_lines
 from scaling.data.sources.text import open_text, stdlib_source
+from scaling.data.sources.token_files import open_tokens
 
 
 def open_source(config: DataConfig) -> Source:
@@ -38,6 +39,24 @@ def split_rule(config: DataConfig) -> str:
     return f"by document: {share} of the documents, chosen by a hash of their text, are validation"
 
 
+def _open_parquet(pattern: str, config: DataConfig) -> Source:
+    from scaling.data.sources.parquet import open_parquet
+
+    return open_parquet(pattern, config)
+
+
+def _open_hub(spec: str, config: DataConfig) -> Source:
+    from scaling.data.sources.hub import open_hub
+
+    return open_hub(spec, config)
+
+
+def _open_array_record(pattern: str, config: DataConfig) -> Source:
+    from scaling.data.sources.array_record import open_array_record
+
+    return open_array_record(pattern, config)
+
+
 def _open_tfds(spec: str, config: DataConfig) -> Source:
     from scaling.data.sources.tfds import open_tfds
 
@@ -55,6 +74,10 @@ OPENERS: dict[str, Callable[[str, DataConfig], Source]] = {
     EMBEDDED_SOURCE: lambda rest, config: stdlib_source(),
     "text": open_text,
     "jsonl": open_json_lines,
+    "parquet": _open_parquet,
+    "hf": _open_hub,
     "tfds": _open_tfds,
+    "arrayrecord": _open_array_record,
+    "tokens": open_tokens,
     "prepared": _open_prepared,
 }
