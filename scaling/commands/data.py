@@ -5,40 +5,42 @@ from typing import Annotated, Any
 
 import typer
 
-from scaling.commands.options import Json, print_json
+from scaling.commands.options import Json, Overrides, print_json, show
 from scaling.runtime.errors import BadInputError
 
 
 def describe(
-    source: Annotated[
-        str, typer.Argument(help="corpus: python-stdlib, text:GLOB, jsonl:GLOB or tfds:NAME")
-    ] = "python-stdlib",
+    what: Annotated[
+        str | None,
+        typer.Argument(
+            help="source (python-stdlib, text:GLOB, jsonl:GLOB, ...), or run in configs/runs or a YAML file; "
+            "default: python-stdlib",
+            metavar="[SOURCE|RUN]",
+        ),
+    ] = None,
+    overrides: Overrides = None,
     tokenizer: Annotated[
-        str, typer.Option(help="tokenizer: bytes, hf:PATH, sentencepiece:PATH or tiktoken:PATH")
-    ] = "bytes",
-    field: Annotated[str, typer.Option(help="JSON field or TFDS feature that holds the text")] = "text",
+        str | None,
+        typer.Option(help="tokenizer: bytes, hf:PATH, sentencepiece:PATH or tiktoken:PATH; default: bytes"),
+    ] = None,
+    field: Annotated[
+        str | None, typer.Option(help="field, column or feature that holds the text; default: text")
+    ] = None,
+    tokens: Annotated[
+        float | None, typer.Option(help="budget in tokens, for its epochs; default: that of the run")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Count documents, tokens and bytes of a corpus and its validation split."""
-    import dataclasses
+    """Count documents, tokens and bytes of a corpus or a run's mixture, and show how rows are packed."""
+    from scaling.api.data import describe as describe_data
 
-    from scaling.api.text.blocks import Text, terminal_width, text_of
-    from scaling.config.data import DataConfig
-    from scaling.config.load import validate
-    from scaling.data.corpus import describe as describe_corpus
-
-    config = validate(DataConfig, {"source": source, "tokenizer": tokenizer, "field": field}, "data")
-    summary = dataclasses.asdict(describe_corpus(config))
-    if as_json:
-        print_json(summary)
-        return
-    lines = []
-    for name, value in summary.items():
-        words = (
-            f"{value:,}" if isinstance(value, int) else f"{value:.4g}" if isinstance(value, float) else value
-        )
-        lines.append(Text(f"{name.replace('_', ' '):22}{words}", " " * 22))
-    typer.echo(text_of(lines, terminal_width()))
+    changes = list(overrides or ())
+    if what is not None and "=" in what and ":" not in what.partition("=")[0]:
+        changes.insert(0, what)
+        what = None
+    options = {"tokenizer": tokenizer, "field": field}
+    changes += [f"data.{name}={value}" for name, value in options.items() if value is not None]
+    show(describe_data(what, changes, tokens=None if tokens is None else int(tokens)), as_json)
 
 
 def tokenizer(

@@ -86,7 +86,7 @@ class BestFitRows:
         within_T = _counted(length_S)
         at_T = np.repeat(place_S, length_S) + within_T
         stored_T = np.repeat(self._begin_P[piece_S], length_S) + within_T
-        end_of_text = int(self._ids[0])  # a document starts there
+        end_of_text = int(self._ids[0:1][0])  # a document starts there
         inputs, targets = (np.full(B * L, end_of_text, np.int32) for _ in range(2))
         inputs[at_T] = self._ids[stored_T]
         next_T = stored_T + 1

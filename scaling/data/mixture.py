@@ -11,10 +11,15 @@ from scaling.config.data import DataConfig
 from scaling.config.objective import Objective
 from scaling.config.record import PackingRecord, SourceShare
 from scaling.data.batches import BatchIterator, BatchSchedule, StepBatches, ValidationSet
-from scaling.data.corpus import Corpus, open_corpus
+from scaling.data.corpus import Corpus, DataSummary, open_corpus
 from scaling.data.sequences import MixtureSequence
 from scaling.data.store import Progress
 from scaling.runtime.errors import BadInputError
+
+COUNTS = (
+    "documents", "tokens", "bytes", "tokens_per_epoch", "validation_documents", "validation_tokens",
+    "validation_bytes",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -131,6 +136,27 @@ class MixtureCorpus:
             )
             for name, corpus in self.sources.items()
         )
+
+    def summary(self) -> DataSummary:
+        """The sums over the sources; bytes per token are of all of their text."""
+        parts = [corpus.summary() for corpus in self.sources.values()]
+        sums = {name: sum(getattr(one, name) for one in parts) for name in COUNTS}
+        return DataSummary(
+            **sums,
+            vocab_size=parts[0].vocab_size,
+            bytes_per_token=sums["bytes"] / max(1, sums["tokens"] - sums["documents"]),
+            fingerprint=self.fingerprint,
+            split=self._split([one.split for one in parts]),
+        )
+
+    def _split(self, rules: list[str]) -> str:
+        """The rules of the split, each with the sources that have it."""
+        names: dict[str, list[str]] = {}
+        for name, rule in zip(self.sources, rules, strict=True):
+            names.setdefault(rule, []).append(name)
+        if len(names) == 1:
+            return rules[0]
+        return "; ".join(f"{', '.join(own)}: {rule}" for rule, own in names.items())
 
 
 def open_mixture(

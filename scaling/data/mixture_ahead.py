@@ -19,6 +19,33 @@ class SourceAhead:
     epochs: float | None
 
 
+def reads(config: DataConfig, sizes: Mapping[str, int | None], tokens: int) -> dict[str, SourceAhead]:
+    """What a run of so many tokens reads of each source, those that are capped up to their end.
+
+    `sizes` are the rows of an epoch of each source; of a config without a mixture, of the one source.
+    """
+    rows = max(1, tokens // config.sequence_length)
+    if config.mixture is None:
+        return {
+            name: SourceAhead(rows * config.sequence_length, None if size is None else rows / size)
+            for name, size in sizes.items()
+        }
+    limits = [
+        one.max_epochs * size if (size := sizes[name]) and one.max_epochs and one.exhausted == "cap" else None
+        for name, one in config.mixture.items()
+    ]
+    phases = [
+        (round(at * rows), [weights.get(name, 0.0) for name in config.mixture])
+        for at, weights in config.mixture_phases()
+    ]
+    found = Apportionment(phases, limits, [True] * len(limits))
+    counts = found.counts(min(rows, found.length))
+    return {
+        name: SourceAhead(count * config.sequence_length, None if size is None else count / size)
+        for name, count, size in zip(config.mixture, counts, map(sizes.get, config.mixture), strict=True)
+    }
+
+
 @dataclass(frozen=True)
 class MixtureAhead:
     """An estimate of each corpus of a mixture, in the order of the config."""
@@ -31,23 +58,9 @@ class MixtureAhead:
 
     def reads(self, tokens: int) -> dict[str, SourceAhead]:
         """What a run of so many tokens reads of each source, those that are capped up to their end."""
-        mixture, length = self.config.mixture or {}, self.config.sequence_length
-        rows = max(1, tokens // length)
+        length = self.config.sequence_length
         sizes = [one.tokens_per_epoch and max(1, one.tokens_per_epoch // length) for one in self.sources]
-        limits = [
-            one.max_epochs * size if size and one.max_epochs and one.exhausted == "cap" else None
-            for one, size in zip(mixture.values(), sizes, strict=True)
-        ]
-        phases = [
-            (round(at * rows), [weights.get(name, 0.0) for name in mixture])
-            for at, weights in self.config.mixture_phases()
-        ]
-        found = Apportionment(phases, limits, [True] * len(limits))
-        counts = found.counts(min(rows, found.length))
-        return {
-            name: SourceAhead(count * length, None if size is None else count / size)
-            for name, count, size in zip(mixture, counts, sizes, strict=True)
-        }
+        return reads(self.config, dict(zip(self.config.mixture or (), sizes, strict=True)), tokens)
 
     def as_dict(self, tokens: int, smallest: int) -> dict[str, Any]:
         """Plain JSON: totals, and each source with its epochs at the largest and the smallest budget."""
@@ -87,9 +100,3 @@ def mixture_ahead(
         except BadInputError as error:
             raise BadInputError(f"data.mixture.{name}: {error}") from error
     return MixtureAhead(config, tuple(found))
-
-
-def too_many_epochs(source: Mapping[str, Any]) -> bool:
-    """Whether a source of `MixtureAhead.as_dict` would be exhausted, and the run refused for it."""
-    most, epochs = source["max_epochs"], source["epochs"]
-    return bool(most and epochs and source["exhausted"] == "refuse" and epochs > most)

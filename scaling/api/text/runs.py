@@ -112,9 +112,7 @@ def goodput_text(entries: Sequence["LedgerEntry"]) -> str | None:
 
 
 def data_text(one: Document) -> str:
-    """A corpus or a mixture of `data_of` in words."""
-    if "sources" in one:
-        return "Mixture. " + " ".join(_source_text(name, source) for name, source in one["sources"].items())
+    """A corpus of `data_of` in words."""
     split = f"Split {one['split']}."
     if one["tokens_per_epoch"] is None:
         return f"Data {one['source']}: not prepared here; training downloads and prepares it first. {split}"
@@ -133,24 +131,42 @@ def data_text(one: Document) -> str:
     return text
 
 
-def _source_text(name: str, one: Document) -> str:
-    """What a run reads of a source of a mixture, in words."""
-    from scaling.data.mixture_ahead import too_many_epochs
+def data_blocks(one: Document) -> list[Block]:
+    """A corpus of `data_of` in words, or a mixture as a table."""
+    if "sources" not in one:
+        return [Text(data_text(one))]
+    rows = []
+    for name, source in one["sources"].items():
+        known = source["tokens_per_epoch"] is not None
+        rows.append(
+            (
+                name,
+                "-" if source["weight"] is None else f"{source['weight']:g}",
+                f"{source['bytes'] / 1e6:,.3g}" if known else "-",
+                count_in_words(source["tokens_per_epoch"]) if known else "-",
+                count_in_words(source["tokens"]),
+                _reach(source) if known else "-",
+                _runs_out(source) if known else "not prepared here",
+            )
+        )
+    heads = ("source", "weight", "MB", "tokens/epoch", "read", "epochs", "note")
+    return [table("Mixture (estimated from file sizes)", heads, rows, words_last=True)]
 
-    share = "only scheduled" if one["weight"] is None else f"weight {one['weight']:g}"
-    if one["tokens_per_epoch"] is None:
-        return f"{name} ({share}, {one['source']}): not prepared here; training prepares it first."
-    low, high = _epochs(one["epochs_of_smallest_budget"]), _epochs(one["epochs"])
-    reach = f"{low} to {high} epochs" if low != high else f"{high} epoch{'' if high == '1' else 's'}"
-    text = (
-        f"{name} ({share}, {one['source']}): {one['bytes'] / 1e6:,.3g} MB, about "
-        f"{count_in_words(one['tokens_per_epoch'])} training tokens (estimated); {reach}"
-    )
-    if too_many_epochs(one):
-        return f"{text}, more than its max_epochs={one['max_epochs']}: training would be refused."
-    if one["exhausted"] == "cap" and one["epochs"] >= 0.999 * one["max_epochs"]:
-        return f"{text}, all that max_epochs={one['max_epochs']} allows: then the others take over its share."
-    return f"{text}."
+
+def _reach(source: Document) -> str:
+    """The epochs of the smallest and of the largest budget."""
+    low, high = _epochs(source["epochs_of_smallest_budget"]), _epochs(source["epochs"])
+    return high if low == high else f"{low} to {high}"
+
+
+def _runs_out(source: Document) -> str:
+    """What happens to a source with `max_epochs`."""
+    most, epochs = source["max_epochs"], source["epochs"]
+    if most is None:
+        return ""
+    if source["exhausted"] == "cap":
+        return f"capped at {most}" if epochs >= 0.999 * most else f"cap of {most}"
+    return f"refused: max_epochs={most}" if epochs > most else f"at most {most}"
 
 
 def _epochs(number: float) -> str:
@@ -180,7 +196,7 @@ def train_plan_blocks(
     sharding: Sequence[Sequence[str]],
 ) -> list[Block]:
     """What a run would take, its data, and how its parameters would be sharded."""
-    blocks: list[Block] = [forecast_table(f"Run {run.name} ({run.id()})", [forecast]), Text(data_text(data))]
+    blocks: list[Block] = [forecast_table(f"Run {run.name} ({run.id()})", [forecast]), *data_blocks(data)]
     size = 1
     for axis in mesh.values():
         size *= axis
@@ -221,7 +237,7 @@ def sweep_plan_blocks(
         blocks.append(
             Text(f"Some runs are finished in {directory}: about {seconds_in_words(left)} are left.")
         )
-    return [*blocks, *(Text(data_text(one)) for one in data)]
+    return [*blocks, *(block for one in data for block in data_blocks(one))]
 
 
 def mup_blocks(check: "CoordinateCheck") -> list[Block]:
