@@ -141,6 +141,16 @@ class PackingRecord(Frozen):
     split_documents: float  # share of the documents that are in more than one row
 
 
+class TokenizerRecord(Frozen):
+    """The tokenizer of a run."""
+
+    kind: str  # bytes, hf, sentencepiece or tiktoken
+    identity: str  # equal identities give equal ids
+    vocab_size: int  # of the tokenizer; the model's may be larger
+    end_of_text: int  # between documents
+    special: dict[str, int]  # ids of bos, eos, unk, sep, pad, cls and mask, those that exist
+
+
 class RunRecord(Frozen):
     """The record of a run. `id` is a hash of the resolved config; missing is null, never 0."""
 
@@ -178,6 +188,7 @@ class RunRecord(Frozen):
     seed: int = 0
     dataset: str | None = None
     tokenizer: str | None = None
+    tokenization: TokenizerRecord | None = None
     vocab_size: int | None = None
     started: str | None = None
     ended: str | None = None

@@ -352,11 +352,15 @@ class ValidationBatches:
         batch_rows: int,
         *,
         byte_lengths: np.ndarray,
+        bytes_scale: float = 1.0,
         tokens: int | None = None,
         host_index: int = 0,
         host_count: int = 1,
     ) -> None:
         """`tokens=None`, or more than there are, takes the complete split; `byte_lengths` is over any target.
+
+        `bytes_scale` is the bytes of the original texts per byte of `byte_lengths`: 1 for a tokenizer that
+        keeps texts as they are.
 
         Raises ValueError where the hosts do not divide the batch, or `tokens` or `batch_rows` is below 1.
         """
@@ -365,7 +369,7 @@ class ValidationBatches:
         if tokens is not None and tokens < 1:
             raise ValueError(f"a validation set needs at least one token, got {tokens}")
         self._rows = rows
-        self._byte_lengths = byte_lengths
+        self._byte_lengths, self._bytes_scale = byte_lengths, bytes_scale
         self._share = batch_rows // host_count
         self._batch_rows = batch_rows
         self._host_index = host_index
@@ -387,8 +391,8 @@ class ValidationBatches:
 
     @property
     def text_bytes(self) -> int:
-        """UTF-8 bytes of text of the counted targets; special tokens have none."""
-        return self._counted[1]
+        """UTF-8 bytes of the original text of the counted targets; special tokens have none."""
+        return round(self._counted[1] * self._bytes_scale)
 
     @cached_property
     def _counted(self) -> tuple[int, int]:

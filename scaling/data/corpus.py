@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -18,6 +19,8 @@ from scaling.data.tokenizers import Tokenizer, load_tokenizer
 from scaling.objectives.draws import mix_seed
 from scaling.objectives.specials import Specials, specials_needed
 from scaling.runtime.errors import BadInputError
+
+_AT_ONCE = 1 << 20  # tokens
 
 
 @dataclass(frozen=True)
@@ -124,10 +127,25 @@ class Corpus:
             self.validation_rows,
             batch_rows,
             byte_lengths=np.pad(byte_lengths_V, (0, added)),
+            bytes_scale=self._bytes_scale,
             tokens=tokens,
             host_index=host_index,
             host_count=host_count,
         )
+
+    @cached_property
+    def _bytes_scale(self) -> float:
+        """Bytes of the validation texts per byte that `Tokenizer.byte_lengths` counts for their tokens.
+
+        Tokenizers that normalise, as BERT's, count other bytes than the texts have: losses of all tokenizers
+        are compared in bits per byte of the original text.
+        """
+        if self.tokenizer.lossless:
+            return 1.0
+        split, lengths_V = self.store.validation, self.tokenizer.byte_lengths()
+        starts = range(0, split.tokens, _AT_ONCE)
+        counted = sum(int(lengths_V[split.ids[i : i + _AT_ONCE]].sum(dtype=np.int64)) for i in starts)
+        return split.text_bytes / counted if counted else 1.0
 
     def shares(self, rows: int, total: int) -> None:
         """None: it is one source, and no mixture."""

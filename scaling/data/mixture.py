@@ -14,6 +14,7 @@ from scaling.data.batches import BatchIterator, BatchSchedule, StepBatches, Vali
 from scaling.data.corpus import Corpus, DataSummary, open_corpus
 from scaling.data.sequences import MixtureSequence
 from scaling.data.store import Progress
+from scaling.data.tokenizers import Tokenizer
 from scaling.runtime.errors import BadInputError
 
 COUNTS = (
@@ -43,6 +44,11 @@ class MixtureCorpus:
         if self.config.mixture_schedule:
             found["data.mixture_schedule"] = [change.model_dump() for change in self.config.mixture_schedule]
         return found
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer, which all sources share."""
+        return next(iter(self.sources.values())).tokenizer
 
     @property
     def fingerprint(self) -> str:

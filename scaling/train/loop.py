@@ -114,6 +114,7 @@ class _Training:
         self.stop, self.heartbeat = stop, heartbeat
         self.mesh, self.batches, self.validation = inputs.mesh, inputs.batches, inputs.validation
         self.mixture_read, self.packing = inputs.mixture_read, inputs.packing
+        self.tokenization = inputs.tokenization
         self.length = run.data.sequence_length
         self.functions = TrainStep(run, self.mesh)
         self.checkpoints = Checkpoints(directory.checkpoints, run.train.keep_checkpoints)
@@ -420,6 +421,8 @@ class _Training:
 
     def _write_record(self, status: Status, error: str | None = None) -> RunRecord:
         read = self.mixture_read(self.step)
-        record = self.tally.record(status, self.step, self.rewinds.done, error, read, self.packing)
+        record = self.tally.record(
+            status, self.step, self.rewinds.done, error, read, self.packing, self.tokenization
+        )
         self.directory.write_record(record)
         return record

@@ -13,7 +13,7 @@ from scaling.train import progress
 from scaling.train.device import device_facts
 from scaling.train.record import make_record, now
 from scaling.train.run_directory import RunDirectory
-from scaling.train.run_tokenizer import own_data
+from scaling.train.run_tokenizer import own_data, tokenizer_record
 from scaling.train.schedules import budgets
 
 
@@ -70,6 +70,7 @@ def fit_ngram(run: RunConfig, path: Path, reporter: progress.Reporter) -> RunRec
             mfu=None,
             device=device_facts(run.model.compute_dtype, 1),
             started=started,
+            tokenization=tokenizer_record(run.data.tokenizer, corpus.tokenizer),
         )
         directory.write_record(record)
     return record

@@ -14,6 +14,7 @@ from scaling.config.record import (
     RunRecord,
     SourceShare,
     Status,
+    TokenizerRecord,
     bytes_per_token,
 )
 from scaling.config.run import RunConfig
@@ -47,6 +48,7 @@ def make_record(
     rewinds: tuple[Rewind, ...] = (),
     mixture: Mapping[str, SourceShare] | None = None,
     packing: PackingRecord | None = None,
+    tokenization: TokenizerRecord | None = None,
 ) -> RunRecord:
     """The record of a run at `step`; `losses` has `loss`, `validation_loss` and `bits_per_byte`, and of a
     mixture `by_source`."""
@@ -72,6 +74,7 @@ def make_record(
         by_source=losses.get("by_source"),
         mixture=None if mixture is None else dict(mixture),
         packing=packing,
+        tokenization=tokenization,
         seconds={name: round(value, 4) for name, value in seconds.items()},
         goodput=goodput,
         rewinds=rewinds,
@@ -239,6 +242,7 @@ class Tally:
         error: str | None = None,
         mixture: Mapping[str, SourceShare] | None = None,
         packing: PackingRecord | None = None,
+        tokenization: TokenizerRecord | None = None,
     ) -> RunRecord:
         """The record at `step`; `mixture` is what was read by then."""
         seconds = self.clock.seconds()
@@ -260,4 +264,5 @@ class Tally:
             error=error,
             mixture=mixture,
             packing=packing,
+            tokenization=tokenization,
         )

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from scaling.config.data import DataConfig
+from scaling.config.record import TokenizerRecord
 from scaling.data.tokenizers import Tokenizer, load_tokenizer
 from scaling.data.tokenizers.files import COPIES, contents, kind_of, name_at, place_of
 from scaling.runtime.errors import BadInputError
@@ -29,15 +30,19 @@ def keep_files(directory: Path, data: DataConfig) -> None:
         for path, file in contents(name).items():
             (directory / path).parent.mkdir(parents=True, exist_ok=True)
             write_atomically(directory / path, file.read_bytes())
-    entry = {
-        "file": COPIES[kind],
-        "kind": kind,
-        "identity": tokenizer.identity,
-        "vocab_size": tokenizer.vocab_size,
-        "end_of_text": tokenizer.end_of_text,
-        "special": tokenizer.special.to_dict(),
-    }
+    entry = {"file": COPIES[kind], **tokenizer_record(data.tokenizer, tokenizer).model_dump()}
     write_atomically(directory / FILES, json.dumps({"tokenizer": entry}, indent=2).encode() + b"\n")
+
+
+def tokenizer_record(name: str, tokenizer: Tokenizer) -> TokenizerRecord:
+    """What a record says of the tokenizer that `name` names."""
+    return TokenizerRecord(
+        kind=name.partition(":")[0],
+        identity=tokenizer.identity,
+        vocab_size=tokenizer.vocab_size,
+        end_of_text=tokenizer.end_of_text,
+        special=tokenizer.special.to_dict(),
+    )
 
 
 def own_data(directory: Path, data: DataConfig) -> DataConfig:

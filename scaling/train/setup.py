@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from jax.sharding import Mesh
 
 from scaling.config.load import validate
-from scaling.config.record import PackingRecord, SourceShare
+from scaling.config.record import PackingRecord, SourceShare, TokenizerRecord
 from scaling.config.run import RunConfig
 from scaling.data.batches import BatchIterator, BatchSchedule, ValidationSet
 from scaling.data.mixture import open_data
 from scaling.data.sources import split_rule
 from scaling.parallel.mesh import batch_share, make_mesh
 from scaling.train.progress import Reporter, every_tenth
+from scaling.train.run_tokenizer import tokenizer_record
 from scaling.train.schedules import budgets
 
 
@@ -26,6 +27,7 @@ class Inputs:
     mixture_read: Callable[[int], dict[str, SourceShare] | None]
     """What was read of each source of a mixture by a step of the trunk; None without a mixture."""
     packing: PackingRecord | None
+    tokenization: TokenizerRecord
 
 
 def open_inputs(run: RunConfig, reporter: Reporter) -> Inputs:
@@ -62,7 +64,8 @@ def open_inputs(run: RunConfig, reporter: Reporter) -> Inputs:
         def mixture_read(step: int) -> dict[str, SourceShare] | None:
             return corpus.shares(schedule.rows_before(step), total)
 
-        return Inputs(mesh, batches, validation, mixture_read, corpus.packing())
+        tokenization = tokenizer_record(run.data.tokenizer, corpus.tokenizer)
+        return Inputs(mesh, batches, validation, mixture_read, corpus.packing(), tokenization)
     except BaseException:
         batches.close()
         raise

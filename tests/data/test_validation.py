@@ -88,3 +88,19 @@ def test_bytes_of_subword_tokens(corpus, jsonl, tmp_path):
 def test_refusals(corpus, options):
     with pytest.raises(ValueError):
         corpus().validation_batches(**options)
+
+
+def test_bytes_are_those_of_the_original_text(corpus, tmp_path):
+    letters = "abcdefghijklmnopqrstuvwxyz0123456789"
+    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters, *(f"##{c}" for c in letters)]
+    (tmp_path / "vocab.txt").write_text("\n".join(pieces) + "\n")
+    lossy = corpus(tokenizer=f"hf:{tmp_path}")  # no spaces, and the colon of each document is unknown
+    everything = lossy.validation_batches(8)
+    assert (
+        everything.text_bytes
+        == corpus().validation_batches(8).text_bytes
+        == lossy.store.validation.text_bytes
+    )
+    half = lossy.validation_batches(8, tokens=everything.tokens // 2)
+    assert half.text_bytes == pytest.approx(everything.text_bytes / 2, rel=0.05)
+    assert lossy.tokenizer.byte_lengths()[lossy.store.validation.ids].sum() < 0.8 * everything.text_bytes
