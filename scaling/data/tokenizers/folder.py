@@ -10,7 +10,7 @@ from scaling.data.tokenizers.hugging_face import HuggingFaceTokenizer
 from scaling.data.tokenizers.legacy import bpe_tree, kinds_of, needs_tokenizer_json, wordpiece_tree
 from scaling.data.tokenizers.protocol import Tokenizer
 from scaling.data.tokenizers.sentencepiece import SentencePieceTokenizer
-from scaling.data.tokenizers.special_names import end_of_text, special_tokens
+from scaling.data.tokenizers.special_names import content_of, end_of_text, special_tokens
 from scaling.runtime.errors import BadInputError
 
 TOKENIZER = "tokenizer.json"
@@ -40,7 +40,7 @@ def read_folder(path: Path) -> Tokenizer:
         tree = wordpiece_tree(_read_text(main), settings, str(main))
     else:
         tree = _read_json(main, dict)
-    definition = Definition(_with_added(tree, settings, main), str(main))
+    definition = _with_added(Definition(tree, str(main)), settings)
     names = _names(settings)
     special = special_tokens(definition.ids, names, settings.get("config.json", {}))
     return HuggingFaceTokenizer(definition, special, end_of_text(special, definition.ids, str(main)))
@@ -79,41 +79,30 @@ def _names(settings: dict[str, Any]) -> dict[str, Any]:
     return settings.get("special_tokens_map.json", {}) | settings.get("tokenizer_config.json", {})
 
 
-def _with_added(tree: dict[str, Any], settings: dict[str, Any], main: Path) -> dict[str, Any]:
-    """The tree with the added tokens that only the settings name."""
-    config = settings.get("tokenizer_config.json", {})
+def _with_added(definition: Definition, settings: dict[str, Any]) -> Definition:
+    """The definition with the added tokens that only the settings name."""
     found = {
-        content: {"id": i, "content": content, "special": False}
-        for content, i in settings.get("added_tokens.json", {}).items()
+        content: {"id": i, "content": content} for content, i in settings.get("added_tokens.json", {}).items()
     }
+    decoder = settings.get("tokenizer_config.json", {}).get("added_tokens_decoder") or {}
     try:
-        for i, token in (config.get("added_tokens_decoder") or {}).items():
+        for i, token in decoder.items():
             found[token["content"]] = token | {"id": int(i)}
-        held = {token["content"] for token in tree.get("added_tokens") or ()}
-        held |= _in_vocabulary(tree, found)
+        new = [token for content, token in found.items() if content not in definition.ids]
+        new.sort(key=lambda token: token["id"])
     except (TypeError, ValueError, KeyError, AttributeError) as error:
         raise BadInputError(
-            f"data.tokenizer: the added tokens of {main.parent} are damaged: {str(error)[:120]}"
+            f"data.tokenizer: the added tokens next to {definition.name} are damaged: {str(error)[:120]}"
         ) from None
-    named = {
-        (value.get("content") if isinstance(value, dict) else value)
-        for key, value in _names(settings).items()
-        if key.endswith("_token") and isinstance(value, (str, dict))
-    }
+    if not new:
+        return definition
+    named = {content_of(value) for key, value in _names(settings).items() if key.endswith("_token")}
     plain = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
     new = [
-        plain | token | {"special": token.get("special", False) or token["content"] in named}
-        for token in found.values()
-        if token["content"] not in held
+        plain | token | {"special": bool(token.get("special")) or token["content"] in named} for token in new
     ]
-    new.sort(key=lambda token: token["id"])
-    return tree | {"added_tokens": [*(tree.get("added_tokens") or ()), *new]}
-
-
-def _in_vocabulary(tree: dict[str, Any], found: dict[str, Any]) -> set[str]:
-    vocab = (tree.get("model") or {}).get("vocab") or {}
-    pieces = {piece for piece, _ in vocab} if isinstance(vocab, list) else vocab.keys()
-    return set(found) & set(pieces)
+    held = definition.tree["added_tokens"]
+    return Definition(definition.tree | {"added_tokens": [*held, *new]}, definition.name)
 
 
 # What a SentencePiece model alone describes completely. Others shift ids or change texts before it.

@@ -38,7 +38,7 @@ def special_tokens(
     known: dict[str, int | None] = {}
     for role in ROLES:
         if f"{role}_token" in names:
-            known[role] = ids.get(_content(names[f"{role}_token"]) or "")
+            known[role] = ids.get(content_of(names[f"{role}_token"]) or "")
         elif (number := _number(numbers.get(f"{role}_token_id"))) is not None and number in ids.values():
             known[role] = number
         else:
@@ -74,7 +74,7 @@ def end_of_text(special: SpecialTokens, ids: Mapping[str, int], name: str) -> in
     return found
 
 
-def _content(name: Any) -> str | None:
+def content_of(name: Any) -> str | None:
     """A token in a settings file: its text, or a mapping with it."""
     content = name.get("content") if isinstance(name, dict) else name
     return content if isinstance(content, str) else None
