@@ -255,12 +255,14 @@ def _named(name: str) -> Iterator[None]:
         yield
     except BadInputError:
         raise
-    except OSError as error:
-        reason = error.strerror or " ".join(str(error).split()) or type(error).__name__
-        raise BadInputError(f"data.source: cannot read {name}: {reason}") from None
     except Exception as error:
-        if not is_url(name):
+        if isinstance(error, FileNotFoundError):
+            reason = "no such file"
+        elif isinstance(error, OSError) and error.strerror:
+            reason = error.strerror
+        elif is_url(name):
+            # Clients of stores raise their own types for missing credentials, buckets and permissions.
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        else:
             raise
-        # Clients of stores raise their own types for missing credentials, buckets and permissions.
-        reason = " ".join(str(error).split())[:300]
-        raise BadInputError(f"data.source: cannot read {name}: {type(error).__name__}: {reason}") from error
+        raise BadInputError(f"data.source: cannot read {name}: {reason}") from None

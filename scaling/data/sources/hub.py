@@ -48,7 +48,7 @@ def parse(spec: str) -> Dataset:
     parent, last = os.path.split(folder)
     if os.path.isdir(folder):
         return Dataset(spec, folder, None, split)
-    if parent and os.path.isdir(parent):
+    if parent and os.path.isfile(os.path.join(parent, "README.md")):  # it defines the configurations
         return Dataset(spec, parent, last, split)
     if name.startswith(_LOCAL):
         raise BadInputError(f"data.source=hf:{spec}: no folder {name}")
