@@ -10,7 +10,7 @@ from scaling.config.objective import (
     MaskedObjective,
     SpansObjective,
 )
-from scaling.objectives.specials import Specials, specials_needed
+from scaling.objectives.specials import Specials, SpecialTokens, specials_needed
 from scaling.runtime.errors import BadInputError
 
 DATA = DataConfig(sequence_length=512)
@@ -38,3 +38,24 @@ def test_a_vocabulary_without_room(objective, needed, says):
     Specials(257 + needed, 257, 256).check(objective, DATA)
     with pytest.raises(BadInputError, match=rf"model.vocab_size={256 + needed} is smaller than .*{says}"):
         Specials(256 + needed, 257, 256).check(objective, DATA)
+
+
+def test_a_tokenizers_own_tokens_come_first():
+    bert = Specials(30522, 30522, 102, SpecialTokens(sep=102, pad=0, cls=101, mask=103))
+    assert (bert.mask, bert.cls, bert.sep) == (103, 101, 102)
+    assert specials_needed(MaskedObjective(sentences="next"), 512, bert.own) == 0
+    # Those that it lacks follow its ids, without gaps.
+    partly = Specials(1000, 900, 0, SpecialTokens(eos=0, mask=7))
+    assert (partly.mask, partly.cls, partly.sep) == (7, 900, 901)
+    assert specials_needed(MaskedObjective(sentences="next"), 512, partly.own) == 2
+    assert specials_needed(MaskedObjective(), 512, partly.own) == 0
+    assert specials_needed(MaskedObjective(), 512, SpecialTokens(cls=1, sep=2)) == 1
+
+
+def test_sentinels_of_the_tokenizer_then_from_the_top():
+    own = SpecialTokens(eos=1, sentinels=(32_099, 32_098, 32_097))
+    t5 = Specials(32_128, 32_100, 1, own)
+    assert t5.sentinels(np.arange(5)).tolist() == [32_099, 32_098, 32_097, 32_127, 32_126]
+    assert t5.sentinels(np.array([[1, -1]])).tolist()[0][0] == 32_098
+    assert specials_needed(SpansObjective(), 512, own) == 25
+    assert specials_needed(SpansObjective(), 512, SpecialTokens(sentinels=tuple(range(100)))) == 0
