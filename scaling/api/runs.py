@@ -354,10 +354,15 @@ class Ledger(TableResult):
         return rows
 
     def blocks(self) -> list[Block]:  # noqa: D102
-        from scaling.api.text.runs import goodput_text, ledger_table
+        from scaling.api.text.runs import goodput_text, ledger_table, source_losses
 
         text = goodput_text(self.entries)
-        return [ledger_table(self.directory, self.entries), *([] if text is None else [Text(text)])]
+        losses = source_losses(self.entries)
+        return [
+            ledger_table(self.directory, self.entries),
+            *([] if text is None else [Text(text)]),
+            *([] if losses is None else [Text(""), losses]),
+        ]
 
 
 def status(directory: str | Path) -> Ledger:

@@ -32,7 +32,13 @@ Processes = Annotated[int | None, typer.Option(help="multi-process: number of pr
 ProcessId = Annotated[int | None, typer.Option(help="multi-process: index of this process, from 0")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="print the plan and do nothing")]
 
-Columns = Annotated[str | None, typer.Option(help="CSV column of each field, e.g. params=N,tokens=D*1e9")]
+Columns = Annotated[
+    str | None,
+    typer.Option(
+        help="CSV column of each field, e.g. params=N,tokens=D*1e9; for runs on a mixture, "
+        "loss=by_source.NAME"
+    ),
+]
 Where = Annotated[
     str | None, typer.Option("--where", help="rows to use, by column values, e.g. dataset=c4,split=val")
 ]

@@ -85,6 +85,19 @@ def ledger_table(title: str, entries: Sequence["LedgerEntry"]) -> Table:
     return table(title, words.split(" "), rows, left=2, words_last=True)
 
 
+def source_losses(entries: Sequence["LedgerEntry"]) -> Table | None:
+    """The last validation loss of each run on each source of its mixture; None where none has a mixture."""
+    found = {e.name: e.record.by_source for e in entries if e.record and e.record.by_source}
+    names = list(dict.fromkeys(name for losses in found.values() for name in losses))
+    if not found:
+        return None
+    rows = [
+        (run, *(_number(losses[name].loss if name in losses else None, ".4f") for name in names))
+        for run, losses in found.items()
+    ]
+    return table("Validation loss by source", ("run", *names), rows)
+
+
 def _rewinds(record: "RunRecord | None") -> str:
     count = 0 if record is None else len(record.rewinds)
     return "" if count == 0 else f"{count} rewind{'s' if count > 1 else ''}"
@@ -181,6 +194,20 @@ def trained_blocks(record: "RunRecord", directory: Path) -> list[Block]:
         blocks.append(
             Text(f"{record.name}: loss {point.loss:.4f} nats per token{bits} after {point.tokens:,} tokens")
         )
+    if record.by_source and record.mixture:
+        rows = [
+            (
+                name,
+                _number(share.weight, "g"),
+                count_in_words(share.tokens),
+                _epochs(share.epochs),
+                _number(record.by_source[name].loss, ".4f"),
+                _number(record.by_source[name].bits_per_byte, ".4f"),
+            )
+            for name, share in record.mixture.items()
+        ]
+        heads = ("source", "weight", "tokens", "epochs", "loss", "bits/byte")
+        blocks.append(table("Validation losses by source", heads, rows))
     share = record.seconds["input_wait"] / max(record.seconds["total"], 1e-9)
     mfu = f", {record.mfu:.1%} of the matmul peak" if record.mfu else ""
     seconds = record.seconds["total"]

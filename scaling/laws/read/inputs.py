@@ -22,6 +22,7 @@ from scaling.laws.tuned import Tuned, fitted_to
 from scaling.runtime.errors import BadInputError
 
 Source = str | Path | DataFrame
+BY_SOURCE = "by_source."  # before the name of a source, in place of a loss column
 # The value for points of a source that does not have a field, if another has it.
 MISSING = {"final": True, "recipes": "", "places": ""}
 
@@ -44,7 +45,8 @@ def read_points(
 
     Args:
         source: the path of a CSV file or a directory, or a DataFrame.
-        columns: for a table, the column of a field if it has another name: {"params": "N"}.
+        columns: for a table, the column of a field if it has another name: {"params": "N"}; for a directory,
+            {"loss": "by_source.NAME"} reads the losses of one source of a mixture.
         params: for a directory, which count of parameters is N: a `ParamCounting`.
         flops: for a directory, "6nd" or "counted"; a table has the compute of its column, or 6ND.
         family: for a directory, the family of models to read, if there are several.
@@ -60,16 +62,30 @@ def read_points(
         return _counting(points, flops)
     path = Path(source)
     if path.is_dir():
-        if columns:
-            raise BadInputError(
-                f"columns: {path} is a directory of runs; columns are named only for a CSV file"
-            )
+        name = _source_of_mixture(path, columns or {})
         homes = {record.id: home for home, record in run_homes(path)}
         records = read_records(path, where)
-        return points_from_records(records, path, params, flops, family, force, homes)
+        return points_from_records(records, path, params, flops, family, force, homes, name)
     if not path.exists():
         raise BadInputError(f"{path} does not exist; give a CSV file, a run directory or a sweep directory")
     return _counting(points_from_sheet(csv_sheet(path, REQUIRED), columns or {}, force, where), flops)
+
+
+def _source_of_mixture(path: Path, columns: Mapping[str, str]) -> str | None:
+    """The source of a mixture whose losses are read from a directory of runs.
+
+    Raises:
+        BadInputError: the columns name anything else.
+    """
+    if not columns:
+        return None
+    loss = columns.get("loss", "")
+    if len(columns) > 1 or not loss.startswith(BY_SOURCE) or loss == BY_SOURCE:
+        raise BadInputError(
+            f"columns: {path} is a directory of runs: columns are named only for a CSV file, except the loss "
+            f"of one source of a mixture, as loss={BY_SOURCE}NAME"
+        )
+    return loss.removeprefix(BY_SOURCE)
 
 
 def _counting(points: Points, flops: str) -> Points:
@@ -131,7 +147,9 @@ class Sources:
     @cached_property
     def _joined(self) -> Points:
         def read(source: Source) -> list[Points]:
-            columns = None if _is_directory(source) and len(self.given) > 1 else self.columns
+            by_source = (self.columns or {}).get("loss", "").startswith(BY_SOURCE)
+            several = len(self.given) > 1
+            columns = None if several and _is_directory(source) != by_source else self.columns
             counted = (self.params, self.flops, self.family)
             return [read_points(source, columns, *counted, force=self.force, where=self.where)]
 

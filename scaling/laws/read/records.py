@@ -9,7 +9,16 @@ from typing import Any, get_args
 
 import numpy as np
 
-from scaling.config.record import FlopCounting, ParamCounting, Point, RunRecord, TokenizerInfo, read_record
+from scaling.config.record import (
+    FlopCounting,
+    ParamCounting,
+    Point,
+    RunRecord,
+    SourceLoss,
+    TokenizerInfo,
+    read_record,
+)
+from scaling.config.record import bytes_per_token as bytes_per_token_of
 from scaling.laws.points import Count, Points, Where
 from scaling.laws.read.select import rows_where
 from scaling.runtime.errors import BadInputError
@@ -76,19 +85,29 @@ def _leaves(config: dict[str, Any], prefix: str) -> Iterator[tuple[str, str]]:
             yield f"{prefix}{key}", value if isinstance(value, str) else json.dumps(value)
 
 
-def tokenizer_of(run: RunRecord, point: Point, home: Path | None) -> TokenizerInfo | None:
+def _of_source(run: RunRecord, point: Point, name: str, source: Path | str) -> SourceLoss:
+    """The losses of a point on one source of the run's mixture."""
+    found = point.by_source or {}
+    if name not in found:
+        known = f"it has {', '.join(found)}" if found else "its data are one corpus"
+        raise BadInputError(
+            f"columns: loss=by_source.{name}: run {run.name} of {source} has no such loss; {known}"
+        )
+    return found[name]
+
+
+def tokenizer_of(run: RunRecord, point: Point | SourceLoss, home: Path | None) -> TokenizerInfo | None:
     """The tokenizer of a run's losses; bytes per token follow from the point's loss in both units.
 
     `home` is the run directory, whose `files.json` identifies the tokenizer by its content.
     """
     if run.tokenizer is None:
         return None
-    bits = point.bits_per_byte
     return TokenizerInfo(
         name=run.tokenizer,
         hash=None if home is None else _tokenizer_identity(home),
         vocab_size=run.vocab_size,
-        bytes_per_token=point.loss / math.log(2) / bits if bits else None,
+        bytes_per_token=bytes_per_token_of(point.loss, point.bits_per_byte),
     )
 
 
@@ -102,9 +121,7 @@ def _tokenizer_identity(home: Path) -> str | None:
 
 def bytes_per_token(run: RunRecord) -> float | None:
     """UTF-8 bytes of text per predicted token of a run's validation set, from its last losses."""
-    if not run.validation_loss or not run.bits_per_byte:
-        return None
-    return run.validation_loss / math.log(2) / run.bits_per_byte
+    return bytes_per_token_of(run.validation_loss, run.bits_per_byte)
 
 
 def schedule_ends(run: RunRecord, home: Path | None) -> tuple[bool, ...]:
@@ -176,15 +193,17 @@ def points_from_records(
     family: str | None = None,
     force: bool = False,
     homes: Mapping[str, Path] | None = None,
+    by_source: str | None = None,
 ) -> Points:
     """The finished points of runs; those of one run (one trunk, several cooldown branches) share a group.
 
     `homes` are run directories by the id of their record. They add what a record lacks: the recipe, and the
-    learning rate at each point. With `force`, bad points are left out and listed in `dropped`.
+    learning rate at each point. `by_source` reads the losses of one source of a mixture. With `force`, bad
+    points are left out and listed in `dropped`.
 
     Raises:
-        BadInputError: there are several families and `family` is None, no run has a finished point, or a
-            point's tokens, FLOPs or loss is not positive.
+        BadInputError: there are several families and `family` is None, no run has a finished point, a point
+            has no loss of that source, or a point's tokens, FLOPs or loss is not positive.
     """
     if params not in get_args(ParamCounting):
         raise BadInputError(
@@ -221,7 +240,8 @@ def points_from_records(
         n = float(getattr(run.params, params))
         for point, decayed in zip(run.points, ends, strict=True):
             compute = point.flops if flops == "counted" else 6.0 * n * point.tokens
-            row = (n, float(point.tokens), compute, point.loss)
+            measured = point if by_source is None else _of_source(run, point, by_source, source)
+            row = (n, float(point.tokens), compute, measured.loss)
             named = zip(("params", "tokens", "flops", "loss"), row, strict=True)
             bad = next(((name, value) for name, value in named if not value > 0), None)
             if bad:
@@ -236,8 +256,8 @@ def points_from_records(
             final.append(decayed)
             groups.append(run.name)
             labels.append(f"{run.name} at {point.tokens:,} tokens")
-            dataset.append(run.dataset or "")
-            tokenizers.append(tokenizer_of(run, point, home))
+            dataset.append((run.dataset or "") + ("" if by_source is None else f": {by_source}"))
+            tokenizers.append(tokenizer_of(run, measured, home))
             columns.append(facts)
     if not rows:
         found = f"{len(records)} run(s), none with a finished point" if records else "no */record.json"
