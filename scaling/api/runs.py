@@ -357,12 +357,12 @@ class Ledger(TableResult):
         from scaling.api.text.runs import goodput_text, ledger_table, source_losses
 
         text = goodput_text(self.entries)
-        losses = source_losses(self.entries)
-        return [
-            ledger_table(self.directory, self.entries),
-            *([] if text is None else [Text(text)]),
-            *([] if losses is None else [Text(""), losses]),
-        ]
+        blocks: list[Block] = [ledger_table(self.directory, self.entries)]
+        if text is not None:
+            blocks.append(Text(text))
+        if (losses := source_losses(self.entries)) is not None:
+            blocks += [Text(""), losses]
+        return blocks
 
 
 def status(directory: str | Path) -> Ledger:

@@ -32,7 +32,7 @@ def sweep(tmp_path: Path) -> Path:
             )
             for point in record.points
         )
-        path.write_text(record.model_copy(update={"points": points}).model_dump_json())
+        path.write_text(record.model_copy(update={"points": points, "tokenizer": "bytes"}).model_dump_json())
     return tmp_path
 
 
