@@ -46,9 +46,9 @@ def describe(
 def tokenizer(
     out: Annotated[Path, typer.Option(help="folder to write; or a .model file, for SentencePiece")],
     source: Annotated[
-        str, typer.Option(help="corpus: python-stdlib, text:GLOB, jsonl:GLOB or tfds:NAME")
+        str, typer.Option(help="source of text, as data.source: python-stdlib, text:GLOB, parquet:GLOB, ...")
     ] = "python-stdlib",
-    field: Annotated[str, typer.Option(help="JSON field or TFDS feature that holds the text")] = "text",
+    field: Annotated[str, typer.Option(help="field, column or feature that holds the text")] = "text",
     vocab_size: Annotated[int, typer.Option(help="tokens in the vocabulary")] = 4096,
     kind: Annotated[
         str, typer.Option("--kind", "--type", help="bpe (byte-level), unigram or wordpiece (lower case)")
