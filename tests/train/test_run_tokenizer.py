@@ -127,7 +127,16 @@ def test_a_run_trains_resumes_scores_and_generates_without_the_original(make_run
     folder = write_bpe(tmp_path / "bpe")
     run = make_run("model.vocab_size=264", f"data.tokenizer=hf:{folder}", steps=4, checkpoint_every=2)
     record = train(run, tmp_path / "run")
-    assert record.bits_per_byte is not None
+    tokenizer = load_tokenizer(f"hf:{folder}")
+    assert record.tokenization is not None
+    assert record.tokenization.model_dump() == {
+        "kind": "hf",
+        "identity": tokenizer.identity,
+        "vocab_size": 261,
+        "end_of_text": 260,
+        "special": {"eos": 260},
+    }
+    assert record.bits_per_byte is not None and record.bytes_per_token is not None
     shutil.rmtree(folder)
     assert train(run, tmp_path / "run").points == record.points
     scored = score(tmp_path / "run", text="ab abc").to_dict()

@@ -145,3 +145,29 @@ def test_a_folder_with_a_model_alone(model, tmp_path):
         load_tokenizer(f"hf:{tmp_path}/tokenizer.model").vocab_size
         == load_tokenizer(f"hf:{tmp_path}").vocab_size
     )
+
+
+def test_a_precompiled_normaliser_as_transformers_saves_it(model, tmp_path, lines):
+    """T5 with SentencePiece's own NFKC table: converted and saved by transformers, and its model alone."""
+    folder = tmp_path / "spiece"
+    folder.mkdir()
+    (folder / "spiece.model").write_bytes(model.read_bytes())
+    (folder / "config.json").write_text('{"model_type": "t5"}')
+    transformers.AutoTokenizer.from_pretrained(folder).save_pretrained(tmp_path / "saved")
+    saved = json.loads((tmp_path / "saved" / "tokenizer.json").read_text())
+    assert "precompiled_charsmap" in saved["normalizer"]
+    theirs = transformers.AutoTokenizer.from_pretrained(tmp_path / "saved", split_special_tokens=True)
+    ours, alone = load_tokenizer(f"hf:{tmp_path}/saved"), load_tokenizer(f"hf:{folder}")
+    sample = lines[::4]
+    expected = theirs(sample, add_special_tokens=False)["input_ids"]
+    assert ids_of(ours, sample) == expected
+    assert (ours.special, ours.vocab_size, ours.end_of_text) == (
+        alone.special,
+        alone.vocab_size,
+        alone.end_of_text,
+    )
+    # transformers reads some control and combining characters otherwise than SentencePiece itself.
+    plain = [line.isascii() and line.strip("\n").isprintable() for line in sample]
+    assert sum(plain) > 500
+    for one, other, same in zip(ids_of(alone, sample), expected, plain, strict=True):
+        assert one == other or not same
