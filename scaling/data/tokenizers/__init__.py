@@ -5,6 +5,7 @@ protocol        what every tokenizer can do
 bytes           UTF-8 bytes
 sentencepiece   SentencePiece models
 hugging_face    the `tokenizers` library: byte-level BPE, WordPiece, Unigram
+memo            ids of pieces of text that have occurred before
 folder          the files of a Hugging Face tokenizer, and its special tokens
 legacy          vocab.json with merges.txt, and vocab.txt
 tiktoken        files of base64 ranks

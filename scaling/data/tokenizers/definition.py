@@ -132,7 +132,7 @@ class Definition:
     @cached_property
     def is_byte_level(self) -> bool:
         """Whether tokens are strings of bytes, written in `byte_alphabet`."""
-        settings = [*_settings(self.tree["pre_tokenizer"]), *_settings(self.tree["decoder"])]
+        settings = [*settings_of(self.tree["pre_tokenizer"]), *settings_of(self.tree["decoder"])]
         return any(setting.get("type") == "ByteLevel" for setting in settings)
 
     @cached_property
@@ -141,7 +141,7 @@ class Definition:
         keeps = {"ByteLevel", "Split", "Digits", "Punctuation", "Sequence"}
         if not self.is_byte_level or self.tree["normalizer"] is not None:
             return False
-        for setting in _settings(self.tree["pre_tokenizer"]):
+        for setting in settings_of(self.tree["pre_tokenizer"]):
             if setting.get("type") not in keeps or setting.get("add_prefix_space"):
                 return False
             if setting.get("behavior") == "Removed":
@@ -195,13 +195,13 @@ def _hidden(i: int) -> str:
     return f"\0 special {i} \uf8ff"
 
 
-def _settings(part: Any) -> Iterator[dict[str, Any]]:
+def settings_of(part: Any) -> Iterator[dict[str, Any]]:
     """The settings of a normaliser, pre-tokeniser or decoder, those inside a sequence one by one."""
     if isinstance(part, dict):
         yield part
         for key in ("normalizers", "pretokenizers", "decoders"):
             for inner in part.get(key) or ():
-                yield from _settings(inner)
+                yield from settings_of(inner)
 
 
 def _kind_of(model: dict[str, Any]) -> str | None:

@@ -3,11 +3,13 @@
 import re
 from collections.abc import Iterable, Sequence
 from functools import cached_property
+from itertools import chain
 from typing import Any
 
 import numpy as np
 
 from scaling.data.tokenizers.definition import Definition
+from scaling.data.tokenizers.memo import PieceMemo, encodes_pieces
 from scaling.objectives.masked import WordFlags
 from scaling.objectives.specials import SpecialTokens
 from scaling.runtime.errors import BadInputError
@@ -55,6 +57,10 @@ class HuggingFaceTokenizer:
             reason = re.sub(r" at line \d+ column \d+$", "", str(error))[:160]
             raise BadInputError(f"data.tokenizer: {definition.name} cannot be used: {reason}") from None
         definition.check_backend(self._backend, self._special_ids)
+        self._memo = PieceMemo() if encodes_pieces(definition) else None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_memo": None if self._memo is None else PieceMemo()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -77,10 +83,15 @@ class HuggingFaceTokenizer:
 
     def encode_many(self, texts: Sequence[str]) -> list[np.ndarray]:
         """Token ids of each text, on all cores unless TOKENIZERS_PARALLELISM is false."""
+        if self._memo is not None:
+            return self._memo.encode(texts, self._encode_all)
+        return [np.array(ids, np.int32) for ids in self._encode_all(texts)]
+
+    def _encode_all(self, texts: Sequence[str]) -> list[list[int]]:
         parts = [self._cut(text) for text in texts]
         flat = [piece for pieces in parts for piece in pieces]
         encodings = iter(self._backend.encode_batch_fast(flat, add_special_tokens=False))
-        return [np.concatenate([np.array(next(encodings).ids, np.int32) for _ in pieces]) for pieces in parts]
+        return [list(chain.from_iterable(next(encodings).ids for _ in pieces)) for pieces in parts]
 
     def _cut(self, text: str) -> list[str]:
         """A text in pieces whose ids together are those of the text.
