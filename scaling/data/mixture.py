@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from scaling.config.data import DataConfig
 from scaling.config.objective import Objective
 from scaling.config.record import PackingRecord, SourceShare
@@ -142,6 +144,21 @@ class MixtureCorpus:
             )
             for name, corpus in self.sources.items()
         )
+
+    def training_text(self, tokens: int) -> tuple[np.ndarray, np.ndarray]:
+        """As `Corpus.training_text`: of each source, the first tokens in its share of a run of so many."""
+        length = self.config.sequence_length
+        rows = -(-tokens // length)
+        sequence = self.sequence(rows)
+        counts = sequence.apportionment.counts(min(rows, sequence.length))
+        texts, starts, before = [], [], 0
+        for corpus, count in zip(self.sources.values(), counts, strict=True):
+            if count:
+                ids, starts_D = corpus.training_text(count * length)
+                texts.append(ids)
+                starts.append(starts_D + before)
+                before += len(ids)
+        return np.concatenate(texts), np.concatenate(starts)
 
     def summary(self) -> DataSummary:
         """The sums over the sources; bytes per token are of all of their text."""

@@ -210,14 +210,6 @@ class NGram:
         return cls(config, tuple(levels))
 
 
-def fit_and_score(
-    ids_T: np.ndarray, document_starts_D: np.ndarray, batches: Iterable[Batch], config: NGramConfig
-) -> tuple[NGram, CorpusLoss]:
-    """A model of a training text, and its loss on batches of another: all that a run of it is."""
-    model = NGram.fit(ids_T, document_starts_D, config)
-    return model, model.score(batches)
-
-
 def _tokens(ids: np.ndarray, config: NGramConfig) -> np.ndarray:
     ids = np.asarray(ids).astype(np.int64)
     if ids.size and not (ids.min() >= 0 and ids.max() < config.vocab_size):

@@ -13,6 +13,7 @@ import numpy as np
 from scaling.config.baselines import NGramConfig
 from scaling.config.record import Rewind, RunRecord, Status, read_record
 from scaling.config.run import RunConfig
+from scaling.data.batches import ValidationBatches
 from scaling.parallel.heartbeat import Heartbeat, stall_seconds
 from scaling.parallel.processes import (
     InterruptedRunError,
@@ -375,10 +376,12 @@ class _Training:
     def _evaluate(self, state: TrainState, part: Segment) -> ValidationLosses:
         """Validation losses, logged."""
         self.clock.charge("step")
-        losses = validate(
-            self.validation,
-            lambda batch: self.functions.evaluate(state.model, self.functions.place(batch)),
-        )
+
+        def score(batches: ValidationBatches) -> tuple[float, float]:
+            sums = [self.functions.evaluate(state.model, self.functions.place(b)) for b in batches]
+            return sum(float(s["nll_sum"]) for s in sums), sum(float(s["weight_sum"]) for s in sums)
+
+        losses = validate(self.validation, score)
         parts = {"": losses.loss} | {f" of {k}": one.loss for k, one in (losses.by_source or {}).items()}
         for what, loss in parts.items():
             if not math.isfinite(loss):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from scaling.config.record import SourceLoss
-from scaling.data.batches import ValidationSet
+from scaling.data.batches import ValidationBatches, ValidationSet
 
 
 @dataclass(frozen=True)
@@ -36,13 +36,11 @@ def dumped(by_source: Mapping[str, SourceLoss]) -> dict[str, Any]:
     return {name: one.model_dump() for name, one in by_source.items()}
 
 
-def validate(sets: Sequence[ValidationSet], evaluate: Callable[[Any], Mapping[str, Any]]) -> ValidationLosses:
-    """The losses on validation sets; `evaluate` gives `nll_sum` in nats and `weight_sum` of a batch."""
-    losses = []
-    for one in sets:
-        sums = [evaluate(batch) for batch in one.batches]  # all dispatched before the first is read
-        nll = sum(float(s["nll_sum"]) for s in sums)
-        losses.append(source_loss(nll, sum(float(s["weight_sum"]) for s in sums), one.batches.text_bytes))
+def validate(
+    sets: Sequence[ValidationSet], score: Callable[[ValidationBatches], tuple[float, float]]
+) -> ValidationLosses:
+    """The losses on validation sets; `score` gives the summed loss in nats of batches, and their tokens."""
+    losses = [source_loss(*score(one.batches), one.batches.text_bytes) for one in sets]
     if sets[0].name is None:
         return ValidationLosses(losses[0].loss, losses[0].bits_per_byte)
     by_source = {str(one.name): loss for one, loss in zip(sets, losses, strict=True)}

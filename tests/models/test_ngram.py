@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scaling.config.baselines import NGramConfig
-from scaling.models.ngram import NGram, _numbered, estimate_discounts, fit_and_score
+from scaling.models.ngram import NGram, _numbered, estimate_discounts
 from scaling.runtime.errors import BadInputError
 
 V = 5
@@ -165,7 +165,7 @@ def test_more_context_helps_and_weights_count() -> None:
     test = np.array(tokens[18000 : 18001 + 64 * 30])
     rows = {"inputs": test[:-1].reshape(30, 64), "targets": test[1:].reshape(30, 64)}
     chain = np.mean([-np.log(table[a, b, c - 1]) for a, b, c in zip(test, test[1:], test[2:], strict=False)])
-    losses = [fit_and_score(ids, starts, [rows], config(order))[1].loss for order in (1, 2, 3, 4)]
+    losses = [NGram.fit(ids, starts, config(order)).score([rows]).loss for order in (1, 2, 3, 4)]
     assert losses[0] > losses[1] > losses[2] + 0.1
     assert chain < losses[2] < chain + 0.03 and losses[3] < losses[2] + 0.04
     model = NGram.fit(ids, starts, config(2))

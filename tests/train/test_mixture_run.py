@@ -122,3 +122,18 @@ def test_losses_of_a_mixture_by_hand() -> None:
     assert found.loss == pytest.approx(6.5 * ln2)
     assert found.bits_per_byte == pytest.approx(6.5 / 3.5)
     assert mixed({"a": SourceLoss(loss=1.0, bits_per_byte=None)}, {"a": 1.0}).bits_per_byte is None
+
+
+def test_an_ngram_counts_each_source_in_its_share(mixture: Any, tmp_path: Path) -> None:
+    """One on web alone is worse on code."""
+    order = {"family": "ngram", "name": "trigram", "vocab_size": 257, "max_length": 32, "order": 3}
+    tree = mixture(tokens=24 * 256, steps=None).model_dump(mode="json")
+    both = train(load_run({**tree, "model": order}), tmp_path / "both")
+    tree["data"]["mixture"] = {"web": tree["data"]["mixture"]["web"] | {"weight": 1.0}}
+    tree["data"]["mixture"]["code"] = mixture().data.mixture["code"].model_dump() | {"weight": None}
+    tree["data"]["mixture_schedule"] = [{"at": 0.999, "weights": {"code": 1.0}}]
+    web = train(load_run({**tree, "model": order}), tmp_path / "web")
+    assert both.by_source is not None and web.by_source is not None
+    assert both.by_source["code"].loss < web.by_source["code"].loss - 0.5
+    assert web.validation_loss == web.by_source["web"].loss
+    assert both.points[-1].by_source == both.by_source
