@@ -121,7 +121,8 @@ class DataConfig(Frozen):
     max_documents: Annotated[int, Field(ge=2)] | None = None
     """Read only this many documents, from the start of the source; null reads all."""
     max_epochs: Annotated[int, Field(ge=1)] | None = None
-    """Most passes over the training rows; null repeats them as often as needed."""
+    """Most passes over the training rows: a run that needs more is refused. Null repeats them as often as
+    needed."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     """Seed of the order of training documents and rows. It does not change the split."""
     prefetch: Annotated[int, Field(ge=0, le=1024)] = 4

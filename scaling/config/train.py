@@ -174,7 +174,7 @@ class TrainConfig(Frozen):
     eval_every: PositiveInt | None = None
     """Steps between evaluations; null evaluates only at the end."""
     eval_tokens: PositiveInt = 65_536
-    """Validation tokens per evaluation."""
+    """Validation tokens per evaluation; of a mixture, of each source."""
     log_every: PositiveInt = 10
     """Steps between lines of metrics."""
     checkpoint_every: PositiveInt | None = None
