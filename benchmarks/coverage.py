@@ -4,7 +4,7 @@
     python benchmarks/coverage.py chinchilla isoflop       # some of them
     python benchmarks/coverage.py --markdown               # the tables of docs/coverage.md
 
-Each of 200 draws goes through the functions that `scaling fit` calls, from points to intervals. The tables give
+Each of 150 draws goes through the functions that `scaling fit` calls, from points to intervals. The tables give
 the share of draws whose interval contains the truth: of every parameter; of `a`, the exponent of N_opt, if there
 is an optimum; of `prediction`, the target at ten times the compute of the data; of the loss at 10 and 100 times
 the compute for designs; of N_opt at a budget; and of the later runs of a rolled hold-out. A quantity or method
@@ -31,8 +31,12 @@ from rich.progress import Progress
 
 CHUNK = 20  # draws that a process is given at once
 LONG = ("broken-params-2",)  # only when it is named
-DRAWS = 200
-FEWER = {"farseer": 60, "repeated-data": 100}  # draws that each take as long as ten of others
+DRAWS = 150  # an hour on two cores
+# Cases whose draws take several times as long as those of others.
+FEWER = {
+    "farseer": 60,
+    **dict.fromkeys(("repeated-data", "misfit-none", "misfit-coupled", "misfit-drift"), 100),
+}
 
 Table = dict[str, dict[str, dict[str, dict[str, float | int | None]]]]  # by case, method and quantity
 

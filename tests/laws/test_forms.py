@@ -254,8 +254,9 @@ def test_farseer_has_intervals_by_every_method_and_an_optimum(tmp_path):
         for name, value in truth.items():
             assert intervals[name][0] < value < intervals[name][1], name
     exponent = LAWS["farseer"].optimum(truth, flops=3e22).a
-    for low, high in (fit.optimum.intervals["a"], fit.hessian.intervals["a"]):
-        assert low < exponent < high
+    low, high = fit.optimum.intervals["a"]
+    assert low < exponent < high
+    assert fit.hessian.intervals["a"] is None  # of a numeric optimum it would be too narrow
     # N_opt exists up to the compute at which the law's loss falls with N alone.
     assert fit.optimum.budgets[-1].flops < 1e25
     assert fit.optimum.a == fit.frontier().a == pytest.approx(fit.sensitivity[0].a, abs=1e-5)
