@@ -20,6 +20,19 @@ _TRIES = 32
 _MAY_CUT = re.compile(r"(?<=\S)(?=[ \n]\S)")
 
 
+def _never_in_text(definition: Definition, special: SpecialTokens, end_of_text: int) -> set[int]:
+    """The ids that no text is encoded to.
+
+    A model's unknown token is not among them, nor padding that is an ordinary token (`!` in some files), nor
+    a single character, which texts could not be spelled without.
+    """
+    named = (end_of_text, special.bos, special.eos, special.sep, special.cls, special.mask)
+    marks = {i for i in named if i is not None}
+    hidden = marks | {*special.sentinels} | {i for i in definition.added if definition.is_special(i)}
+    ordinary = {i for i in hidden if len(definition.pieces[i]) == 1} - {end_of_text}
+    return hidden - ordinary - ({definition.unk} - marks)
+
+
 class HuggingFaceTokenizer:
     """A tokenizer of the `tokenizers` library. Ids equal those of `transformers` with
     `add_special_tokens=False` and `split_special_tokens=True`.
@@ -43,10 +56,7 @@ class HuggingFaceTokenizer:
         self._definition = definition
         self.vocab_size = definition.vocab_size
         self.lossless = definition.is_lossless
-        named = {*special.to_dict().values(), *special.sentinels, end_of_text}
-        declared = {i for i in definition.pieces if definition.is_special(i)}
-        keeps_unk = {definition.unk} - {end_of_text, special.bos, special.sep, special.cls, special.mask}
-        self._special_ids = (named | declared) - keeps_unk
+        self._special_ids = _never_in_text(definition, special, end_of_text)
         try:
             self._backend: Any = tokenizers.Tokenizer.from_str(definition.without_special(self._special_ids))
             self._backend.encode_special_tokens = True

@@ -11,6 +11,9 @@ from tests.data.tokenizers.kinds import BYTE_LEVEL, INJECTIONS, KINDS, LOSSLESS
 transformers = pytest.importorskip("transformers")
 
 
+IDS = {"add_special_tokens": False, "return_attention_mask": False, "return_token_type_ids": False}
+
+
 def reference(folder):
     """The tokenizer of transformers, for which special tokens in a text are text."""
     return transformers.AutoTokenizer.from_pretrained(folder, split_special_tokens=True)
@@ -19,7 +22,7 @@ def reference(folder):
 @pytest.mark.parametrize("kind", KINDS)
 def test_ids_of_ten_thousand_lines(folders, lines, kind):
     tokenizer = load_tokenizer(f"hf:{folders[kind]}")
-    theirs = reference(folders[kind])(lines, add_special_tokens=False)["input_ids"]
+    theirs = reference(folders[kind])(lines, **IDS)["input_ids"]
     ours = tokenizer.encode_many(lines)
     assert len(lines) == 10_000
     assert [ids.tolist() for ids in ours] == theirs

@@ -155,3 +155,29 @@ def test_words_by_the_marks_of_each_kind(folders):
     assert words("gpt2", "the qzjxv\nof") == ["the", "qzjxv", "\n", "of"]
     assert words("bert-cased", "qzjxv, of them") == ["qzjxv", ",", "of", "them"]
     assert words("t5", "the qzjxv of") == ["the", "qzjxv", "of"]
+
+
+@pytest.mark.parametrize("declared", [False, True])
+def test_padding_that_is_an_ordinary_token_stays_one(tmp_path, declared):
+    tree = bpe_tree()
+    flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
+    if declared:
+        tree["added_tokens"].append({"id": ord("!"), "content": "!", **flags})
+    config = {"eos_token": END, "pad_token": "!"}
+    folder = write_bpe(tmp_path / "folder", tokenizer=tree, tokenizer_config=config)
+    tokenizer = load_tokenizer(f"hf:{folder}")
+    assert tokenizer.special.pad == ord("!")
+    assert tokenizer.encode("a!").tolist() == [ord("a"), ord("!")]
+    assert tokenizer.decode(tokenizer.encode("a!")) == "a!" and tokenizer.byte_lengths()[ord("!")] == 1
+    theirs = transformers.AutoTokenizer.from_pretrained(folder, split_special_tokens=True)
+    assert theirs("a!b", add_special_tokens=False)["input_ids"] == tokenizer.encode("a!b").tolist()
+
+
+def test_an_end_that_is_also_the_unknown_token(tmp_path):
+    tree = bpe_tree()
+    tree["model"]["unk_token"] = END
+    tree["model"]["vocab"][END] = 260
+    tokenizer = load_tokenizer(f"hf:{write_bpe(tmp_path / 'folder', tokenizer=tree)}")
+    assert tokenizer.end_of_text == 260
+    assert 260 not in tokenizer.encode(f"a{END}\n{END}")
+    assert tokenizer.decode(tokenizer.encode(END)) == END
