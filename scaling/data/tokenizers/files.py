@@ -3,7 +3,6 @@
 import os
 from pathlib import Path
 
-from scaling.data.store.manifest import SETTINGS, name_in, read_settings
 from scaling.data.tokenizers import tiktoken
 from scaling.data.tokenizers.folder import TOKENIZER, tokenizer_files
 
@@ -44,8 +43,10 @@ def contents(name: str) -> dict[str, Path]:
     if kind is None:
         return {}
     if kind == "prepared":  # its settings name the tokenizer next to them
+        from scaling.data.store.manifest import SETTINGS, read_settings
+
         corpus = read_settings(place)
-        copied = {} if corpus is None else contents(name_in(place, corpus.tokenizer_copy))
+        copied = {} if corpus is None else contents(inner_name(name))
         files = {SETTINGS: place / SETTINGS} | copied
         return {f"{COPIES[kind]}/{path}": file for path, file in files.items()}
     if kind != "hf":
@@ -55,3 +56,14 @@ def contents(name: str) -> dict[str, Path]:
     # One file of any name is the tokenizer.json of the copy.
     first = TOKENIZER if place.is_file() and not settings and main.suffix == ".json" else main.name
     return {f"{COPIES[kind]}/{file}": path for file, path in ({first: main} | named).items()}
+
+
+def inner_name(name: str) -> str:
+    """The name of the tokenizer itself: of a prepared corpus, that of its copy next to the shards."""
+    if kind_of(name) != "prepared":
+        return name
+    from scaling.data.store.manifest import name_in, read_settings  # the store reads tokenizers
+
+    place = place_of(name)
+    corpus = read_settings(place)
+    return name if corpus is None else name_in(place, corpus.tokenizer_copy)
