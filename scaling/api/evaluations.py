@@ -171,7 +171,7 @@ def evaluate(
 
     plan = EvaluationPlan(chosen, hows, again)
     keep_compiled()
-    jobs = jobs_of(path, str(step), say)
+    jobs = jobs_of(path, str(step), chosen, say)
     laid_out = None if sizes is None else make_mesh(sizes)
     done: list[Evaluation] = []
     with Counter(len(jobs) * len(plan.all())) as counter:

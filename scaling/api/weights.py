@@ -37,10 +37,11 @@ class ImportedRun(Result):
 
     def blocks(self) -> list[Block]:  # noqa: D102
         record, out = self.record, self.directory
+        given = "--ids FILE.json" if record.tokenizer == "ids" else "--text FILE"
         return [
             Text(
                 f"{record.params.total:,} parameters ({record.family}), tokenizer {record.tokenizer}; "
-                f"written to {out}; next: scaling score {out} --ids FILE.json"
+                f"written to {out}; next: scaling score {out} {given}"
             )
         ]
 
@@ -53,7 +54,7 @@ def import_hf(
     Args:
         path: directory with config.json and safetensors.
         out: run directory to create.
-        tokenizer: sentencepiece:PATH, bytes or ids; by default a SentencePiece model in the folder, or ids.
+        tokenizer: hf:PATH, sentencepiece:PATH, bytes or ids; by default the tokenizer in the folder, or ids.
         dtype: type of the parameters: float32 or bfloat16.
 
     Returns:
@@ -196,7 +197,8 @@ def score(
     """The log-probability of each token, in nats.
 
     A decoder's tokens from the second on, each given those before it; an encoder's tokens each at its own
-    position, nothing masked; an encoder-decoder's decoder ids from the second on, given the ids.
+    position, nothing masked; an encoder-decoder's decoder ids from the second on, given the ids. Text is
+    framed by the special tokens of the run's tokenizer; an encoder-decoder writes it, given an empty text.
 
     Args:
         run: run directory.
@@ -227,10 +229,15 @@ def score(
     from scaling.train.trained import load_trained
 
     trained = load_trained(Path(run), say)
-    rows = [list(row) for row in ids] if ids is not None else text_rows(trained, text or "")
-    decoder_rows = None if decoder_ids is None else [list(row) for row in decoder_ids]
+    if ids is not None:
+        rows = [list(row) for row in ids]
+        decoder_rows = None if decoder_ids is None else [list(row) for row in decoder_ids]
+    else:
+        rows, decoder_rows = text_rows(trained, text or "")
     trained.check_rows(rows)
     scores = score_rows(trained.model, rows, decoder_rows, keep_logits=bool(logits))
+    if text is not None and trained.run.model.family == "encoder":
+        scores = scores.inner(len(trained.opening), len(trained.closing))
     if path is not None:
         _save(path, scores.logits_BLV)
     total, bits = sum(map(sum, scores.log_probs)), None
@@ -311,26 +318,31 @@ def read_text(path: Path) -> str:
     return text
 
 
-def text_rows(trained: "Trained", text: str) -> Ids:
-    """A text as rows of at most the model's positions, each of its tokens scored once.
+def text_rows(trained: "Trained", text: str) -> tuple[Ids, Ids | None]:
+    """A text as rows of at most the model's positions, each of its tokens once, and rows of the decoder.
 
     A decoder's first row starts with what texts start with in training, and each further row with the last
-    token of the row before.
+    token of the row before. An encoder's rows are framed as its tokenizer frames texts. An encoder-decoder
+    reads an empty text and writes the rows, the last of which ends as its tokenizer ends texts.
 
     Raises:
-        BadInputError: the run has no tokenizer, or reads pairs of texts.
+        BadInputError: the run has no tokenizer.
     """
-
-    config = trained.run.model
-    if config.two_sided:
-        raise BadInputError("--text: an encoder-decoder scores one text given another; give --ids FILE.json")
-    tokens = trained.tokenizer.encode(text).tolist()
-    size = config.max_length
+    config, opening, closing = trained.run.model, trained.opening, trained.closing
+    tokens, size = trained.tokenizer.encode(text).tolist(), config.max_length
     if config.family == "encoder":
-        return [tokens[i : i + size] for i in range(0, len(tokens), size)]
-    tokens = [trained.start, *tokens]
+        step = size - len(opening) - len(closing)
+        if step < 1:
+            raise BadInputError(f"--text: the model has {size} positions, which [CLS] and [SEP] fill")
+        return [[*opening, *tokens[i : i + step], *closing] for i in range(0, len(tokens), step)], None
     step = max(1, size - 1)
-    return [tokens[i : i + size] for i in range(0, len(tokens) - 1, step)]
+    if config.two_sided:
+        tokens = [*tokens, *closing]
+        written = [[trained.start, *tokens[i : i + step]] for i in range(0, len(tokens), step)]
+        empty = [*opening, *closing] or [trained.start]
+        return [empty] * len(written), written
+    tokens = [trained.start, *tokens]
+    return [tokens[i : i + size] for i in range(0, len(tokens) - 1, step)], None
 
 
 def _save(path: Path, array: Any) -> None:
@@ -399,12 +411,9 @@ def generate(
     how = Sampling(temperature, top_k, top_p) if beams is None else Beams(beams, length_penalty)
     how.check()
     trained = load_trained(Path(run), say)
-    ids = trained.tokenizer.encode(prompt).tolist()
-    if trained.run.model.family == "decoder":
-        ids = [trained.start, *ids]
     new = continue_prompts(
         trained.model,
-        [ids],
+        [trained.prompt(prompt)],
         new_tokens=tokens,
         sampling=how,
         seed=seed,

@@ -17,7 +17,7 @@ def import_hf(
     tokenizer: Annotated[
         str | None,
         typer.Option(
-            help="sentencepiece:PATH, bytes or ids; default: a SentencePiece model in the folder, or ids"
+            help="hf:PATH, sentencepiece:PATH, bytes or ids; default: the tokenizer in the folder, or ids"
         ),
     ] = None,
     dtype: Annotated[str, typer.Option(help="type of the parameters: float32 or bfloat16")] = "float32",
@@ -60,7 +60,8 @@ def score(
     """Print the log-probability of each token, in nats.
 
     A decoder's tokens from the second on, each given those before it; an encoder's tokens each at its own
-    position, nothing masked; an encoder-decoder's decoder ids from the second on, given the ids.
+    position, nothing masked; an encoder-decoder's decoder ids from the second on, given the ids. Text is
+    framed by the special tokens of the run's tokenizer; an encoder-decoder writes it, given an empty text.
     """
     from scaling.api import weights
 

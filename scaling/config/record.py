@@ -245,8 +245,10 @@ class TaskScores(Frozen):
     exact match is about token accuracy to that power. Metrics are named `exact_match`, `token_accuracy`,
     `edit_similarity`, `answer_log_prob` (nats, of the complete answer), `choice_accuracy`, `brier`,
     `choice_log_prob`, `pass_at_K`; `choice_accuracy` compares sums of log-probabilities, and
-    `choice_accuracy_per_token` and `choice_accuracy_unconditional` normalise them. Of published
-    benchmarks also `squad_exact`, `squad_f1`, and `likeliest_match` (every token the likeliest).
+    `choice_accuracy_per_token`, `choice_accuracy_unconditional`, `acc_norm` (per character) and `acc_bytes`
+    (per byte) normalise them; the last two are those of lm-evaluation-harness, whose `acc` is
+    `choice_accuracy`. Of published benchmarks also `squad_exact`, `squad_f1`, and `likeliest_match` (every
+    token the likeliest).
     """
 
     task: str

@@ -10,13 +10,15 @@ from scaling.config.record import TaskScores
 from scaling.evals import metrics
 from scaling.evals.inference import GREEDY, InferenceEngine, Request
 from scaling.evals.items import EvalTask, Item
-from scaling.evals.metrics import ANSWER_METRICS, CHOICE_METRICS, METRICS, TEXT_METRICS
+from scaling.evals.masked_inference import MaskedEngine
+from scaling.evals.metrics import ACCURACIES, ANSWER_METRICS, CHOICE_METRICS, METRICS, TEXT_METRICS
 from scaling.evals.prompts import Prompt, PromptEncoder, prompt_of
 from scaling.models.generate import Sampling
 from scaling.runtime.errors import BadInputError
 from scaling.tasks.demonstrations import Template
 
 Advance = Callable[[int], None]
+Engine = InferenceEngine | MaskedEngine
 
 _BEYOND_ANSWER = 4  # tokens generated beyond the longest answer, so that a wrong ending shows
 _REASONING = 128  # tokens of reasoning, if the model has the positions
@@ -85,7 +87,7 @@ class TaskResult:
 class Evaluator:
     """Evaluates tasks on one model."""
 
-    def __init__(self, engine: InferenceEngine, encoder: PromptEncoder) -> None:
+    def __init__(self, engine: Engine, encoder: PromptEncoder) -> None:
         self.engine, self.encoder = engine, encoder
 
     def evaluate(
@@ -155,10 +157,12 @@ class Evaluator:
     # -- scores ----------------------------------------------------------------------------------------
 
     def _score_choices(self, items: list[ScoredItem], task: EvalTask, settings: EvalSettings) -> None:
-        """Grades of the likeliest choice under three normalisations, and scores of the probabilities.
+        """Grades of the likeliest choice under five normalisations, and scores of the probabilities.
 
-        The log-probabilities of choices are compared as sums, per token, and relative to those of the choice
-        without the question (Brown et al. 2020, section 2.4). Probabilities are those of the sums.
+        The log-probabilities of choices are compared as sums, per token, relative to those of the choice
+        without the question (Brown et al. 2020, section 2.4), and, as lm-evaluation-harness does, per
+        character of the choice (`acc_norm`) and per byte (`acc_bytes`), without what joins it to the context.
+        Probabilities are those of the sums. `choice_accuracy` is the harness's `acc`.
         """
         if not set(task.metrics) & set(CHOICE_METRICS):
             return
@@ -182,18 +186,21 @@ class Evaluator:
             per_token = [each.total / len(each.log_probs) for each in scored[some]]
             relative = [s - unconditional[request].total for s, request in zip(sums, bare[some], strict=True)]
             grades = one.item.grades
+            texts = one.item.query.choices or one.item.accepted[:1]
+            per_character = [each / max(1, len(text)) for each, text in zip(sums, texts, strict=True)]
+            per_byte = [each / max(1, len(text.encode())) for each, text in zip(sums, texts, strict=True)]
             values = {
                 "choice_accuracy": grades[int(np.argmax(sums))],
                 "choice_accuracy_per_token": grades[int(np.argmax(per_token))],
                 "choice_accuracy_unconditional": grades[int(np.argmax(relative))],
+                "acc_norm": grades[int(np.argmax(per_character))],
+                "acc_bytes": grades[int(np.argmax(per_byte))],
                 "choice_log_prob": metrics.right_log_prob(sums, grades),
                 "brier": metrics.brier(metrics.choice_probabilities(sums), grades),
             }
             one.choice_log_probs = tuple(sums)
             one.values |= {
-                name: value
-                for name, value in values.items()
-                if name in task.metrics or name.startswith("choice_accuracy_")
+                name: value for name, value in values.items() if name in task.metrics or name in ACCURACIES
             }
             one.values |= {"answer_log_prob": sums[int(np.argmax(grades))]}
 
@@ -211,7 +218,8 @@ class Evaluator:
             one.values |= {name: values[name] for name in wanted}
 
     def _score_texts(self, items: list[ScoredItem], task: EvalTask, settings: EvalSettings) -> None:
-        wanted = [name for name in task.metrics if name in TEXT_METRICS]
+        writes = not isinstance(self.engine, MaskedEngine)
+        wanted = [name for name in task.metrics if name in TEXT_METRICS and writes]
         template, decode = settings.template, self.encoder.tokenizer.decode
         new = settings.new_tokens or max(len(one.answer) for one in items) + _BEYOND_ANSWER
         if wanted:

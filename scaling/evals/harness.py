@@ -36,24 +36,32 @@ class HarnessModel(LM):
 
     def loglikelihood(self, requests: list[Instance], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
         """The log-probability of each continuation, in nats, and whether greedy decoding would produce it."""
-        engine, encoder = self.evaluator.engine, self.evaluator.encoder
-        pairs = [encoder.pair(*request.args) for request in requests]
-        pairs = [(context or (engine.start,), answer) for context, answer in pairs]
+        engine = self.evaluator.engine
+        pairs = [self._pair(*request.args) for request in requests]
         shared = _common([context for context, _ in pairs])
         scored = engine.score([Request(context, answer, shared) for context, answer in pairs])
         return [(each.total, all(each.likeliest)) for each in scored]
 
+    def _pair(self, context: str, continuation: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """White space at the end of a context belongs to the continuation, as in the harness's own models."""
+        kept = context.rstrip()
+        ids, answer = self.evaluator.encoder.pair(kept, context[len(kept) :] + continuation)
+        return ids or (self.evaluator.engine.start,), answer
+
     def loglikelihood_rolling(self, requests: list[Instance], disable_tqdm: bool = False) -> list[float]:
-        """The log-probability of each text, in nats, in windows of the model's positions."""
+        """The log-probability of each text, in nats, in windows of the model's positions.
+
+        An encoder-decoder reads the end of a text, and writes the text and its end.
+        """
         engine, encoder = self.evaluator.engine, self.evaluator.encoder
-        if engine.encoder_decoder:
-            raise BadInputError("an encoder-decoder has no probability of a text by itself")
+        end = encoder.closing if engine.encoder_decoder else ()
+        first = end[-1] if end else engine.start
         windows: list[Request] = []
         owners: list[int] = []
         for i, request in enumerate(requests):
-            ids = encoder.tokenizer.encode(request.args[0]).tolist()
+            ids = [*encoder.tokenizer.encode(request.args[0]).tolist(), *end]
             positions = engine.config.max_length
-            for window in get_rolling_token_windows(ids, engine.start, positions, context_len=1):
+            for window in get_rolling_token_windows(ids, first, positions, context_len=1):
                 context, answer = make_disjoint_window(window)
                 windows.append(Request(tuple(context), tuple(answer)))
                 owners.append(i)

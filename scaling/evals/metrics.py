@@ -19,6 +19,8 @@ from scaling.config.record import Score, wilson
 CHOICE_METRICS = ("choice_accuracy", "choice_log_prob", "brier")
 TEXT_METRICS = ("exact_match", "edit_similarity", "squad_exact", "squad_f1")
 ANSWER_METRICS = ("answer_log_prob", "token_accuracy", "likeliest_match")
+# The accuracy of choices under other normalisations, which every task with choices gets too.
+ACCURACIES = ("choice_accuracy_per_token", "choice_accuracy_unconditional", "acc_norm", "acc_bytes")
 METRICS = (*CHOICE_METRICS, *TEXT_METRICS, *ANSWER_METRICS)
 
 _RESAMPLES = 2000

@@ -71,17 +71,27 @@ class PromptEncoder:
     """Encodes prompts for one model.
 
     `begin` is the id that opens a decoder's context, as it opened texts in training; None for an
-    encoder-decoder.
+    encoder-decoder. Of imported weights, `opening` and `closing` are the ids that their tokenizer puts around
+    a text: contexts then begin with `opening`, and with `begin` only if they are empty otherwise; the source
+    of an encoder-decoder also ends with `closing`.
     """
 
-    def __init__(self, tokenizer: Tokenizer, begin: int | None) -> None:
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        begin: int | None,
+        opening: tuple[int, ...] | None = None,
+        closing: tuple[int, ...] = (),
+    ) -> None:
         self.tokenizer = tokenizer
-        self.begin: tuple[int, ...] = () if begin is None else (begin,)
+        self._begin = () if begin is None else (begin,)
+        self._opening = self._begin if opening is None else opening
+        self.closing = closing if begin is None else ()
         self._encode = lru_cache(maxsize=4096)(lambda text: tuple(tokenizer.encode(text).tolist()))
 
     def context(self, text: str) -> tuple[int, ...]:
         """The ids of a context."""
-        return self.begin + self._encode(text)
+        return (*self._opening, *self._encode(text), *self.closing) or self._begin
 
     def pair(self, context: str, target: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """The ids of a context and of the target after it.
@@ -92,11 +102,11 @@ class PromptEncoder:
         """
         kept = context.rstrip(" ")
         target = context[len(kept) :] + target
-        if self.begin:
+        if self._begin:
             both, alone = self._encode(kept + target), self._encode(kept)
             if len(both) > len(alone):
-                return self.begin + both[: len(alone)], both[len(alone) :]
-        return self.begin + self._encode(kept), self._encode(target)
+                return (*self._opening, *both[: len(alone)]) or self._begin, both[len(alone) :]
+        return self.context(kept), self._encode(target)
 
     def shared(self, prefix: str, context: tuple[int, ...]) -> int:
         """The number of leading ids of a context that encode a prefix which other contexts share."""

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
@@ -21,12 +20,12 @@ from scaling.config.load import dump_yaml, validate
 from scaling.config.model import ModelConfig, network
 from scaling.config.record import RunRecord
 from scaling.config.run import RunConfig
-from scaling.data.tokenizers import load_tokenizer
 from scaling.estimate.counts import count_parameters, tensors, train_flops_per_token
 from scaling.hf.architecture import Architecture, Placed, place, to_theirs
 from scaling.hf.checkpoint import Checkpoint
 from scaling.hf.fold import Arrays, fold, standard
 from scaling.hf.settings import ARCHITECTURES, TOKEN_IDS, architecture_for, architecture_named, settings_of
+from scaling.hf.tokenizer import check_tokenizer, framing, tokenizer_in, write_tokenizer
 from scaling.hf.weight_files import StreamedTensor, write
 from scaling.runtime.errors import BadInputError, StorageError
 from scaling.train.checkpoints import open_model, write_model
@@ -36,7 +35,6 @@ from scaling.train.run_tokenizer import keep_files
 from scaling.train.stored_arrays import StoredArray
 
 SHARD_BYTES = 5_000_000_000
-_SENTENCEPIECE = ("spiece.model", "tokenizer.model", "sentencepiece.bpe.model")
 _LEAF = "value"  # the only leaf of a parameter
 
 
@@ -63,8 +61,7 @@ def import_run(
     Args:
         source: a directory with config.json and safetensors.
         out: the run directory to make.
-        tokenizer: `sentencepiece:PATH`, `bytes` or `ids`; None: a SentencePiece model in `source` if there is
-            one, otherwise `ids`.
+        tokenizer: as `data.tokenizer`; None: the one in `source` if there is one, otherwise `ids`.
         dtype: of the parameters, float32 or bfloat16.
         say: receives messages for the user.
 
@@ -76,26 +73,29 @@ def import_run(
     model: ModelConfig = validate(
         type(checkpoint.model), checkpoint.model.model_dump() | {"param_dtype": dtype}, "--dtype"
     )
-    data: dict[str, Any] = {"sequence_length": model.max_length, "tokenizer": tokenizer or "ids"}
-    sentencepiece = None
-    if tokenizer is None:
-        sentencepiece = _sentencepiece_in(source, model.vocab_size, say)
-        if sentencepiece is not None:
-            data["tokenizer"] = f"sentencepiece:{sentencepiece.name}"  # of the run directory
-    elif tokenizer != "ids":
-        _check_tokenizer(tokenizer, model.vocab_size)
+    name = tokenizer or tokenizer_in(source)
+    if name is None:
+        say(f"{source} has no tokenizer: the run reads ids only; --tokenizer names one")
+        name = "ids"
+    data = validate(
+        DataConfig,
+        {"sequence_length": model.max_length, "tokenizer": name},
+        "--tokenizer" if tokenizer else str(source),
+    )
+    frame: dict[str, list[int]] = {}
+    if name != "ids":
+        check_tokenizer(name, model.vocab_size, "--tokenizer" if tokenizer else "tokenizer")
+        frame = framing(name, checkpoint.arch.model_type)
     # A run needs a budget; the minimal one, because training took place elsewhere.
     train = {"steps": 1, "batch_tokens": model.max_length, "learning_rate": 1e-4}
     tree = {"name": _run_name(out), "model": model, "data": data, "train": train}
     run: RunConfig = validate(RunConfig, tree, str(source))
     ids = {**checkpoint.arch.written, **checkpoint.settings}
     ids = {key: ids[key] for key in TOKEN_IDS if isinstance(ids.get(key), int)}
-    origin = {"path": str(source.absolute()), "model_type": checkpoint.arch.model_type, **ids}
+    origin = {"path": str(source.absolute()), "model_type": checkpoint.arch.model_type, **ids, **frame}
     with _complete_or_absent(out) as directory:
         arrays = checkpoint.arrays(jax.numpy.dtype(dtype))
         write_model(directory / "checkpoints", {f"{name}.{_LEAF}": array for name, array in arrays.items()})
-        if sentencepiece is not None:
-            shutil.copyfile(sentencepiece, directory / sentencepiece.name)
         keep_files(directory, run.data)
         (directory / SOURCE).write_text(json.dumps(origin, indent=2) + "\n")
         (directory / "config.yaml").write_text(dump_yaml(run))
@@ -129,8 +129,8 @@ def export_run(
     if shard_bytes < 1:
         raise BadInputError(f"--shard-bytes {shard_bytes}: give at least 1")
     _refuse_existing(out)
-    trained = read_run(path).model
-    model = standard(trained)
+    run = read_run(path)
+    trained, model = run.model, standard(run.model)
     origin = read_origin(path)
     first = layout or origin.get("model_type")
     chosen = architecture_for(model, first if first in ARCHITECTURES else None)
@@ -148,6 +148,7 @@ def export_run(
     size = sum(tensor.nbytes for tensor in theirs)
     with _complete_or_absent(out, size) as directory:
         files = write(directory, settings, theirs, shard_bytes)
+        write_tokenizer(path, run.data, directory)
     return Exported(
         architecture=architecture,
         files=tuple(out / file.name for file in files),
@@ -224,29 +225,6 @@ def _record(run: RunConfig) -> RunRecord:
 
 def _run_name(out: Path) -> str:
     return re.sub(r"[^A-Za-z0-9._=+-]", "-", out.absolute().name).lstrip("._=+-")[:120] or "imported"
-
-
-def _check_tokenizer(name: str, vocab_size: int) -> None:
-    validate(DataConfig, {"tokenizer": name}, "--tokenizer")
-    pieces = load_tokenizer(name).vocab_size
-    if pieces > vocab_size:
-        raise BadInputError(
-            f"--tokenizer {name}: has {pieces} pieces, but the vocabulary of the model has {vocab_size}"
-        )
-
-
-def _sentencepiece_in(source: Path, vocab_size: int, say: Callable[[str], None]) -> Path | None:
-    for name in _SENTENCEPIECE:
-        path = source / name
-        if not path.is_file():
-            continue
-        try:
-            _check_tokenizer(f"sentencepiece:{path}", vocab_size)
-        except BadInputError as error:
-            say(f"{name} is not used ({error}); the run reads ids only")
-            return None
-        return path
-    return None
 
 
 def _refuse_existing(out: Path) -> None:

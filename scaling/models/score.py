@@ -32,6 +32,14 @@ class RowScores:
     log_probs: list[list[float]]
     logits_BLV: np.ndarray | None
 
+    def inner(self, before: int, after: int) -> "RowScores":
+        """The same rows without the scores of their first and last tokens; logits are kept of all."""
+
+        def cut(rows: list[Any]) -> list[Any]:
+            return [row[before : len(row) - after] for row in rows]
+
+        return RowScores(cut(self.tokens), cut(self.log_probs), self.logits_BLV)
+
 
 def score(model: Any, ids: Rows, decoder_ids: Rows | None = None, *, keep_logits: bool = False) -> RowScores:
     """Score rows of ids, of different lengths or not.

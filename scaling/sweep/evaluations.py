@@ -11,9 +11,11 @@ from jax.sharding import Mesh
 
 from scaling.config.record import Evaluation, RunRecord, TaskScores, read_evaluation, read_record
 from scaling.config.sweep import SweepEvaluation
-from scaling.evals.evaluator import EvalSettings, Evaluator, TaskResult, chosen_items
+from scaling.evals.evaluator import Engine, EvalSettings, Evaluator, TaskResult, chosen_items
 from scaling.evals.inference import InferenceEngine
 from scaling.evals.items import EvalTask
+from scaling.evals.masked_inference import MaskedEngine
+from scaling.evals.metrics import CHOICE_METRICS
 from scaling.evals.prompts import PromptEncoder, template_named
 from scaling.evals.suites import Suite, load_suite
 from scaling.runtime.errors import BadInputError
@@ -24,7 +26,7 @@ from scaling.train.lock import is_locked
 from scaling.train.run_directory import read_run
 from scaling.train.trained import Trained, load_trained
 
-EVALUABLE = ("decoder", "encoder_decoder")
+EVALUABLE = ("decoder", "encoder_decoder")  # and encoders, on tasks with choices
 Say = Callable[[str], None]
 _LISTED = 5  # unusable items of a task that are listed
 
@@ -42,7 +44,7 @@ class EvaluationJob:
         return self.path / "evals" / f"{suite.file_name}-{self.step}.json"
 
 
-def jobs_of(directory: Path, steps: str, say: Say) -> list[EvaluationJob]:
+def jobs_of(directory: Path, steps: str, suite: Suite, say: Say) -> list[EvaluationJob]:
     """The checkpoints to evaluate: of a run directory, or of every finished run in a sweep directory.
 
     `steps` is `last`, `all` or a number. Runs of a sweep that cannot be evaluated are reported and skipped.
@@ -55,7 +57,7 @@ def jobs_of(directory: Path, steps: str, say: Say) -> list[EvaluationJob]:
     if steps not in ("last", "all") and not steps.isdecimal():
         raise BadInputError(f"--step {steps}: give last, all, or the step of a checkpoint")
     if (directory / "config.yaml").is_file():
-        return _jobs_of_run(directory, steps)
+        return _jobs_of_run(directory, steps, suite)
     runs = sorted(path.parent for path in directory.glob("*/config.yaml"))
     if not runs:
         raise BadInputError(f"{directory}: neither a run directory (config.yaml) nor a sweep of them")
@@ -65,7 +67,7 @@ def jobs_of(directory: Path, steps: str, say: Say) -> list[EvaluationJob]:
             record = read_record(run)
             if record is not None and record.status not in ("finished", "imported"):
                 raise BadInputError(f"{run}: {record.status}, not finished")
-            jobs += _jobs_of_run(run, steps)
+            jobs += _jobs_of_run(run, steps, suite)
         except BadInputError as error:
             named = str(error) if str(run) in str(error) else f"{run}: {error}"
             say(f"skipped: {named}")
@@ -74,11 +76,20 @@ def jobs_of(directory: Path, steps: str, say: Say) -> list[EvaluationJob]:
     return jobs
 
 
-def _jobs_of_run(path: Path, steps: str) -> list[EvaluationJob]:
+def _jobs_of_run(path: Path, steps: str, suite: Suite) -> list[EvaluationJob]:
     config = read_run(path)
-    if config.model.family not in EVALUABLE:
+    family = config.model.family
+    free = [task.name for task in suite.tasks if task.metrics[0] not in CHOICE_METRICS]
+    if family == "encoder" and free:
         raise BadInputError(
-            f"{path}: family={config.model.family} is not evaluated on suites; {' and '.join(EVALUABLE)} are"
+            f"{path}: family=encoder is not evaluated on suites with tasks that have no choices, such as "
+            f"{free[0]}; {' and '.join(EVALUABLE)} are"
+        )
+    if not config.model.has_vocabulary_head:
+        raise BadInputError(f"{path}: mlm_head=false: the model has no head over the vocabulary")
+    if family not in (*EVALUABLE, "encoder"):
+        raise BadInputError(
+            f"{path}: family={family} is not evaluated on suites; {' and '.join(EVALUABLE)} are"
         )
     record = read_record(path)
     kept = kept_steps(path / "checkpoints")
@@ -154,7 +165,7 @@ def evaluate_run(path: Path, evaluation: SweepEvaluation, say: Say) -> Evaluatio
         )
 
     plan = EvaluationPlan(load_suite(evaluation.suite, evaluation.tasks or None), settings_of)
-    (job,) = jobs_of(path, "last", say)
+    (job,) = jobs_of(path, "last", plan.suite, say)
     return evaluate(job, plan, None, say, lambda _: None)
 
 
@@ -199,9 +210,14 @@ def evaluator_of(trained: Trained, mesh: Mesh | None) -> Evaluator:
     Raises:
         BadInputError: the run reads ids only, or its tokenizer has more pieces than the model.
     """
-    engine = InferenceEngine(trained.model, trained.start, mesh, writable=trained.writable)
-    begin = None if engine.encoder_decoder else trained.start
-    return Evaluator(engine, PromptEncoder(trained.tokenizer, begin))
+    start, opening, closing = trained.start, trained.opening, trained.closing
+    engine: Engine
+    if trained.run.model.family == "encoder":
+        engine = MaskedEngine(trained.model, start, trained.mask, closing, mesh)
+    else:
+        engine = InferenceEngine(trained.model, start, mesh, writable=trained.writable)
+    begin = None if engine.encoder_decoder else start
+    return Evaluator(engine, PromptEncoder(trained.tokenizer, begin, opening, closing))
 
 
 def _too_long(job: EvaluationJob, task: EvalTask, settings: EvalSettings, outcome: TaskResult) -> str:

@@ -263,7 +263,7 @@ def write_model(directory: Path, arrays: Mapping[str, StreamedArray]) -> None:
     `arrays` are all leaves of the model by name. What making them raises is raised here.
 
     Raises:
-        StorageError: the disk cannot be written.
+        StorageError: the disk cannot be written, and why.
     """
     step = directory / "0"
     try:
@@ -272,7 +272,7 @@ def write_model(directory: Path, arrays: Mapping[str, StreamedArray]) -> None:
     except BadInputError:
         raise
     except Exception as error:
-        raise StorageError(f"{directory}: cannot be written ({_line(error)})") from error
+        raise StorageError(getattr(error, "strerror", None) or _line(error)) from error
 
 
 def open_model(

@@ -65,28 +65,40 @@ class _StreamHandler(ocp.type_handlers.NumpyHandler):
     def __init__(self) -> None:
         super().__init__()
         self._one_at_a_time = asyncio.Lock()
+        self.failure: Exception | None = None
+        """The first error. It is not raised where it occurs: Orbax would leave others writing."""
 
     async def _open_and_write(self, value: Any, tspec: dict[str, Any], ts_context: Any) -> None:
         tspec["metadata"]["chunks"] = list(value.chunks)
-        spec = tensorstore.Spec(tspec)
-        store = await tensorstore.open(spec, create=True, open=True, context=ts_context)
         async with self._one_at_a_time:
-            for index, part in value.parts():
-                await store[index].write(part, can_reference_source_data_indefinitely=True)
+            if self.failure is not None:
+                return
+            try:
+                spec = tensorstore.Spec(tspec)
+                store = await tensorstore.open(spec, create=True, open=True, context=ts_context)
+                for index, part in value.parts():
+                    await store[index].write(part, can_reference_source_data_indefinitely=True)
+            except Exception as error:
+                self.failure = error
 
 
 def write_streamed(directory: Path, arrays: Mapping[str, StreamedArray], counters: dict[str, Any]) -> None:
     """Write a checkpoint with a state of `arrays`; raises whatever the storage or the parts raise."""
-    registry = ocp.type_handlers.create_type_handler_registry((StreamedArray, _StreamHandler()))
+    stream = _StreamHandler()
+    registry = ocp.type_handlers.create_type_handler_registry((StreamedArray, stream))
     state = ocp.PyTreeCheckpointHandler(type_handler_registry=registry)
     handler = ocp.CompositeCheckpointHandler(state=state, counters=ocp.JsonCheckpointHandler())
-    with ocp.Checkpointer(handler) as writer:
-        writer.save(
-            directory.absolute(),
-            args=ocp.args.Composite(
-                state=ocp.args.PyTreeSave(dict(arrays)), counters=ocp.args.JsonSave(counters)
-            ),
-        )
+    try:
+        with ocp.Checkpointer(handler) as writer:
+            writer.save(
+                directory.absolute(),
+                args=ocp.args.Composite(
+                    state=ocp.args.PyTreeSave(dict(arrays)), counters=ocp.args.JsonSave(counters)
+                ),
+            )
+    finally:
+        if stream.failure is not None:
+            raise stream.failure
 
 
 class StoredArray:

@@ -13,10 +13,11 @@ from scaling.config.run import RunConfig
 from scaling.data.tokenizers import Tokenizer
 from scaling.models.build import new_model
 from scaling.models.language_model import LanguageModel
+from scaling.objectives.specials import Specials
 from scaling.parallel.mesh import shardings
 from scaling.runtime.errors import BadInputError
 from scaling.train.checkpoints import restore_model
-from scaling.train.run_directory import read_origin, read_run
+from scaling.train.run_directory import SOURCE, read_origin, read_run
 from scaling.train.run_tokenizer import run_tokenizer
 
 
@@ -32,9 +33,59 @@ class Trained:
     @property
     def start(self) -> int:
         """The id before a decoder's text: end-of-text, unless imported weights have another."""
+        if not self.run.model.two_sided and self._frame("opening") is not None:
+            special = self.tokenizer.special  # what the checkpoint's own tokenizer names, as the harness does
+            named = special.bos if special.bos is not None else special.eos
+            return self.tokenizer.end_of_text if named is None else named
         key = "decoder_start_token_id" if self.run.model.two_sided else "bos_token_id"
         held = self.origin.get(key)
         return held if isinstance(held, int) else self.tokenizer.end_of_text
+
+    @property
+    def opening(self) -> tuple[int, ...]:
+        """The ids before every text that the model reads.
+
+        Of imported weights, those of their tokenizer; otherwise the start of a decoder's text.
+        """
+        held = self._frame("opening")
+        if held is None:
+            return (self.start,) if self.run.model.family == "decoder" else ()
+        return held
+
+    @property
+    def closing(self) -> tuple[int, ...]:
+        """The ids after every complete text that the model reads: of imported weights, their tokenizer's."""
+        return self._frame("closing") or ()
+
+    @property
+    def mask(self) -> int:
+        """The id of [MASK], as in training."""
+        held = self.tokenizer
+        return Specials(self.run.model.vocab_size, held.vocab_size, held.end_of_text, held.special).mask
+
+    def prompt(self, text: str) -> list[int]:
+        """The ids of a text that a decoder continues, or that the encoder of an encoder-decoder reads."""
+        ids = [*self.opening, *self.tokenizer.encode(text).tolist()]
+        if self.run.model.two_sided:
+            return [*ids, *self.closing]
+        return ids or [self.start]
+
+    def _frame(self, side: str) -> tuple[int, ...] | None:
+        """What `source.json` says of one side of a text; None if it says nothing.
+
+        Raises:
+            BadInputError: something other than ids of the model.
+        """
+        held = self.origin.get(side)
+        if held is None:
+            return None
+        if not isinstance(held, list) or not all(
+            isinstance(i, int) and 0 <= i < self.run.model.vocab_size for i in held
+        ):
+            raise BadInputError(
+                f"{self.path / SOURCE}: {side}={str(held)[:60]} is not a list of ids of the model"
+            )
+        return tuple(held)
 
     @cached_property
     def tokenizer(self) -> Tokenizer:

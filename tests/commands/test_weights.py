@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from tests.commands.conftest import RunCli
+from tests.hf.checkpoints import made
 from tests.hf.peers import peer, saved, torch, transformers
 
 IDS = {"ids": [[5, 6, 7, 8, 9, 10], [11, 12, 13]]}
@@ -96,15 +97,16 @@ def test_a_sentencepiece_model_beside_the_weights_is_taken_along(run_cli: RunCli
     )
     assert made[0] == 0, made
     code, _, err = run_cli("import-hf", "llama", "--out", "small")
-    assert code == 0 and "is not used" in err and "64" in err  # more pieces than the model's vocabulary
+    assert code == 2 and "pieces" in err and "64" in err  # more than the model's vocabulary
+    assert run_cli("import-hf", "llama", "--out", "small", "--tokenizer", "ids")[0] == 0
 
     config = transformers.LlamaConfig(
         vocab_size=320, hidden_size=32, num_hidden_layers=1, num_attention_heads=4, intermediate_size=48,
         max_position_embeddings=64,
     )  # fmt: skip
     transformers.LlamaForCausalLM(config).save_pretrained(tmp_path / "llama")
-    code, out, err = run_cli("import-hf", "llama", "--out", "run")
-    assert code == 0 and "is not used" not in err and "sentencepiece:" in out
+    code, out, _ = run_cli("import-hf", "llama", "--out", "run")
+    assert code == 0 and "tokenizer hf:" in out and "--text FILE" in out
     code, out, _ = run_cli("score", "run", "--text", "two.txt", "--json")
     assert code == 0 and json.loads(out)["bits_per_byte"] > 0
 
@@ -197,3 +199,32 @@ def test_an_encoder_reads_each_token_where_it_stands(run_cli: RunCli, tmp_path: 
         log_p = torch.log_softmax(peer("bert")(torch.tensor([IDS["ids"][1]])).prediction_logits[0], -1)
     expected = log_p[torch.arange(3), IDS["ids"][1]]
     np.testing.assert_allclose(said["rows"][1]["log_probs"], expected, atol=1e-4)
+
+
+def test_an_imported_checkpoint_reads_and_writes_text_at_once(run_cli: RunCli, tmp_path: Path) -> None:
+    """As docs/getting-started/checkpoint.md has it: import, score, generate, evaluate, export."""
+    made("gpt2", tmp_path, n_positions=512)
+    code, out, err = run_cli("import-hf", "gpt2", "--out", "runs/gpt2")
+    assert code == 0 and "no tokenizer" not in err
+    assert "next: scaling score runs/gpt2 --text FILE" in out.replace("\n", " ")
+    (tmp_path / "text.txt").write_text("the quick brown fox")
+    code, out, _ = run_cli("score", "runs/gpt2", "--text", "text.txt", "--json")
+    assert code == 0 and json.loads(out)["bits_per_byte"] > 0
+    code, out, _ = run_cli("generate", "runs/gpt2", "--prompt", "the quick", "--tokens", "8")
+    assert code == 0 and out.startswith("the quick")
+    items = [
+        {
+            "ctx": f"A man with {i} dogs",
+            "endings": ["runs.", "sits on a wall.", "été.", "eats"],
+            "label": i % 4,
+        }
+        for i in range(12)
+    ]
+    (tmp_path / "hellaswag_val.jsonl").write_text("\n".join(map(json.dumps, items)))
+    suite = ("--suite", "hellaswag:hellaswag_val.jsonl", "--shots", "8")
+    code, out, _ = run_cli("evaluate", "runs/gpt2", *suite, "--json")
+    (scores,) = json.loads(out)["results"]
+    assert code == 0 and (scores["n"], scores["skipped"]) == (12, 0)
+    assert {"choice_accuracy", "acc_norm", "acc_bytes", "brier"} <= set(scores["scores"])
+    code, out, _ = run_cli("export-hf", "runs/gpt2", "--out", "exported")
+    assert code == 0 and (tmp_path / "exported/tokenizer.json").is_file()

@@ -1,6 +1,8 @@
 """Checkpoints that cannot be read: one line that names what is wrong, and nothing left behind."""
 
+import errno
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +13,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from scaling.hf.checkpoint import Weights
-from scaling.hf.convert import import_run
+from scaling.hf.convert import export_run, import_run
 from scaling.runtime.errors import BadInputError
 from tests.hf.peers import edit, saved
 
@@ -160,6 +162,8 @@ def test_a_bad_option_leaves_nothing(sources: Path, tmp_path: Path) -> None:
         import_run(sources / "gpt2", tmp_path / "run", tokenizer="bytes")
     with pytest.raises(BadInputError, match="no SentencePiece model at"):
         import_run(sources / "gpt2", tmp_path / "run", tokenizer="sentencepiece:nowhere.model")
+    with pytest.raises(BadInputError, match="hf:nowhere: no such folder or file"):
+        import_run(sources / "gpt2", tmp_path / "run", tokenizer="hf:nowhere")
     with pytest.raises(BadInputError, match="unknown tokenizer 'words'"):
         import_run(sources / "gpt2", tmp_path / "run", tokenizer="words")
     with pytest.raises(BadInputError, match="no such directory"):
@@ -172,3 +176,73 @@ def test_a_link_inside_the_directory_is_followed(sources: Path, tmp_path: Path) 
     (tmp_path / "snapshot").mkdir()
     (tmp_path / "snapshot" / FILE).symlink_to(sources / "gpt2" / FILE)
     assert Weights(tmp_path / "snapshot").shape("transformer.wte.weight") == (64, 32)
+
+
+def _full(*_: Any, **__: Any) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@pytest.mark.parametrize(
+    "place", ["scaling.train.checkpoints.write_streamed", "scaling.hf.convert.keep_files"]
+)
+def test_a_full_disk_leaves_no_run(
+    place: str, sources: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(place, _full)
+    with pytest.raises(BadInputError, match=r"--out .*run: cannot be written \(No space left on device\)$"):
+        import_run(sources / "gpt2", tmp_path / "deep/run")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_disk_that_fills_while_weights_are_written(
+    sources: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The storage layer raises its own errors in its own threads."""
+    import_run(sources / "gpt2", tmp_path / "run")
+    monkeypatch.setattr("scaling.hf.checkpoint.to_ours", _full)
+    with pytest.raises(BadInputError, match="No space left on device"):
+        import_run(sources / "gpt2", tmp_path / "other")
+    monkeypatch.setattr("scaling.hf.weight_files._write_tensor", _full)
+    with pytest.raises(BadInputError, match=r"--out .*out: cannot be written \(No space left on device\)$"):
+        export_run(tmp_path / "run", tmp_path / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_an_export_without_room_is_refused_before_it_is_written(
+    sources: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import_run(sources / "gpt2", tmp_path / "run")
+    free = shutil.disk_usage(tmp_path)._replace(free=10_000)
+    monkeypatch.setattr("shutil.disk_usage", lambda path: free)
+    with pytest.raises(BadInputError, match=r"--out .*out: needs 0\.00 GB, and its disk has 0\.00 GB free"):
+        export_run(tmp_path / "run", tmp_path / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_a_file_that_shrinks_while_it_is_read(
+    sources: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(sources / "gpt2", tmp_path / "source")
+    file = tmp_path / "source" / FILE
+
+    def shrink(weights: Weights, name: str, rows: slice = slice(None)) -> Any:
+        os.truncate(file, 3000)
+        return read(weights, name, rows)
+
+    read = Weights.read
+    monkeypatch.setattr(Weights, "read", shrink)
+    with pytest.raises(BadInputError, match=r"cannot be read \(the file ends within it\)") as error:
+        import_run(tmp_path / "source", tmp_path / "run")
+    assert FILE in str(error.value) and "\n" not in str(error.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["source"]
+
+
+def test_a_damaged_run_is_not_exported(sources: Path, tmp_path: Path) -> None:
+    import_run(sources / "gpt2", tmp_path / "run")
+    for data in (tmp_path / "run/checkpoints").rglob("d/*"):
+        data.write_bytes(data.read_bytes()[:-1])
+    said: list[str] = []
+    with pytest.raises(BadInputError, match="no readable checkpoint"):
+        export_run(tmp_path / "run", tmp_path / "out", warn=said.append)
+    assert len(said) == 1 and "does not match its checksum" in said[0]
+    assert not (tmp_path / "out").exists()
