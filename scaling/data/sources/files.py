@@ -260,7 +260,7 @@ def _named(name: str) -> Iterator[None]:
             reason = "no such file"
         elif isinstance(error, OSError) and error.strerror:
             reason = error.strerror
-        elif is_url(name):
+        elif is_url(name) or isinstance(error, OSError):
             # Clients of stores raise their own types for missing credentials, buckets and permissions.
             reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
         else:

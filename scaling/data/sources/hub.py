@@ -5,6 +5,7 @@ other formats in the shards that the library streams. Nothing is copied to disk.
 """
 
 import contextlib
+import logging
 import os
 import re
 from collections.abc import Iterator
@@ -190,6 +191,11 @@ def _builder(dataset: Dataset) -> Any:
     try:
         with _quiet():
             return datasets.load_dataset_builder(dataset.path, dataset.config)
+    except ConnectionError as error:
+        raise BadInputError(
+            f"data.source=hf:{dataset.spec}: {_one_line(error)}; check the name and the network, or give a "
+            "local folder"
+        ) from None
     except Exception as error:  # among others of the hub's client, of HTTP and of YAML
         raise BadInputError(f"data.source=hf:{dataset.spec}: {_one_line(error)}") from None
 
@@ -221,17 +227,21 @@ def _files(builder: Any, dataset: Dataset) -> list[File]:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """The library reports on stderr what its exceptions say again."""
+    """The library and its client of the hub report on stderr what their exceptions say again."""
     import datasets
+    import huggingface_hub
 
-    verbosity = datasets.logging.get_verbosity()
+    logs = (datasets.logging, huggingface_hub.logging)
+    verbosities = [log.get_verbosity() for log in logs]
     bars = datasets.is_progress_bar_enabled()
-    datasets.logging.set_verbosity(datasets.logging.CRITICAL)
+    for log in logs:
+        log.set_verbosity(logging.CRITICAL)
     datasets.disable_progress_bars()
     try:
         yield
     finally:
-        datasets.logging.set_verbosity(verbosity)
+        for log, verbosity in zip(logs, verbosities, strict=True):
+            log.set_verbosity(verbosity)
         if bars:
             datasets.enable_progress_bars()
 

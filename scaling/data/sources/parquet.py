@@ -216,7 +216,7 @@ def _opened(file: File) -> Iterator[Any]:
         source = raw if is_url(file.name) else pa.OSFile(file.name)
         try:
             parquet = ParquetFile(source, buffer_size=_BUFFER, page_checksum_verification=True)
-        except (pa.ArrowException, ValueError) as error:
+        except (pa.ArrowException, ValueError, OSError) as error:
             raise BadInputError(
                 f"data.source: {file.name} is not a Parquet file, or is incomplete: {_one_line(error)}"
             ) from None
