@@ -15,6 +15,7 @@ from scaling.config.run import RunConfig
 from scaling.data.batches import BatchIterator, BatchSchedule, StepBatches
 from scaling.data.corpus import open_corpus
 from scaling.data.mixture import MixtureCorpus, open_data, open_mixture
+from scaling.data.store.prepare import prepare
 from scaling.runtime.errors import BadInputError
 from scaling.runtime.yaml_files import dump_yaml, parse_yaml
 
@@ -156,6 +157,20 @@ def test_a_branch_anneals_at_the_end_of_its_own_budget(sources: dict[str, str]) 
     batches.seek(6)
     batches.until(40)
     assert same(take(batches, 34), trunk[6:])
+
+
+@pytest.mark.parametrize("packing", ["cut", "best_fit"])
+def test_prepared_sources_train_bit_for_bit(
+    sources: dict[str, str], packing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One source from shards in a folder of its own, the others as they are."""
+    monkeypatch.setattr("scaling.data.store.plan.TARGET", 500)
+    config = mixture_of(sources, packing=packing)
+    prepare(config.config.of_source("code"), tmp_path / "prepared")
+    prepared = mixture_of(sources | {"code": f"prepared:{tmp_path}/prepared"}, packing=packing)
+    assert prepared.fingerprint == config.fingerprint
+    assert prepared.packing() == config.packing()
+    assert same(take(prepared.train_batches(SCHEDULE), 12), take(config.train_batches(SCHEDULE), 12))
 
 
 def test_skipped_rows_are_left_out(sources: dict[str, str]) -> None:
