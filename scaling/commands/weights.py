@@ -63,14 +63,14 @@ def score(
     position, nothing masked; an encoder-decoder's decoder ids from the second on, given the ids. Text is
     framed by the special tokens of the run's tokenizer; an encoder-decoder writes it, given an empty text.
     """
-    from scaling.api import weights
+    from scaling.api import scored, weights
 
     if (text is None) == (ids is None):
         raise BadInputError("give --text FILE or --ids FILE.json, one of them")
     if logits is not None:
-        weights.check_logits(logits)
-    rows, decoder_rows = weights.read_ids(ids) if ids is not None else (None, None)
-    words = None if text is None else weights.read_text(text)
+        scored.check_logits(logits)
+    rows, decoder_rows = scored.read_ids(ids) if ids is not None else (None, None)
+    words = None if text is None else scored.read_text(text)
     result = weights.score(run, words, ids=rows, decoder_ids=decoder_rows, logits=logits or False)
     show(result, as_json)
 

@@ -26,7 +26,8 @@ _KNOWN = {"until", "max_gen_toks", "do_sample", "temperature", "top_k", "top_p"}
 class HarnessModel(LM):
     """Implements the three methods of the harness's `LM`.
 
-    A context begins with the id that texts begin with in training, as in `scaling evaluate`. Requests that
+    A context begins with the id that texts begin with in training, as in `scaling evaluate`; of imported
+    weights, with what their own tokenizer puts before a text, as in the harness's `hf`. Requests that
     exceed the model's positions are refused; the harness's own models silently cut them from the left.
     """
 
