@@ -137,6 +137,14 @@ class DataConfig(Frozen):
             return {**tree, "tokenizer": source}
         return tree
 
+    @field_validator("source", "tokenizer", mode="before")
+    @classmethod
+    def _kind_without_a_path(cls, value: Any) -> Any:
+        """`hf:`, which YAML reads as a mapping, is the kind that it looks like, without a path."""
+        if isinstance(value, dict) and list(value.values()) == [None]:
+            return f"{next(iter(value))}:"
+        return value
+
     @field_validator("source", "tokenizer", "data_dir")
     @classmethod
     def _is_a_path(cls, value: str | None) -> str | None:

@@ -23,10 +23,12 @@ def sample(source: Source, seed: int, max_bytes: int) -> Iterator[str]:
 
 
 def reported(texts: Iterable[str], max_bytes: int, progress: Progress | None) -> Iterator[str]:
-    """The texts; `progress` is called with bytes read and the most that are read."""
+    """The texts; `progress` is called with bytes read and the most that are read, which ends it."""
     done = 0
     for text in texts:
         yield text
         done += len(text.encode("utf-8"))
         if progress:
             progress(min(done, max_bytes), max_bytes)
+    if progress:
+        progress(max_bytes, max_bytes)

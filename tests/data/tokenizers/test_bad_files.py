@@ -188,3 +188,9 @@ def test_names_that_are_no_tokenizer(name):
     with pytest.raises(ValidationError, match="unknown tokenizer"):
         DataConfig(tokenizer=name)
     assert "unknown tokenizer" in refused(name) or name.strip().endswith(":")
+
+
+@pytest.mark.parametrize("kind", ["hf", "tiktoken", "sentencepiece"])
+def test_a_kind_without_a_path_as_yaml_reads_it(kind):
+    with pytest.raises(ValidationError, match=f"unknown tokenizer '{kind}:'; give bytes, hf:PATH"):
+        DataConfig.model_validate({"tokenizer": {kind: None}})

@@ -114,6 +114,17 @@ def test_refusals_leave_nothing_behind(tmp_path, texts, content, options, says):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_progress_reaches_its_end(tmp_path, texts, kind):
+    seen = []
+    documents = texts(["some words to learn from, and others"] * 9)
+    with pytest.raises(BadInputError, match="vocab_size=5000"):
+        train_tokenizer(
+            documents, tmp_path, kind=kind, vocab_size=5000, progress=lambda *done: seen.append(done)
+        )
+    assert seen == sorted(seen) and seen[0][0] < seen[-1][0] == seen[-1][1]
+
+
 def test_a_place_that_cannot_be_written(tmp_path, texts):
     (tmp_path / "file").write_text("kept")
     with pytest.raises(BadInputError, match="is a file"):
