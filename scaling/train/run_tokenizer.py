@@ -7,7 +7,7 @@ from typing import Any
 from scaling.config.data import DataConfig
 from scaling.config.record import TokenizerRecord
 from scaling.data.tokenizers import Tokenizer, load_tokenizer
-from scaling.data.tokenizers.files import COPIES, contents, kind_of, name_at, place_of
+from scaling.data.tokenizers.files import COPIES, contents, inner_name, kind_of, name_at, place_of
 from scaling.runtime.errors import BadInputError
 from scaling.runtime.files import write_atomically
 
@@ -37,7 +37,7 @@ def keep_files(directory: Path, data: DataConfig) -> None:
 def tokenizer_record(name: str, tokenizer: Tokenizer) -> TokenizerRecord:
     """What a record says of the tokenizer that `name` names."""
     return TokenizerRecord(
-        kind=name.partition(":")[0],
+        kind=inner_name(name).partition(":")[0],
         identity=tokenizer.identity,
         vocab_size=tokenizer.vocab_size,
         end_of_text=tokenizer.end_of_text,

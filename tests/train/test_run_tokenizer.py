@@ -142,3 +142,11 @@ def test_a_run_trains_resumes_scores_and_generates_without_the_original(make_run
     scored = score(tmp_path / "run", text="ab abc").to_dict()
     assert scored["bits_per_byte"] > 0
     assert generate(tmp_path / "run", prompt="ab", tokens=3).to_dict()
+
+
+def test_the_record_names_the_kind(tmp_path):
+    from scaling.train.run_tokenizer import tokenizer_record
+
+    tokenizer = load_tokenizer("bytes")
+    assert tokenizer_record("bytes", tokenizer).kind == "bytes"
+    assert tokenizer_record(f"tiktoken:llama3:{tmp_path}/ranks", tokenizer).kind == "tiktoken"
