@@ -144,7 +144,7 @@ def _score(
     ]
     squares = replace(problem, delta=SQUARES)
     least = refits(squares, problem.weight[None], found[0], spread=0).theta[0]
-    rss = float((squares.standardised(least) ** 2).sum())
+    rss = float((problem.weight * squares.residuals(least) ** 2).sum() / problem.weight.mean())
     return _Scored(form, np.concatenate(errors) if errors else np.empty(0), _aicc(rss, len(points), form))
 
 

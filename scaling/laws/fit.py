@@ -59,10 +59,9 @@ def fit_points(
 ) -> Law:
     """Fit `law` to all points; then again without the largest runs, and predict those.
 
-    The objective is sum_i Huber_delta(sqrt(weight_i) (log L(theta, i) - log L_i)) (Hoffmann et al. 2022,
-    equation 10): a sum, not a mean, so that an optimiser's absolute tolerances do not stop it early.
-    `residual` "plain" takes the loss itself, not its logarithm. A delta beyond every residual (10) gives
-    least squares.
+    The objective is sum_i weight_i Huber_delta(log L(theta, i) - log L_i) (Hoffmann et al. 2022, equation
+    10): a sum, not a mean, so that an optimiser's absolute tolerances do not stop it early. `residual`
+    "plain" takes the loss itself, not its logarithm. A delta beyond every residual (10) gives least squares.
 
     Args:
         points: finished training budgets.

@@ -13,8 +13,7 @@ Interval = tuple[float, float]
 
 
 class ObjectiveValue(Frozen):
-    """What was minimised: the sum over points of Huber_delta of the residual in the name, times the root
-    of its weight.
+    """What was minimised: the sum over points of weight times Huber_delta of the residual in the name.
 
     `scale` is the standard deviation of the residuals by Huber's proposal 2, estimated with the parameters;
     delta is 1.345 times it. Null where delta was given.

@@ -86,10 +86,11 @@ def test_trunks_cover_the_truth_where_independent_points_would_not():
 
 def test_the_scale_is_the_standard_deviation_of_normal_noise_and_ignores_outliers():
     noise = 0.01 * np.random.default_rng(0).normal(size=20_000)
-    assert proposal_2(noise, 0, 1.0) == pytest.approx(0.01, rel=0.02)
-    assert proposal_2(noise, 0, 1e-6) == pytest.approx(0.01, rel=0.02)
+    weight = np.ones(len(noise))
+    assert proposal_2(noise, weight, 0, 1.0) == pytest.approx(0.01, rel=0.02)
+    assert proposal_2(noise, 7 * weight, 0, 1e-6) == pytest.approx(0.01, rel=0.02)
     noise[:1000] = 100.0
-    assert proposal_2(noise, 0, 1.0) == pytest.approx(0.01, rel=0.15)
+    assert proposal_2(noise, weight, 0, 1.0) == pytest.approx(0.01, rel=0.15)
 
 
 def test_delta_follows_the_noise():

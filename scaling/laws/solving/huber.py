@@ -58,10 +58,8 @@ def huber_derivatives(residual: Any, delta: Any) -> tuple[Any, Any, Any]:
     return value, jnp.clip(residual, -delta, delta), inside
 
 
-def objective_from_terms(terms: Any, log_loss: Any, zone: Any, residual: Residual = "log") -> Any:
+def objective_from_terms(terms: Any, log_loss: Any, residual: Residual = "log") -> Any:
     """Value, gradient and exact Hessian where log L is a log-sum-exp of terms linear in theta.
-
-    The quadratic zone of point i is delta * zone[i] wide.
 
     `terms` is (K, n, P): term k at point i is terms[k, i] @ theta. With p the softmax over the terms, the
     derivatives are p-weighted sums of fixed features, which two matrix products compute for the complete
@@ -88,7 +86,7 @@ def objective_from_terms(terms: Any, log_loss: Any, zone: Any, residual: Residua
         p_SKn = e_SKn / total
         log_predicted = (top + jnp.log(total))[:, 0]
         off = residuals(residual, log_predicted, log_loss, jnp)
-        value, slope, second = huber_derivatives(off, delta_S[:, None] * zone)
+        value, slope, second = huber_derivatives(off, delta_S[:, None])
         if residual == "plain":  # the residual's first and second derivative in the logarithm
             predicted = jnp.exp(jnp.minimum(log_predicted, LARGEST_LOG))
             slope, second = slope * predicted, second * predicted**2 + slope * predicted
@@ -104,12 +102,12 @@ def objective_from_terms(terms: Any, log_loss: Any, zone: Any, residual: Residua
     return evaluate
 
 
-def objective_from_form(law: Form, x: Any, log_loss: Any, zone: Any, residual: Residual = "log") -> Any:
+def objective_from_form(law: Form, x: Any, log_loss: Any, residual: Residual = "log") -> Any:
     """The same three by automatic differentiation, for any form."""
 
     def value(theta_P: Any, weights_n: Any, delta: Any) -> Any:
         off = residuals(residual, law.log_loss(theta_P, x, jnp), log_loss, jnp)
-        return (weights_n * huber_derivatives(off, delta * zone)[0]).sum()
+        return (weights_n * huber_derivatives(off, delta)[0]).sum()
 
     def one(theta_P: Any, weights_n: Any, delta: Any) -> tuple[Any, Any, Any]:
         f, g = jax.value_and_grad(value)(theta_P, weights_n, delta)

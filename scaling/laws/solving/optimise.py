@@ -44,10 +44,6 @@ class BestFit:
         """(n,) at the optimum."""
         return self.problem.residuals(self.theta)
 
-    def standardised(self) -> Floats:
-        """(n,) residuals of equal noise at the optimum."""
-        return self.problem.standardised(self.theta)
-
     def with_form(self, form: Form) -> "BestFit":
         """The same optimum, read as that of another form."""
         return replace(self, problem=self.problem.with_form(form))
@@ -55,7 +51,7 @@ class BestFit:
     def homotopy_from(self) -> float:
         """Where to begin a homotopy near the optimum: four median residuals, within reason."""
         delta = self.problem.delta
-        return float(np.clip(4 * np.median(np.abs(self.standardised())), delta, max(WIDE, delta)))
+        return float(np.clip(4 * np.median(np.abs(self.residuals())), delta, max(WIDE, delta)))
 
 
 def optimise(problem: Problem, seed: int) -> BestFit:

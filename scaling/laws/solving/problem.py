@@ -14,17 +14,13 @@ from scaling.laws.solving.huber import Residual, huber, residuals
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """Minimise sum_i unit Huber_delta(sqrt(weight_i / unit) residual_i) over theta.
-
-    A weight is an inverse variance: with its root a residual has the same noise at every point, and the same
-    share of points lies in the quadratic zone.
+    """Minimise sum_i weight_i Huber_delta(residual_i) over theta.
 
     Attributes:
         form: the functional form; its bounds are kept at every iterate.
         x: (n, V) log variables over their reference.
         log_target: (n,) observed, of whatever the form predicts.
         weight: (n,) of each point.
-        unit: the weight at which delta and the noise are measured: the mean over all points of the fit.
         reference: (V,) the log of the reference point.
         delta: width of the objective's quadratic zone, in units of the residual.
         tied: whether delta follows the noise: each set of points then has its own (`solving.scale`).
@@ -45,7 +41,6 @@ class Problem:
     run: NDArray[np.int64] | None = None
     tied: bool = False
     chosen: bool = False
-    unit: float = 1.0
 
     @classmethod
     def of(
@@ -73,7 +68,6 @@ class Problem:
             points.group_index()[chosen],
             tied,
             chosen_by_loss(form, chosen),
-            float(points.weight[chosen].mean()),
         )
 
     def over(self, points: Points) -> "Problem":
@@ -110,20 +104,9 @@ class Problem:
         off: Floats = residuals(self.residual, self.form.log_loss(theta, self.x), self.log_target)
         return off
 
-    @cached_property
-    def relative_weight(self) -> Floats:
-        """(n,) weights in units of `unit`."""
-        out: Floats = self.weight / self.unit
-        return out
-
-    def standardised(self, theta: Floats) -> Floats:
-        """(n,) residuals at theta (P,) times the root of the relative weight: of equal noise."""
-        out: Floats = np.sqrt(self.relative_weight) * self.residuals(theta)
-        return out
-
     def objective(self, theta: Floats) -> float:
         """At theta (P,)."""
-        return float(self.unit * huber(self.standardised(theta), self.delta).sum())
+        return float((self.weight * huber(self.residuals(theta), self.delta)).sum())
 
     @property
     def padded_points(self) -> int:
@@ -133,14 +116,11 @@ class Problem:
         return 3 * power // 4 if count <= 3 * power // 4 and power > 32 else power
 
     @cached_property
-    def padded(self) -> tuple[Floats, Floats, Floats]:
-        """x, or the terms (K, n, P) of a form of terms; the log target; and the width of each point's zone
-        relative to delta. Padding has no weight."""
+    def padded(self) -> tuple[Floats, Floats]:
+        """x, or the terms (K, n, P) of a form of terms, and the log target; padding has no weight."""
         n, terms = self.padded_points, self.form.terms(self.x, np)
         data = pad(self.x, n) if terms is None else np.stack([pad(term, n) for term in terms])
-        zone = np.ones(n)
-        zone[: len(self.x)] = 1 / np.sqrt(self.relative_weight)
-        return data, pad(self.log_target, n), zone
+        return data, pad(self.log_target, n)
 
     def padded_weights(self, weights_Rn: Floats, rows: int) -> Floats:
         """(rows, padded points) of the weights of R resamples."""

@@ -25,18 +25,19 @@ _TAIL, _DENSITY = NormalDist().cdf(-TUNING), NormalDist().pdf(TUNING)
 _NORMAL = 1 - 2 * _TAIL - 2 * TUNING * _DENSITY + 2 * TUNING**2 * _TAIL
 
 
-def proposal_2(residuals: Floats, parameters: int, start: float) -> float:
-    """The scale s of residuals (n,) that solves sum_i psi_c(r_i / s)^2 = (n - P) E[psi_c(z)^2].
+def proposal_2(residuals: Floats, weight: Floats, parameters: int, start: float) -> float:
+    """The scale s of residuals (n,) that solves sum_i w_i psi_c(r_i / s)^2 = (n - P) E[psi_c(z)^2].
 
     Args:
-        residuals: (n,) of equal noise, after fitting `parameters`.
+        residuals: (n,) after fitting `parameters`.
+        weight: (n,) of the points, of any scale.
         parameters: how many were fitted.
         start: positive, where the iteration begins.
     """
-    s = start
+    w, s = weight / weight.mean(), start
     wanted = (len(residuals) - parameters) * _NORMAL
     for _ in range(200):
-        got = float((np.clip(residuals / s, -TUNING, TUNING) ** 2).sum())
+        got = float((w * np.clip(residuals / s, -TUNING, TUNING) ** 2).sum())
         before, s = s, s * np.sqrt(got / wanted)
         if s < EXACT or abs(s / before - 1) < 1e-6:
             break
@@ -59,13 +60,13 @@ def joint_delta(problem: Problem) -> tuple[float, float | None]:
         return PAPER, None
     start = problem.form.starts(problem.x, problem.log_target, problem.reference)[0]
     theta = refits(problem.with_delta(PAPER), problem.weight[None], start).theta[0]
-    off = problem.standardised(theta)
+    off = problem.residuals(theta)
     s = 1.4826 * float(np.median(np.sort(np.abs(off))[fitted:]))
     for _ in range(ROUNDS):
         if s < EXACT:
             return PAPER, None
         theta = refits(problem.with_delta(TUNING * s), problem.weight[None], theta, spread=0).theta[0]
-        before, s = s, proposal_2(problem.standardised(theta), fitted, s)
+        before, s = s, proposal_2(problem.residuals(theta), problem.weight, fitted, s)
         if abs(s / before - 1) < SAME:
             break
     delta = float(f"{TUNING * s:.3g}")  # few digits, so that it can be given again

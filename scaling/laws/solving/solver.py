@@ -103,10 +103,10 @@ def solve(
     pins: Pins | None = None,
     asked: Quantities | None = None,
 ) -> Solutions:
-    """Minimise sum_i weights[row, i] Huber_(delta zone_i)(residual_i) for S searches of one problem.
+    """Minimise sum_i weights[row, i] * Huber_delta(residual_i) for S searches of one problem.
 
     Args:
-        problem: the form, the points and the objective; of its weights only the zones are read.
+        problem: the form, the points and the objective; its own weights are not read.
         weights: (R, n), the rows that searches choose from: a bootstrap resample is a row of counts.
         rows: (S,) which row each search uses.
         starts: (S, P), clipped to the bounds.
@@ -172,7 +172,6 @@ def _solve(
     residual: Residual,
     data: Any,
     log_loss: Any,
-    zone: Any,
     lower: Any,
     upper: Any,
     reference: Any,
@@ -184,9 +183,9 @@ def _solve(
 ) -> Any:
     """(S, P + 3) theta, value, gradient norm and iterations; `data` is x, or the terms of a law of terms."""
     of_points = (
-        objective_from_form(law, data, log_loss, zone, residual)
+        objective_from_form(law, data, log_loss, residual)
         if data.ndim == 2
-        else objective_from_terms(data, log_loss, zone, residual)
+        else objective_from_terms(data, log_loss, residual)
     )
     of_pins = pin_derivatives(lambda theta: scaled(law, logged, theta, reference, log_flops, jnp))
     pinned = (_Searches.unpacked(table).pins.weight > 0).any()

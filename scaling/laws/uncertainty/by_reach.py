@@ -51,7 +51,7 @@ def by_reach(
     form: Form,
     points: Points,
     rows: Sequence[Predictions],
-    scale: Floats | float = 0.0,
+    scale: float = 0.0,
     shared: float = 0.0,
     outlying: Floats | None = None,
 ) -> ErrorsByReach:
@@ -61,7 +61,7 @@ def by_reach(
         form: the law.
         points: all n points.
         rows: predictions of each cut-off.
-        scale: standard deviation of the noise of points: of all, or (n,) of each.
+        scale: standard deviation of a point's noise.
         shared: correlation of the noise of points that share a run.
         outlying: (n,) weights of the points in the growth, below 1 for outliers of the fit to all.
     """
@@ -86,8 +86,8 @@ def by_reach(
     def standard_error(average_of: Floats) -> float | None:
         if loadings is None:
             return None
-        one = average_of @ loadings * scale
-        return float(np.sqrt((1 - shared) * one @ one + shared * one @ same_run @ one))
+        one = average_of @ loadings
+        return float(scale * np.sqrt((1 - shared) * one @ one + shared * one @ same_run @ one))
 
     bins = []
     for low, high in zip(EDGES, (*EDGES[1:], np.inf), strict=True):

@@ -82,13 +82,14 @@ def curvature(best: BestFit, hits: tuple[str, ...] = ()) -> Curvature:
 
     `hits` names entries at a bound: there the objective is not flat, and a covariance has no meaning.
     """
-    form, w = best.form, best.problem.relative_weight
+    form, weight = best.form, best.problem.weight
     free = np.flatnonzero(form.free)
     J = slopes(best)[:, free]
+    w = weight / weight.mean()
     gram = J.T @ (w[:, None] * J)
     sizes, vectors = np.linalg.eigh(gram)
     flattest = _in_words([form.theta_names[i] for i in free], vectors[:, 0])
-    scale = residual_scale(best.standardised(), best.problem.delta, len(free))
+    scale = residual_scale(best.residuals(), weight, best.problem.delta, len(free))
     if sizes[0] <= sizes[-1] / LARGEST_CONDITION:
         return Curvature(None, None, flattest, f"the points leave a direction free: {flattest}", scale)
     condition = float(sizes[-1] / sizes[0])
@@ -118,8 +119,7 @@ def curvature(best: BestFit, hits: tuple[str, ...] = ()) -> Curvature:
     if runs < MIN_RUNS:
         why = f"{runs} runs cannot measure the noise that their points share; at least {MIN_RUNS} are needed"
         return Curvature(None, condition, flattest, why, scale, independent, True)
-    delta = best.problem.delta
-    psi = np.sqrt(w) * np.clip(best.standardised(), -delta, delta) / scale.psi_slope
+    psi = w * np.clip(best.residuals(), -best.problem.delta, best.problem.delta) / scale.psi_slope
     moved = []
     for g in range(runs):
         mine = run == g

@@ -6,7 +6,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scaling.config.reach_errors import ErrorsByReach
-from scaling.laws.forms.form import Floats
 from scaling.laws.forms.limiting import reported
 from scaling.laws.points import Points
 from scaling.laws.refusals import refuse
@@ -95,8 +94,8 @@ def roll(best: BestFit, points: Points, cuts: int) -> tuple[tuple[CutOff, ...], 
     for kept, ahead in corner_splits(form, points, cuts):
         if not any((kept == one).all() for _, one, _ in chosen):
             errors.append(_predictions(_below(best, problem, kept), problem, points, kept, ahead))
-    off, parameters = best.standardised(), int(form.free.sum())
-    spread = residual_scale(off, best.problem.delta, parameters)
+    off, parameters = best.residuals(), int(form.free.sum())
+    spread = residual_scale(off, best.problem.weight, best.problem.delta, parameters)
     scale = 0.0 if spread is None else spread.noise
     run = best.problem.run
     shared = (
@@ -104,11 +103,10 @@ def roll(best: BestFit, points: Points, cuts: int) -> tuple[tuple[CutOff, ...], 
         if run is None
         else shared_part(off, np.unique(run, return_inverse=True)[1], len(off) - parameters)
     )
-    each = scale / np.sqrt(problem.relative_weight)
-    errors = [_with_variance(one, each, shared, points.group_index()) for one in errors]
-    size = np.abs(problem.standardised(best.theta))
+    errors = [_with_variance(one, scale, shared, points.group_index()) for one in errors]
+    size = np.abs(problem.residuals(best.theta))
     outlying = np.minimum(1.0, TUNING * scale / np.maximum(size, 1e-300)) if scale else None
-    return tuple(rows), by_reach(form, points, errors, each, shared, outlying)
+    return tuple(rows), by_reach(form, points, errors, scale, shared, outlying)
 
 
 def _below(best: BestFit, problem: Problem, kept: NDArray[np.bool_]) -> BestFit:
@@ -130,8 +128,7 @@ def _predictions(
     G, found = slopes(beyond), curvature(below)
     inside = None
     if found.covariance is not None and found.scale is not None:
-        own = found.scale.noise**2 / beyond.problem.relative_weight
-        variance = np.einsum("np,pq,nq->n", G, found.covariance, G) + own
+        variance = np.einsum("np,pq,nq->n", G, found.covariance, G) + found.scale.noise**2
         inside = np.abs(beyond.residuals()) <= t_quantile(LEVEL, found.scale.freedom) * np.sqrt(variance)
     noise = np.zeros((int(ahead.sum()), len(points)))
     noise[:, kept] = G @ influence(below)
@@ -147,10 +144,9 @@ def _predictions(
     )
 
 
-def _with_variance(one: Predictions, scale: Floats, shared: float, run: NDArray[np.int64]) -> Predictions:
-    if one.noise is None or not scale.any():
+def _with_variance(one: Predictions, scale: float, shared: float, run: NDArray[np.int64]) -> Predictions:
+    if one.noise is None or not scale:
         return one
-    noise = one.noise * scale
-    of_run = np.stack([np.bincount(run, row) for row in noise])
-    variance = (1 - shared) * (noise**2).sum(axis=1) + shared * (of_run**2).sum(axis=1)
+    of_run = np.stack([np.bincount(run, row) for row in one.noise])
+    variance = scale**2 * ((1 - shared) * (one.noise**2).sum(axis=1) + shared * (of_run**2).sum(axis=1))
     return replace(one, variance=variance)

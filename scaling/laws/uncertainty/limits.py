@@ -135,7 +135,7 @@ def _compare(law: Form, best: BestFit, taken: Sequence[_Compared], limit: Limit)
     found = refits(problem.with_form(there), problem.weight[None], best.theta)
     rise = float(found.value[0] - best.value)
     fitted = int(form.free.sum())
-    scale = residual_scale(best.standardised(), problem.delta, fitted)
+    scale = residual_scale(best.residuals(), problem.weight, problem.delta, fitted)
     if scale is None:
         # A perfect fit has an objective of rounding errors, below which nothing can be distinguished.
         same = rise <= 1e-9 * best.value + 1e-18 * problem.weight.sum()
@@ -147,7 +147,7 @@ def _compare(law: Form, best: BestFit, taken: Sequence[_Compared], limit: Limit)
         held = np.eye(len(best.theta))[[entry for entry, _ in limit.held if form.free[entry]]]
         effect = max(1.0, float(found_here.design_effect(held).max(initial=1.0)))
         scale = found_here.scale or scale
-    statistic = 2 * rise / (scale.drop * problem.unit * effect)
+    statistic = 2 * rise / (scale.drop * problem.weight.mean() * effect)
     threshold = drop_quantile(LEVEL, fitted - int(there.free.sum()), scale.freedom)
     return _Compared(limit, there, found.theta[0], rise, max(statistic, 0.0), threshold)
 

@@ -50,8 +50,8 @@ class Scale:
         return self.psi_squared / self.psi_slope
 
 
-def residual_scale(off: Floats, delta: float, parameters: int) -> Scale | None:
-    """Scale of residuals (n,) of equal noise; None if the fit has as many `parameters` as points.
+def residual_scale(off: Floats, weight: Floats, delta: float, parameters: int) -> Scale | None:
+    """Scale of residuals (n,) after fitting `parameters`; None if as many parameters fit every point.
 
     A delta of the size of the noise or more makes the objective smooth: E[psi'] is the share of residuals
     within delta, and E[psi^2] has Huber's correction for the parameters (Huber 1981, section 7.6). With a
@@ -65,16 +65,17 @@ def residual_scale(off: Floats, delta: float, parameters: int) -> Scale | None:
     freedom = n - parameters
     if freedom < 1:
         return None
+    w = weight / weight.mean()
     psi = np.clip(off, -delta, delta)
-    squared = float((psi**2).sum() / freedom)
-    kept = np.sort(np.abs(off))[parameters:]  # those that the fit did not make zero
+    squared = float((w * psi**2).sum() / freedom)
+    kept = np.sort(np.abs(off) * np.sqrt(w))[parameters:]  # those that the fit did not make zero
     spread = 1.4826 * float(np.median(kept))
-    noise = spread if spread > 0 else float(np.sqrt((off**2).mean()))
+    noise = spread if spread > 0 else float(np.sqrt((w * off**2).mean()))
     if squared <= EXACT**2 or noise <= EXACT:
         return None
     if delta >= noise:
         # The fit makes residuals smaller than the noise, by the root of n - P of n.
-        inside = float((np.abs(off) * sqrt(n / freedom) < delta).mean())
+        inside = float(w[np.abs(off) * sqrt(n / freedom) < delta].sum() / n)
         if inside <= 0:
             return None
         correction = 1 + parameters / n * (1 - inside) / inside

@@ -55,7 +55,7 @@ def profiles(
     spread, direction = _spread(best, found, G)
     if found.clustered and found.covariance is None:
         return {}
-    drop = found.scale.drop * problem.unit * found.design_effect(G)
+    drop = found.scale.drop * problem.weight.mean() * found.design_effect(G)
     threshold = drop * t_quantile(level, found.scale.freedom) ** 2 / 2
     box = np.array(form.bounds)
     reach = np.minimum(spread, LOOSEST)
