@@ -9,13 +9,14 @@ import numpy as np
 from scaling.config.data import DataConfig
 from scaling.config.objective import CausalObjective, Objective
 from scaling.config.record import PackingRecord
-from scaling.data.batches import BatchIterator, BatchSchedule, StepBatches, ValidationBatches, ValidationSet
+from scaling.data.batches import BatchIterator, BatchSchedule, StepBatches
 from scaling.data.best_fit import BestFitRows
 from scaling.data.rows import ObjectiveRows, PackedRows, Rows
 from scaling.data.sequences import EpochSequence
 from scaling.data.sources import TaskDocuments, open_source, split_rule
 from scaling.data.store import Progress, TokenStore, content_order, open_store, shuffled_order
 from scaling.data.tokenizers import Tokenizer, load_tokenizer
+from scaling.data.validation import ValidationBatches, ValidationSet
 from scaling.objectives.draws import mix_seed
 from scaling.objectives.specials import Specials, specials_needed
 from scaling.runtime.errors import BadInputError

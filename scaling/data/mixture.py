@@ -12,11 +12,12 @@ import numpy as np
 from scaling.config.data import DataConfig
 from scaling.config.objective import Objective
 from scaling.config.record import PackingRecord, SourceShare
-from scaling.data.batches import BatchIterator, BatchSchedule, StepBatches, ValidationSet
+from scaling.data.batches import BatchIterator, BatchSchedule, StepBatches
 from scaling.data.corpus import Corpus, DataSummary, open_corpus
 from scaling.data.sequences import MixtureSequence
 from scaling.data.store import Progress
 from scaling.data.tokenizers import Tokenizer
+from scaling.data.validation import ValidationSet
 from scaling.runtime.errors import BadInputError
 
 COUNTS = (

@@ -13,7 +13,7 @@ import numpy as np
 from scaling.config.baselines import NGramConfig
 from scaling.config.record import Rewind, RunRecord, Status, read_record
 from scaling.config.run import RunConfig
-from scaling.data.batches import ValidationBatches
+from scaling.data.validation import ValidationBatches
 from scaling.parallel.heartbeat import Heartbeat, stall_seconds
 from scaling.parallel.processes import (
     InterruptedRunError,

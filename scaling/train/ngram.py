@@ -7,8 +7,8 @@ from pathlib import Path
 from scaling.config.baselines import NGramConfig
 from scaling.config.record import ParameterCounts, Point, RunRecord
 from scaling.config.run import RunConfig
-from scaling.data.batches import ValidationBatches
 from scaling.data.mixture import open_data
+from scaling.data.validation import ValidationBatches
 from scaling.models.ngram import NGram
 from scaling.train import progress
 from scaling.train.device import device_facts

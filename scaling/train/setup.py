@@ -8,9 +8,10 @@ from jax.sharding import Mesh
 from scaling.config.load import validate
 from scaling.config.record import PackingRecord, SourceShare, TokenizerRecord
 from scaling.config.run import RunConfig
-from scaling.data.batches import BatchIterator, BatchSchedule, ValidationSet
+from scaling.data.batches import BatchIterator, BatchSchedule
 from scaling.data.mixture import open_data
 from scaling.data.sources import split_rule
+from scaling.data.validation import ValidationSet
 from scaling.parallel.mesh import batch_share, make_mesh
 from scaling.train.progress import Reporter, every_tenth
 from scaling.train.run_tokenizer import tokenizer_record

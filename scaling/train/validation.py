@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from scaling.config.record import SourceLoss
-from scaling.data.batches import ValidationBatches, ValidationSet
+from scaling.data.validation import ValidationBatches, ValidationSet
 
 
 @dataclass(frozen=True)
