@@ -7,7 +7,7 @@ memory. A row group belongs to the part in whose bytes it starts, so dividing a 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from scaling.config.data import DataConfig
 from scaling.data.sources.files import File, Span, digest, is_url, matching_files, parts_of
@@ -74,37 +74,51 @@ class Parquet:
         return Sample([*texts], per_row * len(texts), per_row * text_bytes)
 
 
+class _Group(NamedTuple):
+    """A row group as the footer describes it."""
+
+    start: int  # its first byte, always one of the file
+    rows: int
+    column_bytes: int  # of the column of text, decompressed
+
+
 def _read_rows(span: Span, column: str, skip: bool) -> Iterator[Document]:
     name = span.file.name
     with _opened(span.file) as parquet:
         path = _path_of(parquet.schema_arrow, column, name)
         first_row = 0  # of the row group in the file
-        for group in range(parquet.num_row_groups):
-            metadata = parquet.metadata.row_group(group)
-            if span.begin <= _start(metadata, span.file.size) < (span.end or span.file.size):
-                yield from _read_group(parquet, group, path, first_row, name, skip)
-            first_row += metadata.num_rows
+        for number, group in enumerate(_groups(parquet, ".".join(path), span.file)):
+            if span.begin <= group.start < (span.end or span.file.size):
+                yield from _read_group(parquet, number, group, path, first_row, name, skip)
+            first_row += group.rows
 
 
-def _start(row_group: Any, file_size: int) -> int:
-    """The byte at which a row group starts, always one of the file."""
-    chunk = row_group.column(0)
-    start = chunk.dictionary_page_offset or chunk.data_page_offset
-    return int(min(max(0, start), max(0, file_size - 1)))
+def _groups(parquet: Any, column: str, file: File) -> list[_Group]:
+    """The row groups of a file. Raises BadInputError where the footer is damaged."""
+    found = []
+    try:
+        for number in range(parquet.num_row_groups):
+            metadata = parquet.metadata.row_group(number)
+            chunks = [metadata.column(i) for i in range(metadata.num_columns)]
+            start = chunks[0].dictionary_page_offset or chunks[0].data_page_offset
+            size = next((c.total_uncompressed_size for c in chunks if c.path_in_schema == column), 0)
+            found.append(_Group(min(max(0, start), file.size - 1), metadata.num_rows, size))
+    except (ValueError, OSError, IndexError) as error:  # Arrow's own errors are ValueErrors
+        raise BadInputError(
+            f"data.source: {file.name}: its list of row groups is damaged: {_one_line(error)}"
+        ) from None
+    return found
 
 
 def _read_group(
-    parquet: Any, group: int, path: list[str], first_row: int, name: str, skip: bool
+    parquet: Any, number: int, group: _Group, path: list[str], first_row: int, name: str, skip: bool
 ) -> Iterator[Document]:
     column = ".".join(path)
-    metadata = parquet.metadata.row_group(group)
-    chunks = [metadata.column(i) for i in range(metadata.num_columns)]
-    size = next((c.total_uncompressed_size for c in chunks if c.path_in_schema == column), 0)
-    mean = size / max(1, metadata.num_rows)
+    mean = group.column_bytes / max(1, group.rows)
     rows = max(1, min(_BATCH_ROWS, int(_BATCH_BYTES / max(1.0, mean))))
     row = first_row
     # One thread: parts are what is read in parallel.
-    batches = parquet.iter_batches(rows, row_groups=[group], columns=[column], use_threads=False)
+    batches = parquet.iter_batches(rows, row_groups=[number], columns=[column], use_threads=False)
     while True:
         try:
             array = _column_of(next(batches), path)
@@ -112,7 +126,8 @@ def _read_group(
             return
         except Exception as error:
             raise BadInputError(
-                f"data.source: {name}: row group {group} cannot be read from row {row} on: {_one_line(error)}"
+                f"data.source: {name}: row group {number} cannot be read from row {row} on: "
+                f"{_one_line(error)}"
             ) from None
         for value in array:
             try:
