@@ -37,7 +37,7 @@ def examples(count: int) -> tuple[Example, ...]:
     return tuple(found)
 
 
-@pytest.fixture(scope="module", params=["gpt2", "llama", "t5"])
+@pytest.fixture(scope="module", params=["gpt2", pytest.param("llama", marks=pytest.mark.slow), "t5"])
 def both(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -52,7 +52,7 @@ def both(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     torch.set_num_threads(threads)
 
 
-@pytest.mark.parametrize("shots", [0, SHOTS])
+@pytest.mark.parametrize("shots", [0, pytest.param(SHOTS, marks=pytest.mark.slow)])
 def test_accuracies_agree_to_the_item(both: Any, shots: int) -> None:
     evaluator, hf, _ = both
     source = Listed("choice", examples(SHOTS + 12), ("choice_accuracy",))
