@@ -23,7 +23,7 @@ def run_cell(code: str, names: dict[str, Any]) -> Any:
     return None if last is None else eval(compile(ast.Expression(last.value), "cell", "eval"), names)
 
 
-TRAIN = ("import_and_score", "train_a_ladder")  # which take some 20 seconds
+TRAIN = ("import_and_score", "own_corpus", "train_a_ladder")  # which take some 20 seconds
 
 
 @pytest.mark.parametrize(
@@ -35,6 +35,7 @@ def test_example(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     pytest.importorskip("pandas")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MPLBACKEND", "Agg")
+    monkeypatch.setenv("OWN_CORPUS_MB", "2")
     names: dict[str, Any] = {"__name__": "example"}
     shown = 0
     for code in cells(path.read_text()):
@@ -48,5 +49,5 @@ def test_example(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_the_examples_are_listed() -> None:
     text = (EXAMPLES[0].parent / "README.md").read_text()
-    assert len(EXAMPLES) == 5
+    assert len(EXAMPLES) == 6
     assert all(f"`{path.name}`" in text for path in EXAMPLES)
