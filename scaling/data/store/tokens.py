@@ -3,7 +3,7 @@
 import contextlib
 import resource
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -98,6 +98,10 @@ class ShardedIds:
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return self[:].astype(dtype or self.dtype, copy=False)
+
+    def __iter__(self) -> Iterator[int]:
+        for begin in range(0, len(self), _RECORDS * BLOCK):
+            yield from self[begin : begin + _RECORDS * BLOCK].tolist()
 
     def __getitem__(self, key: Any) -> Any:
         if isinstance(key, slice):
