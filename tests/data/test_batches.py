@@ -197,7 +197,7 @@ def test_waiting_is_measured(corpus, monkeypatch):
 
 
 def test_the_work_in_python_does_not_grow_with_the_tokens(corpus):
-    """Calls in Python are per batch and per document that is read, never per token: sequences 16 times as long
+    """Calls in Python are per batch and per document, never per token: sequences 16 times as long
     reach a few more documents."""
 
     def calls(length):
