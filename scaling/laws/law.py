@@ -121,8 +121,12 @@ class Law(Frozen):
 
     @property
     def method(self) -> Method | None:
-        """How intervals of predictions are made: the first of bootstrap, jackknife, Hessian that exists."""
-        if self.bootstrap is not None:
+        """How intervals of predictions are made: the first of bootstrap, jackknife, Hessian that exists.
+
+        The bootstrap of a form with kinks does not count: in simulations it contained the truth in 84% of
+        draws, and the Hessian in 91% (docs/coverage.md).
+        """
+        if self.bootstrap is not None and not self.form.kinked:
             return "bootstrap"
         if self.jackknife is not None and self.jackknife.reason is None:
             return "jackknife"
@@ -150,7 +154,7 @@ class Law(Frozen):
             return self._jackknifed(**variables)
         if method == "Hessian":
             return self._by_curvature(**variables)
-        resampled = self.draws()
+        resampled = None if self.form.kinked else self.draws()
         if resampled is None:
             return None
         level = self.bootstrap.level if self.bootstrap is not None else LEVEL

@@ -60,6 +60,7 @@ class RepeatedData(Form):
         "log E", "log A/N^alpha", "log B/D^beta", "alpha", "beta", "log(1 + 10/R_N)", "log(1 + 10/R_D)"
     )  # fmt: skip
     variables = ("params", "tokens", "unique_tokens")
+    kinked = True
     bounds = (LOG_TERM, LOG_TERM, LOG_TERM, EXPONENT, EXPONENT, DECAY, DECAY)
     limits = (
         Limit("R_N", None, "upper", ((5, 0.0),), ((_DECAYING_N, "N' = N"),)),

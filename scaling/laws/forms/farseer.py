@@ -38,6 +38,7 @@ class Farseer(Form):
     )  # fmt: skip
     signed = ("a1", "b1", "a2", "b2", "a3", "b3")
     numeric_optimum = True
+    curved = True
     min_levels = 4  # a stretched exponential of N has three parameters
     limits = (
         Limit("a1", 0.0, "upper", ((0, 0.0), (1, 0.5)), (("a1 N^alpha + b1", "b1"),), ("alpha",)),

@@ -136,6 +136,8 @@ class Form:
         held: entries of theta that a limiting form holds (`forms.limiting`); empty for a law itself.
         absent: parameters that a limiting form lacks.
         numeric_optimum: whether it has an optimum without a closed form.
+        kinked: whether it has kinks in its parameters: percentiles of a bootstrap then lie to one side.
+        curved: whether its parameters are too far from linear over the noise for intervals by the Hessian.
         signed: parameters of either sign that are no entry of theta, or that may be 0.
     """
 
@@ -151,6 +153,8 @@ class Form:
     held: Mapping[int, float] = MappingProxyType({})
     absent: tuple[str, ...] = ()
     numeric_optimum: bool = False
+    kinked: bool = False
+    curved: bool = False
     signed: tuple[str, ...] = ()
     min_levels: int = 3  # fewest different values of each variable that distinguish a power from a constant
 

@@ -43,6 +43,7 @@ class LimitingForm(Form):
         }
         self._has_optimum = all(limit.optimum for limit in limits)
         self.numeric_optimum = law.numeric_optimum and self._has_optimum
+        self.kinked, self.curved = law.kinked, law.curved
 
     @property
     def program(self) -> Form:

@@ -154,8 +154,8 @@ def curvature_intervals(
 ) -> tuple[dict[str, Ends | None], dict[str, float | None]]:
     """Intervals of the reported quantities by the delta method, and standard errors on their scales.
 
-    Those of a numeric optimum have none: it is not near enough to linear in theta over the noise. In
-    simulations of farseer's `a` such intervals contained the truth in 64% of draws.
+    Curved forms have none. In simulations those of farseer contained the truth in 85% of draws (a1) and in
+    64% (the exponent of its numeric optimum).
     """
     if found.covariance is None or found.scale is None:
         return dict.fromkeys(asked.names), dict.fromkeys(asked.names)
@@ -167,7 +167,7 @@ def curvature_intervals(
     for i, name in enumerate(asked.names):
         error = float(np.sqrt(max(G[i] @ found.covariance @ G[i], 0.0)))
         known = np.isfinite(error) and error > 0
-        known = known and name not in asked.missing and i < asked.pinned
+        known = known and name not in asked.missing and not asked.form.curved
         ends = asked.interval(centre[i] - t * error, centre[i] + t * error, name) if known else (None, None)
         intervals[name] = None if ends == (None, None) else ends
         errors[name] = error if known else None
