@@ -151,6 +151,7 @@ def test_everything_of_a_sweep_in_one_document(run_cli: RunCli, tmp_path: Path) 
     assert law["rolling"] and law["hessian"]["intervals"]["alpha"]
 
 
+@pytest.mark.slow
 def test_allocations_say_how_far_beyond_the_data_they_are(run_cli: RunCli, tmp_path: Path) -> None:
     source = table(tmp_path / "points.csv", ladder(0.003, 1))
     options = (

@@ -88,6 +88,7 @@ def test_every_plan_fits_keeps_its_budget_and_is_a_run(kind: str, size: float, o
     assert run.mesh.data % made.devices.slices == 0
 
 
+@pytest.mark.slow
 def test_more_budget_is_never_more_loss() -> None:
     losses = [planned("tpu-v5e:8x8", "usd", 50 * 5**power)[1].loss for power in range(6)]
     assert losses == sorted(losses, reverse=True) and len(set(losses)) == len(losses)

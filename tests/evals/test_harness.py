@@ -147,6 +147,7 @@ SIDES: dict[str, Callable[[Models], Any]] = {"ours": lambda both: HarnessModel(b
 EITHER = ["ours", pytest.param("hf", marks=pytest.mark.slow)]
 
 
+@pytest.mark.slow  # test_harness_tokenizers has a case that is not
 @pytest.mark.parametrize("side", EITHER)
 def test_multiple_choice_agrees_to_the_item(both: Models, side: str) -> None:
     rng = random.Random(3)

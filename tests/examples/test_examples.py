@@ -23,7 +23,7 @@ def run_cell(code: str, names: dict[str, Any]) -> Any:
     return None if last is None else eval(compile(ast.Expression(last.value), "cell", "eval"), names)
 
 
-TRAIN = ("import_and_score", "own_corpus", "train_a_ladder")  # which take some 20 seconds
+TRAIN = ("compare_two_sweeps", "import_and_score", "own_corpus", "train_a_ladder")  # some 20 seconds
 
 
 @pytest.mark.parametrize(

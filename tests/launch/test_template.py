@@ -31,7 +31,9 @@ def test_the_launch_folder_holds_the_templates_of_the_engines_and_the_testbed() 
     names = {
         str(path.relative_to(ROOT / "launch")) for path in (ROOT / "launch").rglob("*") if path.is_file()
     }
-    assert names == {TRAIN, "slurm/testbed.sh", *(engine.template for engine in LAUNCHERS.values())}
+    preparation = {"slurm/prepare.sh", "skypilot/prepare.yaml"}
+    engines = {engine.template for engine in LAUNCHERS.values()}
+    assert names == {TRAIN, "slurm/testbed.sh", *preparation, *engines}
     for name in names:
         assert template_file(name) == ROOT / "launch" / name
 

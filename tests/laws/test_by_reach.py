@@ -117,6 +117,7 @@ def points_at(coupled: float, params: float, tokens: float) -> float:
     return CHINCHILLA.predict(TRUTH, params=params, tokens=tokens) + extra
 
 
+@pytest.mark.slow
 def test_the_true_form_is_hardly_widened() -> None:
     points = points_of(0.0, 0.002)
     with few_starts():

@@ -38,6 +38,7 @@ def fitted(points: Points, bootstrap: int = 60, **options):
     return fit_points(points, bootstrap=bootstrap, holdout=None, then="downstream-error", **options)
 
 
+@pytest.mark.slow
 def test_the_interval_through_both_steps_covers() -> None:
     """Eight sets of runs of known laws, predicted at 18 times their compute."""
     loss = LAWS["chinchilla"].predict(TRUE, **PLACE)

@@ -94,6 +94,7 @@ def test_too_few_predicted_runs_compare_nothing():
     assert {one.weight for one in found.laws} == {None}
 
 
+@pytest.mark.slow
 def test_the_api_fits_the_chosen_law_and_averages_predictions(tmp_path):
     points, out = grid("coupled"), tmp_path / "law.json"
     fit = scaling.fit(

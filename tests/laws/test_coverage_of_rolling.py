@@ -44,6 +44,7 @@ def test_fewer_inside_than_promised_by_more_than_chance(rows, warns: bool) -> No
         assert "the rolled hold-out misses" in warning and "95%" in warning
 
 
+@pytest.mark.slow
 def test_a_law_that_bends_away_is_warned_of_in_its_document() -> None:
     """Losses that stop falling beyond the smaller half of the runs: no law from below foresees it."""
     # Each point its own run: fewer than five trunks below a cut-off would say nothing about the noise.

@@ -142,6 +142,7 @@ def test_q_values_are_scipys():
     assert q_values([]) == []
 
 
+@pytest.mark.slow
 def test_p_values_of_smooth_curves_are_large_and_of_a_step_small():
     from scaling.laws.emergence.verdict import judge
 

@@ -101,6 +101,7 @@ def test_claims_about_seeds_come_back_with_other_seeds():
     assert count >= 38
 
 
+@pytest.mark.slow
 def test_the_order_of_rows_changes_nothing():
     own = series(by_chance, seeds=3)
     order = np.random.default_rng(1).permutation(len(own))

@@ -188,6 +188,7 @@ def test_exact_match_from_tokens_and_back(accuracy, length):
     assert effective_length(p, exact) == pytest.approx(length)
 
 
+@pytest.mark.slow
 def test_sharp_and_smooth_of_one_task():
     """Exact match drawn as token accuracy to the power 5: the metric, not the model."""
     random = np.random.default_rng(1)

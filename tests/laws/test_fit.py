@@ -142,6 +142,7 @@ def test_closed_form_optimum_is_the_numeric_minimum_on_6nd():
     assert fit.optimum.a + fit.optimum.b == pytest.approx(1)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick")
 def test_bootstrap_intervals_cover_the_truth_about_as_often_as_they_say():
     covered = []

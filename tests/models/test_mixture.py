@@ -143,6 +143,7 @@ def test_outputs_losses_and_gradients_of_a_loop_over_tokens(case: str, masked: b
         assert not y_BLD[jnp.array(mask) == 0].any()
 
 
+@pytest.mark.slow
 @settings(max_examples=4, deadline=None)
 @given(
     st.integers(1, 3),

@@ -102,6 +102,7 @@ def test_every_composition(mesh: dict[str, int], overrides: tuple[str, ...]) -> 
     np.testing.assert_allclose(losses("gpt", mesh, *overrides), one_device("gpt"), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_dropout_differs_between_microbatches() -> None:
     """Four equal rows in four microbatches: with one key for all of them, all would drop the same."""
     run = run_of("gpt", {"stage": 2, "microbatches": 4}, "model.dropout=0.5", "train.batch_tokens=64")

@@ -108,6 +108,7 @@ def test_too_many_panels_are_refused():
         emergence_figure(answer)
 
 
+@pytest.mark.slow
 def test_seeds_that_have_it_or_lack_it_are_drawn_as_a_probability():
     def by_chance(x, random):
         return 0.99 if random.random() < logistic(4 * (x - 2)) else 0.01

@@ -85,6 +85,7 @@ def test_planned_runs_are_pending(sweep: SweepConfig, tmp_path: Path) -> None:
     assert [entry.status for entry in read_ledger(tmp_path / "out")] == ["pending"] * 3
 
 
+@pytest.mark.slow
 def test_workers_train_the_same_runs(sweep: SweepConfig, tmp_path: Path) -> None:
     alone, _ = run_sweep(sweep, tmp_path / "alone", Silent())
     listener = Listener()

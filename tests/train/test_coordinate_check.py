@@ -88,7 +88,9 @@ def test_a_missing_attention_multiplier_is_found_where_heads_grow(
     assert check.largest("mup") is by_growth["d_head"]
 
 
-@pytest.mark.parametrize(("scale", "exponent"), [("kept", 0.0), ("removed", 0.5)])
+@pytest.mark.parametrize(
+    ("scale", "exponent"), [pytest.param("kept", 0.0, marks=pytest.mark.slow), ("removed", 0.5)]
+)
 def test_the_attention_multiplier_shows_before_training(
     scale: str, exponent: float, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -191,6 +191,7 @@ def test_rewinds_are_bounded(make_run: MakeRun, tmp_path: Path) -> None:
     assert [rewind.step for rewind in record.rewinds] == [0, 0], "no checkpoint is good: back to the start"
 
 
+@pytest.mark.slow
 def test_a_journal_that_is_gone_or_damaged_is_refused(spiky: RunConfig, bad: None, tmp_path: Path) -> None:
     path = tmp_path / "run"
     with pytest.raises(RuntimeError, match="broke"):
