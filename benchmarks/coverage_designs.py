@@ -405,7 +405,7 @@ class Curve:
 
 
 def of_envelope(seed: int, resamples: int) -> dict[str, Outcomes]:
-    """24 runs from 1 to 400 tokens a parameter; half a percent of noise a run, a fifth of one a step."""
+    """24 runs from 1 to 400 tokens per parameter; noise of 0.5% per run and 0.1% per step."""
     random = np.random.default_rng(seed)
     curves = []
     for n in np.geomspace(2e7, 1e10, 24):

@@ -4,11 +4,11 @@
     python benchmarks/hf_memory.py --layout gpt2 --dtype float32 --gb 2
 
 Makes a checkpoint of random weights in shards of --shard-gb, imports it and exports it again, each in a process of
-its own, and compares a hash of every tensor. Only one of the checkpoint and its export is on the disk beside the run.
+its own, and compares a hash of every tensor. Only one of the checkpoint and its export is on disk together with the run.
 All files are removed at the end.
 
 Prints JSON: for both processes the seconds and the peak of resident memory in GB (VmHWM, which counts mapped pages
-of files too) beside the resident memory once everything is imported, which is that of Python, JAX and Orbax.
+of files too) next to the resident memory once everything is imported, which is that of Python, JAX and Orbax.
 """
 
 import argparse

@@ -182,9 +182,9 @@ class BatchIterator:
         """Batches from step 0.
 
         Args:
-            batches: what is read at each step.
-            schedule: the rows of each step.
-            prefetch: batches made ahead.
+            batches: the batch of each step.
+            schedule: the number of rows of each step.
+            prefetch: batches prepared ahead.
             fingerprint: names the sequence of rows.
             parts: what the fingerprint is made of, as JSON by a name in the config, to say what differs.
         """

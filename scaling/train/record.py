@@ -244,7 +244,7 @@ class Tally:
         packing: PackingRecord | None = None,
         tokenization: TokenizerRecord | None = None,
     ) -> RunRecord:
-        """The record at `step`; `mixture` is what was read by then."""
+        """The record at `step`; `mixture` has the tokens of each source read so far."""
         seconds = self.clock.seconds()
         return make_record(
             self.run,

@@ -261,6 +261,16 @@ def test_farseer_has_intervals_by_every_method_and_an_optimum(tmp_path):
     assert read_law(tmp_path / "law.json") == fit
 
 
+@pytest.mark.slow
+def test_a_law_with_kinks_predicts_by_the_hessian_and_not_by_the_bootstrap():
+    fit = fit_points(made("repeated-data", 1e-3), "repeated-data", bootstrap=10)
+    place = {"params": 1e10, "tokens": 1e12, "unique_tokens": 1e12}
+    assert fit.bootstrap is not None and fit.intervals["E"] is not None
+    assert fit.method == "Hessian" and fit.interval("bootstrap", **place) is None
+    low, high = fit.interval(**place)
+    assert low < fit.predict(**place) < high
+
+
 def test_over_training_is_chinchilla_with_one_exponent():
     """Gadre et al. 2024, section 2: a = A 6^eta, b = B 6^eta, alpha = beta = 2 eta."""
     points, eta = grid(), 0.14

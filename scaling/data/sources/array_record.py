@@ -12,6 +12,7 @@ from scaling.config.data import DataConfig
 from scaling.data.sources.files import File, Span, digest, is_url, matching_files, parts_of
 from scaling.data.sources.interface import Document, Malformed, Part, Sample
 from scaling.data.sources.json_lines import text_of
+from scaling.data.sources.sampling import first_documents
 from scaling.runtime.errors import BadInputError
 
 _SAMPLED = 8  # files of an estimate
@@ -54,19 +55,11 @@ class ArrayRecord:
         for file in some:
             with _opened(file) as reader:
                 records += reader.num_records()
-        texts: list[str] = []
-        read, text_bytes = 0, 0
-        for document in _read_records(Span(self._files[0]), self._field, self._skip):
-            read += 1
-            if isinstance(document, str) and document:
-                texts.append(document)
-                text_bytes += len(document.encode())
-            if text_bytes >= most:
-                break
-        if not text_bytes:
+        scale = sum(file.size for file in self._files) / max(1, sum(file.size for file in some))
+        first = _read_records(Span(self._files[0]), self._field, self._skip)
+        if (sample := first_documents(first, records * scale, most)) is None:
             raise BadInputError(f"data.source: {self._files[0].name}: the file is empty")
-        scale = records / read * sum(file.size for file in self._files) / sum(file.size for file in some)
-        return Sample([*texts], scale * len(texts), scale * text_bytes)
+        return sample
 
 
 def _read_records(span: Span, field: str, skip: bool) -> Iterator[Document]:

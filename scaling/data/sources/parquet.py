@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from scaling.config.data import DataConfig
 from scaling.data.sources.files import File, Span, digest, is_url, matching_files, parts_of
 from scaling.data.sources.interface import Document, Malformed, Part, Sample
+from scaling.data.sources.sampling import first_documents
 from scaling.runtime.errors import BadInputError
 
 _BUFFER = 1 << 20  # bytes of a column that are read at once
@@ -59,19 +60,10 @@ class Parquet:
                 rows.append(parquet.metadata.num_rows)
         scale = sum(file.size for file in self._files) / max(1, sum(file.size for file in files))
         largest = files[rows.index(max(rows))]
-        texts: list[str] = []
-        read, text_bytes = 0, 0
-        for document in _read_rows(Span(largest), self._column, self._skip):
-            read += 1
-            if isinstance(document, str) and document:
-                texts.append(document)
-                text_bytes += len(document.encode())
-            if text_bytes >= most:
-                break
-        if text_bytes == 0:
+        first = _read_rows(Span(largest), self._column, self._skip)
+        if (sample := first_documents(first, scale * sum(rows), most)) is None:
             raise BadInputError(f"data.source: {largest.name}: column {self._column!r} holds no text")
-        per_row = scale * sum(rows) / read
-        return Sample([*texts], per_row * len(texts), per_row * text_bytes)
+        return sample
 
 
 class _Group(NamedTuple):
@@ -117,7 +109,7 @@ def _read_group(
     mean = group.column_bytes / max(1, group.rows)
     rows = max(1, min(_BATCH_ROWS, int(_BATCH_BYTES / max(1.0, mean))))
     row = first_row
-    # One thread: parts are what is read in parallel.
+    # One thread: different parts are read in parallel.
     batches = parquet.iter_batches(rows, row_groups=[number], columns=[column], use_threads=False)
     while True:
         try:

@@ -1,17 +1,42 @@
-"""A sample of the text of a source, spread over it: what a tokenizer is trained on."""
+"""Samples of a source: spread over it, to train a tokenizer, and its first documents, to estimate it."""
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from scaling.data.sources.interface import Source, Tally
+from scaling.data.sources.interface import Document, Sample, Source, Tally
 from scaling.objectives.draws import mix_seed
 from scaling.runtime.errors import BadInputError
 
 _PARTS = 64  # parts that a sample is at least read from, where the source has so many
 _LARGEST = 1 << 20  # bytes read from a part before another one's turn
 _MOST_PARTS = 20_000  # into which a source is divided
+
+
+def first_documents(documents: Iterable[Document], records: float, most: int) -> Sample | None:
+    """The estimate of a source from its first documents, until their text has `most` bytes of UTF-8.
+
+    Args:
+      documents: of a part of the source that is like all of it.
+      records: documents in the source, the empty ones included.
+      most: bytes to read.
+
+    Returns:
+      None where there is no text.
+    """
+    texts: list[str] = []
+    read = text_bytes = 0
+    for document in documents:
+        read += 1
+        if isinstance(document, str) and document:
+            texts.append(document)
+            text_bytes += len(document.encode())
+        if text_bytes >= most:
+            break
+    if not texts:
+        return None
+    return Sample([*texts], records * len(texts) / read, records * text_bytes / read)
 
 
 def sampled_texts(source: Source, seed: int, max_bytes: int) -> Iterator[str]:

@@ -274,7 +274,7 @@ def _mapped(path: Path, dtype: np.dtype, length: int | None = None) -> np.ndarra
         size = path.stat().st_size
         if length is not None and size != length * dtype.itemsize:
             raise BadInputError(f"{path} has {size} bytes instead of {length * dtype.itemsize}; {_REMEDY}")
-        # A plain view: slicing np.memmap itself costs microseconds a slice in bookkeeping.
+        # A plain view: slicing np.memmap itself costs microseconds of bookkeeping per slice.
         return np.memmap(path, dtype, mode="r").view(np.ndarray)
     except (OSError, ValueError) as error:
         raise BadInputError(f"{path}: cannot be read ({error}); {_REMEDY}") from None

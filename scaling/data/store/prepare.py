@@ -282,7 +282,7 @@ class Meter:
     def _say(self) -> None:
         if self._progress is None:
             return
-        # Text is smaller or, in a compressed file, larger than what is read; as in the shards made so far.
+        # Files are counted in bytes and running shards in text: by the ratio of the finished ones.
         ratio = self._made_size / self._made_text if self._made_text else 1.0
         running = sum(min(self._size[n], ratio * text) for n, text in self._running.items())
         total = sum(self._size.values())

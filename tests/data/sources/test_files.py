@@ -73,7 +73,7 @@ def test_a_url_is_the_same_corpus(folder, kind, pattern, store):
     ("kind", "name"), [("jsonl", "a.jsonl"), ("parquet", "a.parquet"), ("tokens", "a.bin")]
 )
 def test_parts_of_a_remote_file_read_their_range(folder, monkeypatch, kind, name):
-    """Not the file: what is read for a part is about its size, here a fifth."""
+    """Reading one part fetches about its own size, here a fifth of the file."""
     counted = []
 
     class Counting(io.BytesIO):

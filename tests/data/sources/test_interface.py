@@ -1,4 +1,4 @@
-"""Parts cross processes; a tally counts what is read; a huge document takes the memory of a few copies."""
+"""Parts can be pickled, a tally counts documents, and a huge document takes the memory of a few copies."""
 
 import gzip
 import json
