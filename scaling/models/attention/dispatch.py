@@ -135,9 +135,8 @@ def _kernel(
     """The fused kernel of the platform, where it takes these arrays; `axis` splits their sequence."""
     if placed is None:
         return None
-    (L, H), (M, K) = q_BLHE.shape[1:3], k_BMKE.shape[1:3]
     ways = 1 if axis is None else placed.mesh.shape[axis]
-    if splash.runs_on(placed) and splash.fits(L // ways, M, H, K):
+    if splash.runs_on(placed) and splash.fits(q_BLHE.shape[1] // ways, k_BMKE.shape[1]):
         return "splash"
     if axis is None and cudnn.runs_on(placed) and cudnn.fits(q_BLHE, k_BMKE, segments):
         return "cudnn"

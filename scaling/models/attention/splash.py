@@ -8,6 +8,7 @@ import math
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax import Array
 from jax.sharding import NamedSharding, PartitionSpec
 
@@ -23,15 +24,15 @@ def runs_on(placed: MeshPlacement) -> bool:
     return placed.platform == "tpu" and not kind.startswith(("TPU v2", "TPU v3"))
 
 
-def fits(length: int, keys: int, heads: int, key_heads: int) -> bool:
-    """Whether the kernel supports these shapes; otherwise `blocks` computes them."""
-    return length % _LANES == 0 and keys % _LANES == 0 and heads == key_heads
+def fits(length: int, keys: int) -> bool:
+    """Whether the kernel supports these lengths; otherwise `blocks` computes them."""
+    return length % _LANES == 0 and keys % _LANES == 0
 
 
 def splash_attention(
     q_BLHE: Array,
-    k_BMHE: Array,
-    v_BMHE: Array,
+    k_BMKE: Array,
+    v_BMKE: Array,
     segment_ids: tuple[Array, Array] | None,
     causal: bool,
     band: int | None,
@@ -49,9 +50,13 @@ def splash_attention(
     from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_kernel as kernels
     from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_mask as masks
 
-    L, M = q_BLHE.shape[1], k_BMHE.shape[1]
+    L, M = q_BLHE.shape[1], k_BMKE.shape[1]
     spec = placed.partition(("batch", "length", "heads", "head"), q_BLHE.shape)
-    whole = placed.partition(("batch", None, "heads", "head"), k_BMHE.shape)
+    # Each device needs the key heads of its query heads; fewer key heads than devices are repeated.
+    H, K, parts = q_BLHE.shape[2], k_BMKE.shape[2], _ways(placed, spec, 2)
+    if K % parts:
+        k_BMKE, v_BMKE = (jnp.repeat(a, math.lcm(K, parts) // K, axis=2) for a in (k_BMKE, v_BMKE))
+    whole = placed.partition(("batch", None, "heads", "head"), k_BMKE.shape)
     ways = 1 if axis is None else placed.mesh.shape[axis]
     block, key_block = (
         next(size for size in (_LARGEST_BLOCK, 256, _LANES) if length % size == 0)
@@ -71,9 +76,9 @@ def splash_attention(
     else:
         mask = masks.CausalMask((L, L)) if band is None else masks.LocalMask((L, L), (band - 1, 0), 0)
 
-    heads = q_BLHE.shape[2] // _ways(placed, spec, 2)
+    # The kernel reads a key head once for each of the query heads that share it, without a copy.
     kernel = kernels.make_splash_mha(
-        masks.MultiHeadMask([mask] * heads),
+        masks.MultiHeadMask([mask] * (H // parts)),
         block_sizes=sizes,
         head_shards=1,
         q_seq_shards=ways if causal else 1,
@@ -81,17 +86,17 @@ def splash_attention(
     )
 
     def local(
-        kernel: Any, q_BLHE: Array, k_BMHE: Array, v_BMHE: Array, ids: tuple[Array, Array] | None
+        kernel: Any, q_BLHE: Array, k_BMKE: Array, v_BMKE: Array, ids: tuple[Array, Array] | None
     ) -> Array:
-        q_BHLE, k_BHME, v_BHME = (a.swapaxes(1, 2) for a in (q_BLHE * scale, k_BMHE, v_BMHE))
+        q_BHLE, k_BKME, v_BKME = (a.swapaxes(1, 2) for a in (q_BLHE * scale, k_BMKE, v_BMKE))
         if ids is None:
-            out_BHLE = jax.vmap(lambda q, k, v: kernel(q, k, v))(q_BHLE, k_BHME, v_BHME)
+            out_BHLE = jax.vmap(lambda q, k, v: kernel(q, k, v))(q_BHLE, k_BKME, v_BKME)
         else:
-            out_BHLE = jax.vmap(kernel)(q_BHLE, k_BHME, v_BHME, kernels.SegmentIds(q=ids[0], kv=ids[1]))
+            out_BHLE = jax.vmap(kernel)(q_BHLE, k_BKME, v_BKME, kernels.SegmentIds(q=ids[0], kv=ids[1]))
         return out_BHLE.swapaxes(1, 2)
 
     if placed.mesh.size == 1:
-        return local(kernel, q_BLHE, k_BMHE, v_BMHE, segment_ids)
+        return local(kernel, q_BLHE, k_BMKE, v_BMKE, segment_ids)
     # The part of the mask that a device's queries need goes to it, like the queries.
     where = PartitionSpec(None, axis if causal else None)
     masked = kernel.manual_sharding_spec(NamedSharding(placed.mesh, where))
@@ -102,7 +107,7 @@ def splash_attention(
         in_specs=(masked, spec, whole, whole, segments),
         out_specs=spec,
         check_vma=False,
-    )(kernel, q_BLHE, k_BMHE, v_BMHE, segment_ids)
+    )(kernel, q_BLHE, k_BMKE, v_BMKE, segment_ids)
 
 
 def _ways(placed: MeshPlacement, spec: PartitionSpec, dimension: int) -> int:
