@@ -325,7 +325,7 @@ def generate(
         sampling=how,
         seed=seed,
         start=trained.start,
-        stop=trained.tokenizer.end_of_text,
+        stops=trained.ends,
         writable=trained.writable,
     )[0]
     return Generated(prompt, trained.tokenizer.decode(new), new)

@@ -87,6 +87,11 @@ class TransformerConfig(FamilyConfig):
     """Multiply the activation by a second projection (GEGLU, SwiGLU)."""
     bias: bool = True
     """Biases in linear layers and in LayerNorm (RMSNorm has none)."""
+    qkv_bias: bool = False
+    """Biases of the query, key and value projections even where `bias` is off (Qwen2)."""
+    qk_norm: bool = False
+    """Normalise the queries and keys of each head, with one scale for all heads (Qwen3; Dehghani et al. 2023,
+    arXiv:2302.05442)."""
     tie_embeddings: bool = True
     """Use the token embedding as the output head."""
     mixture: Mixture | None = None

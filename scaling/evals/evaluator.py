@@ -13,7 +13,7 @@ from scaling.evals.items import EvalTask, Item
 from scaling.evals.masked_inference import MaskedEngine
 from scaling.evals.metrics import ACCURACIES, ANSWER_METRICS, CHOICE_METRICS, METRICS, TEXT_METRICS
 from scaling.evals.prompts import Prompt, PromptEncoder, prompt_of
-from scaling.models.generate import Sampling
+from scaling.models.generate import Sampling, until
 from scaling.runtime.errors import BadInputError
 from scaling.tasks.demonstrations import Template
 
@@ -271,17 +271,17 @@ class Evaluator:
         seed: int = 0,
     ) -> list[list[list[int]]]:
         """Ids generated after each context, up to the end of a text; some may follow a stop."""
-        decode, end = self.encoder.tokenizer.decode, self.encoder.tokenizer.end_of_text
+        decode, ends = self.encoder.tokenizer.decode, self.encoder.ends
         texts = self.engine.generate(
             contexts,
             new_tokens=new_tokens,
-            ended=lambda ids: end in ids or any(stop in decode(ids) for stop in stops),
+            ended=lambda ids: until(ids, ends) != ids or any(stop in decode(ids) for stop in stops),
             shared=shared,
             sampling=sampling,
             samples=samples,
             seed=seed,
         )
-        return [[ids[: ids.index(end)] if end in ids else ids for ids in each] for each in texts]
+        return [[until(ids, ends) for ids in each] for each in texts]
 
 
 def chosen_items(size: int | None, items: int, seed: int) -> list[int]:

@@ -73,7 +73,8 @@ class PromptEncoder:
     `begin` is the id that opens a decoder's context, as it opened texts in training; None for an
     encoder-decoder. Of imported weights, `opening` and `closing` are the ids that their tokenizer puts around
     a text: contexts then begin with `opening`, and with `begin` only if they are empty otherwise; the source
-    of an encoder-decoder also ends with `closing`.
+    of an encoder-decoder also ends with `closing`. `ends` are the ids that end generated text; None is the
+    tokenizer's end of text.
     """
 
     def __init__(
@@ -82,8 +83,10 @@ class PromptEncoder:
         begin: int | None,
         opening: tuple[int, ...] | None = None,
         closing: tuple[int, ...] = (),
+        ends: tuple[int, ...] | None = None,
     ) -> None:
         self.tokenizer = tokenizer
+        self.ends = (tokenizer.end_of_text,) if ends is None else ends
         self._begin = () if begin is None else (begin,)
         self._opening = self._begin if opening is None else opening
         self.closing = closing if begin is None else ()

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -76,6 +76,8 @@ class Architecture:
     - `activations`: their name to ours and whether it is gated; the first of equivalent names is written.
     - `implied`: our settings that every such model has. `required`: their settings with the only value that
       has a counterpart here; `written`: further settings for config.json.
+    - `windows`: which layers can attend to a sliding window: none, all or none (Mistral), or a choice for
+      each layer (Qwen).
     """
 
     model_type: str
@@ -99,6 +101,7 @@ class Architecture:
     heads: Mapping[str, str] = dataclasses.field(default_factory=dict)
     position_rows: int = 0  # rows of their position table without a position of ours
     scaled_head: bool = False
+    windows: Literal["none", "all", "layers"] = "none"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from scaling.config.model import ModelConfig
+from scaling.config.model import ModelConfig, network
 from scaling.hf.architecture import Placed, pieces, place, to_ours
 from scaling.hf.settings import architecture_named, model_from, scales_outputs
-from scaling.hf.weight_files import CONFIG, Weights, read_json
+from scaling.hf.weight_files import CONFIG, GENERATION, Weights, read_json
 from scaling.runtime.errors import BadInputError
 from scaling.train.stored_arrays import Index, StreamedArray
 
@@ -39,6 +39,16 @@ class Checkpoint:
         self.model: ModelConfig = model_from(self.arch, self.settings, self._at, tied, str(where), name)
         self._placed = self._place()
         self._check_copies(tied)
+
+    @property
+    def ends(self) -> list[int]:
+        """The ids that end generated text, as transformers reads them; several in many chat models."""
+        generation = self.directory / GENERATION
+        settings = read_json(generation) if generation.is_file() else {}
+        held = settings.get("eos_token_id", self.settings.get("eos_token_id"))
+        ids = held if isinstance(held, list) else [held]
+        size = network(self.model).vocab_size
+        return [i for i in ids if isinstance(i, int) and not isinstance(i, bool) and 0 <= i < size]
 
     def arrays(self, dtype: np.dtype) -> dict[str, StreamedArray]:
         """All tensors of the model by our names, as `dtype`; they are read when they are written."""

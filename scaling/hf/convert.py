@@ -93,6 +93,8 @@ def import_run(
     ids = {**checkpoint.arch.written, **checkpoint.settings}
     ids = {key: ids[key] for key in TOKEN_IDS if isinstance(ids.get(key), int)}
     origin = {"path": str(source.absolute()), "model_type": checkpoint.arch.model_type, **ids, **frame}
+    if checkpoint.ends:
+        origin["ends"] = checkpoint.ends
     with _complete_or_absent(out) as directory:
         arrays = checkpoint.arrays(jax.numpy.dtype(dtype))
         write_model(directory / "checkpoints", {f"{name}.{_LEAF}": array for name, array in arrays.items()})

@@ -1,4 +1,6 @@
-"""Decoders in the Hugging Face layout: GPT-1, GPT-2 and LLaMA."""
+"""Decoders in the Hugging Face layout: GPT-1, GPT-2, LLaMA, Mistral and Qwen."""
+
+from dataclasses import replace
 
 from scaling.config.model import DecoderConfig
 from scaling.hf.architecture import (
@@ -13,9 +15,9 @@ from scaling.hf.architecture import (
 _QKV = ("layers.attention.query", "layers.attention.key", "layers.attention.value")
 _PLAIN = {
     "bias": True,
+    "qk_norm": False,
     "norm_kind": "layer",
     "positions": "learned",
-    "layer_pattern": ("dense",),
     "mixture": None,
 }
 
@@ -169,11 +171,73 @@ LLAMA = Architecture(
         "norm": "pre",
         "norm_kind": "rms",
         "bias": False,
+        "qkv_bias": False,
+        "qk_norm": False,
         "positions": "rotary",
-        "layer_pattern": ("dense",),
         "mixture": None,
     },
     required={"attention_bias": False, "mlp_bias": False, "sliding_window": None},
     written={"attention_bias": False, "mlp_bias": False, "attention_dropout": 0.0},
     unused=(r".*rotary_emb\.inv_freq",),
+)
+
+MISTRAL = replace(
+    LLAMA,
+    model_type="mistral",
+    classes={(): "MistralForCausalLM"},
+    defaults={
+        **LLAMA.defaults,
+        "max_position_embeddings": 131_072,
+        "num_key_value_heads": 8,
+        "intermediate_size": 14336,
+        "sliding_window": 4096,
+    },
+    required={},
+    written={"attention_dropout": 0.0},
+    windows="all",
+)
+
+_QWEN_DEFAULTS = {
+    **LLAMA.defaults,
+    "vocab_size": 151_936,
+    "max_position_embeddings": 32_768,
+    "num_key_value_heads": 32,
+    "intermediate_size": 22016,
+    "sliding_window": 4096,
+    "use_sliding_window": False,
+    "max_window_layers": 28,
+}
+
+QWEN2 = replace(
+    LLAMA,
+    model_type="qwen2",
+    classes={(): "Qwen2ForCausalLM"},
+    rules=(
+        *LLAMA.rules,
+        *(
+            same(f"model.layers.{{i}}.self_attn.{theirs}_proj.bias", f"layers.attention.{ours}_bias")
+            for theirs, ours in (("q", "query"), ("k", "key"), ("v", "value"))
+        ),
+    ),
+    defaults=_QWEN_DEFAULTS,
+    implied={**LLAMA.implied, "qkv_bias": True},
+    required={},
+    written={"attention_dropout": 0.0},
+    windows="layers",
+)
+
+QWEN3 = replace(
+    LLAMA,
+    model_type="qwen3",
+    classes={(): "Qwen3ForCausalLM"},
+    rules=(
+        *LLAMA.rules,
+        same("model.layers.{i}.self_attn.q_norm.weight", "layers.attention.query_norm.scale"),
+        same("model.layers.{i}.self_attn.k_norm.weight", "layers.attention.key_norm.scale"),
+    ),
+    defaults={**_QWEN_DEFAULTS, "head_dim": 128},
+    implied={**LLAMA.implied, "qk_norm": True},
+    required={"attention_bias": False},
+    written={"attention_bias": False, "attention_dropout": 0.0},
+    windows="layers",
 )

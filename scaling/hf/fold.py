@@ -10,6 +10,7 @@ Arrays = dict[str, np.ndarray]
 
 _STANDARD = {"parametrization": "standard", "base_width": None, "base_d_head": None, "base_depth": None}
 _SCORES = r"(.*\.)?(cross_)?attention\.query(_bias)?"
+_NORMED_SCORES = r"(.*\.)?(cross_)?attention\.query_norm\.(scale|bias)"
 _BRANCHES = r"(.*\.)?((cross_)?attention\.out|feed_forward\.down|mixture\.down)(_bias)?"
 
 
@@ -21,8 +22,9 @@ def standard(model: ModelConfig) -> ModelConfig:
 def fold(model: ModelConfig, arrays: Arrays, *, last_layer: bool = True) -> Arrays:
     """Weights with which the standard model computes the function of a muP model.
 
-    Multipliers of attention scores go into queries, those of residual branches into their last projection,
-    and that of the output into the head, or, if the head is tied, into the norm before it.
+    Multipliers of attention scores go into queries, or into the norm after them, those of residual branches
+    into their last projection, and that of the output into the head, or, if the head is tied, into the norm
+    before it.
 
     Args:
         model: without sinusoidal positions, which no layout has.
@@ -44,7 +46,7 @@ def fold(model: ModelConfig, arrays: Arrays, *, last_layer: bool = True) -> Arra
 
     heads = (model.base_d_head or model.d_head) / model.d_head
     unscaled = isinstance(model, EncoderDecoderConfig) and not model.scale_attention
-    multiply(_SCORES, heads if unscaled else heads**0.5)
+    multiply(_NORMED_SCORES if model.qk_norm else _SCORES, heads if unscaled else heads**0.5)
     multiply(_BRANCHES, model.residual_multiplier)
     multiply(r"(.*\.)?mixture\.router", model.output_multiplier)
     multiply(r"sentence_head\.kernel", model.output_multiplier)

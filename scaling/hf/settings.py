@@ -11,9 +11,10 @@ from scaling.config.model import (
     network,
 )
 from scaling.hf.architecture import Architecture, place
-from scaling.hf.decoders import GPT1, GPT2, LLAMA
+from scaling.hf.decoders import GPT1, GPT2, LLAMA, MISTRAL, QWEN2, QWEN3
 from scaling.hf.encoders import ALBERT, BERT, ROBERTA
 from scaling.hf.t5 import T5
+from scaling.hf.windows import pattern_from, pattern_settings, why_not_windows
 from scaling.runtime.errors import BadInputError
 
 Settings = Mapping[str, Any]
@@ -70,6 +71,7 @@ def model_from(
         tree |= _rotary(settings, where)
     if arch.scaled_head:
         _check_scale(settings, tied, where)
+    tree |= pattern_from(arch, settings, tree["n_layers"], tree["max_length"], where)
     return validate(ModelConfig, tree, where)
 
 
@@ -145,6 +147,8 @@ def why_not(arch: Architecture, model: ModelConfig) -> str | None:
             held = None
         if held != value:
             return f"{field}={_plain(held)}"
+    if isinstance(model, DecoderConfig) and (windows := why_not_windows(arch, model)):
+        return windows
     if _activation_name(arch, model) is None:
         return f"activation={model.activation} with gated={_plain(model.gated)}"
     if "d_head" not in arch.numbers and model.n_heads * model.d_head != model.d_model:
@@ -206,11 +210,17 @@ def settings_of(arch: Architecture, model: ModelConfig, dtype: str, source: Sett
     out |= dict.fromkeys(arch.dropout_keys, model.dropout)
     if isinstance(model, DecoderConfig) and model.positions == "rotary":
         out["rope_theta"] = model.rotary_base
+    if isinstance(model, DecoderConfig):
+        out |= pattern_settings(arch, model)
     out |= {key: source[key] for key in TOKEN_IDS if isinstance(source.get(key), int)}
+    if ends := source.get("ends"):
+        out["eos_token_id"] = ends if len(ends) > 1 else ends[0]
     return out
 
 
-ARCHITECTURES = {arch.model_type: arch for arch in (GPT2, GPT1, LLAMA, BERT, ROBERTA, ALBERT, T5)}
+ARCHITECTURES = {
+    arch.model_type: arch for arch in (GPT2, GPT1, LLAMA, MISTRAL, QWEN2, QWEN3, BERT, ROBERTA, ALBERT, T5)
+}
 
 
 def architecture_named(model_type: Any, where: str) -> Architecture:

@@ -19,6 +19,7 @@ from scaling.runtime.errors import BadInputError
 from scaling.train.stored_arrays import rows_per_part
 
 ONE, INDEX, CONFIG = "model.safetensors", "model.safetensors.index.json", "config.json"
+GENERATION = "generation_config.json"
 _KINDS = {
     "F32": np.dtype(np.float32),
     "F16": np.dtype(np.float16),

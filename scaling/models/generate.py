@@ -137,7 +137,7 @@ def _begin(
     return _Begun(cache, x_B1D, jnp.ones((B,), jnp.int32))
 
 
-@partial(jax.jit, static_argnames=("new_tokens", "sampling", "start", "stop", "writable"))
+@partial(jax.jit, static_argnames=("new_tokens", "sampling", "start", "stops", "writable"))
 def _sample(
     model: Decoder | EncoderDecoder,
     prompts_BL: jax.Array,
@@ -146,15 +146,15 @@ def _sample(
     new_tokens: int,
     sampling: Sampling,
     start: int,
-    stop: int | None,
+    stops: tuple[int, ...],
     writable: int | None,
 ) -> jax.Array:
     def body(carry: tuple[_Begun, jax.Array], step: jax.Array) -> tuple[tuple[_Begun, jax.Array], jax.Array]:
         (cache, x_B1D, position_B), done_B = carry
         token_B = sample(logits(model, x_B1D)[:, 0, :writable], sampling, jax.random.fold_in(key, step))
-        if stop is not None:
-            token_B = jnp.where(done_B, stop, token_B)
-            done_B = done_B | (token_B == stop)
+        if stops:
+            token_B = jnp.where(done_B, stops[0], token_B)
+            done_B = done_B | jnp.isin(token_B, jnp.array(stops))
         x_B1D, cache = extend(model, cache, token_B[:, None], position_B[:, None])
         return (_Begun(cache, x_B1D, position_B + 1), done_B), token_B
 
@@ -193,7 +193,7 @@ class _Search(NamedTuple):
     ended_scores_BW: jax.Array
 
 
-@partial(jax.jit, static_argnames=("new_tokens", "beams", "start", "stop", "writable"))
+@partial(jax.jit, static_argnames=("new_tokens", "beams", "start", "stops", "writable"))
 def _search(
     model: Decoder | EncoderDecoder,
     prompts_BL: jax.Array,
@@ -201,19 +201,21 @@ def _search(
     new_tokens: int,
     beams: Beams,
     start: int,
-    stop: int,
+    stops: tuple[int, ...],
     writable: int | None,
 ) -> tuple[jax.Array, jax.Array]:
-    """The best continuation of each prompt, (B, T) filled up with `stop`, and its score."""
+    """The best continuation of each prompt, (B, T) filled up with the first of `stops`, and its
+    score."""
     B, W, T, V = prompts_BL.shape[0], beams.width, new_tokens, writable or model.config.vocab_size
     begun = _begin(model, prompts_BL, lengths_B, start, new_tokens)
+    ends = jnp.array(stops)
     rows = jnp.repeat(jnp.arange(B), W)
     begun = _Begun(begun.cache.of_rows(rows), begun.x_B1D[rows], begun.positions_B[rows])
     search = _Search(
         begun,
-        tokens_BWT=jnp.full((B, W, T), stop, jnp.int32),
+        tokens_BWT=jnp.full((B, W, T), stops[0], jnp.int32),
         logp_BW=jnp.full((B, W), _MASKED).at[:, 0].set(0.0),  # at first all beams are equal
-        ended_BWT=jnp.full((B, W, T), stop, jnp.int32),
+        ended_BWT=jnp.full((B, W, T), stops[0], jnp.int32),
         ended_scores_BW=jnp.full((B, W), _MASKED),
     )
 
@@ -225,13 +227,13 @@ def _search(
         logp_BWV = jax.nn.log_softmax(logits(model, x_RD)[:, 0, :writable]).reshape(B, W, V)
         logp_BWV = logp_BWV + search.logp_BW[:, :, None]
         # Every beam may end here, and competes with those that ended before.
-        scores_BW = logp_BWV[:, :, stop] / penalty(step + 1)
+        scores_BW = logp_BWV[:, :, ends].max(axis=-1) / penalty(step + 1)
         all_scores = jnp.concatenate([search.ended_scores_BW, scores_BW], axis=1)
         all_tokens = jnp.concatenate([search.ended_BWT, search.tokens_BWT], axis=1)
         ended_scores_BW, best_BW = jax.lax.top_k(all_scores, W)
         ended_BWT = jnp.take_along_axis(all_tokens, best_BW[:, :, None], axis=1)
         # The others continue.
-        open_logp = logp_BWV.at[:, :, stop].set(_MASKED).reshape(B, W * V)
+        open_logp = logp_BWV.at[:, :, ends].set(_MASKED).reshape(B, W * V)
         logp_BW, picked_BW = jax.lax.top_k(open_logp, W)
         from_BW, token_BW = picked_BW // V, (picked_BW % V).astype(jnp.int32)
         tokens_BWT = jnp.take_along_axis(search.tokens_BWT, from_BW[:, :, None], axis=1)
@@ -260,10 +262,10 @@ def generate(
     sampling: Sampling | Beams = Sampling(),  # noqa: B008 (immutable)
     seed: int = 0,
     start: int = 0,
-    stop: int | None = None,
+    stops: tuple[int, ...] = (),
     writable: int | None = None,
 ) -> list[list[int]]:
-    """Continue each prompt by `new_tokens` tokens, or up to and without `stop`.
+    """Continue each prompt by `new_tokens` tokens, or up to and without the first of `stops`.
 
     Only ids below `writable` are chosen, None is all of the vocabulary: a model may have more ids than its
     tokenizer has text for.
@@ -273,7 +275,7 @@ def generate(
 
     Raises:
         BadInputError: a model that cannot generate, an empty prompt, a token outside the vocabulary, more
-            tokens than the model has positions for, beams without `stop`.
+            tokens than the model has positions for, beams without `stops`.
     """
     if not isinstance(model, Decoder | EncoderDecoder):
         family = model.config.family
@@ -303,10 +305,10 @@ def generate(
     given = (model, jnp.asarray(padded), jnp.asarray(lengths))
     sampling = sampling.check()
     if isinstance(sampling, Beams):
-        if stop is None:
+        if not stops:
             raise BadInputError("beam search needs a token that ends a text")
         found = _search(
-            *given, new_tokens=new_tokens, beams=sampling, start=start, stop=stop, writable=writable
+            *given, new_tokens=new_tokens, beams=sampling, start=start, stops=stops, writable=writable
         )[0]
     else:
         key = jax.random.key(seed)
@@ -316,8 +318,13 @@ def generate(
             new_tokens=new_tokens,
             sampling=sampling,
             start=start,
-            stop=stop,
+            stops=stops,
             writable=writable,
         )
     out: list[list[int]] = np.asarray(found).tolist()
-    return out if stop is None else [row[: row.index(stop)] if stop in row else row for row in out]
+    return [until(row, stops) for row in out]
+
+
+def until(ids: list[int], stops: tuple[int, ...]) -> list[int]:
+    """Ids up to and without the first that is one of `stops`."""
+    return next((ids[:i] for i, token in enumerate(ids) if token in stops), ids)

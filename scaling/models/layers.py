@@ -153,11 +153,13 @@ class Attention(nnx.Module):
         self.key = param(normal(k_key, (D, K, E), std, kind), "embed", "heads", "head")
         self.value = param(normal(v_key, (D, K, E), std, kind), "embed", "heads", "head")
         self.out = param(normal(o_key, (H, E, D), out_std, kind), "heads", "head", "embed")
-        biases = config.bias
+        biases = config.bias or config.qkv_bias
         self.query_bias = param(jnp.zeros((H, E), kind), "heads", "head") if biases else None
         self.key_bias = param(jnp.zeros((K, E), kind), "heads", "head") if biases else None
         self.value_bias = param(jnp.zeros((K, E), kind), "heads", "head") if biases else None
-        self.out_bias = param(jnp.zeros((D,), kind), "norm") if biases else None
+        self.out_bias = param(jnp.zeros((D,), kind), "norm") if config.bias else None
+        self.query_norm = Norm(config, E) if config.qk_norm else None
+        self.key_norm = Norm(config, E) if config.qk_norm else None
         self.causal, self.scale, self.rotary_base = causal, config.score_scale, rotary_base
         self.dropout = config.dropout
 
@@ -246,7 +248,8 @@ class Attention(nnx.Module):
     def project(self, x_BLD: jax.Array, *names: str) -> list[jax.Array]:
         """Queries (B, L, H, E), keys and values (B, L, K, E), those that `names` names, in one product.
 
-        Key heads are outermost, with the queries that they serve: tensor parallelism splits those.
+        Queries and keys are normalised where the model says so. Key heads are outermost, with the queries
+        that they serve: tensor parallelism splits those.
         """
         B, L, D = x_BLD.shape
         K, E = self.key.shape[1:]
@@ -262,7 +265,12 @@ class Attention(nnx.Module):
         per_key_head = [getattr(self, name).shape[1] // K for name in names]
         ends = list(accumulate(per_key_head))
         parts = [y_BLKRE[:, :, :, end - r : end] for end, r in zip(ends, per_key_head, strict=True)]
-        return [part.reshape(B, L, -1, E) for part in parts]
+        heads = [part.reshape(B, L, -1, E) for part in parts]
+        norms = {"query": self.query_norm, "key": self.key_norm}
+        return [
+            part if (norm := norms.get(name)) is None else norm(part)
+            for name, part in zip(names, heads, strict=True)
+        ]
 
     def project_out(self, mixed_BLHE: jax.Array) -> jax.Array:
         """The output projection, (B, L, D)."""

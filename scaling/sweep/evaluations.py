@@ -217,7 +217,7 @@ def evaluator_of(trained: Trained, mesh: Mesh | None) -> Evaluator:
     else:
         engine = InferenceEngine(trained.model, start, mesh, writable=trained.writable)
     begin = None if engine.encoder_decoder else start
-    return Evaluator(engine, PromptEncoder(trained.tokenizer, begin, opening, closing))
+    return Evaluator(engine, PromptEncoder(trained.tokenizer, begin, opening, closing, trained.ends))
 
 
 def _too_long(job: EvaluationJob, task: EvalTask, settings: EvalSettings, outcome: TaskResult) -> str:

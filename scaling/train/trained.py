@@ -58,6 +58,11 @@ class Trained:
         return self._frame("closing") or ()
 
     @property
+    def ends(self) -> tuple[int, ...]:
+        """The ids that end generated text: those of imported weights' files, otherwise the end of text."""
+        return self._frame("ends") or (self.tokenizer.end_of_text,)
+
+    @property
     def mask(self) -> int:
         """The id of [MASK], as in training."""
         held = self.tokenizer
@@ -71,7 +76,7 @@ class Trained:
         return ids or [self.start]
 
     def _frame(self, side: str) -> tuple[int, ...] | None:
-        """What `source.json` says of one side of a text; None if it says nothing.
+        """Ids that `source.json` gives for one side of a text; None if it gives none.
 
         Raises:
             BadInputError: something other than ids of the model.

@@ -68,6 +68,8 @@ FAMILIES = {
         "bias": False,
         "remat": "full",
     },
+    "QK norm": {"positions": "rotary", "n_kv_heads": 2, "bias": False, "qkv_bias": True, "qk_norm": True},
+    "encoder-decoder, QK norm": SEQ2SEQ | {"qk_norm": True, "qkv_bias": True, "remat": "full"},
 }
 
 

@@ -30,6 +30,21 @@ CHECKPOINTS: dict[str, tuple[str, str, dict[str, Any], str, str]] = {
     "gpt2": ("GPT2LMHeadModel", "GPT2Config", _GPT, "gpt2", "$A"),
     "llama": ("LlamaForCausalLM", "LlamaConfig", _WIDE, "llama2", "<s> $A"),
     "llama3": ("LlamaForCausalLM", "LlamaConfig", _WIDE, "llama3", "<|begin_of_text|> $A"),
+    "mistral": (
+        "MistralForCausalLM",
+        "MistralConfig",
+        _WIDE | {"num_key_value_heads": 2, "sliding_window": 6},
+        "llama2",
+        "<s> $A",
+    ),
+    "qwen2": ("Qwen2ForCausalLM", "Qwen2Config", _WIDE | {"num_key_value_heads": 2}, "qwen2", "$A"),
+    "qwen3": (
+        "Qwen3ForCausalLM",
+        "Qwen3Config",
+        _WIDE | {"num_key_value_heads": 2, "head_dim": 16},
+        "qwen2",
+        "$A",
+    ),
     "bert": ("BertForMaskedLM", "BertConfig", _WIDE, "bert-uncased", "[CLS] $A [SEP]"),
     "roberta": ("RobertaForMaskedLM", "RobertaConfig", _ROBERTA, "roberta", "<s> $A </s>"),
     "albert": (
@@ -41,7 +56,7 @@ CHECKPOINTS: dict[str, tuple[str, str, dict[str, Any], str, str]] = {
     ),
     "t5": ("T5ForConditionalGeneration", "T5Config", _T5, "t5", "$A </s>"),
 }
-DECODERS = ("gpt2", "llama", "llama3")
+DECODERS = ("gpt2", "llama", "llama3", "mistral", "qwen2", "qwen3")
 ENCODERS = ("bert", "roberta", "albert")
 TEXTS = ("the quick brown fox", "a", " two  spaces ", "def f(x):\n    return x", "été 日本 😀")
 

@@ -57,6 +57,22 @@ PEERS: dict[str, tuple[str, str, dict[str, Any]]] = {
             "rope_parameters": {"rope_theta": 500.0, "rope_type": "default"},
         },
     ),
+    "mistral": ("MistralForCausalLM", "MistralConfig", _LLAMA | {"sliding_window": 5}),
+    "mistral-full": ("MistralForCausalLM", "MistralConfig", _LLAMA | {"sliding_window": None}),
+    "qwen2": ("Qwen2ForCausalLM", "Qwen2Config", _LLAMA | {"tie_word_embeddings": True}),
+    "qwen2-windows": (
+        "Qwen2ForCausalLM",
+        "Qwen2Config",
+        _LLAMA | {"use_sliding_window": True, "sliding_window": 3, "max_window_layers": 1},
+    ),
+    "qwen3": ("Qwen3ForCausalLM", "Qwen3Config", _LLAMA | {"head_dim": 6, "tie_word_embeddings": True}),
+    "qwen3-windows": (
+        "Qwen3ForCausalLM",
+        "Qwen3Config",
+        _LLAMA
+        | {"use_sliding_window": True, "sliding_window": 4, "head_dim": 8, "num_hidden_layers": 4}
+        | {"layer_types": ["sliding_attention", "full_attention"] * 2},
+    ),
 }
 DECODERS = ("gpt1", "gpt2", "gpt2-untied")
 

@@ -43,7 +43,7 @@ def test_every_number_of_a_named_model_has_one_place(name: str) -> None:
 @settings(max_examples=40, deadline=None)
 @given(
     name=st.sampled_from(["gpt1", "gpt2-124m", "bert-tiny", "roberta-base", "albert-base", "t5-small",
-                          "t5v11-small", "llama-7b"]),
+                          "t5v11-small", "llama-7b", "qwen2", "qwen3"]),
     layers=st.integers(1, 3),
     heads=st.sampled_from([2, 3]),
     head=st.sampled_from([2, 4]),
@@ -57,6 +57,9 @@ def test_our_tensors_come_back_from_theirs(
     changes = {"n_layers": layers, "n_heads": heads, "d_head": head, "d_model": width, "d_ff": 4 * width}
     changes |= {"vocab_size": 7, "max_length": 5, "tie_embeddings": str(tied).lower()}
     changes |= {"embedding_size": 3} if name == "albert-base" else {}
+    if name.startswith("qwen"):
+        changes |= {"qkv_bias" if name == "qwen2" else "qk_norm": "true"}
+        name = "llama-7b"
     model = load_model(name, [f"{key}={value}" for key, value in changes.items()])
     draw = np.random.default_rng(seed)
     ours = {tensor.name: draw.normal(size=tensor.shape).astype(np.float32) for tensor in tensors(model)}

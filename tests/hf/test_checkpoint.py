@@ -24,7 +24,12 @@ INDEX = "model.safetensors.index.json"
 @pytest.fixture(scope="module")
 def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("peers")
-    for name in ("gpt2", "bert", "t5", "llama", "albert", "roberta"):
+    for name in (
+        *("gpt2", "bert", "t5", "llama", "albert", "roberta", "mistral", "qwen2"),
+        "qwen2-windows",
+        "qwen3",
+        "qwen3-windows",
+    ):
         saved(name, folder)
     return folder
 
@@ -115,6 +120,16 @@ CASES: list[tuple[str, str, Callable[[Path], Any], tuple[str, ...]]] = [
     ("rope type", "llama", _settings(rope_parameters={"rope_type": "llama3"}), ("rope_type='llama3'",)),
     ("rope theta", "llama", _settings(rope_parameters={"rope_theta": "big"}), ("rope_theta='big'",)),
     ("sliding window", "llama", _settings(sliding_window=64), ("sliding_window=64",)),
+    ("window", "mistral", _settings(sliding_window="wide"), ("sliding_window='wide'",)),
+    ("no width", "qwen2-windows", _settings(sliding_window=0), ("sliding_window=0",)),
+    ("kinds", "qwen3-windows", _settings(layer_types=["full_attention"]), ("layer_types=",)),
+    ("kind", "qwen3-windows", _settings(layer_types=["full_attention"] * 3 + ["linear_attention"]),
+     ("layer_types[3]='linear_attention'",)),
+    ("windowless", "qwen3-windows", _settings(use_sliding_window=False), ("layer_types[0]=", "without a")),
+    ("first window", "qwen2-windows", _settings(layer_types=None, max_window_layers="1"),
+     ("max_window_layers='1'",)),
+    ("qwen bias", "qwen3", _settings(attention_bias=True), ("attention_bias=True",)),
+    ("no bias", "qwen2", _drop("model.layers.0.self_attn.q_proj.bias"), ("q_proj.bias",)),
     ("attention bias", "llama", _settings(attention_bias=True), ("attention_bias=True",)),
     ("key heads", "llama", _settings(num_key_value_heads=3), ("n_kv_heads=3",)),
     ("relative keys", "bert", _settings(position_embedding_type="relative_key"), ("relative_key",)),

@@ -25,6 +25,7 @@ MODELS: dict[str, dict[str, Any]] = {
     "gpt1": {"norm": "post"},
     "llama": {"base_depth": 1, "positions": "rotary", "norm_kind": "rms", "gated": True, "bias": False}
     | {"n_kv_heads": 2, "tie_embeddings": False},
+    "qwen3": {"positions": "rotary", "norm_kind": "rms", "bias": False, "qk_norm": True},
     "bert": {"family": "encoder"},
     "t5": {"family": "encoder_decoder", "norm_kind": "rms", "bias": False, "scale_attention": False},
     "switch": {"base_depth": 1, "mixture": {"experts": 4}},

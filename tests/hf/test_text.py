@@ -14,6 +14,7 @@ from scaling.config.data import DataConfig
 from scaling.data.tokenizers import load_tokenizer
 from scaling.hf.convert import export_run, import_run
 from scaling.hf.tokenizer import framing, write_tokenizer
+from scaling.models.generate import until
 from scaling.train.trained import load_trained
 from tests.hf.checkpoints import CHECKPOINTS, DECODERS, ENCODERS, TEXTS, made, peers, settings, words
 from tests.hf.peers import edit, torch, transformers
@@ -108,6 +109,25 @@ def test_greedy_text_is_the_peers(name: str, sources: dict[str, Path]) -> None:
         assert list(ours.tokens) == [i for i in new if i != theirs.eos_token_id]
         if name in ("gpt2", "llama3"):
             assert ours.text == theirs.decode(new, skip_special_tokens=True)
+
+
+@pytest.mark.parametrize("ends", [[400, -1, 900], 900])
+def test_text_ends_where_the_files_say(ends: Any, sources: dict[str, Path], tmp_path: Path) -> None:
+    """generation_config.json goes before config.json, as in transformers; chat models end at several ids."""
+    model, theirs = peers(sources["qwen2"], "qwen2")
+    shutil.copytree(sources["qwen2"], tmp_path / "chat")
+    (tmp_path / "chat" / "generation_config.json").write_text(json.dumps({"eos_token_id": ends}))
+    import_run(tmp_path / "chat", tmp_path / "run")
+    given = theirs(TEXTS[3], return_tensors="pt")["input_ids"]
+    bad = [[i] for i in range(len(theirs), model.config.vocab_size)]
+    new = model.generate(given, max_new_tokens=12, do_sample=False, bad_words_ids=bad, eos_token_id=-1)
+    free = new[0, given.shape[1] :].tolist()
+    held = [i for i in (ends if isinstance(ends, list) else [ends]) if i >= 0]
+    ours = scaling.generate(tmp_path / "run", TEXTS[3], tokens=12, temperature=0)
+    assert list(ours.tokens) == until(free, tuple(held))
+    export_run(tmp_path / "run", tmp_path / "out")
+    again = import_run(tmp_path / "out", tmp_path / "again")
+    assert again.status == "imported" and load_trained(tmp_path / "again", print).ends == tuple(held)
 
 
 def test_bert_generates_nothing(sources: dict[str, Path]) -> None:

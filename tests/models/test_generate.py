@@ -40,6 +40,9 @@ def _greedy_without_cache(model: Decoder, prompt: list[int], count: int) -> list
         {"layer_pattern": ["dense", "banded"], "band_width": 4, "scan_layers": True},
         pytest.param({"tie_embeddings": False, "scan_layers": True}, marks=pytest.mark.slow),
         {"positions": "rotary", "n_kv_heads": 2, "norm_kind": "rms", "gated": True, "activation": "silu"},
+        pytest.param(
+            {"positions": "rotary", "bias": False, "qkv_bias": True, "qk_norm": True}, marks=pytest.mark.slow
+        ),
     ],
 )
 def test_greedy_with_cache_equals_greedy_without(changes: dict[str, Any]) -> None:
@@ -107,7 +110,7 @@ def test_wide_beams_find_the_best_of_all_continuations(alpha: float) -> None:
     best = max(all_targets(steps), key=score)
     want = list(best[:-1] if best[-1] == stop else best)
     beams = Beams(width=64, length_penalty=alpha)
-    assert generate(model, [source], new_tokens=steps, sampling=beams, stop=stop) == [want]
+    assert generate(model, [source], new_tokens=steps, sampling=beams, stops=(stop,)) == [want]
 
 
 def test_the_cache_gives_the_hidden_states_of_the_whole_sequence() -> None:
@@ -125,7 +128,9 @@ def test_the_cache_gives_the_hidden_states_of_the_whole_sequence() -> None:
 def test_stop_ends_a_row() -> None:
     model = _model()
     free = generate(model, [[1, 2, 3]], new_tokens=8, sampling=Sampling(temperature=0))[0]
-    stopped = generate(model, [[1, 2, 3]], new_tokens=8, sampling=Sampling(temperature=0), stop=free[3])[0]
+    stopped = generate(
+        model, [[1, 2, 3]], new_tokens=8, sampling=Sampling(temperature=0), stops=(36, free[3])
+    )[0]
     assert stopped == free[: free.index(free[3])]
 
 

@@ -19,6 +19,7 @@ SMALL = {"vocab_size": 32, "max_length": 16, "n_layers": 2, "d_model": 32, "n_he
 FAMILIES: dict[str, dict[str, Any]] = {
     "gpt": {"tie_embeddings": False},
     "llama": {"positions": "rotary", "norm_kind": "rms", "gated": True, "n_kv_heads": 2, "bias": False},
+    "qwen": {"positions": "rotary", "norm_kind": "rms", "bias": False, "qkv_bias": True, "qk_norm": True},
     "bert": {"family": "encoder"},
     "t5": {"family": "encoder_decoder", "init": "fan_in", "scale_attention": False, "tie_embeddings": False},
     "switch": {"mixture": {"experts": 4}, "gated": True},

@@ -85,6 +85,10 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "t5": {"model": {"family": "encoder_decoder", "norm_kind": "rms", "bias": False, "gated": True}},
     "transformer": {"model": {"family": "encoder_decoder", "positions": "sinusoidal", "norm": "post"}},
     "llama": {"model": {"positions": "rotary", "norm_kind": "rms", "gated": True, "n_kv_heads": 2}},
+    "qwen": {
+        "model": {"positions": "rotary", "norm_kind": "rms", "gated": True, "n_kv_heads": 2, "bias": False}
+        | {"qkv_bias": True, "qk_norm": True}
+    },
     "prefix": {"objective": {"name": "prefix"}},
     "switch": {"model": {"family": "encoder_decoder", "mixture": {"experts": 4}}},
 }

@@ -147,10 +147,14 @@ class TransformerFamily(Family[T], abc.ABC):
         for part, count in counts:
             yield Tensor(component, f"{name}.{part}", (d, count, head), ("embed", "heads", "head"))
         yield Tensor(component, f"{name}.out", (heads, head, d), ("heads", "head", "embed"))
-        if self.config.bias:
+        if self.config.bias or self.config.qkv_bias:
             for part, count in counts:
                 yield Tensor(component, f"{name}.{part}_bias", (count, head), ("heads", "head"))
+        if self.config.bias:
             yield Tensor(component, f"{name}.out_bias", (d,), ("norm",))
+        if self.config.qk_norm:
+            for part in ("query", "key"):
+                yield from self.norm(f"{name}.{part}_norm", head)
 
     def _feed_forward(self) -> Iterator[Tensor]:
         d, ff = self.config.d_model, self.config.d_ff
