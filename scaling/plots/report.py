@@ -40,7 +40,15 @@ from scaling.plots.report_law import (
     rolling_section,
     sensitivity_section,
 )
-from scaling.plots.report_runs import Run, conventions_section, points_section, runs_of, runs_section, summary
+from scaling.plots.report_runs import (
+    Run,
+    by_source_section,
+    conventions_section,
+    points_section,
+    runs_of,
+    runs_section,
+    summary,
+)
 from scaling.plots.uncertainty import profiles_of
 from scaling.runtime.errors import BadInputError
 from scaling.runtime.files import write_atomically
@@ -134,6 +142,7 @@ def render(
         approaches_section(found, points),
         *of_law,
         runs_section(runs, params) if runs else points_section(points),
+        by_source_section(runs, params),
         conventions_section(points, law, records),
     ]
     values = {

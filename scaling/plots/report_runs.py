@@ -188,6 +188,33 @@ def runs_section(runs: Sequence[Run], params: str) -> str:
     )
 
 
+def by_source_section(runs: Sequence[Run], params: str) -> str:
+    """The loss on each source of a mixture, a line per finished budget; empty without mixtures."""
+    mixed = [run for run in runs if any(point.by_source for point in run.record.points)]
+    names = sorted({name for run in mixed for point in run.record.points for name in point.by_source or {}})
+    if not names:
+        return ""
+    rows: list[list[Cell]] = []
+    for run in sorted(mixed, key=lambda run: (getattr(run.record.params, params), run.record.name)):
+        size = short(getattr(run.record.params, params))
+        for i, point in enumerate(sorted(run.record.points, key=lambda point: point.tokens)):
+            first = [run.record.name, size] if i == 0 else ["", ""]
+            losses = [(point.by_source or {}).get(name) for name in names]
+            cells = [number_cell(first[1]), number_cell(short(point.tokens))]
+            for one in losses:
+                cells.append(number_cell(maybe(None if one is None else one.loss, ".4f")))
+                cells.append(number_cell(maybe(None if one is None else one.bits_per_byte, ".4f")))
+            rows.append([text_cell(first[0]), *cells])
+    head = ["run", "N", "tokens"]
+    for name in names:
+        head += [f"{name}: loss", f"{name}: bits per byte"]
+    return (
+        f"<section><h2>Losses by source</h2>{html_table(head, rows)}"
+        '<p class="note">Validation loss on each source of the mixture, in nats per token and in bits per '
+        "byte.</p></section>"
+    )
+
+
 def _measured(tokens: float, flops: float, loss: float | None, bits: float | None) -> list[Cell]:
     cells = [short(tokens), scientific(flops), maybe(loss, ".4f"), maybe(bits, ".4f")]
     return [number_cell(text) for text in cells]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from scaling.config.record import ParameterCounts, Point, RunRecord
+from scaling.config.record import ParameterCounts, Point, RunRecord, SourceLoss
 
 TRUE = {"E": 1.2, "A": 25.0, "B": 90.0, "alpha": 0.28, "beta": 0.31}
 SIZES = (6e4, 1.3e5, 2.8e5, 6e5, 1.3e6, 2.7e6)
@@ -79,6 +79,20 @@ def write_sweep(
         (home / "record.json").write_text(record.model_dump_json())
         (home / "metrics.jsonl").write_text("\n".join(lines) + '\n{"step": 99, "tok')
     return directory
+
+
+def with_sources(sweep: Path) -> Path:
+    """The sweep with losses by source: on code 0.5 below those on web, at 2 bytes per token instead of 4."""
+    for path in sweep.glob("*/record.json"):
+        record = RunRecord.model_validate_json(path.read_text())
+        points = []
+        for point in record.points:
+            web = SourceLoss(loss=point.loss, bits_per_byte=point.loss / np.log(2) / 4)
+            code = SourceLoss(loss=point.loss - 0.5, bits_per_byte=(point.loss - 0.5) / np.log(2) / 2)
+            points.append(point.model_copy(update={"by_source": {"web": web, "code": code}}))
+        changed = record.model_copy(update={"points": tuple(points), "tokenizer": "bytes"})
+        path.write_text(changed.model_dump_json())
+    return sweep
 
 
 def _line(step: int, tokens: int, params: int, loss: float, branch: int | None) -> str:

@@ -17,7 +17,7 @@ from scaling.plots.report_html import (
 from scaling.plots.report_law import between, rounded
 from scaling.runtime.errors import BadInputError
 from tests.plots.drawn_law import law_of
-from tests.plots.sweep_of import write_sweep
+from tests.plots.sweep_of import with_sources, write_sweep
 
 BREAK = "document.title=`broken`"
 EVIL = f'<img src=x onerror="{BREAK}"> </script><script>{BREAK}</script> {{{{plotly}}}}'
@@ -121,6 +121,20 @@ def test_runs_are_in_the_order_of_size_and_tokens_with_their_settings(tmp_path):
         "1 \N{MULTIPLICATION SIGN} 8",
         "0.0127",
         "2,048",
+    )
+
+
+def test_losses_by_source_of_a_mixture(tmp_path):
+    sweep = with_sources(write_sweep(tmp_path / "sweep"))
+    page = write_report(sweep, None, tmp_path / "r.html")
+    head, *rows = rows_of(page, "Losses by source")
+    assert head[3:] == ["code: loss", "code: bits per byte", "web: loss", "web: bits per byte"]
+    assert len(rows) == 18 and [row[0] for row in rows[:2]] == ["ladder-0.06m", ""]
+    for row in rows:
+        assert float(row[3]) == pytest.approx(float(row[5]) - 0.5, abs=2e-4)
+    assert (
+        "Losses by source"
+        not in write_report(write_sweep(tmp_path / "b"), None, tmp_path / "b.html").read_text()
     )
 
 

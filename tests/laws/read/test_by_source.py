@@ -1,39 +1,21 @@
 """Laws of the loss on one source of a mixture, from a sweep directory."""
 
-import math
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from scaling.config.record import RunRecord, SourceLoss
 from scaling.laws import parse_columns, read_points
 from scaling.laws.read.inputs import Sources
 from scaling.runtime.errors import BadInputError
-from tests.plots.sweep_of import write_sweep
+from tests.plots.sweep_of import with_sources, write_sweep
 
 
 @pytest.fixture
 def sweep(tmp_path: Path) -> Path:
     """Losses on code are 0.5 below those on web, at 2 bytes per token instead of 4."""
     write_sweep(tmp_path)
-    for path in tmp_path.glob("*/record.json"):
-        record = RunRecord.model_validate_json(path.read_text())
-        points = tuple(
-            point.model_copy(
-                update={
-                    "by_source": {
-                        "web": SourceLoss(loss=point.loss, bits_per_byte=point.loss / math.log(2) / 4),
-                        "code": SourceLoss(
-                            loss=point.loss - 0.5, bits_per_byte=(point.loss - 0.5) / math.log(2) / 2
-                        ),
-                    }
-                }
-            )
-            for point in record.points
-        )
-        path.write_text(record.model_copy(update={"points": points, "tokenizer": "bytes"}).model_dump_json())
-    return tmp_path
+    return with_sources(tmp_path)
 
 
 def test_the_losses_of_one_source(sweep: Path) -> None:
