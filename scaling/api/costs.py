@@ -253,7 +253,8 @@ def dryrun(
     length: int | str | None = None,
     accumulation: int | str | None = None,
     optimizer: str | None = None,
-    effort: Literal["quick", "full"] | str = "quick",
+    effort: Literal["quick", "full"] | str | None = None,
+    profile: bool = False,
     cache: bool = True,
 ) -> DryRun:
     """Compile the real train step for devices you do not have: memory, collectives, whether it fits.
@@ -269,7 +270,8 @@ def dryrun(
         length: tokens per sequence; the model's maximum by default.
         accumulation: microbatches per step.
         optimizer: adamw, adafactor, muon or lion.
-        effort: effort of the TPU compiler: quick, or full as in training (minutes).
+        effort: effort of the TPU compiler: quick (the default), or full as in training (minutes).
+        profile: report where the step's time goes, by the compiler's cost model; takes full effort.
         cache: read what was compiled before, where there is any.
 
     Returns:
@@ -288,13 +290,20 @@ def dryrun(
 
     if not on:
         raise BadInputError("--on: name the devices, for example --on tpu-v5p:8x8x8 or --on h100-sxm:64")
-    if effort not in ("quick", "full"):
+    if effort not in ("quick", "full", None):
         raise BadInputError(f"--effort {effort!r}: give quick or full")
+    if profile and effort == "quick":
+        raise BadInputError(
+            "--effort quick: --profile needs full, as only that program is the one that trains"
+        )
     devices = devices_named(on)
+    effort = effort or ("full" if profile else "quick")
     changes = run_changes(overrides, remat, batch_tokens, length, accumulation, optimizer)
     run = run_for(config_of(model), devices, mesh_text(mesh), changes)
     with spinner(f"compiling {run.model.name} for {devices}"):
         compiled = compiled_step(run, devices, effort, fresh=not cache)  # type: ignore[arg-type]
+    if not profile:
+        compiled = compiled.model_copy(update={"profile": None})
     return DryRun(run, devices, compiled, on_devices(run, devices, None), would_help(run, compiled))
 
 

@@ -89,8 +89,15 @@ def dryrun(
     accumulation: Accumulation = None,
     optimizer: Optimizer = None,
     effort: Annotated[
-        str, typer.Option(help="effort of the TPU compiler: quick, or full as in training (minutes)")
-    ] = "quick",
+        str | None,
+        typer.Option(help="effort of the TPU compiler: quick (default), or full as in training (minutes)"),
+    ] = None,
+    profile: Annotated[
+        bool,
+        typer.Option(
+            "--profile", help="report where the step's time goes, by kind and source line (full effort)"
+        ),
+    ] = False,
     no_cache: Annotated[
         bool, typer.Option("--no-cache", help="compile again instead of reading the cache")
     ] = False,
@@ -110,6 +117,7 @@ def dryrun(
         accumulation=accumulation,
         optimizer=optimizer,
         effort=effort,
+        profile=profile,
         cache=not no_cache,
     )
     show(result, as_json)

@@ -93,6 +93,8 @@ class Hardware(Frozen):
     """Bytes of memory per chip."""
     memory_bandwidth: PositiveFloat
     """Bytes per second between a chip and its memory, from the data sheet."""
+    clock_hz: PositiveFloat | None = None
+    """Clock of a TPU's cores, in which its compiler counts cycles."""
     devices_per_chip: PositiveInt = 1
     """JAX devices per chip: 2 for TPU v2, v3 and tpu7x."""
     chips_per_host: PositiveInt

@@ -348,6 +348,42 @@ class OutOfMemory(Frozen):
     over_by_bytes: int
 
 
+class ProfileLine(Frozen):
+    """What one source line spends on one kind of work in a step. `count` is how often its operations run."""
+
+    source: str  # file:line; empty where the compiler gives none
+    caller: str  # the line that calls it from another file, where one does
+    kind: str
+    seconds: float
+    share: float  # of the step
+    count: int
+
+
+class Roofline(Frozen):
+    """Seconds of a step if every operation ran at the data sheet's rates."""
+
+    compute_seconds: float  # matrix products and attention at peak FLOP/s
+    memory_seconds: float  # bytes read and written at the memory's bandwidth
+    step_seconds: float  # the longer of both for each operation, and collectives that are not hidden
+
+
+class Profile(Frozen):
+    """Where the time of a compiled step goes, by the compiler's own cost model.
+
+    `by_kind` adds up to `step_seconds`. Its collectives are what the step waits for; `collective_seconds`
+    also counts what is hidden behind computation.
+    """
+
+    step_seconds: float
+    clock_hz: float
+    cycles: float
+    by_kind: dict[str, float]
+    top: tuple[ProfileLine, ...]
+    collective_seconds: float
+    roofline: Roofline | None = None
+    notes: tuple[str, ...] = ()  # what the numbers rest on, one line each
+
+
 class Compiled(Frozen):
     """A compiled train step. Bytes and FLOPs are of one device; what the compiler did not report is null.
 
@@ -373,6 +409,7 @@ class Compiled(Frozen):
     fits: bool
     out_of_memory: OutOfMemory | None
     versions: dict[str, str]
+    profile: Profile | None = None  # where it was requested
 
 
 def versions(platform: str) -> dict[str, str]:

@@ -1,14 +1,12 @@
-"""The text of a compiled program (optimised HLO) as XLA prints it: instructions, and how often loops run.
+"""The text of a compiled program (optimised HLO) as XLA prints it: instructions, types, source lines.
 
 The text is what one device of many runs; its types are that device's.
 """
 
-import operator
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 
 _HEADER = re.compile(r"^(ENTRY )?%?([\w.\-]+) \(.*\) -> .* \{$")
 _NAME = re.compile(r"^\s+(ROOT )?%?([\w.\-]+) = ")
@@ -16,6 +14,9 @@ _OPCODE = re.compile(r" ([\w\-]+)\(")
 _ARRAY = re.compile(r"\b([a-z]+[0-9]*(?:e\d+m\d+\w*)?)\[([0-9,]*)\]")
 _COMMENT = re.compile(r"/\*.*?\*/")
 _BITS = re.compile(r"[a-z]+(\d+)")
+_METADATA = re.compile(r"(?<!\w)metadata=\{((?:[^{}\"]|\"(?:[^\"\\]|\\.)*\")*)\}")
+_ROW = re.compile(r'^(\d+) (?:"(.*)"|\{(.*)\})$')
+_TABLES = ("FileNames", "FunctionNames", "FileLocations", "StackFrames")
 _OPERAND = re.compile(r"%?([\w.\-]+(?:#\d+)*)$")
 _OPEN, _CLOSE = "([{", ")]}"
 
@@ -54,6 +55,22 @@ class Instruction:
         matches = [_OPERAND.search(text.rpartition(" ")[2]) for text in _split(self.written)]
         return tuple(match[1] for match in matches if match)
 
+    def number(self, name: str) -> int | None:
+        """An integer among the attributes, as `"estimated_cycles":"53898"` or `channel_id=3`."""
+        match = re.search(rf'\b{name}\\?"?[=:]\s*"?(-?\d+)', self.rest)
+        return int(match[1]) if match else None
+
+    def text(self, name: str) -> str:
+        """A quoted text among the attributes, as `custom_call_target="Sharding"`; empty where it has none."""
+        match = re.search(rf'\b{name}=\\?"([^"\\]*)', self.rest)
+        return match[1] if match else ""
+
+    @cached_property
+    def metadata(self) -> str:
+        """What the metadata hold: the name of the operation, and where it comes from."""
+        match = _METADATA.search(self.rest)
+        return match[1] if match else ""
+
     def branches(self) -> list[str]:
         """The computations that a conditional chooses from."""
         sides = (self.called("true_computation"), self.called("false_computation"))
@@ -66,13 +83,54 @@ class Module:
 
     entry: str = ""
     computations: dict[str, dict[str, Instruction]] = field(default_factory=dict)
+    device: int | None = None  # the number of the device whose run is followed; None is any
+    tables: dict[str, dict[int, str]] = field(default_factory=dict)  # of the stack frames, rows by number
+    _read: dict[int, list[tuple[str, int]]] = field(default_factory=dict)
+
+    def frames(self, one: Instruction) -> list[tuple[str, int]]:
+        """(file, line) of the source of an instruction and of its callers, innermost first."""
+        if (number := one.number("stack_frame_id")) is not None:
+            return self._frames_of(number)
+        file, line = one.text("source_file"), one.number("source_line")
+        return [(file, line)] if file and line is not None else []
+
+    def _frames_of(self, number: int) -> list[tuple[str, int]]:
+        if number not in self._read:
+            self._read[number] = self._followed(number)
+        return self._read[number]
+
+    def _followed(self, number: int) -> list[tuple[str, int]]:
+        frames, places, files = (
+            self.tables.get(name, {}) for name in ("StackFrames", "FileLocations", "FileNames")
+        )
+        # The first frame has no parent. What it says it has is by how much numbers of parents are shifted.
+        shift = _field(frames.get(1, ""), "parent_frame_id")
+        found, met = [], set()
+        while number in frames and number not in met:
+            met.add(number)
+            place = places.get(_field(frames[number], "file_location_id"), "")
+            found.append((files.get(_field(place, "file_name_id"), ""), _field(place, "line")))
+            number = _field(frames[number], "parent_frame_id") - shift
+        return [(file, line) for file, line in found if file]
+
+
+def _field(row: str, name: str) -> int:
+    match = re.search(rf"\b{name}=(\d+)", row)
+    return int(match[1]) if match else 0
 
 
 def parse(text: str) -> Module:
     """Read a module; lines that are neither a header nor an instruction are skipped."""
     module = Module()
     current: dict[str, Instruction] = {}
-    for line in text.splitlines():
+    rows: dict[int, str] | None = None
+    for line in _joined(text):
+        if line in _TABLES:
+            rows = module.tables.setdefault(line, {})
+            continue
+        if rows is not None and (row := _ROW.match(line)) is not None:
+            rows[int(row[1])] = row[2] if row[2] is not None else row[3]
+            continue
         header = _HEADER.match(line)
         if header is not None:
             current = module.computations.setdefault(header[2], {})
@@ -89,6 +147,23 @@ def parse(text: str) -> Module:
                 name[2], line[name.end() : end], opcode[1], line[opcode.end() :], name[1] is not None
             )
     return module
+
+
+def _joined(text: str) -> Iterator[str]:
+    """The lines of a module. An attribute with line breaks in it is one line with its instruction."""
+    held: list[str] = []
+    for line in text.splitlines():
+        starts = _NAME.match(line) is not None
+        if held and not starts and line != "}":
+            held.append(line)
+            continue
+        if held:
+            yield " ".join(held)
+        held = [line] if starts else []
+        if not starts:
+            yield line
+    if held:
+        yield " ".join(held)
 
 
 def _end(text: str, start: int, stop: str) -> int:
@@ -124,6 +199,12 @@ def operand_type(instructions: dict[str, Instruction], operand: str) -> str:
     return type
 
 
+def shape_of(type: str) -> tuple[int, ...]:
+    """The dimensions of an array's type; empty for a scalar or a tuple."""
+    match = _ARRAY.match(type)
+    return tuple(int(size) for size in match[2].split(",") if size) if match else ()
+
+
 def type_bytes(type: str) -> int:
     """Bytes of a type: an array, or all arrays of a tuple. Padding is not counted."""
     total = 0
@@ -134,145 +215,3 @@ def type_bytes(type: str) -> int:
         bits = 8 if element == "pred" else int((_BITS.match(element) or [0, 0])[1])
         total += -(-size * bits // 8)
     return total
-
-
-Value = Any
-"""An int; a tuple of values; None if unknown (every array); a placeholder of `unchanged`."""
-
-_MOST = 20_000  # iterations of a loop that are evaluated; layers, chunks and microbatches are far fewer
-_NOTED = re.compile(r'known_trip_count"?[:=]\s*\{\s*"?n"?[:=]\s*"?(\d+)')
-_INTEGER = re.compile(r"^(pred|[su]\d+)\[\]")
-_PASSED_ON = ("copy", "bitcast", "convert", "reshape", "opt-barrier", "copy-start", "copy-done")
-_COMPARED: dict[str, Callable[[int, int], bool]] = {
-    "EQ": operator.eq,
-    "NE": operator.ne,
-    "LT": operator.lt,
-    "LE": operator.le,
-    "GT": operator.gt,
-    "GE": operator.ge,
-}
-_COMPUTED: dict[str, Callable[..., int]] = {
-    "add": operator.add,
-    "subtract": operator.sub,
-    "multiply": operator.mul,
-    "negate": operator.neg,
-    "minimum": min,
-    "maximum": max,
-    "and": operator.and_,
-    "or": operator.or_,
-    "xor": operator.xor,
-    "select": lambda which, yes, no: yes if which else no,
-    "clamp": lambda low, x, high: max(low, min(x, high)),
-    "divide": lambda a, b: abs(a) // abs(b) * (1 if (a < 0) == (b < 0) else -1),  # towards zero
-    "remainder": lambda a, b: abs(a) % abs(b) * (-1 if a < 0 else 1),
-}
-
-
-def trip_count(module: Module, computation: str, loop: Instruction, arguments: Sequence[Value]) -> int | None:
-    """How often a `while` of a computation with these arguments runs; None if the text does not determine
-    it."""
-    noted = _NOTED.search(loop.rest)
-    if noted is not None:
-        return int(noted[1])
-    condition, body = loop.called("condition"), loop.called("body")
-    state = evaluate(module, computation, loop.operands[0], arguments)
-    for iterations in range(_MOST):
-        continues = result(module, condition, [state])
-        if not isinstance(continues, int):
-            return None
-        if not continues:
-            return iterations
-        before, state = state, result(module, body, [state])
-        if state == before:
-            return None  # it would run for ever: the condition does not depend on integers
-    return None
-
-
-def unchanged(module: Module, computation: str, loop: Instruction, arguments: Sequence[Value]) -> Value:
-    """The state at the start of every iteration: that before the loop, without what the body changes."""
-    before = evaluate(module, computation, loop.operands[0], arguments)
-    if not isinstance(before, tuple):
-        return None
-    marks = tuple(object() for _ in before)
-    after = result(module, loop.called("body"), [marks])
-    if not isinstance(after, tuple):
-        return None
-    return tuple(b if a is mark else None for b, a, mark in zip(before, after, marks, strict=False))
-
-
-def result(module: Module, computation: str, arguments: Sequence[Value]) -> Value:
-    """The value of a computation's root."""
-    instructions = module.computations.get(computation, {})
-    root = next((one.name for one in reversed(instructions.values()) if one.root), None)
-    return None if root is None else evaluate(module, computation, root, arguments)
-
-
-def evaluate(module: Module, computation: str, name: str, arguments: Sequence[Value]) -> Value:
-    """The value of an instruction of a computation that was given these arguments."""
-    instructions = module.computations.get(computation, {})
-    known: dict[str, Value] = {}
-
-    def value(operand: str) -> Value:
-        name, *path = operand.split("#")
-        if name not in known:
-            one = instructions.get(name)
-            known[name] = None if one is None or not _may_be_known(one) else compute(one)
-        found = known[name]
-        for index in path:
-            found = _element(found, int(index))
-        return found
-
-    def compute(one: Instruction) -> Value:
-        match one.opcode:
-            case "constant":
-                return _constant(one)
-            case "parameter":
-                index = int(one.written)
-                return arguments[index] if index < len(arguments) else None
-            case "tuple":
-                return tuple(map(value, one.operands))
-            case "get-tuple-element":
-                return _element(value(one.operands[0]), _index(one))
-            case "fusion" | "call":
-                called = one.called("calls") or one.called("to_apply")
-                return result(module, called, list(map(value, one.operands)))
-            case opcode if opcode in _PASSED_ON:
-                return value(one.operands[0])
-            case _:
-                return _arithmetic(one, list(map(value, one.operands)))
-
-    return value(name)
-
-
-def _element(whole: Value, index: int) -> Value:
-    return whole[index] if isinstance(whole, tuple) and index < len(whole) else None
-
-
-def _may_be_known(one: Instruction) -> bool:
-    return one.type.startswith("(") or _INTEGER.match(one.type) is not None
-
-
-def _constant(one: Instruction) -> int | None:
-    if one.written in ("true", "false"):
-        return int(one.written == "true")
-    return int(one.written) if re.fullmatch(r"-?\d+", one.written) else None
-
-
-def _index(one: Instruction) -> int:
-    match = re.search(r"\bindex=(\d+)", one.rest)
-    return int(match[1]) if match else 0
-
-
-def _arithmetic(one: Instruction, operands: list[Value]) -> int | None:
-    if not operands or not all(isinstance(operand, int) for operand in operands):
-        return None
-    if one.opcode == "compare":
-        direction = re.search(r"\bdirection=(\w\w)", one.rest)
-        compared = _COMPARED.get(direction[1]) if direction else None
-        return None if compared is None else int(compared(*operands))
-    if one.opcode == "not":
-        return int(not operands[0]) if one.type.startswith("pred") else ~operands[0]
-    if one.opcode in ("divide", "remainder") and operands[1] == 0:
-        return None
-    computed = _COMPUTED.get(one.opcode)
-    return None if computed is None else computed(*operands)

@@ -9,17 +9,8 @@ from typing import Any
 from jax.extend.core import ClosedJaxpr, Jaxpr
 
 from scaling.config.record import Collectives, CollectiveTraffic
-from scaling.parallel.hlo import (
-    Instruction,
-    Module,
-    Value,
-    evaluate,
-    operand_type,
-    parse,
-    trip_count,
-    type_bytes,
-    unchanged,
-)
+from scaling.parallel.hlo import Instruction, Module, operand_type, parse, type_bytes
+from scaling.parallel.loops import Value, evaluate, trip_count, unchanged
 
 _KINDS = {
     "all-gather": "all_gather",

@@ -6,6 +6,7 @@
 import math
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import jax.numpy as jnp
 
 from scaling.config.devices import Devices
 from scaling.config.mesh import MeshConfig
-from scaling.config.record import Collectives, Compiled, Effort, OutOfMemory, versions
+from scaling.config.record import Collectives, Compiled, Effort, OutOfMemory, Profile, versions
 from scaling.config.run import RunConfig
 from scaling.parallel.absent import (
     TARGETS,
@@ -25,7 +26,9 @@ from scaling.parallel.absent import (
     parse_out_of_memory,
     usable_memory,
 )
+from scaling.parallel.links import Place, places_of
 from scaling.parallel.mesh import batch_sharding, make_mesh
+from scaling.parallel.profile import profile_program
 from scaling.parallel.program_costs import count_collectives, matmul_flops
 from scaling.runtime.errors import BadInputError
 from scaling.train.step import TrainStep
@@ -56,7 +59,7 @@ def dry_run(run: RunConfig, devices: Devices, effort: Effort = "quick") -> Compi
         step = TrainStep(run, make_mesh(mesh, found))
         arguments = abstract_arguments(step)
         lowered = step.step.lower(*arguments)
-        result = _compile(lowered, devices, effort, noise)
+        result = _compile(lowered, devices, effort, noise, places_of(step.mesh))
         seconds = time.perf_counter() - began
         usable = usable_memory(found[0]) if devices.hardware.platform == "tpu" else None
     capacity = usable or _nominal_memory(devices)
@@ -82,7 +85,7 @@ def dry_run(run: RunConfig, devices: Devices, effort: Effort = "quick") -> Compi
             fits=False,
             out_of_memory=result,
         )
-    memory, collectives, notes = result
+    memory, collectives, notes, profile = result
     peak = peak_bytes(memory)
     return Compiled(
         **said,
@@ -97,6 +100,7 @@ def dry_run(run: RunConfig, devices: Devices, effort: Effort = "quick") -> Compi
         capacity_bytes=capacity,
         fits=peak <= capacity,
         out_of_memory=None,
+        profile=profile,
     )
 
 
@@ -144,15 +148,20 @@ def peak_bytes(memory: Any) -> int:
 
 
 def _compile(
-    lowered: Any, devices: Devices, effort: Effort, noise: Noise
-) -> tuple[Any, Collectives | None, tuple[str, ...]] | OutOfMemory:
-    """The compiler's account of memory, collectives and notes on them; or by how much memory fell short."""
+    lowered: Any, devices: Devices, effort: Effort, noise: Noise, where: Sequence[Place]
+) -> tuple[Any, Collectives | None, tuple[str, ...], Profile | None] | OutOfMemory:
+    """The compiler's account of memory, collectives, notes on them and where the time goes, or by how much
+    memory fell short.
+
+    Only at full effort does the TPU compiler choose the tiles of its loops: without that, its cycles are up
+    to ten times those of the program that trains.
+    """
     tpu = devices.hardware.platform == "tpu"
     with tempfile.TemporaryDirectory(prefix="scaling-dryrun-") as folder:
         options: dict[str, Any] = {}
         if tpu:
             # libtpu and jaxlib may differ in how they encode a program; libtpu's own print always reads.
-            options = {"xla_dump_to": folder, "xla_dump_hlo_as_text": True}
+            options = {"xla_dump_to": folder, "xla_dump_hlo_as_text": True, "xla_dump_large_constants": True}
             options |= {"optimization_level": _QUICK} if effort == "quick" else {}
         try:
             compiled = lowered.compile(options)
@@ -162,12 +171,21 @@ def _compile(
                 said = str(error).partition("\n")[0] or " | ".join(noise.last_lines())
                 raise BadInputError(f"--on {devices}: the compiler failed: {said[:600]}") from error
             return out_of_memory
-        text = _printed(Path(folder)) if tpu else compiled.as_text()
-    return compiled.memory_analysis(), *_collectives(text)
+        text = _printed(Path(folder), "after_optimizations") if tpu else compiled.as_text()
+        final = _printed(Path(folder), "after_codegen") if tpu and effort == "full" else ""
+    collectives, notes = _collectives(text)
+    profile = None
+    if final:
+        try:
+            profile = profile_program(final, devices, where)
+        except ValueError as error:
+            notes += (f"the profile could not be read from the compiled program: {error}",)
+    return compiled.memory_analysis(), collectives, notes, profile
 
 
-def _printed(folder: Path) -> str:
-    prints = sorted(folder.glob("*.after_optimizations.txt"), key=lambda path: path.stat().st_size)
+def _printed(folder: Path, stage: str) -> str:
+    """The largest program that the compiler wrote at a stage; empty if it wrote none."""
+    prints = sorted(folder.glob(f"*.{stage}.txt"), key=lambda path: path.stat().st_size)
     return prints[-1].read_text() if prints else ""
 
 

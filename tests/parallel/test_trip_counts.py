@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from scaling.parallel.hlo import parse, trip_count
+from scaling.parallel.hlo import parse
+from scaling.parallel.loops import trip_count
 from scaling.parallel.program_costs import count_collectives
 from tests.absent import devices, needs_tpu_compiler, tiny_run
 
