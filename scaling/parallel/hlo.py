@@ -15,6 +15,7 @@ _ARRAY = re.compile(r"\b([a-z]+[0-9]*(?:e\d+m\d+\w*)?)\[([0-9,]*)\]")
 _COMMENT = re.compile(r"/\*.*?\*/")
 _BITS = re.compile(r"[a-z]+(\d+)")
 _METADATA = re.compile(r"(?<!\w)metadata=\{((?:[^{}\"]|\"(?:[^\"\\]|\\.)*\")*)\}")
+_QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
 _ROW = re.compile(r'^(\d+) (?:"(.*)"|\{(.*)\})$')
 _TABLES = ("FileNames", "FunctionNames", "FileLocations", "StackFrames")
 _OPERAND = re.compile(r"%?([\w.\-]+(?:#\d+)*)$")
@@ -151,19 +152,25 @@ def parse(text: str) -> Module:
 
 def _joined(text: str) -> Iterator[str]:
     """The lines of a module. An attribute with line breaks in it is one line with its instruction."""
-    held: list[str] = []
+    held = ""
     for line in text.splitlines():
         starts = _NAME.match(line) is not None
-        if held and not starts and line != "}":
-            held.append(line)
+        if held and not starts and not _closed(held):
+            held += f" {line}"
             continue
         if held:
-            yield " ".join(held)
-        held = [line] if starts else []
+            yield held
+        held = line if starts else ""
         if not starts:
             yield line
     if held:
-        yield " ".join(held)
+        yield held
+
+
+def _closed(text: str) -> bool:
+    """Whether all braces of a line are closed; those in quotes do not count."""
+    bare = _QUOTED.sub("", text)
+    return bare.count("{") == bare.count("}")
 
 
 def _end(text: str, start: int, stop: str) -> int:
