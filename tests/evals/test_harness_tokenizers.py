@@ -37,7 +37,9 @@ def examples(count: int) -> tuple[Example, ...]:
     return tuple(found)
 
 
-@pytest.fixture(scope="module", params=["gpt2", pytest.param("llama", marks=pytest.mark.slow), "t5"])
+@pytest.fixture(
+    scope="module", params=["gpt2", *(pytest.param(name, marks=pytest.mark.slow) for name in ("llama", "t5"))]
+)
 def both(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -128,7 +128,7 @@ def test_draws_depend_on_the_item_and_not_on_its_neighbours() -> None:
     [
         pytest.param(decoder, {"fsdp": 8}, marks=pytest.mark.slow),
         pytest.param(decoder, {"fsdp": 2, "tensor": 4}, marks=pytest.mark.slow),
-        (decoder, {"data": 2, "fsdp": 2, "tensor": 2}),
+        pytest.param(decoder, {"data": 2, "fsdp": 2, "tensor": 2}, marks=pytest.mark.slow),
         (encoder_decoder, {"data": 2, "fsdp": 2, "tensor": 2}),
     ],
 )
@@ -140,6 +140,7 @@ def test_eight_devices_give_the_scores_of_one(build: Any, sizes: dict[str, int])
         np.testing.assert_allclose(got.log_probs, want, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_eight_devices_write_what_one_does() -> None:
     model, contexts = decoder(), [request.context for request in requests_of()][:6]
     how = {"new_tokens": 6, "ended": lambda ids: False, "sampling": Sampling(1.0), "samples": 2}

@@ -52,6 +52,7 @@ def test_folded_weights_give_the_same_logits(name: str) -> None:
     np.testing.assert_allclose(theirs, mine, atol=2e-5)
 
 
+@pytest.mark.slow
 def test_an_exported_run_comes_back_with_its_logits(make_run: MakeRun, tmp_path: Path) -> None:
     given = ["model.parametrization=mup", "model.base_width=8", "model.base_depth=1", "train.steps=2"]
     run = make_run(*given)

@@ -62,6 +62,7 @@ def test_sentence_vectors_are_the_published_ones(run: Path) -> None:
     np.testing.assert_allclose(vectors, _vectors(out.last_hidden_state, mask_BL), atol=1e-4)
 
 
+@pytest.mark.slow
 def test_sentence_vectors_are_those_of_the_package_itself(run: Path) -> None:
     pytest.importorskip("sentence_transformers", reason="the package computes its vectors with it")
     np.testing.assert_allclose(_ours(run), package.load_model("cpu").encode(SENTENCES), atol=1e-4)

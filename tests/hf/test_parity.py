@@ -15,7 +15,9 @@ from tests.hf.peers import PEERS, V, edit, saved, torch, transformers
 
 LENGTHS = (16, 5, 11)
 TARGET_LENGTHS = (7, 9, 3)
-WITH_VOCABULARY = [name for name in PEERS if not name.endswith(("bare", "next"))]
+ALIKE = ("gpt2-untied", "bert-untied", "mistral-full", "qwen2", "qwen3", "llama-theta")  # as their variants
+NAMES = [pytest.param(name, marks=[pytest.mark.slow] * (name in ALIKE)) for name in PEERS]
+WITH_VOCABULARY = [one for one in NAMES if not str(one.values[0]).endswith(("bare", "next"))]
 
 
 def _rows(lengths: tuple[int, ...], seed: int) -> list[list[int]]:
@@ -66,7 +68,7 @@ def test_logits_and_log_probabilities_are_the_peers(name: str, tmp_path: Path) -
         )
 
 
-@pytest.mark.parametrize("name", PEERS)
+@pytest.mark.parametrize("name", NAMES)
 def test_hidden_states_are_the_peers(name: str, tmp_path: Path) -> None:
     model, peer = _imported(name, tmp_path)
     rows = _rows(LENGTHS, 2)

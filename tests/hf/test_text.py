@@ -20,6 +20,7 @@ from tests.hf.checkpoints import CHECKPOINTS, DECODERS, ENCODERS, TEXTS, made, p
 from tests.hf.peers import edit, torch, transformers
 
 SCORED = (TEXTS[0], TEXTS[4])  # each length compiles once more
+ALIKE = ("llama3", "mistral", "qwen2")  # as llama and qwen3
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +46,7 @@ def test_texts_are_framed_as_the_tokenizer_frames_them(name: str, sources: dict[
         assert ours == theirs(text)["input_ids"], text
 
 
-@pytest.mark.parametrize("name", DECODERS)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n in ALIKE)) for n in DECODERS])
 def test_a_decoder_scores_text_as_the_peer(name: str, sources: dict[str, Path]) -> None:
     """The first token is scored after <s>, or after <|endoftext|> where there is no <s>."""
     model, theirs = peers(sources[name], name)
@@ -95,7 +96,9 @@ def test_t5_writes_a_text_from_nothing(sources: dict[str, Path]) -> None:
         np.testing.assert_allclose(scores.log_probs[0], log_p[torch.arange(len(ids)), ids].numpy(), atol=1e-4)
 
 
-@pytest.mark.parametrize("name", [*DECODERS, "t5"])
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[pytest.mark.slow] * (n in ALIKE)) for n in (*DECODERS, "t5")]
+)
 def test_greedy_text_is_the_peers(name: str, sources: dict[str, Path]) -> None:
     model, theirs = peers(sources[name], name)
     size = len(theirs)  # ids beyond the tokenizer have no text

@@ -37,12 +37,12 @@ CASES = {
 }
 
 
+SLOW = ("coupled", "repeated-data", "broken-params", "over-training", "tokens-floor", "kaplan-tokens")
+
+
 @pytest.mark.parametrize(
     "name",
-    [
-        pytest.param(name, marks=[pytest.mark.slow] * (name in ("coupled", "repeated-data", "broken-params")))
-        for name in CASES
-    ],
+    [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in CASES],
 )
 def test_no_other_optimiser_finds_a_lower_objective(name):
     law, (truth, residual) = LAWS[name], CASES[name]

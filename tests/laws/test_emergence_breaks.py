@@ -105,6 +105,7 @@ def test_more_items_lower_the_bound():
     assert np.median(many) < 0.75 * np.median(few)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("jump", "repeats"), [(0.8, 10), *(pytest.param(j, 24, marks=pytest.mark.slow) for j in (0.3, 0.8))]
 )

@@ -27,6 +27,7 @@ def covered(curve, shape, place, kind, **design):
     return np.mean([low <= truth <= high for low, high in ends])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("curve", "shape", "place", "kind", "design"),
     [

@@ -73,7 +73,8 @@ def test_what_is_not_noisy_is_found(truth: str) -> None:
 
 
 @pytest.mark.parametrize("truth", list(TRUTHS))
-@pytest.mark.parametrize("n", [10, pytest.param(16, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("n", [10, 16])
 def test_intervals_hold_the_truth_within_and_below_the_data(truth: str, n: int) -> None:
     """Twelve draws of the noise: of 95% intervals at most two in twelve may miss (p = 0.98)."""
     inside = np.zeros(6)

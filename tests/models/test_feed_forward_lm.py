@@ -69,6 +69,7 @@ def test_tied_head_is_the_embedding() -> None:
     np.testing.assert_array_equal(model.head_VD(), model.token_embedding[...])
 
 
+@pytest.mark.slow
 def test_relu_and_dropout() -> None:
     model = new(activation="relu", dropout=0.25, d_model=400)
     batch = {"inputs": jnp.array(np.random.default_rng(0).integers(0, 23, (8, 16), np.int32))}

@@ -78,6 +78,7 @@ def test_outputs_and_gradients_equal_torch() -> None:
         np.testing.assert_allclose(ours, theirs.numpy(), atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("documents", [False, True])
 def test_gradients_equal_autodiff_of_the_steps(documents: bool) -> None:
     """The hand-written backward pass against autodiff of the same equations, with documents that start."""

@@ -194,6 +194,7 @@ def test_transformers_switch(factor: float) -> None:
     np.testing.assert_allclose(losses.dropped, 1 - float(kept.sum()) / 48, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("gated", [False, True])
 def test_identical_experts_are_the_dense_feed_forward(gated: bool) -> None:
     made = module({"experts": 5, "top_k": 2, "capacity_factor": 5.0}, gated=gated)
@@ -214,6 +215,7 @@ def test_identical_experts_are_the_dense_feed_forward(gated: bool) -> None:
     np.testing.assert_allclose(y_BLD, want, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_two_of_two_experts_are_their_weighted_sum() -> None:
     made = module({"experts": 2, "top_k": 2, "capacity_factor": 1.0})  # an even share each is every token
     x_BLD = inputs(2, 9)

@@ -35,7 +35,9 @@ def _models(name: str) -> tuple[Any, Any]:
     return jax.jit(lambda: tuple(new_model(config, jax.random.key(0)) for config in configs))()
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[pytest.mark.slow] * (n in ("bert", "switch"))) for n in FAMILIES]
+)
 def test_initial_weights_and_learning_rates_are_those_of_table_8(name: str) -> None:
     """The draws are the same, so that a tensor is the standard one times a factor.
 

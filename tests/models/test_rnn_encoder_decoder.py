@@ -143,6 +143,7 @@ def test_padding_of_the_source_has_no_effect() -> None:
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5), gradient, its_gradient)
 
 
+@pytest.mark.slow
 def test_gradients_equal_finite_differences() -> None:
     """Along a random direction of every parameter by itself, in float64 of the NumPy reference."""
     model, batch = new(), example(B=1)
@@ -203,6 +204,7 @@ def test_it_learns_to_reverse() -> None:
     assert (looked.argmax(-1) == np.arange(4)[::-1]).mean() >= 0.6
 
 
+@pytest.mark.slow
 def test_dropout_and_bfloat16() -> None:
     batch = example()
     model = new(dropout=0.5)

@@ -14,7 +14,7 @@ STEPS = 20
 MESHES = [
     pytest.param({"data": 8}, marks=pytest.mark.slow),
     {"fsdp": 8},
-    {"fsdp": 4, "tensor": 2},
+    pytest.param({"fsdp": 4, "tensor": 2}, marks=pytest.mark.slow),
     {"data": 2, "fsdp": 2, "tensor": 2},
     pytest.param({"context": 8}, marks=pytest.mark.slow),
     {"fsdp": 2, "context": 2, "tensor": 2},

@@ -71,7 +71,11 @@ def test_other_families(family: str) -> None:
 @pytest.mark.parametrize(
     ("mesh", "overrides"),
     [
-        ({"stage": 2, "fsdp": 2, "tensor": 2}, ("model.layer_pattern=[dense, banded]", "model.band_width=4")),
+        pytest.param(
+            {"stage": 2, "fsdp": 2, "tensor": 2},
+            ("model.layer_pattern=[dense, banded]", "model.band_width=4"),
+            marks=pytest.mark.slow,
+        ),
         pytest.param(
             {"stage": 4, "data": 2}, ("model.remat=full", "train.accumulation=2"), marks=pytest.mark.cluster
         ),

@@ -13,7 +13,9 @@ from tests.data.tokenizers.kinds import BYTE_LEVEL, KINDS, LOSSLESS
 from tests.data.tokenizers.strategies import AWKWARD
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=[pytest.mark.slow] * (kind in ("xlnet", "albert"))) for kind in KINDS]
+)
 def test_pieces_have_the_ids_of_the_text(folders, lines, kind, monkeypatch):
     tokenizer = load_tokenizer(f"hf:{folders[kind]}")
     code, mixed = "".join(lines[:400]), "".join(lines[6000:6400])
