@@ -23,7 +23,6 @@ from scaling.estimate import conventions
 from scaling.estimate.counts import count_parameters, train_flops_per_token
 from scaling.estimate.estimate import OnDevices, on_devices, train_part
 from scaling.estimate.price import Cost, cost
-from scaling.estimate.time import SPREAD
 
 _DOC = Path(__file__).resolve().parents[1] / "docs" / "published.md"
 PRINTED: dict[str, Any] = read_yaml(Path(__file__).with_suffix(".yaml"))
@@ -243,7 +242,7 @@ def t5_cost_at(mfu: float, flops: float | None = None) -> Cost:
     """List price of T5-11B's run (or of so many FLOPs) where the devices hold this share of their peak."""
     devices = parse_devices(PRINTED["t5_11b_run"]["devices"])
     peak = devices.hardware.peak_flops["bfloat16"] * devices.chips
-    return cost(devices, (flops or t5_flops()) / (mfu * peak) / 3600, SPREAD)
+    return cost(devices, (flops or t5_flops()) / (mfu * peak) / 3600, t5_run().time.spread)
 
 
 def t5_mfu_at(usd: float, flops: float | None = None) -> float:

@@ -89,6 +89,9 @@ class Hardware(Frozen):
     """Dense FLOP/s of a chip by type, from the data sheet."""
     matmul: Efficiency
     """Share of `peak_flops` that large bfloat16 matrix products reach."""
+    attention: Efficiency | None = None
+    """Share of `peak_flops` that fused attention reaches, forward and backward, at heads of 128 and long
+    sequences; null is the platform's."""
     memory_bytes: PositiveInt
     """Bytes of memory per chip."""
     memory_bandwidth: PositiveFloat

@@ -15,7 +15,7 @@ from typing import Literal
 from scaling.config.model import DecoderConfig
 from scaling.estimate.counts import count_parameters, forward_flops
 from scaling.estimate.estimate import PF_DAY
-from scaling.estimate.families.base import LayerActivations
+from scaling.estimate.families.base import AttentionCost, LayerActivations
 from scaling.estimate.layout import Layout
 from scaling.estimate.work import Traffic, Work
 
@@ -162,12 +162,22 @@ def megatron_work(model: DecoderConfig, layout: Layout, recompute: Recompute) ->
     sums = 6 if recompute == "full" else 4
     size = 2 * tokens * model.d_model
     hops = 2 * layout.interleave * layout.passes if layout.stages > 1 else 0
+    pairs = layout.rows * (3 * flops.pairs + (0.0 if recompute == "none" else flops.pairs))
+    attention = AttentionCost(
+        flops=pairs,
+        head=model.d_head,
+        keys=layout.length,
+        unfused_bytes=layout.devices * layout.passes * layers * tokens * matrices,
+    )
     return Work(
         model_flops=3 * layout.rows * flops.total,
-        hardware_flops=layout.rows * (3 * flops.total + again),
-        bytes_moved=layout.passes * layers * tokens * (linear + matrices)
-        + layout.passes * 3 * 2 * shard
-        + shard * (4 + 4 + 2 + 2 * 12),
+        matmul_flops=layout.rows * (3 * flops.total + again) - pairs,
+        attention=(attention,),
+        elementwise_bytes=layout.passes * layers * tokens * linear,
+        weight_bytes=layout.passes * (4 if recompute == "full" else 3) * 2 * shard,
+        logit_bytes=4.0 * layout.rows * layout.length * model.vocab_size / layout.devices,
+        update_bytes=shard * (4 + 4 + 2 + 2 * 12),
+        layer_passes=layout.passes * layers,
         exposed=(
             Traffic("tensor", "all_reduce", size, layout.passes * layers * sums),
             Traffic("stages", "all_gather", size / layout.tensor, hops),

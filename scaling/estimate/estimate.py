@@ -111,8 +111,11 @@ class OnDevices:
                 "hfu": time.hfu,
                 "bound": time.bound,
                 "compute_seconds": time.compute,
+                "attention_seconds": time.attention,
                 "memory_seconds": time.memory,
                 "communication_seconds": time.communication,
+                "overhead_seconds": time.overhead,
+                "idle_seconds": time.idle,
             },
             "cost": None if self.cost is None else self.cost.model_dump(),
         }

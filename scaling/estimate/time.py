@@ -1,10 +1,12 @@
-"""Seconds of a train step: a roofline over matrix products, memory traffic and collectives.
+"""Seconds of a train step: matrix products, attention, memory traffic, collectives and overheads.
 
-Matrix products run at the rate that large ones reach on the device, times the share of it that the mix of
-shapes in a real step sustains. Elementwise work runs at memory bandwidth. Tensor parallelism waits for its
-collectives; those of data parallelism overlap with the computation and cost only what exceeds it. The three
-shares below were chosen before the comparison and not fitted to it: `benchmarks/step_time.py` compares the
-sum with published runs, and the spread of those ratios is the interval of every time and price.
+Matrix products run at the rate that large ones reach on the device. Fused attention runs at its own rate,
+less for narrow heads and short sequences. Elementwise work, the loss over the vocabulary and the optimizer's
+update run at memory bandwidth. Tensor parallelism waits for its collectives; those of data parallelism
+overlap with the computation, except for a share of them. Starting the kernels of a layer takes time of its
+own, and a step takes no less than the host needs to dispatch it and to feed it. `Rates` are fitted to measured
+steps of public runs, with one set of constants per platform: `benchmarks/step_time.py` lists the steps and
+their sources, fits the constants and cross-validates them by leaving out one source at a time.
 
 Each collective is a ring: of n devices, each sends (n - 1) / n of an array's bytes, an all-reduce twice that
 (Thakur et al. 2005; Austin et al. 2025, "How to Scale Your Model", chapter 3). In an all-to-all each device
@@ -13,49 +15,74 @@ chapter).
 """
 
 import dataclasses
+import math
 from typing import Literal
 
 from scaling.config.devices import Devices
-from scaling.config.hardware import Network
+from scaling.config.hardware import Hardware, Network
+from scaling.estimate.families.base import AttentionCost
 from scaling.estimate.layout import Layout
 from scaling.estimate.work import CollectiveKind, Traffic, Work
 
-Bound = Literal["compute", "memory", "communication"]
+Bound = Literal["compute", "memory", "communication", "overhead"]
 
-_SUSTAINED = 0.85  # of the rate of large matrix products, over the shapes of a step
+
+@dataclasses.dataclass(frozen=True)
+class Rates:
+    """What a platform sustains in a train step."""
+
+    matmul: float  # share of the rate of large matrix products, over the shapes of a step
+    attention: float  # share of peak of a fused attention kernel, where the hardware's own is not known
+    passes: float  # times that counted elementwise arrays move through memory
+    logit_passes: float  # times that float32 logits do
+    leaked: float  # share of the overlapped communication that costs time all the same
+    layer: float  # seconds to start the kernels of one layer, all passes
+    host: float  # seconds of a host's own work per step, during which devices compute: dispatch, input
+    hosts: float  # the same where several hosts keep in step
+    framework: float  # half of the 90% interval of log seconds that the terms leave: trainers differ
+
+
+# Fitted by `benchmarks/step_time.py --fit`. The CPU's are chosen: a small process, no collectives.
+RATES: dict[str, Rates] = {
+    "tpu": Rates(1.0, 0.375, 1.6, 12.9, 0.146, 50e-6, 10e-3, 75e-3, 0.20),
+    "gpu": Rates(0.86, 0.44, 2.83, 8.4, 0.26, 172e-6, 10e-3, 10e-3, 0.32),
+    "cpu": Rates(0.85, 0.60, 1.0, 4.0, 0.00, 0.0, 0.0, 0.0, 0.30),
+}
 _BANDWIDTH = 0.80  # of the data sheet's memory bandwidth and of links
 _HIDDEN = 0.9  # of the computation that gradients and gathered weights overlap with
-# Measured over predicted seconds: the fastest and the slowest of 21 published runs (docs/step_time.md).
-SPREAD = (0.92, 1.21)
+# Keys at which a fused kernel reaches half of its best rate, and the width of heads at which one on a GPU
+# does: FlashAttention-2 (Dao 2023, arXiv:2307.08691, figure 4) at 512 to 16,384 keys, heads of 64 and 128.
+_SHORT, _NARROW = 512, 32
+_FULL_HEAD = 128  # side of a TPU's matrix unit: narrower heads leave part of it idle
+# By which factor each term may be off, up or down, beside what all of them share.
+_MEMORY_OFF, _LINKS_OFF, _OVERHEAD_OFF = 1.4, 2.0, 2.5
+_ATTENTION_OFF = 1.4  # where the hardware's own range is not known
 
 
 @dataclasses.dataclass(frozen=True)
 class StepTime:
     """Seconds of one optimizer step by cause; `low` and `high` bound the seconds."""
 
-    compute: float
-    memory: float  # elementwise work and the optimizer's update, at memory bandwidth
+    matmul: float
+    attention: float  # scores and weighted values
+    memory: float  # elementwise work, loss and the optimizer's update, at memory bandwidth
     communication: float  # what does not overlap with computation
+    overhead: float  # the start of kernels, and what the host takes longer than the devices
     idle: float  # the pipeline's bubble
     model_flops: float  # of the step, over all devices
     hardware_flops: float
     peak_flops: float  # of all devices together
-    slower: float  # by which the device's large matrix products may be slower than typical, 1 or more
-    faster: float  # or faster, 1 or less
+    spread: tuple[float, float]  # the 90% interval of the seconds, as factors of the estimate
+
+    @property
+    def compute(self) -> float:
+        """Seconds in matrix products, those of attention included."""
+        return self.matmul + self.attention
 
     @property
     def seconds(self) -> float:
         """The sum of the parts."""
-        return self.compute + self.memory + self.communication + self.idle
-
-    @property
-    def spread(self) -> tuple[float, float]:
-        """The interval of the seconds as factors of the estimate.
-
-        The spread of published runs, and that of the device's matrix rate for the share of compute.
-        """
-        share = self.compute / self.seconds
-        return (SPREAD[0] * (1 - share + share * self.faster), SPREAD[1] * (1 - share + share * self.slower))
+        return self.compute + self.memory + self.communication + self.overhead + self.idle
 
     @property
     def low(self) -> float:
@@ -84,41 +111,93 @@ class StepTime:
             "compute": self.compute + self.idle,
             "memory": self.memory,
             "communication": self.communication,
+            "overhead": self.overhead,
         }
         return max(parts, key=lambda name: parts[name])
 
 
-def step_time(work: Work, layout: Layout, devices: Devices, dtype: str = "bfloat16") -> StepTime:
-    """Seconds of one step that does `work`, laid out as `layout` on these devices, in the compute type."""
+def step_time(
+    work: Work, layout: Layout, devices: Devices, dtype: str = "bfloat16", rates: Rates | None = None
+) -> StepTime:
+    """Seconds of one step that does `work`, laid out as `layout` on these devices, in the compute type.
+
+    `rates` are the platform's by default.
+    """
     hardware = devices.hardware
+    rates = rates or RATES[hardware.platform]
     peak = _peak(devices, dtype)
-    compute = work.hardware_flops / layout.devices / (peak * hardware.matmul.typical * _SUSTAINED)
-    bandwidth = hardware.memory_bandwidth / hardware.devices_per_chip * _BANDWIDTH
-    memory = work.bytes_moved / bandwidth
+    rate = peak * hardware.matmul.typical * rates.matmul
+    moved = (
+        rates.passes * work.elementwise_bytes
+        + work.weight_bytes
+        + rates.logit_passes * work.logit_bytes
+        + work.update_bytes
+    )
+    matmul = work.matmul_flops / layout.devices / rate
+    attention = 0.0
+    for cost in work.attention:
+        own = rate if cost.unfused_bytes else peak * _attention_share(cost, hardware, rates)
+        attention += cost.flops / layout.devices / own
+        moved += cost.unfused_bytes / layout.devices
+    memory = moved / (hardware.memory_bandwidth / hardware.devices_per_chip * _BANDWIDTH)
+    starts = rates.layer * work.layer_passes
     links = axis_links(devices, layout)
 
     def seconds(traffic: tuple[Traffic, ...]) -> float:
         each = (one.count * links[one.axis].seconds(one.kind, one.size) for one in traffic)
         return sum(each) / _BANDWIDTH
 
-    exposed = seconds(work.exposed)
-    overlapped = seconds(work.overlapped)
-    exposed += max(0.0, overlapped - _HIDDEN * (compute + memory))
+    busy, overlapped = matmul + attention + memory, seconds(work.overlapped)
+    exposed = seconds(work.exposed) + max(rates.leaked * overlapped, overlapped - _HIDDEN * busy)
     idle = 0.0
     if layout.stages > 1:
-        filling = (layout.stages - 1) / (layout.interleave * layout.microbatches)
-        idle = filling * (compute + memory + exposed)
+        idle = (layout.stages - 1) / (layout.interleave * layout.microbatches) * (busy + exposed)
+    least = rates.hosts if devices.chips > hardware.chips_per_host else rates.host
+    overhead = starts + max(0.0, least - busy - exposed - starts - idle)
     return StepTime(
-        compute=compute,
+        matmul=matmul,
+        attention=attention,
         memory=memory,
         communication=exposed,
+        overhead=overhead,
         idle=idle,
         model_flops=work.model_flops,
         hardware_flops=work.hardware_flops,
         peak_flops=peak * layout.devices,
-        slower=hardware.matmul.typical / hardware.matmul.low,
-        faster=hardware.matmul.typical / hardware.matmul.high,
+        spread=_spread((matmul, attention, memory, exposed, overhead), hardware, rates),
     )
+
+
+def _attention_share(cost: AttentionCost, hardware: Hardware, rates: Rates) -> float:
+    """Share of peak that a fused kernel reaches at this width of heads and this many keys."""
+    best = rates.attention if hardware.attention is None else hardware.attention.typical
+    if hardware.platform == "tpu":
+        width = min(1.0, cost.head / _FULL_HEAD)
+    else:
+        width = cost.head / (cost.head + _NARROW) * (1 + _NARROW / _FULL_HEAD)
+    return best * width * cost.keys / (cost.keys + _SHORT)
+
+
+def _spread(parts: tuple[float, ...], hardware: Hardware, rates: Rates) -> tuple[float, float]:
+    """The 90% interval, as factors: the terms' own uncertainties and the framework's, as if independent.
+
+    `parts` are the seconds of matmul, attention, memory, communication and overhead.
+    """
+    matmul, attention = hardware.matmul, hardware.attention
+    others = (_MEMORY_OFF, _LINKS_OFF, _OVERHEAD_OFF)
+    ends = []
+    for slow in (False, True):
+        first = matmul.typical / matmul.low if slow else matmul.high / matmul.typical
+        if attention is None:
+            second = _ATTENTION_OFF
+        else:
+            second = attention.typical / attention.low if slow else attention.high / attention.typical
+        off = [
+            part / sum(parts) * math.log(by) for part, by in zip(parts, (first, second, *others), strict=True)
+        ]
+        half = math.hypot(rates.framework, *off)
+        ends.append(math.exp(half if slow else -half))
+    return ends[0], ends[1]
 
 
 def _peak(devices: Devices, dtype: str) -> float:
@@ -215,6 +294,8 @@ def _switch(devices: Devices, ways: dict[str, int]) -> dict[str, Link]:
             bandwidth = slow.bandwidth * near
             if inside is not None:
                 bandwidth = min(bandwidth, inside.bandwidth)
-            links[axis] = Link(count, bandwidth, slow.latency)
+            # Of the ring's steps, one in `near` crosses the slow network.
+            inner = slow.latency if inside is None else inside.latency
+            links[axis] = Link(count, bandwidth, slow.latency / near + inner * (1 - 1 / near))
         stride *= count
     return links

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from scaling.config.run import RunConfig
 from scaling.estimate.families import family_of
-from scaling.estimate.families.base import Family, LayerGroup, Tensor
+from scaling.estimate.families.base import AttentionCost, Family, LayerGroup, Tensor
 from scaling.estimate.layout import BYTES, Layout
 from scaling.estimate.optimizers import state_size, update_flops
 
@@ -26,13 +26,28 @@ class Traffic:
 
 @dataclasses.dataclass(frozen=True)
 class Work:
-    """One optimizer step: FLOPs over all devices, bytes and collectives of one device."""
+    """One optimizer step: FLOPs over all devices; bytes, collectives and layers of one device."""
 
     model_flops: float
-    hardware_flops: float
-    bytes_moved: float
+    matmul_flops: float  # of linear maps, head and update
+    attention: tuple[AttentionCost, ...]  # of all sequences over all devices
+    elementwise_bytes: float  # of norms, activations, residuals and casts, each array counted once per pass
+    weight_bytes: float  # of weights read by matrix products
+    logit_bytes: float  # of the logits of every predicted position, in float32, once
+    update_bytes: float  # of parameters, gradients and the optimizer's state
+    layer_passes: float  # layers that run, one microbatch each
     exposed: tuple[Traffic, ...]  # the computation waits for them
     overlapped: tuple[Traffic, ...]  # run while something else is computed
+
+    @property
+    def attention_flops(self) -> float:
+        """FLOPs of attention scores and weighted values over all devices."""
+        return sum(cost.flops for cost in self.attention)
+
+    @property
+    def hardware_flops(self) -> float:
+        """Every executed FLOP over all devices."""
+        return self.matmul_flops + self.attention_flops
 
 
 def work_of(run: RunConfig, layout: Layout, platform: str) -> Work:
@@ -59,10 +74,23 @@ class _Step:
         source, target = layout.length_by_side.values()
         flops = self.family.forward_flops(source, target, "causal").total
         executed = self.family.executed_flops(source, target, layout.rows_on_a_device, layout.context)
+        attention = tuple(
+            dataclasses.replace(
+                cost, flops=layout.rows * cost.flops, unfused_bytes=layout.rows * cost.unfused_bytes
+            )
+            for cost in self.family.attention_costs(source, target, layout.context)
+        )
+        scored = sum(cost.flops for cost in attention)
+        layers = sum(group.layers for group in self.groups) / layout.stages
         return Work(
             model_flops=3 * layout.rows * flops,
-            hardware_flops=layout.rows * executed + self._update_flops(),
-            bytes_moved=layout.passes * self._elementwise_bytes() + self._update_bytes(),
+            matmul_flops=layout.rows * executed - scored + self._update_flops(),
+            attention=attention,
+            elementwise_bytes=layout.passes * self._elementwise_bytes(),
+            weight_bytes=layout.passes * self._weight_passes * self.weights * self.width,
+            logit_bytes=self._logit_bytes(source, target),
+            update_bytes=self._update_bytes(),
+            layer_passes=layout.passes * layers,
             exposed=(*self._tensor_sums(), *self._expert_exchanges(), *self._stage_transfers()),
             overlapped=(*self._sharded_weights(), *self._split_sequences()),
         )
@@ -83,15 +111,32 @@ class _Step:
     def _elementwise_bytes(self) -> float:
         """Bytes that norms, activations, residuals and casts move for one microbatch on one device.
 
-        What is rematerialised passes forward twice. Weights are read and cast once per pass, however few
-        tokens; a recurrence reads its weights at every step, which is not counted: small ones stay in cache.
+        What is rematerialised passes forward twice.
         """
         passes = _FORWARD + _BACKWARD + {"none": 0, "dots": 1, "full": _FORWARD}[self.remat]
         total = 0.0
         for group in self.groups:
             moved = group.activations.inputs + group.activations.residual
             total += group.layers / self.layout.stages * passes * moved * self.tokens[group.side]
-        return total + 3 * self.weights * self.width
+        return total
+
+    @property
+    def _weight_passes(self) -> int:
+        """Times that a microbatch reads the weights, however few its tokens: forward, twice backward, remat.
+
+        A recurrence reads its weights at every step, which is not counted: small ones stay in cache.
+        """
+        return 4 if self.remat == "full" else 3
+
+    def _logit_bytes(self, source: int, target: int) -> float:
+        """Bytes of a device's logits in float32, once: what the executed FLOPs of the head compute."""
+        layout, family = self.layout, self.family
+        if not family.head_size:
+            return 0.0
+        positions = family.logit_positions(source, target, layout.rows_on_a_device)
+        split = layout.tensor if self.run.model.vocab_size % layout.tensor == 0 else 1
+        shards = layout.devices / layout.tensor * split
+        return 4.0 * layout.rows * positions * self.run.model.vocab_size / shards
 
     def _update_bytes(self) -> float:
         """Bytes that the optimizer moves: gradient in; parameter and state in and out; all of one shard."""
@@ -161,7 +206,7 @@ class _Step:
         return [Traffic("stages", "permute", size, 4 * self.layout.passes)]
 
     def _sharded_weights(self) -> list[Traffic]:
-        """Weights gathered forward and backward, gradients scattered per microbatch, replicas' sums.
+        """Weights gathered forward and backward, gradients scattered, per layer; sums of replicas.
 
         Along `expert` all but the experts are replicas. Along `context` weights are gathered and gradients
         scattered too, each device's part of what it holds of `fsdp`.
@@ -169,13 +214,19 @@ class _Step:
         layout, passes = self.layout, self.layout.passes
         dense = [t for t in self.parts if t.is_matrix and not t.is_expert]
         replicated = self._per_device(dense) / layout.tensor
-        gathered = self.weights * self.width
+        layers = max(1.0, sum(group.layers for group in self.groups) / layout.stages)
+        stacked = self._per_device([t for t in self.parts if t.is_matrix and t.is_stacked]) / layout.tensor
+        outside = self.weights - stacked
         shards = layout.fsdp * layout.context
+        traffic = []
+        for axis, ways in (("fsdp", 1), ("context", layout.fsdp)):
+            for numbers, times in ((stacked / layers, passes * layers), (outside, float(passes))):
+                if numbers > 0:
+                    size = numbers * self.width / ways
+                    traffic.append(Traffic(axis, "all_gather", size, 2 * times))
+                    traffic.append(Traffic(axis, "reduce_scatter", size, times))
         return [
-            Traffic("fsdp", "all_gather", gathered, 2 * passes),
-            Traffic("fsdp", "reduce_scatter", gathered, passes),
-            Traffic("context", "all_gather", gathered / layout.fsdp, 2 * passes),
-            Traffic("context", "reduce_scatter", gathered / layout.fsdp, passes),
+            *traffic,
             Traffic("data", "all_reduce", 4 * self.weights / shards),
             Traffic("expert", "all_reduce", 4 * replicated / shards),
         ]

@@ -55,7 +55,7 @@ def test_an_update_reads_and_writes_the_state_that_is_kept(optimizer: OptimizerN
     other = run_of("adamw", param_dtype=dtype)
     parts = tensors(run.model)
     layout = layout_of(run, 1)
-    moved = work_of(run, layout, "cpu").bytes_moved - work_of(other, layout, "cpu").bytes_moved
+    moved = work_of(run, layout, "cpu").update_bytes - work_of(other, layout, "cpu").update_bytes
     states = [state_bytes(name, parts, ONE, "cpu") for name in (optimizer, "adamw")]
     assert moved == 2 * (states[0] - states[1])
     size = sum(t.size for t in parts)

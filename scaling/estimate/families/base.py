@@ -72,6 +72,16 @@ class ForwardFlops:
 
 
 @dataclasses.dataclass(frozen=True)
+class AttentionCost:
+    """What equal attention layers cost in one train step, for one sequence."""
+
+    flops: float  # scores and weighted values as executed: forward, backward, recomputed
+    head: int  # width of a head
+    keys: int  # keys that a query sees at most
+    unfused_bytes: float  # that score matrices move through memory; 0 with a fused kernel
+
+
+@dataclasses.dataclass(frozen=True)
 class LayerActivations:
     """Bytes per token on one device that one layer gives its backward pass, and what that pass adds."""
 
@@ -135,6 +145,10 @@ class Family(abc.ABC, Generic[Config]):
         flops = self.forward_flops(source, target, "causal")
         return 3 * (flops.linear + flops.pairs) + self.head_executed(source, target, rows)
 
+    def attention_costs(self, source: int, target: int, context: int) -> list[AttentionCost]:
+        """The attention layers whose FLOPs run at their own rate; a part of `executed_flops`."""
+        return []
+
     @abc.abstractmethod
     def activations(self, layout: Layout, platform: str) -> list[LayerGroup]:
         """What the layers keep for the backward pass, source side first."""
@@ -185,9 +199,18 @@ class Family(abc.ABC, Generic[Config]):
 
     def head_executed(self, source: int, target: int, rows: int) -> float:
         """FLOPs that the train step executes for them."""
-        return self.logits_executed(target if self.config.two_sided else source, rows)
+        return self.logits_executed(source, target, rows)
 
-    def logits_executed(self, positions: int, rows: int) -> float:
-        """FLOPs of the three matrix products of one row's logits, in complete chunks."""
+    def predicted_positions(self, source: int, target: int) -> int:
+        """Positions of a sequence whose logits are computed."""
+        return target if self.config.two_sided else source
+
+    def logit_positions(self, source: int, target: int, rows: int) -> int:
+        """Positions of one of `rows` sequences on a device whose logits are computed, in complete chunks."""
+        positions = self.predicted_positions(source, target)
         chunk = logits_chunk(rows, positions, self.config.vocab_size)
-        return 6 * chunk * -(-positions // chunk) * self.head_width * self.config.vocab_size
+        return chunk * -(-positions // chunk)
+
+    def logits_executed(self, source: int, target: int, rows: int) -> float:
+        """FLOPs of the three matrix products of one row's logits."""
+        return 6 * self.logit_positions(source, target, rows) * self.head_width * self.config.vocab_size

@@ -41,12 +41,15 @@ class EncoderFamily(TransformerFamily[EncoderConfig]):
             flops += model.head_positions * source * per_position
         return flops
 
+    def predicted_positions(self, source: int, target: int) -> int:
+        return math.ceil(self.config.head_positions * source)
+
     def head_executed(self, source: int, target: int, rows: int) -> float:
-        predicted = math.ceil(self.config.head_positions * source)
         flops = 3.0 * self._projection_and_pooler(source)
         if self.config.mlm_head:
+            predicted = self.predicted_positions(source, target)
             flops += 3 * predicted * 2 * self.config.d_model * self.head_width
-        return flops + self.logits_executed(predicted, rows)
+        return flops + self.logits_executed(source, target, rows)
 
     def tensors(self) -> Iterator[Tensor]:
         model, d, width = self.config, self.config.d_model, self.head_width

@@ -13,6 +13,7 @@ from scaling.config.mesh import attention_blocks
 from scaling.config.model import TransformerConfig
 from scaling.estimate.families.base import (
     AttentionConvention,
+    AttentionCost,
     Family,
     ForwardFlops,
     LayerActivations,
@@ -24,6 +25,9 @@ from scaling.estimate.layout import BYTES, Layout
 
 T = TypeVar("T", bound=TransformerConfig)
 _LANES = 128  # of a TPU's vector registers
+# Bytes of a score that is not in a fused kernel: written and read in float32 by the product, the softmax (its
+# maximum, then its exponentials) and the product with the values; backward, both gradients too.
+_SCORE_FORWARD, _SCORE_BACKWARD = 16, 32
 
 
 @dataclasses.dataclass(frozen=True)
@@ -200,15 +204,30 @@ class TransformerFamily(Family[T], abc.ABC):
 
     def executed_flops(self, source: int, target: int, rows: int, context: int) -> float:
         """Korthikanti et al. 2022, arXiv:2205.05198, section 6: recomputation, blocks, empty expert slots."""
-        total = 0.0
+        total = sum(cost.flops for cost in self.attention_costs(source, target, context))
         for one in self.attentions(source, target):
-            total += one.layers * (
-                self._executed_pairs(one, context) + self._matmul_passes * self._projections(one)
-            )
+            total += one.layers * self._matmul_passes * self._projections(one)
         lengths = {"source": source, "target": target}
         for stack in self.stacks:
             total += self._executed_feed_forwards(stack.layers, lengths[stack.side])
         return total + self.head_executed(source, target, rows)
+
+    def attention_costs(self, source: int, target: int, context: int) -> list[AttentionCost]:
+        model, costs = self.config, []
+        fused = self.attention_kernel and model.dropout == 0
+        for one in self.attentions(source, target):
+            seen, seeing = one.executed_pairs(context)
+            recomputed = 0 if model.remat == "none" else _SCORE_FORWARD
+            score_bytes = (_SCORE_FORWARD + recomputed) * seen + _SCORE_BACKWARD * seeing
+            costs.append(
+                AttentionCost(
+                    flops=one.layers * self._executed_pairs(one, context),
+                    head=model.d_head,
+                    keys=min(one.band or one.keys, one.keys),
+                    unfused_bytes=0.0 if fused else one.layers * model.n_heads * score_bytes,
+                )
+            )
+        return costs
 
     @property
     def _matmul_passes(self) -> int:
