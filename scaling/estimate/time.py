@@ -4,9 +4,9 @@ Matrix products run at the rate that large ones reach on the device. Fused atten
 less for narrow heads and short sequences. Elementwise work, the loss over the vocabulary and the optimizer's
 update run at memory bandwidth. Tensor parallelism waits for its collectives; those of data parallelism
 overlap with the computation, except for a share of them. Starting the kernels of a layer takes time of its
-own, and a step takes no less than the host needs to dispatch it and to feed it. `Rates` are fitted to measured
-steps of public runs, with one set of constants per platform: `benchmarks/step_time.py` lists the steps and
-their sources, fits the constants and cross-validates them by leaving out one source at a time.
+own, and a step takes no less than the host needs to dispatch it and to feed it. `Rates` are fitted to
+measured steps of public runs, with one set of constants per platform: `benchmarks/step_time.py` lists the
+steps and their sources, fits the constants and cross-validates them by leaving out one source at a time.
 
 Each collective is a ring: of n devices, each sends (n - 1) / n of an array's bytes, an all-reduce twice that
 (Thakur et al. 2005; Austin et al. 2025, "How to Scale Your Model", chapter 3). In an all-to-all each device
