@@ -29,7 +29,7 @@ def test_a_dry_run_tells_of_the_data(run_cli: RunCli) -> None:
     assert data["epochs"] == pytest.approx(999_424 / data["tokens_per_epoch"])
     code, out, _ = run_cli("train", "cpu", "--dry-run")
     assert code == 0
-    assert f"{data['epochs']:.2g} epochs. Split by document: 0.05 of the documents" in out
+    assert f"{data['epochs']:.2g} epochs. Split by document: 5% of the documents" in out
 
 
 def test_a_dry_run_of_a_sweep_tells_of_each_corpus(run_cli: RunCli, tmp_path: Path) -> None:
@@ -40,7 +40,7 @@ def test_a_dry_run_of_a_sweep_tells_of_each_corpus(run_cli: RunCli, tmp_path: Pa
     )
     code, out, _ = run_cli("sweep", "sweep.yaml", "--dry-run")
     assert code == 0
-    assert "budgets of 0.45 to 4.5 epochs. Split by position: the last 0.05 of a.txt" in out
+    assert "budgets of 0.45 to 4.5 epochs. Split by position: the last 5% of a.txt" in out
     assert "More than data.max_epochs=1" in out
     (data,) = json.loads(run_cli("sweep", "sweep.yaml", "--dry-run", "--json")[1])["data"]
     assert data["epochs"] == pytest.approx(10 * data["epochs_of_smallest_budget"])

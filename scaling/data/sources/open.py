@@ -27,7 +27,7 @@ def split_rule(config: DataConfig) -> str:
     Raises:
         BadInputError: no file matches.
     """
-    share = f"{config.validation_fraction:.3g}"
+    share = f"{100 * config.validation_fraction:.3g}%"
     kind, _, rest = config.source.partition(":")
     if kind == "prepared":
         from scaling.data.sources.prepared import open_prepared

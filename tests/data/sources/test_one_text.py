@@ -34,7 +34,7 @@ def test_the_end_is_validation(packed, tmp_path):
     assert corpus.store.train.documents == corpus.store.validation.documents == 1
     assert corpus.store.train.ids[0] == corpus.tokenizer.end_of_text
     assert (
-        "by position: the last 0.1 of input.txt" in describe(config_of(path, validation_fraction=0.1)).split
+        "by position: the last 10% of input.txt" in describe(config_of(path, validation_fraction=0.1)).split
     )
 
 
@@ -58,7 +58,7 @@ def test_pieces_are_the_text(tmp_path_factory, read, text, fraction, piece):
 def test_several_files_are_split_by_document(tmp_path):
     for i in range(40):
         (tmp_path / f"{i}.txt").write_text(f"{i} {LINES[:2000]}")
-    assert split_rule(config_of(f"{tmp_path}/*.txt")).startswith("by document: 0.05")
+    assert split_rule(config_of(f"{tmp_path}/*.txt")).startswith("by document: 5%")
     assert open_corpus(config_of(f"{tmp_path}/*.txt", validation_fraction=0.2)).store.train.documents > 20
 
 
