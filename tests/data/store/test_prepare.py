@@ -50,7 +50,7 @@ def test_a_prepared_corpus_trains_as_its_source(config, tmp_path):
         assert a.fingerprint == b.fingerprint
     one, other = describe(direct), describe(ready)
     assert one == other
-    assert "0.2 of the documents" in other.split
+    assert "20% of the documents" in other.split
 
 
 def test_the_manifest_counts(config, tmp_path):
