@@ -92,6 +92,8 @@ class TransformerConfig(FamilyConfig):
     qk_norm: bool = False
     """Normalise the queries and keys of each head, with one scale for all heads (Qwen3; Dehghani et al. 2023,
     arXiv:2302.05442)."""
+    attention_soft_cap: float | None = Field(default=None, gt=0)
+    """Squash attention scores to cap * tanh(scores / cap) (Gemma 2, arXiv:2408.00118); null leaves them."""
     tie_embeddings: bool = True
     """Use the token embedding as the output head."""
     mixture: Mixture | None = None

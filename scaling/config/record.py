@@ -384,6 +384,14 @@ class Profile(Frozen):
     notes: tuple[str, ...] = ()  # what the numbers rest on, one line each
 
 
+class AttentionChoice(Frozen):
+    """How a kind of attention of a step is computed."""
+
+    attention: str  # its form: mask, lengths, heads
+    implementation: str  # splash and cudnn are fused kernels
+    why_not: str | None  # why it is no fused kernel
+
+
 class Compiled(Frozen):
     """A compiled train step. Bytes and FLOPs are of one device; what the compiler did not report is null.
 
@@ -405,6 +413,7 @@ class Compiled(Frozen):
     flops_per_device: float  # matrix products of the step as written; scan bodies times their length
     collectives: Collectives | None
     notes: tuple[str, ...] = ()  # what could not be read from the program, one line each
+    attention: tuple[AttentionChoice, ...] = ()  # each kind of attention once, in the order of the step
     capacity_bytes: int
     fits: bool
     out_of_memory: OutOfMemory | None

@@ -137,11 +137,15 @@ def _check_scale(settings: Settings, tied: bool, where: str) -> None:
         )
 
 
+# Settings that no architecture has unless it says so.
+_UNLESS_IMPLIED = {"attention_soft_cap": None, "qk_norm": False}
+
+
 def why_not(arch: Architecture, model: ModelConfig) -> str | None:
     """The setting of a model that an architecture lacks; None if the model fits."""
     if not isinstance(model, TransformerConfig):
         return f"family={model.family}"
-    for field, value in arch.implied.items():
+    for field, value in {**_UNLESS_IMPLIED, **arch.implied}.items():
         held = getattr(model, field)
         if field == "embedding_size" and held == model.d_model:
             held = None

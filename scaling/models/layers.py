@@ -161,7 +161,7 @@ class Attention(nnx.Module):
         self.query_norm = Norm(config, E) if config.qk_norm else None
         self.key_norm = Norm(config, E) if config.qk_norm else None
         self.causal, self.scale, self.rotary_base = causal, config.score_scale, rotary_base
-        self.dropout = config.dropout
+        self.soft_cap, self.dropout = config.attention_soft_cap, config.dropout
 
     def __call__(
         self,
@@ -189,6 +189,7 @@ class Attention(nnx.Module):
                 prefix_BM=inputs.prefix_BL,
                 bias_HLM=inputs.bias,
                 scale=self.scale,
+                soft_cap=self.soft_cap,
                 dropout_rate=0.0 if dropout_key is None else self.dropout,
                 dropout_key=dropout_key,
             )
@@ -203,6 +204,7 @@ class Attention(nnx.Module):
                 positions_BL=inputs.positions_BL,
                 bias_BHLM=inputs.bias,
                 scale=self.scale,
+                soft_cap=self.soft_cap,
             )
         branches = [partial(attend, band=width) for width in band_widths]
         if isinstance(band, int):
@@ -224,7 +226,12 @@ class Attention(nnx.Module):
         if cache is not None:
             assert cache.source_keys is not None and cache.source_values is not None
             mixed_BLHE = cached_attention(
-                q_BLHE, cache.source_keys, cache.source_values, real_BM=memory_ids_BM, scale=self.scale
+                q_BLHE,
+                cache.source_keys,
+                cache.source_values,
+                real_BM=memory_ids_BM,
+                scale=self.scale,
+                soft_cap=self.soft_cap,
             )
             return self.project_out(mixed_BLHE)
         assert inputs.memory_BMD is not None
@@ -240,6 +247,7 @@ class Attention(nnx.Module):
             segment_ids_BL=segment_ids_BL,
             key_segment_ids_BM=memory_ids_BM,
             scale=self.scale,
+            soft_cap=self.soft_cap,
             dropout_rate=0.0 if dropout_key is None else self.dropout,
             dropout_key=dropout_key,
         )

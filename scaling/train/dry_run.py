@@ -15,8 +15,17 @@ import jax.numpy as jnp
 
 from scaling.config.devices import Devices
 from scaling.config.mesh import MeshConfig
-from scaling.config.record import Collectives, Compiled, Effort, OutOfMemory, Profile, versions
+from scaling.config.record import (
+    AttentionChoice,
+    Collectives,
+    Compiled,
+    Effort,
+    OutOfMemory,
+    Profile,
+    versions,
+)
 from scaling.config.run import RunConfig
+from scaling.models.attention import choices
 from scaling.parallel.absent import (
     TARGETS,
     Noise,
@@ -58,7 +67,8 @@ def dry_run(run: RunConfig, devices: Devices, effort: Effort = "quick") -> Compi
         began = time.perf_counter()
         step = TrainStep(run, make_mesh(mesh, found))
         arguments = abstract_arguments(step)
-        lowered = step.step.lower(*arguments)
+        with choices() as attentions:
+            lowered = step.step.lower(*arguments)
         result = _compile(lowered, devices, effort, noise, places_of(step.mesh))
         seconds = time.perf_counter() - began
         usable = usable_memory(found[0]) if devices.hardware.platform == "tpu" else None
@@ -70,6 +80,7 @@ def dry_run(run: RunConfig, devices: Devices, effort: Effort = "quick") -> Compi
         "compile_seconds": seconds,
         "flops_per_device": step_flops(run) / devices.count,
         "versions": versions(devices.hardware.platform),
+        "attention": [AttentionChoice(**choice._asdict()) for choice in dict.fromkeys(attentions)],
     }
     if isinstance(result, OutOfMemory):
         return Compiled(

@@ -7,7 +7,7 @@ import pytest
 
 from scaling.api.costs import would_help
 from scaling.config.devices import default_mesh, parse_mesh
-from scaling.config.record import Compiled
+from scaling.config.record import AttentionChoice, Compiled
 from scaling.config.run import RunConfig
 from scaling.runtime.errors import BadInputError
 from scaling.train import dry_run
@@ -59,6 +59,26 @@ def test_a_model_of_ones_own(run_cli: RunCli, tmp_path: Path) -> None:
     code, out, err = run_cli("dryrun", "own.yaml", "--on", "tpu-v5e:2x2")  # remembered
     assert (code, err) == (0, "")
     assert "Fits, with 15." in out and "peak" in out and "all-reduce" in out
+
+
+def test_attention_without_a_kernel_says_why(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, run_cli: RunCli
+) -> None:
+    found = [
+        AttentionChoice(
+            attention="causal, 64 positions, 4 heads of 8", implementation="splash", why_not=None
+        ),
+        AttentionChoice(attention="another", implementation="blocks", why_not="of a reason"),
+    ]
+    answer = ANSWER.model_copy(update={"attention": tuple(found), "backend": "tpu"})
+    monkeypatch.setattr(dry_run, "dry_run", lambda run, on, effort: answer)
+    monkeypatch.setenv("SCALING_CACHE", str(tmp_path / "cache"))
+    code, out, _ = run_cli("dryrun", "gpt3-125m", "--on", "tpu-v5e:2x2")
+    assert code == 0
+    assert "Attention (causal, 64 positions, 4 heads of 8): splash kernel." in out
+    assert "Attention (another): blocks, no fused kernel: of a reason." in out
+    code, out, _ = run_cli("dryrun", "gpt3-125m", "--on", "tpu-v5e:2x2", "--json")
+    assert json.loads(out)["compiled"]["attention"] == [one.model_dump() for one in found]
 
 
 def test_one_sequence_for_each_batch_shard(compiled: list[RunConfig], run_cli: RunCli) -> None:

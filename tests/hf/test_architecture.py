@@ -83,6 +83,7 @@ def test_our_tensors_come_back_from_theirs(
         ({"positions": "rotary"}, "positions=rotary"),
         ({"gated": True}, "gated=true"),
         ({"n_kv_heads": 2}, "n_kv_heads=2"),
+        ({"attention_soft_cap": 50.0}, "attention_soft_cap=50.0"),
         ({"d_head": 16}, "d_head=16"),
     ],
 )
@@ -100,6 +101,7 @@ def test_families_and_heads_without_a_layout() -> None:
         ({"family": "lstm", "vocab_size": 9, "max_length": 9, "n_layers": 1, "d_model": 8}, "family=lstm"),
         (encoder | {"token_types": 0}, "token_types=0"),
         (encoder | {"norm": "pre"}, "norm=pre"),
+        (encoder | {"qk_norm": True}, "qk_norm=true"),
         (encoder | {"share_layers": True}, "embedding_size=None"),
         (encoder | {"share_layers": True, "embedding_size": 8, "mlm_head": False}, "sentence_head alone"),
         ({**encoder, "family": "encoder_decoder", "positions": "sinusoidal"}, "norm_kind=layer"),

@@ -105,6 +105,23 @@ def test_other_masks_and_biases(L, M, block, causal, prefixed, biased, segmented
     assert_close(got, want)
 
 
+def test_soft_caps():
+    """Scores stay below the cap, which a bias may exceed; blocks compute the same, down to the gradients."""
+    q, k, v, dout = inputs(37, K=2)
+    bias = jnp.asarray(np.random.default_rng(2).standard_normal((4, 37, 37)), jnp.float32)
+    scores = np.einsum("blkge,bmke->bkglm", np.reshape(q, (2, 37, 2, 2, 8)), k) / np.sqrt(8)
+    scores = 1.5 * np.tanh(scores / 1.5) + np.reshape(bias, (2, 2, 37, 37))
+    scores = np.where(np.tri(37, dtype=bool), scores, -np.inf)
+    attn = jax.nn.softmax(scores, axis=-1)
+    want = np.einsum("bkglm,bmke->blkge", attn, v).reshape(q.shape)
+    options = {"bias_HLM": bias, "soft_cap": 1.5}
+    assert_close([attention(q, k, v, implementation="reference", **options)], [want])
+    got = out_and_gradients(q, k, v, dout, implementation="blocks", block=16, **options)
+    assert_close(got, out_and_gradients(q, k, v, dout, implementation="reference", **options))
+    with pytest.raises(ValueError, match="positive"):
+        attention(q, k, v, soft_cap=0.0)
+
+
 def test_a_prefix_is_seen_by_all_of_its_segment_and_by_no_other():
     q, k, v, _ = inputs(12)
     ids = jnp.asarray(np.arange(12) // 6, jnp.int32)[None].repeat(2, axis=0)
@@ -187,6 +204,8 @@ def test_refuses_what_it_cannot_mean():
         attention(q, k[:, :4], v[:, :4])
     with pytest.raises(ValueError, match="at least 1"):
         attention(q, k, v, band=0)
+    with pytest.raises(ValueError, match="mesh is not known"):
+        attention(q, k, v, implementation="splash")
 
 
 def test_blocks_do_less_work_than_full():

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from scaling.models.functional import linear
+from scaling.models import functional
+from scaling.models.functional import linear, rotate
 
 jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
@@ -68,3 +69,26 @@ def test_stacked_layers_under_scan_remat_and_vmap():
     for a, b, c in zip(got, want, mapped, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
         np.testing.assert_allclose(c[0], b, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("platform", ["cpu", "tpu"])
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_rotary_positions_are_complex_rotations(monkeypatch, platform, dtype):
+    """Also as a TPU moves features, and the gradient is that of the formula."""
+    monkeypatch.setattr(functional, "platform", lambda: platform)
+    random = np.random.default_rng(0)
+    x, dy = (jnp.asarray(random.standard_normal((2, 7, 3, 8)), dtype) for _ in range(2))
+    positions = jnp.asarray(random.integers(0, 50, (2, 7)))
+    angles = np.float32(positions)[:, :, None, None] * 10_000.0 ** (-np.arange(4) / 4)
+
+    def by_formula(x):
+        x = x.astype(jnp.float32)
+        turned = (x[..., :4] + 1j * x[..., 4:]) * np.exp(1j * angles)
+        return jnp.concatenate([turned.real, turned.imag], axis=-1).astype(dtype)
+
+    got, pull = jax.vjp(lambda x: rotate(x, positions, 10_000.0), x)
+    want, pull_formula = jax.vjp(by_formula, x)
+    tolerance = 1e-5 if dtype == jnp.float32 else 0.01
+    for a, b in ((got, want), (pull(dy)[0], pull_formula(dy)[0])):
+        assert a.dtype == dtype
+        np.testing.assert_allclose(np.float32(a), np.float32(b), rtol=tolerance, atol=tolerance)

@@ -25,6 +25,7 @@ CASES: dict[str, dict[str, Any]] = {
     "fewer key heads than devices": {"key_heads": 1},
     "another length of keys": {"causal": False, "keys": 96, "segments": True},
     "scale": {"scale": 1.0},
+    "soft cap": {"soft_cap": 1.5, "bias": True, "key_heads": 2},
 }
 
 

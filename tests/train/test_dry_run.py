@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 
 from scaling.config.mesh import MeshConfig
+from scaling.models.attention import choices
+from scaling.parallel.absent import absent_devices
 from scaling.parallel.mesh import make_mesh
 from scaling.runtime.errors import BadInputError
 from scaling.train.dry_run import abstract_arguments, dry_run, step_flops
@@ -70,6 +72,7 @@ def test_a_step_for_four_chips() -> None:
     moved = found.collectives.all_gather.bytes + found.collectives.collective_permute.bytes
     assert moved + found.collectives.all_reduce.bytes > 2 * 12 * 512**2 * 2
     assert set(found.versions) >= {"jax", "libtpu"}
+    assert [(one.implementation, one.why_not) for one in found.attention] == [("splash", None)]
 
 
 @needs_tpu_compiler
@@ -86,6 +89,42 @@ def test_out_of_memory_is_an_answer() -> None:
     assert found.out_of_memory.over_by_bytes == found.peak_bytes - found.capacity_bytes
     assert found.argument_bytes == pytest.approx(3 * 4 * parameters / 4, rel=0.01)
     assert found.temp_bytes is None and found.collectives is None
+
+
+# Overrides of a decoder, by what they change of its attention; an encoder-decoder has relative biases.
+ATTENTION: dict[str, tuple[str, ...]] = {
+    "grouped, windows": ("model.n_kv_heads=1", "model.layer_pattern=[dense, banded]", "model.band_width=64"),
+    "soft cap": ("model.attention_soft_cap=50.0",),
+    "prefix": ("objective.name=prefix",),
+    "bias": ("model.family=encoder_decoder", "model.positions=relative", "objective.name=spans"),
+    "dropout": ("model.dropout=0.1",),
+}
+
+
+@pytest.mark.parametrize(
+    ("on", "form", "said"),
+    [
+        pytest.param("tpu-v5e:2x2", "grouped, windows", [None, None], marks=needs_tpu_compiler),
+        pytest.param("tpu-v5e:2x2", "soft cap", [None], marks=needs_tpu_compiler),
+        pytest.param("tpu-v5e:2x2", "prefix", [None], marks=needs_tpu_compiler),
+        pytest.param("tpu-v5e:2x2", "bias", ["biases", "biases", None], marks=needs_tpu_compiler),
+        pytest.param("tpu-v5e:2x2", "dropout", ["drops"], marks=needs_tpu_compiler),
+        pytest.param("h100-sxm:4", "grouped, windows", [None, None], marks=needs_gpu_compiler),
+        pytest.param("h100-sxm:4", "soft cap", ["soft-capping"], marks=needs_gpu_compiler),
+        pytest.param("h100-sxm:4", "prefix", [None], marks=needs_gpu_compiler),
+        pytest.param("h100-sxm:4", "bias", [None, "even", "even"], marks=needs_gpu_compiler),
+        pytest.param("h100-sxm:4", "dropout", ["drops"], marks=needs_gpu_compiler),
+    ],
+)
+def test_each_attention_has_a_kernel_or_a_reason(on: str, form: str, said: list[str | None]) -> None:
+    """What `dry_run` lists; the tests of the kernels compile them."""
+    run = tiny_run(*ATTENTION[form], mesh={"fsdp": 4})
+    step = TrainStep(run, make_mesh(run.mesh, absent_devices(devices(on))))
+    with choices() as found:
+        step.step.trace(*abstract_arguments(step))
+    for one, reason in zip(dict.fromkeys(found), said, strict=True):
+        assert (one.implementation in ("splash", "cudnn")) == (one.why_not is None)
+        assert one.why_not is None if reason is None else reason in str(one.why_not)
 
 
 @needs_gpu_compiler

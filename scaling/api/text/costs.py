@@ -185,10 +185,22 @@ def compiled_blocks(
         blocks += [Text(f"  {line}") for line in helps]
     if compiled.collectives is not None and (moved := _collectives(compiled.collectives.model_dump())):
         blocks.append(moved)
+    blocks += [Text(line) for line in _attention(compiled)]
     blocks += [Text(f"Note: {note}.") for note in compiled.notes]
     versions = ", ".join(f"{name} {version}" for name, version in compiled.versions.items())
     how = f"{compiled.effort} effort"
     return [*blocks, Text(f"Compiled in {compiled.compile_seconds:.0f} s ({how}) by {versions}.")]
+
+
+def _attention(compiled: "Compiled") -> list[str]:
+    """Whether each kind of attention runs a fused kernel, on platforms that have one."""
+    if compiled.backend == "cpu":
+        return []
+    return [
+        f"Attention ({one.attention}): {one.implementation}"
+        + (" kernel." if one.why_not is None else f", no fused kernel: {one.why_not}.")
+        for one in compiled.attention
+    ]
 
 
 def _collectives(collectives: Mapping[str, Document]) -> Table | None:

@@ -7,7 +7,7 @@
 - `cudnn`: cuDNN's fused kernel for NVIDIA GPUs.
 """
 
-from scaling.models.attention.dispatch import Implementation, attention
+from scaling.models.attention.dispatch import Choice, Implementation, attention, choices
 from scaling.models.attention.reference import cached_attention
 
-__all__ = ["Implementation", "attention", "cached_attention"]
+__all__ = ["Choice", "Implementation", "attention", "cached_attention", "choices"]

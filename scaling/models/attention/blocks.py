@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from scaling.config.mesh import Bounds, attention_blocks
-from scaling.models.attention.reference import MASKED, Arrays, Static, product, visible_keys
+from scaling.models.attention.reference import MASKED, Arrays, Static, capped, product, visible_keys
 
 
 class _Tiles(NamedTuple):
@@ -58,15 +58,19 @@ def _transposed(a_BKME: Array) -> Array:
     return jax.lax.optimization_barrier(a_BKME.swapaxes(-1, -2))
 
 
+def _capped_scores(static: Static, q_BKGLE: Array, k_BKME: Array) -> Array:
+    """scores_BKMGL before biases and masks."""
+    return capped(static.soft_cap, static.scale * product("bkme,bkgle->bkmgl", k_BKME, q_BKGLE))
+
+
 def _scores(
     tiles: _Tiles, q_BKGLE: Array, k_BKME: Array, arrays: Arrays, rows: slice, columns: slice
 ) -> Array:
     """Masked scores_BKMGL of the queries `rows` and the keys `columns`."""
-    scores_BKMGL = tiles.static.scale * product(
-        "bkme,bkgle->bkmgl", k_BKME[..., columns, :], q_BKGLE[..., rows, :]
-    )
-    if arrays.bias_KGLM is not None:
-        bias_KGLM = arrays.bias_KGLM[..., rows, columns].astype(jnp.float32)
+    scores_BKMGL = _capped_scores(tiles.static, q_BKGLE[..., rows, :], k_BKME[..., columns, :])
+    if arrays.bias_HLM is not None:
+        bias_HLM = arrays.bias_HLM[..., rows, columns].astype(jnp.float32)
+        bias_KGLM = bias_HLM.reshape(*q_BKGLE.shape[1:3], *bias_HLM.shape[1:])
         scores_BKMGL = scores_BKMGL + bias_KGLM.transpose(0, 3, 1, 2)
     visible = visible_keys(tiles.static, arrays, rows, columns)
     if visible is None:
@@ -120,9 +124,11 @@ def _blocks_backward(
         k_block, v_block = k_BKME[..., columns, :], v_BKME[..., columns, :]
         dattn_BKMGL = product("bkme,bkgle->bkmgl", v_block, dout_block)
         dscores_BKMGL = attn_BKMGL * (dattn_BKMGL - inner_BK1GL[..., rows])
-        if arrays.bias_KGLM is not None:
+        if arrays.bias_HLM is not None:
             unseen = ((0, 0), (0, 0), (rows.start, L - rows.stop), (0, 0))
             dbiases.append(jnp.pad(dscores_BKMGL.sum(0).transpose(0, 2, 3, 1), unseen))
+        if (cap := tiles.static.soft_cap) is not None:
+            dscores_BKMGL *= 1 - (_capped_scores(tiles.static, q_block, k_block) / cap) ** 2
         dscores_BKMGL = (tiles.static.scale * dscores_BKMGL).astype(q_BKGLE.dtype)
         dvs.append(product("bkmgl,bkgle->bkme", attn_BKMGL.astype(dout_block.dtype), dout_block))
         dks.append(product("bkmgl,bkgle->bkme", dscores_BKMGL, q_block))
@@ -131,10 +137,11 @@ def _blocks_backward(
         )
     dk_BKME = jnp.concatenate(dks, axis=-2).astype(k_BKME.dtype)
     dv_BKME = jnp.concatenate(dvs, axis=-2).astype(v_BKME.dtype)
-    dbias_KGLM = None
-    if arrays.bias_KGLM is not None:
-        dbias_KGLM = jnp.concatenate(dbiases, axis=-1).astype(arrays.bias_KGLM.dtype)
-    darrays = Arrays(None, None, None, dbias_KGLM)
+    dbias_HLM = None
+    if arrays.bias_HLM is not None:
+        dbias_KGLM = jnp.concatenate(dbiases, axis=-1).astype(arrays.bias_HLM.dtype)
+        dbias_HLM = dbias_KGLM.reshape(arrays.bias_HLM.shape)
+    darrays = Arrays(None, None, None, dbias_HLM)
     return jnp.moveaxis(dq_BKEGL.astype(q_BKGLE.dtype), 2, -1), dk_BKME, dv_BKME, darrays
 
 

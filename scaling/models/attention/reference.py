@@ -20,15 +20,26 @@ class Static(NamedTuple):
     causal: bool
     band: int | None
     scale: float
+    soft_cap: float | None = None
 
 
 class Arrays(NamedTuple):
-    """Arrays that decide which keys are visible, and a bias that is added to scores; each may be None."""
+    """Arrays that decide which keys are visible, and a bias that is added to scores; each may be None.
+
+    Segments are given for both queries and keys, or for neither.
+    """
 
     segment_ids_BL: Array | None
     key_segment_ids_BM: Array | None
     prefix_BM: Array | None
-    bias_KGLM: Array | None
+    bias_HLM: Array | None
+
+    @property
+    def segments(self) -> tuple[Array, Array] | None:
+        """Those of the queries (B, L) and of the keys (B, M)."""
+        if self.segment_ids_BL is None or self.key_segment_ids_BM is None:
+            return None
+        return self.segment_ids_BL, self.key_segment_ids_BM
 
 
 def visible_keys(static: Static, arrays: Arrays, rows: slice, columns: slice) -> Array | None:
@@ -44,8 +55,9 @@ def visible_keys(static: Static, arrays: Arrays, rows: slice, columns: slice) ->
         visible = seen_LM[None]
         if arrays.prefix_BM is not None:
             visible = visible | (arrays.prefix_BM[:, None, columns] != 0)
-    if arrays.segment_ids_BL is not None and arrays.key_segment_ids_BM is not None:
-        same_BLM = arrays.segment_ids_BL[:, rows, None] == arrays.key_segment_ids_BM[:, None, columns]
+    if arrays.segments is not None:
+        ids_BL, key_ids_BM = arrays.segments
+        same_BLM = ids_BL[:, rows, None] == key_ids_BM[:, None, columns]
         visible = same_BLM if visible is None else visible & same_BLM
     return None if visible is None else visible[:, None, None]
 
@@ -63,9 +75,9 @@ def reference_attention(
 
     H = K G query heads share K key heads, G of them each. Scores and softmax are float32.
     """
-    scores_BKGLM = static.scale * product("bkgle,bkme->bkglm", q_BKGLE, k_BKME)
-    if arrays.bias_KGLM is not None:
-        scores_BKGLM = scores_BKGLM + arrays.bias_KGLM.astype(jnp.float32)
+    scores_BKGLM = capped(static.soft_cap, static.scale * product("bkgle,bkme->bkglm", q_BKGLE, k_BKME))
+    if arrays.bias_HLM is not None:
+        scores_BKGLM = scores_BKGLM + arrays.bias_HLM.astype(jnp.float32).reshape(scores_BKGLM.shape[1:])
     visible = visible_keys(static, arrays, slice(0, q_BKGLE.shape[3]), slice(0, k_BKME.shape[2]))
     if visible is not None:
         scores_BKGLM = jnp.where(visible, scores_BKGLM, MASKED)
@@ -88,12 +100,13 @@ def cached_attention(
     real_BM: Array | None = None,
     bias_BHLM: Array | None = None,
     scale: float | None = None,
+    soft_cap: float | None = None,
 ) -> Array:
     """out_BLHE of queries over cached keys.
 
     With `positions_BL`, those of the queries, attention is causal: key m is at position m, and a query sees
-    the `band` positions that end at its own, or all up to it. `real_BM` is 0 at keys of padding. `scale` and
-    `band` are those of `attention`.
+    the `band` positions that end at its own, or all up to it. `real_BM` is 0 at keys of padding. `scale`,
+    `band` and `soft_cap` are those of `attention`.
     """
     B, L, H, E = q_BLHE.shape
     M, K = keys_BMKE.shape[1:3]
@@ -105,13 +118,18 @@ def cached_attention(
             visible_BLM &= distance_BLM < band
     q_BLKGE = q_BLHE.reshape(B, L, K, H // K, E)
     scores_BKGLM = product("BLKGE,BMKE->BKGLM", q_BLKGE, keys_BMKE)
-    scores_BKGLM = scores_BKGLM * (E**-0.5 if scale is None else scale)
+    scores_BKGLM = capped(soft_cap, scores_BKGLM * (E**-0.5 if scale is None else scale))
     if bias_BHLM is not None:
         scores_BKGLM += bias_BHLM.reshape(bias_BHLM.shape[0], K, H // K, *bias_BHLM.shape[2:])
     if visible_BLM is not None:
         scores_BKGLM = jnp.where(visible_BLM[:, None, None], scores_BKGLM, MASKED)
     attn_BKGLM = jax.nn.softmax(scores_BKGLM, axis=-1).astype(values_BMKE.dtype)
     return jnp.einsum("BKGLM,BMKE->BLKGE", attn_BKGLM, values_BMKE).reshape(B, L, H, E)
+
+
+def capped(soft_cap: float | None, scores: Array) -> Array:
+    """Scores squashed into (-cap, cap): cap * tanh(scores / cap); unchanged without a cap."""
+    return scores if soft_cap is None else soft_cap * jnp.tanh(scores / soft_cap)
 
 
 def product(equation: str, a: Array, b: Array) -> Array:

@@ -20,7 +20,8 @@ from jax import Array
 from jax.sharding import PartitionSpec
 
 from scaling.config.mesh import attention_blocks
-from scaling.models.attention.reference import MASKED, product
+from scaling.models.attention.reference import MASKED, Arrays, Static, capped, product
+from scaling.models.attention.sharded import enough_key_heads
 from scaling.models.axes import MeshPlacement
 
 
@@ -29,10 +30,8 @@ class Ring(NamedTuple):
 
     axis: str
     ways: int
-    causal: bool
-    band: int | None
+    static: Static
     prefixed: bool
-    scale: float
 
 
 class Piece(NamedTuple):
@@ -63,31 +62,21 @@ def split_axis(placed: MeshPlacement | None, length: int, keys: int) -> str | No
 
 
 def ring_attention(
+    static: Static,
     q_BLHE: Array,
     k_BMKE: Array,
     v_BMKE: Array,
-    *,
-    axis: str,
+    arrays: Arrays,
     placed: MeshPlacement,
-    causal: bool,
-    band: int | None,
-    scale: float,
-    segments: tuple[Array, Array] | None,
-    prefix_BM: Array | None,
-    bias_HLM: Array | None,
+    axis: str,
 ) -> Array:
-    """out_BLHE, as `attention` gives it, of arrays whose lengths are split over the mesh axis `axis`.
-
-    `segments` are those of queries (B, L) and of keys (B, M).
-    """
-    H, K = q_BLHE.shape[2], k_BMKE.shape[2]
-    names = ("batch", "length", "heads", "head")
-    q_spec, k_spec = placed.partition(names, q_BLHE.shape), placed.partition(names, k_BMKE.shape)
-    if q_spec != k_spec:  # fewer key heads than the ways that heads are split
-        k_BMKE, v_BMKE = (jnp.repeat(a, H // K, axis=2) for a in (k_BMKE, v_BMKE))
+    """out_BLHE, as `attention` gives it, of arrays whose lengths are split over the mesh axis `axis`."""
+    k_BMKE, v_BMKE = enough_key_heads(placed, q_BLHE, k_BMKE, v_BMKE)
+    q_spec = placed.partition(("batch", "length", "heads", "head"), q_BLHE.shape)
+    segments, prefix_BM, bias_HLM = arrays.segments, arrays.prefix_BM, arrays.bias_HLM
     rows = PartitionSpec(*q_spec[:2])
     heads = q_spec[2] if len(q_spec) > 2 else None
-    ring = Ring(axis, placed.mesh.shape[axis], causal, band, prefix_BM is not None, scale)
+    ring = Ring(axis, placed.mesh.shape[axis], static, prefix_BM is not None)
 
     def local(q: Array, k: Array, v: Array, ids: Any, prefix: Any, bias: Any) -> Array:
         B, length, heads, E = q.shape
@@ -128,29 +117,34 @@ def _holder(ring: Ring, turn: Any) -> Array:
 
 def _hidden(ring: Ring, holder: Array, queries: int, keys: int) -> Array:
     """Whether the mask hides all of the holder's keys from all of this device's queries."""
-    if not ring.causal or ring.prefixed:
+    if not ring.static.causal or ring.prefixed:
         return jnp.zeros((), bool)
     first = jax.lax.axis_index(ring.axis) * queries
     hidden = holder * keys > first + queries - 1
-    if ring.band is not None:
-        hidden |= (holder + 1) * keys - 1 <= first - ring.band
+    if ring.static.band is not None:
+        hidden |= (holder + 1) * keys - 1 <= first - ring.static.band
     return hidden
+
+
+def _capped_scores(static: Static, q_BKGlE: Array, k_BKmE: Array) -> Array:
+    """scores_BKGlm before biases and masks."""
+    return capped(static.soft_cap, static.scale * product("bkgle,bkme->bkglm", q_BKGlE, k_BKmE))
 
 
 def _scores(ring: Ring, own: Own, piece: Piece, holder: Array, rows: slice) -> Array:
     """Masked scores_BKGlm, float32, of the queries `rows` of this device and all keys of a piece."""
     queries, keys = own.q_BKGlE.shape[3], piece.k_BKmE.shape[2]
-    scores = ring.scale * product("bkgle,bkme->bkglm", own.q_BKGlE[:, :, :, rows], piece.k_BKmE)
+    scores = _capped_scores(ring.static, own.q_BKGlE[:, :, :, rows], piece.k_BKmE)
     if own.bias_KGlM is not None:
         bias_KGlm = jax.lax.dynamic_slice_in_dim(own.bias_KGlM[:, :, rows], holder * keys, keys, axis=3)
         scores += bias_KGlm.astype(jnp.float32)
     visible: Array | None = None
-    if ring.causal:
+    if ring.static.causal:
         query_l = jax.lax.axis_index(ring.axis) * queries + jnp.arange(rows.start, rows.stop)
         distance_lm = query_l[:, None] - (holder * keys + jnp.arange(keys))[None]
         seen_lm = distance_lm >= 0
-        if ring.band is not None:
-            seen_lm &= distance_lm < ring.band
+        if ring.static.band is not None:
+            seen_lm &= distance_lm < ring.static.band
         visible = seen_lm[None]
         if piece.prefix_Bm is not None:
             visible = visible | (piece.prefix_Bm[:, None] != 0)
@@ -226,7 +220,9 @@ def _backward(ring: Ring, saved: tuple[Any, ...], dout_BKGlE: Array) -> tuple[Ow
                 if dbias is not None:
                     start = (0, 0, rows.start, holder * keys)
                     dbias = jax.lax.dynamic_update_slice(dbias, dscores.sum(0), start)
-                dscores = (ring.scale * dscores).astype(q.dtype)
+                if (cap := ring.static.soft_cap) is not None:
+                    dscores *= 1 - (_capped_scores(ring.static, q, piece.k_BKmE) / cap) ** 2
+                dscores = (ring.static.scale * dscores).astype(q.dtype)
                 dq = dq.at[:, :, :, rows].add(product("bkglm,bkme->bkgle", dscores, piece.k_BKmE))
                 dk = dk + product("bkglm,bkgle->bkme", dscores, q)
                 dv = dv + product("bkglm,bkgle->bkme", attn.astype(dout.dtype), dout)
