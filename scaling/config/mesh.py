@@ -228,6 +228,9 @@ _SMALLEST_BLOCK = 128
 _MOST_BLOCKS = 8
 # Logits formed at once on a device if no chunk is given: 2**25 fp32 numbers are 128 MiB.
 _LOGITS_AT_ONCE = 2**25
+# But the logits of no fewer tokens on an accelerator: every chunk also reads and writes the head's gradient in fp32,
+# which then takes about a tenth of the time of the chunk's products (docs/log.md).
+_TOKENS_AT_ONCE = 2048
 # With fewer positions per chunk than this the loop costs more than the memory it saves.
 _FEWEST_POSITIONS = 64
 
@@ -239,15 +242,21 @@ def attention_blocks(length: int, block: int | None = None) -> Bounds:
     return tuple((start, min(start + block, length)) for start in range(0, length, block))
 
 
-def logits_chunk(rows: int, length: int, vocab_size: int, chunk: int | None = None) -> int:
+def logits_chunk(
+    rows: int, length: int, vocab_size: int, chunk: int | None = None, platform: str = "cpu"
+) -> int:
     """Positions of each of a device's `rows` sequences whose logits are formed at once, at most `length`.
 
     Raises:
         ValueError: a chunk below one position.
     """
     if chunk is None:
-        chunk = max(_FEWEST_POSITIONS, _LOGITS_AT_ONCE // (rows * vocab_size))
-        chunk = -(-length // -(-length // chunk))  # as many chunks, of even length
+        tokens = max(_LOGITS_AT_ONCE // vocab_size, 0 if platform == "cpu" else _TOKENS_AT_ONCE)
+        most = max(_FEWEST_POSITIONS, tokens // rows)
+        fewest = -(-length // most)
+        # Chunks of one length; up to twice as many if then nothing is filled up.
+        counts = [count for count in range(fewest, 2 * fewest + 1) if length % count == 0] or [fewest]
+        chunk = -(-length // counts[0])
     if chunk < 1:
         raise ValueError(f"chunk must be at least 1 position, got {chunk}")
     return min(chunk, length)

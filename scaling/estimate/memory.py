@@ -105,8 +105,10 @@ def memory(run: RunConfig, layout: Layout, platform: str) -> Memory:
     head = family.head_size / split
     length = tokens[family.predicted_side] // layout.rows_on_a_device
     here = max(1, round(layout.waves * layout.rows_on_a_device))
-    chunk = logits_chunk(here, length, model.vocab_size, run.train.loss_chunk)
-    logits = here * chunk * model.vocab_size / split * (4 + compute)
+    chunk = logits_chunk(here, length, model.vocab_size, run.train.loss_chunk, platform)
+    # Kept in the compute type, and on a CPU in float32; their gradients, which a TPU does not write.
+    bytes_of_logit = {"cpu": 4 + compute, "gpu": 2 * compute, "tpu": compute}[platform]
+    logits = here * chunk * model.vocab_size / split * bytes_of_logit
     hidden_states = 3 * here * length * family.head_width * compute
 
     all_gradients = on_device(kind, parts)

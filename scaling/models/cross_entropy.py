@@ -4,7 +4,8 @@ The (B, L, V) logits of a large vocabulary are the largest array of a training s
 chunk of positions at a time, and where a gradient is wanted it is formed with them: the gradient of a sum of
 token losses depends on what comes after only through one factor, so the chunk's logits are turned into
 gradients of `x` and `head` and dropped, with three matrix products and nothing to recompute (as in Liger,
-Hsu et al. 2024, arXiv:2410.10989, section 3.2). The target's logit is picked by comparison with an iota, so
+Hsu et al. 2024, arXiv:2410.10989, section 3.2). Logits are read several times, so accelerators keep them in
+the compute type: their sums are in float32, and what is computed from them is fused into the products. The target's logit is picked by comparison with an iota, so
 neither direction has a gather or a scatter, and a sharded vocabulary needs no more than a sum over shards.
 """
 
@@ -20,7 +21,7 @@ from jax import Array
 from jax.sharding import Mesh, PartitionSpec
 
 from scaling.config.mesh import logits_chunk
-from scaling.models.axes import placement
+from scaling.models.axes import placement, platform
 
 
 def cross_entropy(
@@ -35,8 +36,9 @@ def cross_entropy(
 ) -> tuple[Array, dict[str, Array]]:
     """Weighted sum over positions of -log p(target) + z_loss * (log Z)^2, in nats.
 
-    Logits are x . head + bias, accumulated in fp32 whatever the compute type; Z is their sum of exponentials,
-    and the second term holds it near 1 (PaLM, Chowdhery et al. 2022, section 5).
+    Logits are x . head + bias, accumulated in fp32 whatever the compute type, and on accelerators rounded to
+    it; Z is their sum of exponentials, in fp32, and the second term holds it near 1 (PaLM, Chowdhery et al.
+    2022, section 5).
 
     Args:
         x_BLD: hidden states after the last norm, in the compute type.
@@ -45,7 +47,7 @@ def cross_entropy(
         weights_BL: what each position counts; ones where None. Differentiable too.
         bias_V: added to the logits.
         z_loss: coefficient of the second term.
-        chunk: positions of each row formed at once; it need not divide L. None chooses by size.
+        chunk: positions of each row formed at once; it need not divide L. None chooses by size and platform.
 
     Returns:
         The fp32 sum, to differentiate, and fp32 scalars, which carry no gradient: `nll_sum` and
@@ -57,7 +59,7 @@ def cross_entropy(
     B, L = targets_BL.shape
     if shards is not None:
         B, L = B // shards.ways(shards.rows), L // shards.ways(shards.length)
-    chunk = logits_chunk(B, L, head_VD.shape[0], chunk)
+    chunk = logits_chunk(B, L, head_VD.shape[0], chunk, platform())
     head = _Head(head_VD, bias_V)
     total, nll_sum, z_sum = _loss(z_loss, chunk, shards, x_BLD, head, targets_BL, weights_BL)
     aux = {"nll_sum": nll_sum, "z_sum": z_sum, "weight_sum": weights_BL.sum()}
@@ -73,14 +75,14 @@ def token_log_probabilities(
     chunk: int | None = None,
 ) -> Array:
     """logp_BL: the fp32 log-probability of each target, in nats; arguments as of `cross_entropy`."""
-    chunk = logits_chunk(targets_BL.shape[0], targets_BL.shape[1], head_VD.shape[0], chunk)
+    B, L = targets_BL.shape
+    chunk = logits_chunk(B, L, head_VD.shape[0], chunk, platform())
 
     @jax.checkpoint
     def of_chunk(pieces: tuple[Array, Array]) -> Array:
-        logits = _logits(pieces[0], _Head(head_VD, bias_V))
+        logits = _logits(pieces[0], _Head(head_VD, bias_V), jnp.float32)
         return _picked(logits, pieces[1]) - jax.nn.logsumexp(logits, axis=-1)
 
-    L = targets_BL.shape[1]
     if chunk >= L:
         return of_chunk((x_BLD, targets_BL))
     logp_CBl = jax.lax.map(of_chunk, (_split(x_BLD, chunk), _split(targets_BL, chunk)))
@@ -108,9 +110,14 @@ class _Head(NamedTuple):
     bias_V: Array | None
 
 
-def _logits(x_BLD: Array, head: _Head) -> Array:
-    logits_BLV = jnp.einsum("bld,vd->blv", x_BLD, head.kernel_VD, preferred_element_type=jnp.float32)
-    return logits_BLV if head.bias_V is None else logits_BLV + head.bias_V.astype(jnp.float32)
+def _logits(x_BLD: Array, head: _Head, kind: Any) -> Array:
+    logits_BLV = jnp.einsum("bld,vd->blv", x_BLD, head.kernel_VD, preferred_element_type=kind)
+    return logits_BLV if head.bias_V is None else logits_BLV + head.bias_V.astype(kind)
+
+
+def _kept_logits(x_BLD: Array, head: _Head) -> Array:
+    """The logits of a chunk, in the type in which the platform reads them again and again."""
+    return _logits(x_BLD, head, jnp.float32 if platform() == "cpu" else x_BLD.dtype)
 
 
 def _is_target(logits_BLV: Array, targets_BL: Array) -> Array:
@@ -128,7 +135,8 @@ class _Sums(NamedTuple):
 
 
 class _Gradients(NamedTuple):
-    """Of x_BLD, of the head as (D, V), of its bias (V,), of weights_BL."""
+    """Of x_BLD, of the head as (D, V), of its bias (V,), of weights_BL; types are those of what they are of,
+    that of the head in fp32 while chunks are added up."""
 
     x: Array
     head: Array
@@ -140,7 +148,8 @@ def _chunk_sums(
     z_loss: float, logits_BLV: Array, targets_BL: Array, weights_BL: Array
 ) -> tuple[_Sums, Array, Array]:
     """The chunk's three sums, and for its gradients the log Z and the loss of each token."""
-    peak_BL = logits_BLV.max(-1)
+    peak_BL = logits_BLV.max(-1).astype(jnp.float32)
+    logits_BLV = logits_BLV.astype(jnp.float32)
     log_z_BL = peak_BL + jnp.log(jnp.exp(logits_BLV - peak_BL[..., None]).sum(-1))
     nll_BL = log_z_BL - _picked(logits_BLV, targets_BL)
     token_BL = nll_BL + z_loss * jnp.square(log_z_BL)
@@ -232,7 +241,7 @@ def _loss(
     weights_BL: Array,
 ) -> _Sums:
     def of_chunk(x: Array, targets: Array, weights: Array) -> _Sums:
-        return _chunk_sums(z_loss, _logits(x, head), targets, weights)[0]
+        return _chunk_sums(z_loss, _kept_logits(x, head), targets, weights)[0]
 
     if chunk >= targets_BL.shape[1]:
         return of_chunk(x_BLD, targets_BL, weights_BL)
@@ -244,14 +253,16 @@ def _chunk_gradients(
     z_loss: float, x_BLD: Array, head: _Head, targets_BL: Array, weights_BL: Array
 ) -> tuple[_Sums, _Gradients]:
     """Sums and their gradients; that of the head in fp32, to be added up over chunks."""
-    logits_BLV = _logits(x_BLD, head)
+    logits_BLV = _kept_logits(x_BLD, head)
     sums, log_z_BL, token_BL = _chunk_sums(z_loss, logits_BLV, targets_BL, weights_BL)
-    probability_BLV = jnp.exp(logits_BLV - log_z_BL[..., None])
+    probability_BLV = jnp.exp(logits_BLV.astype(jnp.float32) - log_z_BL[..., None])
     factor_BL1 = (weights_BL * (1.0 + 2.0 * z_loss * log_z_BL))[..., None]
     target_BLV = jnp.where(_is_target(logits_BLV, targets_BL), weights_BL[..., None], 0.0)
     dlogits_BLV = (factor_BL1 * probability_BLV - target_BLV).astype(x_BLD.dtype)
-    # Without a barrier the compiler forms them twice, once for each product.
-    dlogits_BLV = jax.lax.optimization_barrier(dlogits_BLV)
+    if platform() != "tpu":
+        # Without a barrier they are formed twice, once for each product. A TPU does that in the products'
+        # shadow, and saves writing and reading them.
+        dlogits_BLV = jax.lax.optimization_barrier(dlogits_BLV)
     dx_BLD = jnp.einsum("blv,vd->bld", dlogits_BLV, head.kernel_VD, preferred_element_type=jnp.float32)
     # x is transposed here, not the far larger dlogits; only the sum over chunks is transposed back.
     dhead_DV = jnp.einsum("bld,blv->dv", x_BLD, dlogits_BLV, preferred_element_type=jnp.float32)
@@ -285,7 +296,8 @@ def _sums_and_gradients(
     """Of these rows, a chunk of positions at a time."""
     L = targets_BL.shape[1]
     if chunk >= L:
-        return _chunk_gradients(z_loss, x_BLD, head, targets_BL, weights_BL)
+        sums, gradients = _chunk_gradients(z_loss, x_BLD, head, targets_BL, weights_BL)
+        return sums, gradients._replace(head=gradients.head.astype(head.kernel_VD.dtype))
 
     def step(carry: Any, piece: tuple[Array, ...]) -> tuple[Any, tuple[Array, Array]]:
         x, targets, weights = piece
@@ -298,6 +310,7 @@ def _sums_and_gradients(
     bias = None if head.bias_V is None else jnp.zeros(head.bias_V.shape, jnp.float32)
     start = (_Sums(zero, zero, zero), jnp.zeros(head.kernel_VD.T.shape, jnp.float32), bias)
     (sums, dhead_DV, dbias_V), (dx_CBlD, dweights_CBl) = jax.lax.scan(step, start, pieces)
+    dhead_DV = dhead_DV.astype(head.kernel_VD.dtype)
     return sums, _Gradients(_join(dx_CBlD, L), dhead_DV, dbias_V, _join(dweights_CBl, L))
 
 

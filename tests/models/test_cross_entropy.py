@@ -140,3 +140,26 @@ def test_the_full_logits_are_never_held():
     logits_bytes = 2 * 512 * 4096 * 4
     assert temporary(32) < logits_bytes / 4
     assert temporary(512) >= logits_bytes
+
+
+@pytest.mark.parametrize("platform", ["tpu", "gpu"])
+@pytest.mark.parametrize("chunk", [None, 4])
+def test_as_accelerators_compute_it(platform, chunk, monkeypatch):
+    """Their logits have the compute type: exact in float32, and within its rounding in bfloat16."""
+    monkeypatch.setattr("scaling.models.cross_entropy.platform", lambda: platform)
+
+    def ours(x, head):
+        return cross_entropy(x, head, targets, weights, z_loss=0.1, chunk=chunk)[0]
+
+    x, head, targets, weights = inputs()
+    want, want_gradients = jit(
+        jax.value_and_grad(lambda x, head: plain(x, head, targets, weights, 0.1), (0, 1))
+    )(x, head)
+    got, gradients = jit(jax.value_and_grad(ours, (0, 1)))(x, head)
+    np.testing.assert_allclose(got, want, rtol=1e-6)
+    for a, b in zip(gradients, want_gradients, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
+    got, gradients = jit(jax.value_and_grad(ours, (0, 1)))(x.astype(jnp.bfloat16), head.astype(jnp.bfloat16))
+    np.testing.assert_allclose(got, want, rtol=5e-3)
+    for a, b in zip(gradients, want_gradients, strict=True):
+        np.testing.assert_allclose(np.float32(a), b, rtol=0.05, atol=0.05)
