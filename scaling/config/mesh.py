@@ -228,8 +228,8 @@ _SMALLEST_BLOCK = 128
 _MOST_BLOCKS = 8
 # Logits formed at once on a device if no chunk is given: 2**25 fp32 numbers are 128 MiB.
 _LOGITS_AT_ONCE = 2**25
-# But the logits of no fewer tokens on an accelerator: every chunk also reads and writes the head's gradient in fp32,
-# which then takes about a tenth of the time of the chunk's products (docs/log.md).
+# But the logits of no fewer tokens on an accelerator: every chunk also reads and writes the head's gradient
+# in fp32, which then takes about a tenth of the time of the chunk's products (docs/log.md).
 _TOKENS_AT_ONCE = 2048
 # With fewer positions per chunk than this the loop costs more than the memory it saves.
 _FEWEST_POSITIONS = 64

@@ -4,9 +4,9 @@ The (B, L, V) logits of a large vocabulary are the largest array of a training s
 chunk of positions at a time, and where a gradient is wanted it is formed with them: the gradient of a sum of
 token losses depends on what comes after only through one factor, so the chunk's logits are turned into
 gradients of `x` and `head` and dropped, with three matrix products and nothing to recompute (as in Liger,
-Hsu et al. 2024, arXiv:2410.10989, section 3.2). Logits are read several times, so accelerators keep them in
-the compute type: their sums are in float32, and what is computed from them is fused into the products. The target's logit is picked by comparison with an iota, so
-neither direction has a gather or a scatter, and a sharded vocabulary needs no more than a sum over shards.
+Hsu et al. 2024, arXiv:2410.10989, section 3.2). Accelerators read logits in the compute type and add in
+float32. The target's logit is picked by comparison with an iota, so neither direction has a gather or a
+scatter, and a sharded vocabulary needs no more than a sum over shards.
 """
 
 import dataclasses
