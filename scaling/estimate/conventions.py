@@ -10,6 +10,7 @@ memory are what the estimates are tested against.
 """
 
 import dataclasses
+import math
 from typing import Literal
 
 from scaling.config.model import DecoderConfig
@@ -178,6 +179,7 @@ def megatron_work(model: DecoderConfig, layout: Layout, recompute: Recompute) ->
         logit_bytes=4.0 * layout.rows * layout.length * model.vocab_size / layout.devices,
         update_bytes=shard * (4 + 4 + 2 + 2 * 12),
         layer_passes=layout.passes * layers,
+        shard_width=math.inf,
         exposed=(
             Traffic("tensor", "all_reduce", size, layout.passes * layers * sums),
             Traffic("stages", "all_gather", size / layout.tensor, hops),

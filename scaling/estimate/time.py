@@ -35,6 +35,7 @@ class Rates:
     attention: float  # share of peak of a fused attention kernel, where the hardware's own is not known
     passes: float  # times that counted elementwise arrays move through memory
     logit_passes: float  # times that float32 logits do
+    waited: float  # share of the exposed communication that is not hidden behind pieces of a product
     leaked: float  # share of the overlapped communication that costs time all the same
     layer: float  # seconds to start the kernels of one layer, all passes
     host: float  # seconds of a host's own work per step, during which devices compute: dispatch, input
@@ -44,16 +45,21 @@ class Rates:
 
 # Fitted by `benchmarks/step_time.py --fit`. The CPU's are chosen: a small process, no collectives.
 RATES: dict[str, Rates] = {
-    "tpu": Rates(1.0, 0.375, 1.6, 12.9, 0.146, 50e-6, 10e-3, 75e-3, 0.20),
-    "gpu": Rates(0.86, 0.44, 2.83, 8.4, 0.26, 172e-6, 10e-3, 10e-3, 0.32),
-    "cpu": Rates(0.85, 0.60, 1.0, 4.0, 0.00, 0.0, 0.0, 0.0, 0.30),
+    "tpu": Rates(1.0, 0.38, 1.65, 12.7, 0.66, 0.146, 51e-6, 10e-3, 75e-3, 0.21),
+    "gpu": Rates(0.85, 0.44, 2.86, 8.4, 0.90, 0.26, 173e-6, 10e-3, 10e-3, 0.32),
+    "cpu": Rates(0.85, 0.60, 1.0, 4.0, 1.0, 0.00, 0.0, 0.0, 0.0, 0.30),
 }
 _BANDWIDTH = 0.80  # of the data sheet's memory bandwidth and of links
 _HIDDEN = 0.9  # of the computation that gradients and gathered weights overlap with
 # Keys at which a fused kernel reaches half of its best rate, and the width of heads at which one on a GPU
 # does: FlashAttention-2 (Dao 2023, arXiv:2307.08691, figure 4) at 512 to 16,384 keys, heads of 64 and 128.
 _SHORT, _NARROW = 512, 32
-_FULL_HEAD = 128  # side of a TPU's matrix unit: narrower heads leave part of it idle
+_FULL = 128  # side of a TPU's matrix unit: narrower heads leave part of it idle
+# Where a device holds 32 or fewer of the width of a weight, the TPU compiler may compute products piece by
+# piece as shards arrive, and the pieces fill a quarter of the matrix unit: 3.3 times the cycles of products
+# for a width of 512 over 16 devices (docs/log.md). MaxText and Levanter were measured with such shards and
+# show nothing of it. The factor is a tie-break: it makes the wider shards the faster choice.
+_NARROW_SHARD, _BY_PIECES = 32, 1.06
 # By which factor each term may be off, up or down, beside what all of them share.
 _MEMORY_OFF, _LINKS_OFF, _OVERHEAD_OFF = 1.4, 2.0, 2.5
 _ATTENTION_OFF = 1.4  # where the hardware's own range is not known
@@ -134,6 +140,8 @@ def step_time(
         + work.update_bytes
     )
     matmul = work.matmul_flops / layout.devices / rate
+    if hardware.platform == "tpu" and work.shard_width <= _NARROW_SHARD:
+        matmul *= _BY_PIECES
     attention = 0.0
     for cost in work.attention:
         own = rate if cost.unfused_bytes else peak * _attention_share(cost, hardware, rates)
@@ -148,7 +156,9 @@ def step_time(
         return sum(each) / _BANDWIDTH
 
     busy, overlapped = matmul + attention + memory, seconds(work.overlapped)
-    exposed = seconds(work.exposed) + max(rates.leaked * overlapped, overlapped - _HIDDEN * busy)
+    exposed = rates.waited * seconds(work.exposed) + max(
+        rates.leaked * overlapped, overlapped - _HIDDEN * busy
+    )
     idle = 0.0
     if layout.stages > 1:
         idle = (layout.stages - 1) / (layout.interleave * layout.microbatches) * (busy + exposed)
@@ -172,9 +182,9 @@ def _attention_share(cost: AttentionCost, hardware: Hardware, rates: Rates) -> f
     """Share of peak that a fused kernel reaches at this width of heads and this many keys."""
     best = rates.attention if hardware.attention is None else hardware.attention.typical
     if hardware.platform == "tpu":
-        width = min(1.0, cost.head / _FULL_HEAD)
+        width = min(1.0, cost.head / _FULL)
     else:
-        width = cost.head / (cost.head + _NARROW) * (1 + _NARROW / _FULL_HEAD)
+        width = cost.head / (cost.head + _NARROW) * (1 + _NARROW / _FULL)
     return best * width * cost.keys / (cost.keys + _SHORT)
 
 

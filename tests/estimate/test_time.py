@@ -11,12 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scaling.config.devices import parse_devices, run_for
-from scaling.config.load import names
+from scaling.config.load import load_run, names
 from scaling.estimate import conventions
 from scaling.estimate.estimate import on_devices
-from scaling.estimate.layout import Layout
+from scaling.estimate.layout import Layout, layout_of
 from scaling.estimate.price import cost, list_price
 from scaling.estimate.time import RATES, Link, axis_links, step_time
+from scaling.estimate.work import work_of
 from scaling.runtime.errors import BadInputError
 from tests.estimate.megatron_settings import megatron_case
 
@@ -107,6 +108,39 @@ def test_attention_has_a_rate_of_its_own():
     assert hardware.attention is not None and hardware.attention.typical < hardware.matmul.typical
 
 
+def test_shards_narrower_than_the_matrix_unit_are_slow_on_a_tpu():
+    """Width 512 over 16 devices leaves 32 of it, so data=16 is faster."""
+
+    def time(on: str, mesh: dict[str, int]):
+        run = load_run(
+            {
+                "model": {
+                    "d_model": 512,
+                    "n_layers": 6,
+                    "n_heads": 4,
+                    "vocab_size": 128256,
+                    "max_length": 4096,
+                    "compute_dtype": "bfloat16",
+                    "remat": "full",
+                },
+                "data": {"sequence_length": 4096},
+                "train": {"steps": 1, "batch_tokens": 128 * 4096, "learning_rate": 1e-3},
+                "mesh": mesh,
+            }
+        )
+        layout = layout_of(run, 16)
+        work = work_of(run, layout, parse_devices(on).hardware.platform)
+        return step_time(work, layout, parse_devices(on))
+
+    data, sharded, wide = (
+        time("tpu-v5p:2x2x4", mesh) for mesh in ({"data": 16}, {"fsdp": 16}, {"data": 4, "fsdp": 4})
+    )
+    assert sharded.seconds > data.seconds
+    assert wide.matmul == pytest.approx(data.matmul, rel=1e-3)
+    gpus = [time("h100-sxm:16", mesh).matmul for mesh in ({"data": 16}, {"fsdp": 16})]
+    assert gpus[0] == pytest.approx(gpus[1], rel=1e-3)
+
+
 def test_a_ring_by_hand():
     link = Link(ways=8, bandwidth=100e9, latency=1e-6)
     assert link.seconds("all_gather", 8e9) == pytest.approx(7e9 / 100e9 + 7e-6)
@@ -191,4 +225,4 @@ def test_times_add_up_and_a_larger_batch_takes_longer(name, on, accumulation):
     double = run_for(name, devices, None, [f"train.accumulation={2 * accumulation}"])
     longer = on_devices(double, devices, None).time  # not where the devices wait for the host
     assert longer.compute + longer.memory > time.compute + time.memory
-    assert longer.seconds >= time.seconds
+    assert longer.seconds >= time.seconds * (1 - 1e-9)
