@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from scaling.config.sweep import SweepConfig
     from scaling.sweep.directory import LedgerEntry
     from scaling.sweep.run_cost import RunCost
+    from scaling.sweep.stacking import Stack, StackChoice
     from scaling.train.coordinate_check import CoordinateCheck
 
 DAY = 86400.0  # what trains for longer is confirmed first
@@ -153,6 +154,8 @@ class SweepPlan(TableResult):
     sweep: "SweepConfig"
     directory: Path
     workers: int
+    stack: "Stack"
+    stacks: Sequence["StackChoice"]
     forecasts: Sequence["RunCost"]
     seconds: float
     seconds_left: float
@@ -167,6 +170,7 @@ class SweepPlan(TableResult):
             "runs": self.rows(),
             "seconds": self.seconds,
             "seconds_left": self.seconds_left,
+            "stacks": [asdict(one) for one in self.stacks],
             "data": list(self.data),
         }
 
@@ -181,6 +185,7 @@ class SweepPlan(TableResult):
             self.seconds,
             self.seconds_left,
             self.data,
+            self.stacks,
         )
 
     def train(self) -> "TrainedSweep":
@@ -189,7 +194,7 @@ class SweepPlan(TableResult):
         from scaling.train.progress import Terminal
 
         with Terminal() as reporter:
-            records, failures = run_sweep(self.sweep, self.directory, reporter, self.workers)
+            records, failures = run_sweep(self.sweep, self.directory, reporter, self.workers, self.stack)
         return TrainedSweep(self, records, failures)
 
 
@@ -240,6 +245,7 @@ def sweep(
     *,
     out: str | Path | None = None,
     workers: int = 1,
+    stack: int | str = "auto",
     seed_offset: int = 0,
     yes: bool = False,
     dry_run: bool = False,
@@ -255,6 +261,7 @@ def sweep(
         overrides: changes of the config: `{"base.train.seed": 1}` or `["base.train.seed=1"]`.
         out: sweep directory; runs/NAME by default.
         workers: runs to train at once on this machine's CPU cores.
+        stack: most runs of one shape to train in one program; "auto" estimates what is faster, "off" is 1.
         seed_offset: added to every seed, for other runs of the same design.
         yes: start what takes more than a day here.
         dry_run: say what the sweep would take, and train nothing.
@@ -276,11 +283,11 @@ def sweep(
     """
     config = sweep_config(sweep, overrides, seed_offset)
     if dry_run:
-        return sweep_plan(config, out, workers, with_data=True)
+        return sweep_plan(config, out, workers, stack, with_data=True)
     from scaling.parallel.processes import joined
 
     with joined(coordinator, processes, process_id):
-        plan = sweep_plan(config, out, workers)
+        plan = sweep_plan(config, out, workers, stack)
         if plan.seconds_left > DAY and not yes:
             raise too_long(plan)
         return plan.train()
@@ -302,22 +309,31 @@ def sweep_config(
 
 
 def sweep_plan(
-    config: "SweepConfig", out: str | Path | None, workers: int, with_data: bool = False
+    config: "SweepConfig",
+    out: str | Path | None,
+    workers: int,
+    stack: int | str = "auto",
+    with_data: bool = False,
 ) -> SweepPlan:
     """What a sweep would take here, by the speed of its finished runs where there are any."""
     from scaling.api.ahead import data_of, forecasts, seconds_left
     from scaling.laws.read import read_records
     from scaling.sweep.design import expand
     from scaling.sweep.run_cost import achieved_flops, seconds_at_once
+    from scaling.sweep.stacking import check_stack, choices, parse_stack
     from scaling.sweep.workers import check_workers
 
+    most = parse_stack(str(stack))
     directory, runs = Path(out or Path("runs") / config.name), expand(config)
     check_workers(workers)
+    check_stack(most, workers)
     achieved = achieved_flops(read_records(directory)) if directory.is_dir() else None
     plans = forecasts(runs, achieved, workers)
     seconds = seconds_at_once([plan.seconds for plan in plans], workers)
     left = seconds_left(runs, plans, directory, workers)
-    return SweepPlan(config, directory, workers, plans, seconds, left, data_of(runs) if with_data else [])
+    stacks = choices([(run, directory / run.name) for run in runs], "off" if workers > 1 else most)
+    data = data_of(runs) if with_data else []
+    return SweepPlan(config, directory, workers, most, stacks, plans, seconds, left, data)
 
 
 def too_long(plan: SweepPlan) -> BadInputError:

@@ -59,6 +59,9 @@ def sweep(
     overrides: Overrides = None,
     out: Annotated[Path | None, typer.Option(help="sweep directory; default: runs/NAME")] = None,
     workers: Annotated[int, typer.Option(help="runs to train at once on this machine's CPU cores")] = 1,
+    stack: Annotated[
+        str, typer.Option(help="most runs of one shape to train in one program; auto estimates, off is 1")
+    ] = "auto",
     seed_offset: Annotated[
         int, typer.Option(help="added to every seed, for other runs of the same design")
     ] = 0,
@@ -77,12 +80,12 @@ def sweep(
 
     config = runs.sweep_config(sweep, overrides, seed_offset)
     if dry_run:
-        show(runs.sweep_plan(config, out, workers, with_data=True), as_json)
+        show(runs.sweep_plan(config, out, workers, stack, with_data=True), as_json)
         return
     from scaling.parallel.processes import is_first, joined, several
 
     with joined(coordinator, processes, process_id):
-        plan = runs.sweep_plan(config, out, workers)
+        plan = runs.sweep_plan(config, out, workers, stack)
         if not as_json and is_first():
             show(plan)
         if not several() and not confirm_long(plan, yes):

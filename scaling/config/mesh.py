@@ -9,6 +9,7 @@ from pydantic import Field, field_validator, model_validator
 from scaling.config.base import Frozen
 
 _ALWAYS_SAID = ("data", "fsdp", "tensor")
+RUN_AXIS = "run"  # in front of the others where several runs train at once; no config sets it
 
 
 class MeshConfig(Frozen):

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.sharding import Mesh, PartitionSpec
 
-from scaling.config.mesh import logits_chunk
+from scaling.config.mesh import RUN_AXIS, logits_chunk
 from scaling.models.axes import placement, platform
 
 
@@ -198,7 +198,7 @@ class _Shards:
             mesh=self.mesh,
             in_specs=(tokens, _Head(whole, bias), tokens, tokens),
             out_specs=(sums, gradients),
-            axis_names=set(self.tokens),
+            axis_names={*self.tokens, RUN_AXIS} & set(self.mesh.shape),  # stacked runs are split too
             check_vma=False,
         )(*arrays)
 

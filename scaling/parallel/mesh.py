@@ -10,7 +10,7 @@ from flax import nnx
 from jax.experimental.mesh_utils import create_device_mesh, create_hybrid_device_mesh
 from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 
-from scaling.config.mesh import DEFAULT_RULES, MeshConfig, Rules
+from scaling.config.mesh import DEFAULT_RULES, RUN_AXIS, MeshConfig, Rules
 from scaling.models.axes import MeshPlacement, placed_on
 from scaling.runtime.errors import BadInputError
 
@@ -33,8 +33,23 @@ def abstract_mesh(config: MeshConfig, n_devices: int) -> AbstractMesh:
     return AbstractMesh(tuple(sizes.values()), tuple(sizes), axis_types=(AxisType.Auto,) * len(sizes))
 
 
-def make_mesh(config: MeshConfig, devices: Sequence[jax.Device] | None = None) -> Mesh:
+def run_ways(runs: int, config: MeshConfig, n_devices: int) -> int:
+    """Devices that split a stack of `runs`: the most that divide it and leave each run its mesh."""
+    known = math.prod(size for size in config.sizes().values() if size != -1)
+    rest = -1 in config.sizes().values()
+
+    def fits(ways: int) -> bool:
+        taken = ways * known
+        return runs % ways == 0 and taken <= n_devices and not (rest and n_devices % taken)
+
+    return max((ways for ways in range(1, runs + 1) if fits(ways)), default=1)
+
+
+def make_mesh(config: MeshConfig, devices: Sequence[jax.Device] | None = None, runs: int = 1) -> Mesh:
     """A mesh with every axis of `config`, also those of size 1.
+
+    With several `runs` it has an axis `run` in front, over the devices that one run leaves idle; an axis of
+    -1 takes what is left after that.
 
     Axes are Auto: the compiler propagates shardings from parameters, batch and the few constraints of the
     models. A mesh smaller than the machine takes the first devices. On TPU the inner axes follow
@@ -45,8 +60,14 @@ def make_mesh(config: MeshConfig, devices: Sequence[jax.Device] | None = None) -
         BadInputError: the mesh does not fit the devices.
     """
     devices = jax.devices() if devices is None else devices
-    sizes = _sizes(config, len(devices))
+    ways = run_ways(runs, config, len(devices))
+    sizes = _sizes(config, len(devices) // ways)
     shape = tuple(sizes.values())
+    if runs > 1:
+        array = create_device_mesh(
+            (ways, *shape), devices[: ways * math.prod(shape)], allow_split_physical_axes=True
+        )
+        return Mesh(array, (RUN_AXIS, *sizes), axis_types=(AxisType.Auto,) * (1 + len(sizes)))
     devices = devices[: math.prod(shape)]
     slices = len({getattr(d, "slice_index", 0) for d in devices}) if devices[0].platform == "tpu" else 1
     if sizes["data"] % slices:

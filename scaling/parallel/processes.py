@@ -249,18 +249,27 @@ class StopRequest:
 
     signal_number: int | None = None
 
+    def __init__(self) -> None:
+        self._inside = 0
+        self._old: dict[int, Any] = {}
+
     def _remember(self, number: int, frame: FrameType | None) -> None:
         self.signal_number = number
 
     @contextmanager
     def listening(self) -> Iterator["StopRequest"]:
-        """Catch the signals while inside; does nothing off the main thread."""
+        """Catch the signals while inside, also more than once; does nothing off the main thread."""
         if threading.current_thread() is not threading.main_thread():
             yield self
             return
-        old = {number: signal.signal(number, self._remember) for number in (signal.SIGTERM, signal.SIGINT)}
+        if self._inside == 0:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                self._old[number] = signal.signal(number, self._remember)
+        self._inside += 1
         try:
             yield self
         finally:
-            for number, handler in old.items():
-                signal.signal(number, handler)
+            self._inside -= 1
+            if self._inside == 0:
+                for caught, handler in self._old.items():
+                    signal.signal(caught, handler)

@@ -3,8 +3,6 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import jax
-
 from scaling.config.record import RunRecord, read_record
 from scaling.config.run import RunConfig
 from scaling.config.sweep import SweepConfig
@@ -21,8 +19,10 @@ from scaling.sweep.design import expand
 from scaling.sweep.directory import prepare
 from scaling.sweep.evaluations import evaluate_run
 from scaling.sweep.run_cost import cost_of_run
-from scaling.sweep.workers import RunOutcome, check_workers, train_at_once
-from scaling.train.loop import train
+from scaling.sweep.stacking import Stack, check_stack, choose_lanes
+from scaling.sweep.workers import check_workers, train_at_once
+from scaling.train.loop import RunOutcome, groups, train, train_stack
+from scaling.train.program import Programs
 from scaling.train.progress import Reporter, Silent
 from scaling.train.run_tokenizer import own_data
 
@@ -30,19 +30,21 @@ __all__ = ["prepare", "run_sweep"]
 
 
 def run_sweep(
-    sweep: SweepConfig, directory: Path, reporter: Reporter, workers: int = 1
+    sweep: SweepConfig, directory: Path, reporter: Reporter, workers: int = 1, stack: Stack = "auto"
 ) -> tuple[list[RunRecord], list[str]]:
     """Train every run of a sweep in `directory`; returns the records and a line for each failed run.
 
-    With several `workers` as many runs train at once, each on its share of the CPU cores of this machine. If
-    the sweep has an evaluation, every run is then scored.
+    With several `workers` as many runs train at once, each on its share of the CPU cores of this machine.
+    Runs of one shape train in one program if `stack` says so (`scaling.sweep.stacking`). If the sweep has an
+    evaluation, every run is then scored.
 
     Raises:
-        BadInputError: several `workers` are not possible here.
+        BadInputError: several `workers`, or stacks, are not possible here.
         InterruptedRunError: stopped by a signal; the runs in progress were saved.
     """
     runs = expand(sweep)
     check_workers(workers)
+    check_stack(stack, workers)
     from_first(lambda: prepare(sweep, directory))
     if not is_first():
         reporter = Silent()
@@ -67,12 +69,12 @@ def run_sweep(
     if workers > 1:
         outcomes = train_at_once(todo, workers, reporter, lambda run: cost_of_run(run, 1.0).seconds)
     else:
-        outcomes = _in_turn(todo, reporter)
+        outcomes = _in_turn(todo, stack, reporter)
     for outcome in outcomes:
         name, record = outcome.run.name, outcome.record
         if record is None:
-            reporter.message(f"{numbers[name]}: failed: {outcome.error}")
-            failures.append(f"{name}: {outcome.error}")
+            reporter.message(f"{numbers[name]}: failed: {outcome.line}")
+            failures.append(f"{name}: {outcome.line}")
             continue
         points = ", ".join(f"{p.loss:.4f} at {p.tokens:,}" for p in record.points)
         reporter.message(
@@ -91,19 +93,25 @@ def run_sweep(
     return [records[run.name] for run in runs if run.name in records], failures
 
 
-def _in_turn(todo: Sequence[tuple[RunConfig, Path]], reporter: Reporter) -> Iterator[RunOutcome]:
-    """Train one run after another in this process."""
-    for run, path in todo:
-        try:
-            yield RunOutcome(run, train(run, path, reporter))
-        except InterruptedRunError:
-            raise
-        except Exception as error:  # the failure of one run must not stop the others
-            if several() and not isinstance(error, SharedError | BadInputError):
-                raise  # the other processes of this run did not see it
-            yield RunOutcome(run, None, (str(error).splitlines() or [type(error).__name__])[0])
-        finally:
-            jax.clear_caches()  # the next size compiles its own programs
+def _in_turn(
+    todo: Sequence[tuple[RunConfig, Path]], stack: Stack, reporter: Reporter
+) -> Iterator[RunOutcome]:
+    """Train runs in this process: those of one shape together if they are stacked, otherwise in turn."""
+    programs = Programs()
+    for group in groups(todo):
+        lanes = choose_lanes([run for run, _ in group], stack).lanes
+        if lanes > 1:
+            yield from train_stack(group, lanes, reporter, programs)
+            continue
+        for run, path in group:
+            try:
+                yield RunOutcome(run, train(run, path, reporter, programs))
+            except InterruptedRunError:
+                raise
+            except Exception as error:  # the failure of one run must not stop the others
+                if several() and not isinstance(error, SharedError | BadInputError):
+                    raise  # the other processes of this run did not see it
+                yield RunOutcome(run, None, error)
 
 
 def is_finished(path: Path, run: RunConfig) -> RunRecord | None:

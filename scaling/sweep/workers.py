@@ -9,7 +9,6 @@ import ctypes
 import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -17,21 +16,13 @@ from typing import Any, cast
 
 from scaling.config.record import RunRecord
 from scaling.config.run import RunConfig
-from scaling.parallel.processes import InterruptedRunError, StopRequest
+from scaling.parallel.processes import InterruptedRunError, RunFailedError, StopRequest
 from scaling.runtime.errors import BadInputError
+from scaling.train.loop import RunOutcome
 from scaling.train.progress import Reporter, Status
 
 _PR_SET_PDEATHSIG = 1  # Linux, prctl(2)
 _POLL_SECONDS = 0.5  # between checks for a stop signal
-
-
-@dataclass(frozen=True)
-class RunOutcome:
-    """How a run ended: its record, or one line with the reason of the failure."""
-
-    run: RunConfig
-    record: RunRecord | None
-    error: str | None = None
 
 
 def available_cores() -> list[int]:
@@ -142,7 +133,7 @@ class _Worker:
         run, self.run = self.run, None
         self.reporter.finish()
         record = RunRecord.model_validate_json(content) if what == "finished" else None
-        return RunOutcome(run, record, None if record else str(content))
+        return RunOutcome(run, record, None if record else RunFailedError(str(content)))
 
     def stop(self) -> None:
         """Make the run in progress save a checkpoint and end."""
@@ -188,11 +179,10 @@ def _work(connection: Connection, cores: list[int], parent: int) -> None:
     _end_with(parent)
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, cores)  # before JAX sizes its thread pool
-    import jax
-
     from scaling.train.loop import train
+    from scaling.train.program import Programs
 
-    relay = _Relay(connection)
+    relay, programs = _Relay(connection), Programs()
     while True:
         try:
             run, path = connection.recv()
@@ -200,12 +190,11 @@ def _work(connection: Connection, cores: list[int], parent: int) -> None:
             return
         outcome: tuple[str, Any]
         try:
-            outcome = ("finished", train(run, path, relay).model_dump_json())
+            outcome = ("finished", train(run, path, relay, programs).model_dump_json())
         except InterruptedRunError as error:
             outcome = ("stopped", str(error))
         except Exception as error:  # whatever stopped this run must not stop the others
             outcome = ("failed", (str(error).splitlines() or [type(error).__name__])[0])
-        jax.clear_caches()  # the next size compiles its own programs
         connection.send(outcome)
 
 

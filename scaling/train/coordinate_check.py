@@ -18,6 +18,7 @@ import numpy as np
 from scaling.config.load import validate
 from scaling.config.model import Parametrization, TransformerConfig
 from scaling.config.run import RunConfig
+from scaling.parallel.mesh import make_mesh
 from scaling.runtime.errors import BadInputError
 from scaling.train.activation_sizes import LAYERS, Place, Sizes, sizes_in_training
 from scaling.train.progress import Silent
@@ -270,7 +271,7 @@ def _measured(
 ) -> dict[Case, list[list[dict[Place, Sizes]]]]:
     """Of each run a list per seed of sizes by step. Runs that are equal, as at the base, are trained once."""
     first = next(iter(runs.values()))
-    inputs = open_inputs(first, Silent())
+    inputs = open_inputs(first, make_mesh(first.mesh), Silent())
     try:
         looked_at = next(iter(inputs.validation[0].batches))
         drawn = list(itertools.islice(inputs.batches, seeds * steps))

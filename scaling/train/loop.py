@@ -1,51 +1,47 @@
-"""The training loop: batches in, record and checkpoints out; resumable at any step, bit for bit."""
+"""Training one run, or several of one shape together: drives their loops and computes what they request."""
 
-import math
-import signal
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import jax
-import numpy as np
-
 from scaling.config.baselines import NGramConfig
-from scaling.config.record import Rewind, RunRecord, Status, read_record
+from scaling.config.record import RunRecord
 from scaling.config.run import RunConfig
-from scaling.data.validation import ValidationBatches
 from scaling.parallel.heartbeat import Heartbeat, stall_seconds
-from scaling.parallel.processes import (
-    InterruptedRunError,
-    RunFailedError,
-    SharedError,
-    StopRequest,
-    everywhere,
-    from_first,
-    is_first,
-    several,
-    vote,
-)
-from scaling.runtime.errors import BadInputError, StorageError
-from scaling.train import progress
-from scaling.train.checkpoints import Checkpoints
-from scaling.train.device import ProfileWindow
-from scaling.train.ngram import fit_ngram
-from scaling.train.record import Tally
-from scaling.train.run_directory import RunDirectory
-from scaling.train.run_tokenizer import own_data
-from scaling.train.schedules import Segment, computed_tokens, make_schedule, segments, tokens_done
-from scaling.train.setup import Inputs, open_inputs
-from scaling.train.spikes import Rewinds, SpikeDetector, SpikeError, not_finite, plan
-from scaling.train.step import Metrics, TrainState, TrainStep
-from scaling.train.trackers import check_installed
-from scaling.train.validation import ValidationLosses, validate
+from scaling.parallel.processes import InterruptedRunError, StopRequest, is_first, several
+from scaling.train.program import Answer, Evaluation, Program, Programs, Request, Steps, program_key
+from scaling.train.progress import Reporter, Silent
+from scaling.train.training import Lane, training
 
 
-def train(run: RunConfig, path: Path, reporter: progress.Reporter | None = None) -> RunRecord:
+@dataclass(frozen=True)
+class RunOutcome:
+    """How a run ended: its record, or the error."""
+
+    run: RunConfig
+    record: RunRecord | None
+    error: Exception | None = None
+
+    @property
+    def line(self) -> str | None:
+        """The first line of the error."""
+        if self.error is None:
+            return None
+        return (str(self.error).splitlines() or [type(self.error).__name__])[0]
+
+
+def train(
+    run: RunConfig, path: Path, reporter: Reporter | None = None, programs: Programs | None = None
+) -> RunRecord:
     """Train a run in the directory `path`, from its newest complete checkpoint if there is one.
 
-    The record of a finished run is returned. An n-gram is fitted by counting.
+    The record of a finished run is returned. An n-gram is fitted by counting. `programs` holds what earlier
+    runs of the same shape compiled.
 
     Raises:
         BadInputError: the directory, the data, the mesh or the tokenizer do not fit the run.
@@ -54,378 +50,196 @@ def train(run: RunConfig, path: Path, reporter: progress.Reporter | None = None)
         InterruptedRunError: SIGTERM or SIGINT was received; the state was saved.
         StorageError: the disk can no longer be written.
     """
-    record = _earlier(path, run)
-    own = run
-    if record is not None:  # the tokenizer that this directory was trained with, even if it was moved
-        own = run.model_copy(update={"data": everywhere(partial(own_data, path, run.data))})
-    if record is not None and record.status == "finished":
-        return record
-    if record is not None and record.status == "imported":
-        raise BadInputError(f"{path}: holds imported weights, not a training run; give another directory")
-    reporter = reporter if reporter is not None and is_first() else progress.Silent()
-    if isinstance(run.model, NGramConfig):  # counted by one process
-        counted = from_first(lambda: fit_ngram(run, path, reporter).model_dump(mode="json"))
-        return RunRecord.model_validate(counted)
-    # Before the directory is created: bad input leaves nothing behind.
-    check_installed(run)
-    inputs = everywhere(partial(open_inputs, own, reporter))
-    try:
-        with (
-            RunDirectory(path, run, reporter.message) as directory,
-            StopRequest().listening() as stop,
-            Heartbeat(stall_seconds()) as heartbeat,
-        ):
-            earlier = _earlier(path, run)
-            return _Training(run, inputs, directory, reporter, stop, heartbeat, earlier).run_to_end()
-    finally:
-        inputs.batches.close()
+    programs = programs or Programs()
+    reporter = reporter if reporter is not None and is_first() else Silent()
+    stop = StopRequest()
+    with Heartbeat(stall_seconds()) as heartbeat:
+        lane = Lane(lambda: programs.of(run))
+        loop = _Loop(run, lane, training(run, path, lane, stop, heartbeat, reporter))
+        while loop.request is not None:
+            _answer(lane.program, [loop])
+    assert loop.outcome is not None
+    if loop.outcome.error is not None:
+        raise loop.outcome.error
+    assert loop.outcome.record is not None
+    return loop.outcome.record
 
 
-def _earlier(path: Path, run: RunConfig) -> RunRecord | None:
-    """The earlier record of this run, as the first process reads it."""
-    tree = from_first(
-        lambda: None if (record := _read(path, run)) is None else record.model_dump(mode="json")
-    )
-    return None if tree is None else RunRecord.model_validate(tree)
+def why_alone(run: RunConfig) -> str | None:
+    """Why a run cannot train in a stack; None if it can."""
+    if isinstance(run.model, NGramConfig):
+        return "an n-gram is counted, not trained"
+    if run.profile.window is not None:
+        return f"profile.steps={run.profile.steps} traces one run"
+    if run.tracking.wandb is not None or run.tracking.mlflow is not None:
+        return "Weights & Biases and MLflow track one run per process"
+    if run.mesh.stage > 1:
+        return f"mesh.stage={run.mesh.stage}: pipelines are not stacked"
+    return None
 
 
-def _read(path: Path, run: RunConfig) -> RunRecord | None:
-    """The record of a run; a damaged one is rewritten from the checkpoint."""
-    try:
-        record = read_record(path)
-    except BadInputError:
-        return None
-    return record if record is not None and record.id == run.id() else None
+def groups(runs: Sequence[tuple[RunConfig, Path]]) -> list[list[tuple[RunConfig, Path]]]:
+    """Runs by the program that they train with, in the order of the first of each; a run that cannot be
+    stacked is a group of its own."""
+    found: dict[str, list[tuple[RunConfig, Path]]] = {}
+    for run, path in runs:
+        key = program_key(run) if why_alone(run) is None else f"alone {path}"
+        found.setdefault(key, []).append((run, path))
+    return list(found.values())
 
 
-class _Training:
-    """One process's work on one run."""
+class _SharedTime:
+    """Seconds that pass for each of several runs: the wall time divided by how many share its devices, so
+    that the device-seconds of all add up."""
 
-    def __init__(
-        self,
-        run: RunConfig,
-        inputs: Inputs,
-        directory: RunDirectory,
-        reporter: progress.Reporter,
-        stop: StopRequest,
-        heartbeat: Heartbeat,
-        earlier: RunRecord | None,
-    ) -> None:
-        self.run, self.directory, self.reporter = run, directory, reporter
-        self.stop, self.heartbeat = stop, heartbeat
-        self.mesh, self.batches, self.validation = inputs.mesh, inputs.batches, inputs.validation
-        self.mixture_read, self.packing = inputs.mixture_read, inputs.packing
-        self.tokenization = inputs.tokenization
-        self.length = run.data.sequence_length
-        self.functions = TrainStep(run, self.mesh)
-        self.checkpoints = Checkpoints(directory.checkpoints, run.train.keep_checkpoints)
-        self.tally = Tally(run, self.mesh.size, earlier, lambda: self.batches.wait_seconds)
-        self.clock = self.tally.clock
-        self.rewinds = Rewinds(directory.path)
-        self.spikes = run.train.spikes
-        self.detector = None if self.spikes is None else SpikeDetector(self.spikes)
-        self.profile = ProfileWindow(run.profile, directory.path)
-        self.step = 0
-        self._compiled_rows: set[int] = set()
+    def __init__(self) -> None:
+        self._rate = 1.0
+        self._passed, self._last = 0.0, time.perf_counter()
 
-    # -- the complete run ------------------------------------------------------------------------------
+    def __call__(self) -> float:
+        now = time.perf_counter()
+        self._passed += (now - self._last) * self._rate
+        self._last = now
+        return self._passed
 
-    def run_to_end(self) -> RunRecord:
-        """Train the remaining steps; a complete record is written however the run ends."""
-        total = computed_tokens(self.run.train)
+    def share(self, runs: int, ways: int) -> None:
+        """From now on so many runs share so many groups of devices."""
+        self()
+        self._rate = min(1.0, ways / max(1, runs))
+
+
+class _Loop:
+    """The loop of a run, and what it requests; `outcome` is set when it has ended."""
+
+    def __init__(self, run: RunConfig, lane: Lane, work: Any) -> None:
+        self.run, self.lane, self._work = run, lane, work
+        self.request: Request | None = None
+        self.outcome: RunOutcome | None = None
+        self._go(partial(next, work))
+
+    def send(self, answer: Answer) -> None:
+        """Go on to the next request."""
+        self._go(partial(self._work.send, answer))
+
+    def fail(self, error: Exception) -> None:
+        """What was requested raised this."""
+        self._go(partial(self._work.throw, error))
+
+    def close(self) -> None:
+        """End it here: its record says that it was interrupted."""
+        self._work.close()
+
+    def _go(self, step: Any) -> None:
+        self.request = None
         try:
-            state = self._begin()
-            while True:
-                self.reporter.start(
-                    self.run.name, self._units(total), self._units(tokens_done(self.run.train, self.step))
-                )
-                self._write_record("running")
-                if (spike := self._through(state)) is None:
-                    break
-                state = self._rewind(spike)
-            record = self._write_record("finished")
-        except InterruptedRunError:
-            self._write_record("interrupted")
-            self.checkpoints.close()
-            raise
-        except BaseException as error:
-            line = (str(error).splitlines() or [""])[0][:300] or type(error).__name__
-            with suppress(StorageError):
-                self._write_record("failed", line)
-            if not several() or isinstance(
-                error, SharedError
-            ):  # otherwise no other process would close with this one
-                with suppress(StorageError):
-                    self.checkpoints.close()
-            raise
-        finally:
-            self.profile.close()
-            self.reporter.finish()
-        self.checkpoints.close()
-        return record
+            self.request = step()
+        except StopIteration as end:
+            self.outcome = RunOutcome(self.run, end.value)
+        except Exception as error:
+            self.outcome = RunOutcome(self.run, None, error)
 
-    def _through(self, state: TrainState) -> SpikeError | None:
-        """Compute the remaining segments, up to the end or to a spike."""
-        try:
-            for part in segments(self.run.train):
-                state = self._run_segment(state, part)
-        except SpikeError as spike:
-            return spike.with_traceback(None)  # it would keep the state alive
-        return None
 
-    def _begin(self) -> TrainState:
-        """The newest complete checkpoint, or a new state."""
-        if self.rewinds.pending is not None:
-            self._undo(self.rewinds.pending)
-            self.rewinds.finish(0.0)
-        if self.rewinds.done:
-            self.batches.skip(self.rewinds.skipped_rows, 0)
-        restored = self._restore()
-        if restored is None:
-            self.tally.points.clear()
-        counters = self._take_up(restored)
-        undone = self.rewinds.seconds_since(counters.get("rewinds", 0))
-        lost = self.directory.rewind_metrics(self.step, set(self.tally.points)) - self.clock.step
-        self.clock.resume(counters.get("seconds", {}), max(0.0, lost) + undone)
-        if restored is None:
-            return self.functions.init(self.run.train.seed)
-        self.reporter.message(f"{self.run.name}: resuming at step {self.step:,}")
-        return restored[0]
+def _answer(program: Program, loops: Sequence[_Loop]) -> None:
+    """Compute what some loops of a program request, and send them the answers.
 
-    def _restore(self) -> tuple[TrainState, dict[str, Any]] | None:
-        return self.checkpoints.restore(
-            self.functions.abstract_state, self.functions.state_shardings, self.reporter.message
-        )
-
-    def _take_up(self, restored: tuple[TrainState, dict[str, Any]] | None) -> dict[str, Any]:
-        """Set everything but the clock from a checkpoint's counters, or to the start; returns the
-        counters."""
-        counters = {} if restored is None else restored[1]
-        self.step = int(counters.get("step", 0))
-        self.tally.take_up(counters)
-        if restored is None:
-            self.batches.seek(0)
+    Evaluations come first. Of steps whose batches differ in shape, those of the run that is furthest behind
+    are taken; the others wait.
+    """
+    evaluations = {loop: loop.request for loop in loops if isinstance(loop.request, Evaluation)}
+    steps = {loop: loop.request for loop in loops if isinstance(loop.request, Steps)}
+    asked: Mapping[_Loop, Request]
+    try:
+        if evaluations:
+            asked = evaluations
+            answers = program.evaluate({loop.lane.number: one for loop, one in evaluations.items()})
         else:
-            self.batches.set_state(counters["data"])
-        if self.spikes is not None:
-            self.detector = SpikeDetector(self.spikes, counters.get("losses", ()))
-        return counters
+            rows = min(steps.values(), key=lambda one: one.number).rows
+            chosen = {loop: one for loop, one in steps.items() if one.rows == rows}
+            asked = chosen
+            answers = program.step({loop.lane.number: one for loop, one in chosen.items()})
+    except Exception as error:  # of the program, so of all that are in it
+        for loop in loops:
+            loop.fail(error)
+        return
+    for loop in asked:
+        loop.send(answers[loop.lane.number])
 
-    # -- rewinding -------------------------------------------------------------------------------------
 
-    def _rewind(self, spike: SpikeError) -> TrainState:
-        """The state of a checkpoint before a spike; other batches follow."""
-        config = self.spikes
-        assert config is not None
-        self.clock.charge("step")
-        self.profile.close()
-        self.reporter.finish()
-        self.checkpoints.wait()
-        where = f"{self.run.name}: {spike.reason} at step {spike.step}"
-        if len(self.rewinds.done) >= config.max_rewinds:
-            raise RunFailedError(
-                f"{where}, after {len(self.rewinds.done)} rewinds (train.spikes.max_rewinds); lower "
-                f"train.learning_rate; the last checkpoint is step {self.checkpoints.latest()}"
-            )
-        every = self.run.train.checkpoint_every
-        assert every is not None
-        rewind = plan(spike, config, kept=self.checkpoints.kept(), every=every, rows_of=self.batches.rows_of)
-        self.rewinds.add(rewind)
-        self.reporter.message(
-            f"{where}: rewinding to step {rewind.step:,}, skipping {config.skip_batches:,} batches from step "
-            f"{rewind.skipped_batches[0]:,}"
-        )
-        self._undo(rewind)
-        self.batches.skip(self.rewinds.skipped_rows, 0)
-        restored = self._restore()
-        counters = self._take_up(restored)
-        self.rewinds.finish(self.clock.rewind(counters.get("seconds", {})))
-        self.clock.charge("restart")
-        return self.functions.init(self.run.train.seed) if restored is None else restored[0]
+def train_stack(
+    runs: Sequence[tuple[RunConfig, Path]], lanes: int, reporter: Reporter, programs: Programs
+) -> Iterator[RunOutcome]:
+    """Train runs of one shape in their directories, `lanes` of them at a time in one program; yields outcomes
+    as runs end, whose lanes the next runs take.
 
-    def _undo(self, rewind: Rewind) -> None:
-        """Remove what came after the step that a rewind returns to, and record it in the metrics."""
-        self.checkpoints.drop_after(rewind.step)
-        line = {
-            "step": rewind.step,
-            "branch": None,
-            "tokens": self.run.train.tokens_before(rewind.step),
-            "rewind": rewind.model_dump(mode="json", exclude={"seconds"}),
-        }
-        self.directory.rewind_metrics(rewind.step, set(self.tally.points), line)
+    Each run's losses are those of the run alone up to the rounding of its arithmetic, and a run that fails
+    leaves the others as they are. When no run waits and half of the lanes or more are empty, the rest goes on
+    in a smaller program.
 
-    # -- segments --------------------------------------------------------------------------------------
+    Raises:
+        BadInputError: the mesh does not fit the devices.
+        InterruptedRunError: stopped by a signal; the runs in progress were saved.
+    """
+    assert not several()
+    todo = deque(runs)
+    timer = _SharedTime()
+    program = programs.of(runs[0][0], lanes)
+    reporters = [reporter.another() for _ in range(lanes)]
+    loops: dict[int, _Loop] = {}
+    interrupted: InterruptedRunError | None = None
+    stop = StopRequest()
+    with Heartbeat(stall_seconds()) as heartbeat:
+        try:
+            while True:
+                for number in range(lanes):
+                    while number not in loops and todo and stop.signal_number is None:
+                        run, path = todo.popleft()
+                        timer.share(len(loops) + 1, program.ways)
+                        lane = Lane(partial(_same, program), number)
+                        work = training(run, path, lane, stop, heartbeat, reporters[number], timer)
+                        loops[number] = _Loop(run, lane, work)
+                        yield from _ended(loops)
+                if not loops:
+                    break
+                waits = todo or stop.signal_number is not None
+                if not waits and len(loops) <= program.lanes // 2:
+                    program = _smaller(program, loops)
+                _answer(program, list(loops.values()))
+                for outcome in _ended(loops):
+                    if isinstance(outcome.error, InterruptedRunError):
+                        interrupted = outcome.error
+                    else:
+                        yield outcome
+                timer.share(len(loops), program.ways)
+        finally:
+            for loop in loops.values():
+                with suppress(Exception):
+                    loop.close()
+        if interrupted is None and todo and stop.signal_number is not None:
+            interrupted = InterruptedRunError("stopped by a signal", stop.signal_number)
+    if interrupted is not None:
+        raise interrupted
 
-    def _run_segment(self, state: TrainState, part: Segment) -> TrainState:
-        """Compute a segment, unless it was computed already."""
-        if part.branch is None:
-            if self.step >= part.stop and part.stop < part.total:
-                return state
-            self.batches.until(part.total)
-            state = self._steps(state, part)
-            if part.stop == part.total:
-                self._point(state, part)
-                self._save(state)
-                self._finish_saving()
-            return state
-        if self.tally.budget(part) in self.tally.points or self.step > part.start:
-            return state
-        self._save(state)
-        self._finish_saving()
-        self.batches.until(part.total)
-        state = self._steps(state, part)
-        self._point(state, part)
-        return self._back_to(part.start)
 
-    def _back_to(self, step: int) -> TrainState:
-        """The trunk at the step where the branch left it, read from that step's checkpoint."""
-        restored = self._restore()
-        if restored is None or restored[1]["step"] != step:
-            raise RunFailedError(
-                f"{self.directory.path}: the checkpoint of the branch at step {step} is gone"
-            )
-        self.step = step
-        self.batches.seek(step)
-        self.clock.charge("restart")
-        return restored[0]
+def _same(program: Program) -> Program:
+    return program
 
-    # -- steps -----------------------------------------------------------------------------------------
 
-    def _steps(self, state: TrainState, part: Segment) -> TrainState:
-        """Steps up to the segment's end. The metrics of a step are read after the next was dispatched."""
-        config = self.run.train
-        rate = make_schedule(config, part.total)
-        on_trunk = part.branch is None
-        pending: tuple[int, float, Metrics] | None = None
-        stop_signal = vote(None)  # read a step later, by all processes
-        self.clock.charge("restart")
-        while self.step < part.stop:
-            number = self.step
-            learning_rate = rate(number)
-            batch = self.functions.place(next(self.batches))
-            fresh = batch["inputs"].shape[0] not in self._compiled_rows
-            if fresh:
-                self.clock.charge("step")
-            rate_now, index = np.float32(learning_rate), np.int32(number)
-            with self.profile.step(number + 1):
-                state, metrics = self.functions.step(state, batch, rate_now, index)
-            if fresh:
-                self._compiled_rows.add(batch["inputs"].shape[0])
-                self.clock.charge("compile")
-            self.step = number + 1
-            self.heartbeat.beat()
-            earlier_vote, stop_signal = stop_signal, vote(self.stop.signal_number)
-            if pending is not None:
-                self._observe(part, *pending)
-            pending = (self.step, learning_rate, metrics)
-            evaluate = on_trunk and self._due(config.eval_every, part)
-            save = on_trunk and self._due(config.checkpoint_every, part)
-            stopping = earlier_vote() if several() else self.stop.signal_number
-            traced = self.profile.last(self.step)
-            if evaluate or save or stopping or traced or self.step == part.stop:
-                self._observe(part, *pending)
-                pending = None
-            if traced:
-                self.profile.close()
-            if evaluate:
-                self._evaluate(state, part)
-            if save or (stopping and on_trunk):
-                self._save(state)
-            if stopping:
-                self._leave(stopping)
-        return state
+def _ended(loops: dict[int, _Loop]) -> Iterator[RunOutcome]:
+    """Remove the loops that ended; their outcomes."""
+    for number, loop in list(loops.items()):
+        if loop.outcome is not None:
+            del loops[number]
+            yield loop.outcome
 
-    def _due(self, every: int | None, part: Segment) -> bool:
-        """Whether `every` divides this step; ends of segments are handled separately."""
-        return every is not None and self.step % every == 0 and self.step < part.stop
 
-    def _leave(self, number: int) -> None:
-        self.checkpoints.wait()
-        kept = self.checkpoints.latest() or 0
-        name = signal.Signals(number).name
-        raise InterruptedRunError(
-            f"{self.run.name}: {name} at step {self.step}, saved at step {kept}; the same command resumes it",
-            number,
-        )
-
-    def _observe(self, part: Segment, step: int, learning_rate: float, metrics: Metrics) -> None:
-        """Wait for a step's metrics, refuse what is not finite, log, and move the bar."""
-        values = {name: float(value) for name, value in jax.device_get(metrics).items()}
-        elapsed = self.clock.charge("step")
-        self.heartbeat.beat()
-        tokens = self.run.train.tokens_before(step) - self.run.train.tokens_before(step - 1)
-        self.tally.stepped_tokens += tokens
-        if self.detector is not None and part.branch is None:
-            if (reason := self.detector.judge(values)) is not None:
-                raise SpikeError(step, reason)
-        elif (name := not_finite(values)) is not None:
-            self.checkpoints.wait()
-            kept = self.checkpoints.latest()
-            good = f"the last good checkpoint is step {kept}" if kept is not None else "nothing was saved"
-            raise RunFailedError(f"{self.run.name}: {name} is {values[name]} at step {step}; {good}")
-        self.tally.last["loss"] = values["loss"]
-        rate = tokens / elapsed if elapsed > 0 else 0.0
-        if step % self.run.train.log_every == 0 or step == part.stop or step == 1:
-            timed = {"learning_rate": learning_rate, "tokens_per_second": rate, "seconds": self.clock.step}
-            self.directory.append_metrics(self.tally.line(part, step, **values, **timed))
-        status = progress.Status(step, values["loss"], self.tally.rate(), self.tally.utilisation())
-        self.reporter.advance(self._units(tokens), status)
-
-    # -- evaluating and saving-------------------------------------------------------------------------
-
-    def _evaluate(self, state: TrainState, part: Segment) -> ValidationLosses:
-        """Validation losses, logged."""
-        self.clock.charge("step")
-
-        def score(batches: ValidationBatches) -> tuple[float, float]:
-            sums = [self.functions.evaluate(state.model, self.functions.place(b)) for b in batches]
-            return sum(float(s["nll_sum"]) for s in sums), sum(float(s["weight_sum"]) for s in sums)
-
-        losses = validate(self.validation, score)
-        parts = {"": losses.loss} | {f" of {k}": one.loss for k, one in (losses.by_source or {}).items()}
-        for what, loss in parts.items():
-            if not math.isfinite(loss):
-                raise RunFailedError(f"{self.run.name}: validation loss{what} is {loss} at step {self.step}")
-        self.tally.last |= losses.line()
-        self.directory.append_metrics(self.tally.line(part, self.step, **losses.line()))
-        self.clock.charge("evaluation")
-        self.heartbeat.beat()
-        return losses
-
-    def _point(self, state: TrainState, part: Segment) -> None:
-        """Evaluate at the end of a schedule and record a point."""
-        self.tally.add_point(part, self._evaluate(state, part))
-        self._write_record("running")
-
-    def _save(self, state: TrainState) -> None:
-        self.clock.charge("step")
-        if self.checkpoints.latest() != self.step:
-            counters = {
-                **self.tally.counters(),
-                "step": self.step,
-                "losses": [] if self.detector is None else self.detector.state(),
-                "rewinds": len(self.rewinds.done),
-                "data": self.batches.get_state(),
-            }
-            self.directory.sync_metrics()
-            self.checkpoints.save(self.step, state, counters)
-            self._write_record("running")
-        self.clock.charge("checkpoint")
-
-    def _finish_saving(self) -> None:
-        self.checkpoints.wait()
-        self.clock.charge("checkpoint")
-
-    # -- the record ------------------------------------------------------------------------------------
-
-    def _units(self, tokens: int) -> int:
-        """Tokens in steps of the full batch, the unit of the progress bar."""
-        return math.ceil(tokens / self.run.train.batch_tokens)
-
-    def _write_record(self, status: Status, error: str | None = None) -> RunRecord:
-        read = self.mixture_read(self.step)
-        record = self.tally.record(
-            status, self.step, self.rewinds.done, error, read, self.packing, self.tokenization
-        )
-        self.directory.write_record(record)
-        return record
+def _smaller(program: Program, loops: dict[int, _Loop]) -> Program:
+    """A program of as many lanes as there are loops, which go on in it."""
+    run = next(iter(loops.values())).run
+    smaller = Program(run, len(loops))
+    for number, loop in enumerate(loops.values()):
+        loop.lane.move(smaller, number)
+    program.drop()
+    renumbered = dict(enumerate(loops.values()))
+    loops.clear()
+    loops.update(renumbered)
+    return smaller

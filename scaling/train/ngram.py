@@ -1,7 +1,6 @@
 """A run of an n-gram: counted once for each budget, and scored on the validation set that networks have."""
 
 import time
-from functools import partial
 from pathlib import Path
 
 from scaling.config.baselines import NGramConfig
@@ -16,7 +15,7 @@ from scaling.train.record import make_record, now
 from scaling.train.run_directory import RunDirectory
 from scaling.train.run_tokenizer import own_data, tokenizer_record
 from scaling.train.schedules import budgets
-from scaling.train.validation import validate
+from scaling.train.validation import validation_losses
 
 
 def fit_ngram(run: RunConfig, path: Path, reporter: progress.Reporter) -> RunRecord:
@@ -46,7 +45,7 @@ def fit_ngram(run: RunConfig, path: Path, reporter: progress.Reporter) -> RunRec
             begun = time.perf_counter()
             reporter.message(f"{run.name}: counting {tokens:,} tokens up to order {run.model.order}")
             model = NGram.fit(*corpus.training_text(tokens), run.model)
-            losses = validate(validation, partial(_score, model))
+            losses = validation_losses(validation, [_score(model, one.batches) for one in validation])
             params = model.parameters
             points[tokens] = Point(
                 tokens=tokens,

@@ -97,19 +97,22 @@ ACCOUNTS = ("total", "step", "input_wait", "evaluation", "checkpoint", "compile"
 
 
 class Clock:
-    """Charges time to accounts. `waited` returns the seconds waited for batches, which are part of steps.
+    """Charges time to accounts. `waited` returns the seconds waited for batches, which are part of steps;
+    `timer` gives the time in seconds, of which a run in a stack has its share.
 
     The time of a step is charged when its metrics are read: two calls of the system's clock per step.
     """
 
-    def __init__(self, waited: Callable[[], float] = lambda: 0.0) -> None:
-        self._waited = waited
+    def __init__(
+        self, waited: Callable[[], float] = lambda: 0.0, timer: Callable[[], float] = time.perf_counter
+    ) -> None:
+        self._waited, self._timer = waited, timer
         self._kept = dict.fromkeys(ACCOUNTS, 0.0)
-        self._began = self._last = time.perf_counter()
+        self._began = self._last = timer()
 
     def charge(self, account: str) -> float:
         """Seconds since the last charge, added to an account."""
-        now = time.perf_counter()
+        now = self._timer()
         elapsed, self._last = now - self._last, now
         self._kept[account] += elapsed
         return elapsed
@@ -123,7 +126,7 @@ class Clock:
         """All accounts at this moment."""
         return {
             **self._kept,
-            "total": self._kept["total"] + time.perf_counter() - self._began,
+            "total": self._kept["total"] + self._timer() - self._began,
             "input_wait": self._kept["input_wait"] + self._waited(),
         }
 
@@ -163,10 +166,15 @@ class Tally:
     """The counts of one run on `devices` devices; `waited` returns the seconds waited for batches."""
 
     def __init__(
-        self, run: RunConfig, devices: int, earlier: RunRecord | None, waited: Callable[[], float]
+        self,
+        run: RunConfig,
+        devices: int,
+        earlier: RunRecord | None,
+        waited: Callable[[], float],
+        timer: Callable[[], float] = time.perf_counter,
     ) -> None:
         self.run = run
-        self.clock = Clock(waited)
+        self.clock = Clock(waited, timer)
         self.flops_per_token = run_flops_per_token(run)
         self.params = count_parameters(run.model)
         self.points: dict[int, Point] = {p.tokens: p for p in earlier.points} if earlier else {}

@@ -1,4 +1,4 @@
-"""What a run reads, and where it runs: corpus, batches and mesh, opened before anything is written."""
+"""What a run reads: corpus and batches, opened before anything is written."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from jax.sharding import Mesh
 
 from scaling.config.load import validate
+from scaling.config.mesh import RUN_AXIS
 from scaling.config.record import PackingRecord, SourceShare, TokenizerRecord
 from scaling.config.run import RunConfig
 from scaling.data.batches import BatchIterator, BatchSchedule
 from scaling.data.mixture import open_data
 from scaling.data.sources import split_rule
 from scaling.data.validation import ValidationSet
-from scaling.parallel.mesh import batch_share, make_mesh
+from scaling.parallel.mesh import batch_share
 from scaling.train.progress import Reporter, every_tenth
 from scaling.train.run_tokenizer import tokenizer_record
 from scaling.train.schedules import budgets
@@ -20,9 +21,8 @@ from scaling.train.schedules import budgets
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a run reads, and where it runs."""
+    """What a run reads."""
 
-    mesh: Mesh
     batches: BatchIterator
     validation: tuple[ValidationSet, ...]
     mixture_read: Callable[[int], dict[str, SourceShare] | None]
@@ -31,15 +31,15 @@ class Inputs:
     tokenization: TokenizerRecord
 
 
-def open_inputs(run: RunConfig, reporter: Reporter) -> Inputs:
-    """Open a run's corpus and mesh; writes nothing but the token cache.
+def open_inputs(run: RunConfig, mesh: Mesh, reporter: Reporter) -> Inputs:
+    """Open a run's corpus for a mesh; writes nothing but the token cache.
 
     Raises:
         BadInputError: the data, the tokenizer or the mesh do not fit the run, or a source is exhausted
             before its end.
     """
-    mesh = make_mesh(run.mesh)
-    validate(RunConfig, run.model_dump() | {"mesh": dict(mesh.shape)}, "run")  # where -1 was filled up
+    sizes = {axis: size for axis, size in mesh.shape.items() if axis != RUN_AXIS}
+    validate(RunConfig, run.model_dump() | {"mesh": sizes}, "run")  # where -1 was filled up
     corpus = open_data(
         run.data,
         run.objective,
@@ -66,7 +66,7 @@ def open_inputs(run: RunConfig, reporter: Reporter) -> Inputs:
             return corpus.shares(schedule.rows_before(step), total)
 
         tokenization = tokenizer_record(run.data.tokenizer, corpus.tokenizer)
-        return Inputs(mesh, batches, validation, mixture_read, corpus.packing(), tokenization)
+        return Inputs(batches, validation, mixture_read, corpus.packing(), tokenization)
     except BaseException:
         batches.close()
         raise

@@ -96,13 +96,13 @@ class TrainStep:
             partial(new_state, run), out_shardings=self.state_shardings, compiler_options=hasty
         )
         self.step = jax.jit(
-            self._step,
+            self.advance,
             in_shardings=(self.state_shardings, None, None, None),
             out_shardings=(self.state_shardings, everywhere),
             donate_argnums=0,
         )
         self.evaluate = jax.jit(
-            self._evaluate,
+            self.evaluate_batch,
             in_shardings=(self.state_shardings.model, None),
             out_shardings=everywhere,
         )
@@ -134,11 +134,17 @@ class TrainStep:
         zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), like)
         return jax.lax.scan(body, zeros, (microbatches, keys))[0]
 
-    def _step(
-        self, state: TrainState, batch: Batch, learning_rate: jax.Array, number: jax.Array
+    def advance(
+        self,
+        state: TrainState,
+        batch: Batch,
+        learning_rate: jax.Array,
+        number: jax.Array,
+        seed: jax.Array | None = None,
     ) -> tuple[TrainState, Metrics]:
+        """`step`, to be traced; `seed` replaces the run's."""
         train = self.run.train
-        key = jax.random.fold_in(jax.random.key(train.seed), number)
+        key = jax.random.fold_in(jax.random.key(train.seed if seed is None else seed), number)
         with placed(self.mesh, self.rules, self.run.mesh.parts):
             gradients, sums = self._gradients(state.model, batch, key)
         # A weighted mean over the complete batch, whatever the microbatches and devices.
@@ -156,23 +162,30 @@ class TrainStep:
         metrics = {"loss": sums["nll_sum"] / weight, "grad_norm": norm, **extra}
         return TrainState(model, optimizer), metrics
 
-    def _evaluate(self, model: LanguageModel, batch: Batch) -> Metrics:
+    def evaluate_batch(self, model: LanguageModel, batch: Batch) -> Metrics:
+        """`evaluate`, to be traced."""
         with placed(self.mesh, self.rules, self.run.mesh.parts):
             sums = loss_sum(model, batch, z_loss=0.0, chunk=self.run.train.loss_chunk)[1]
         return {name: sums[name] for name in ("nll_sum", "weight_sum")}
 
-    def place(self, batch: dict[str, Any]) -> Batch:
-        """This process's share of a batch, put on its devices of the mesh."""
+    def place(self, batch: dict[str, Any], leading: tuple[str | None, ...] = ()) -> Batch:
+        """This process's share of a batch, put on its devices of the mesh.
+
+        Arrays have `leading` axes before their rows, split over the mesh axes of these names.
+        """
         alone = jax.process_count() == 1
         index, count = (0, 1) if alone else batch_share(self.mesh, self.rules)
+        rows = len(leading)
 
         def global_array(x: Any) -> jax.Array:
-            shape = (count * x.shape[0], *x.shape[1:])
-            where = batch_sharding(shape, self.mesh, self.rules)
+            shape = (*x.shape[:rows], count * x.shape[rows], *x.shape[rows + 1 :])
+            spec = batch_sharding(shape[rows:], self.mesh, self.rules).spec
+            where = NamedSharding(self.mesh, PartitionSpec(*leading, *spec))
 
             def part(at: Any) -> Any:
-                start, stop, _ = at[0].indices(shape[0])
-                return x[(slice(start - index * x.shape[0], stop - index * x.shape[0]), *at[1:])]
+                start, stop, _ = at[rows].indices(shape[rows])
+                first = index * x.shape[rows]
+                return x[(*at[:rows], slice(start - first, stop - first), *at[rows + 1 :])]
 
             return jax.device_put(x, where) if alone else jax.make_array_from_callback(shape, where, part)
 

@@ -1,12 +1,12 @@
 """Validation losses of a run: in nats per token and bits per byte, of each source and of their mixture."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from scaling.config.record import SourceLoss
-from scaling.data.validation import ValidationBatches, ValidationSet
+from scaling.data.validation import ValidationSet
 
 
 @dataclass(frozen=True)
@@ -36,11 +36,9 @@ def dumped(by_source: Mapping[str, SourceLoss]) -> dict[str, Any]:
     return {name: one.model_dump() for name, one in by_source.items()}
 
 
-def validate(
-    sets: Sequence[ValidationSet], score: Callable[[ValidationBatches], tuple[float, float]]
-) -> ValidationLosses:
-    """The losses on validation sets; `score` gives the summed loss in nats of batches, and their tokens."""
-    losses = [source_loss(*score(one.batches), one.batches.text_bytes) for one in sets]
+def validation_losses(sets: Sequence[ValidationSet], sums: Sequence[tuple[float, float]]) -> ValidationLosses:
+    """The losses on validation sets, from the summed loss in nats of each, and its tokens."""
+    losses = [source_loss(*sum, one.batches.text_bytes) for one, sum in zip(sets, sums, strict=True)]
     if sets[0].name is None:
         return ValidationLosses(losses[0].loss, losses[0].bits_per_byte)
     by_source = {str(one.name): loss for one, loss in zip(sets, losses, strict=True)}

@@ -18,7 +18,7 @@ DAY = 86400.0
 
 def taking(seconds: float) -> SweepPlan:
     """A plan with so much left to train."""
-    return SweepPlan(sweep_config("demo"), Path("x"), 1, [], seconds, seconds, [])
+    return SweepPlan(sweep_config("demo"), Path("x"), 1, "off", [], [], seconds, seconds, [])
 
 
 def test_a_dry_run_tells_of_the_data(run_cli: RunCli) -> None:

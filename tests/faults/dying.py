@@ -18,9 +18,9 @@ from typing import Any
 # The function that a phase is: module, class, name.
 PHASES = {
     "resuming": ("scaling.train.checkpoints", "Checkpoints", "restore"),
-    "compiling": ("scaling.train.loop", "_Training", "_steps"),
+    "compiling": ("scaling.train.training", "_Training", "_steps"),
     "stepping": ("scaling.train.run_directory", "RunDirectory", "append_metrics"),
-    "evaluating": ("scaling.train.loop", "_Training", "_evaluate"),
+    "evaluating": ("scaling.train.training", "_Training", "_evaluate"),
     "writing a checkpoint": ("scaling.train.checkpoints", "Checkpoints", "save"),
     "writing the record": ("scaling.train.run_directory", "RunDirectory", "write_record"),
 }

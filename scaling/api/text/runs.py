@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from scaling.config.run import RunConfig
     from scaling.sweep.directory import LedgerEntry
     from scaling.sweep.run_cost import RunCost
+    from scaling.sweep.stacking import StackChoice
     from scaling.train.coordinate_check import CoordinateCheck
 
 Document = Mapping[str, Any]
@@ -255,11 +256,21 @@ def sweep_plan_blocks(
     seconds: float,
     left: float,
     data: Sequence[Document],
+    stacks: Sequence["StackChoice"],
 ) -> list[Block]:
-    """What a sweep would take: a row per run, what is left of it, its data."""
+    """What a sweep would take: a row per run, how runs are stacked, what is left of it, its data."""
     blocks: list[Block] = [forecast_table(f"Sweep {name}", forecasts, seconds)]
     if workers > 1:
         blocks.append(Text(f"Times are those of {workers} runs at once, each on its share of the CPU cores."))
+    for stack in stacks:
+        if stack.lanes > 1:
+            faster = "" if stack.speedup is None else f", estimated {stack.speedup:.1f} times as fast"
+            blocks.append(
+                Text(
+                    f"{len(stack.runs)} runs of one shape train in one program, {stack.lanes} at a time"
+                    f"{faster}: {stack.runs[0]} to {stack.runs[-1]}."
+                )
+            )
     if left < seconds:
         blocks.append(
             Text(f"Some runs are finished in {directory}: about {seconds_in_words(left)} are left.")
