@@ -28,7 +28,6 @@ Stack = int | Literal["auto", "off"]
 _WORTH = 1.1  # times as fast as the runs in turn: for less, lanes that empty early cost more
 _BETTER = 1.02  # times as fast as fewer lanes
 _MOST_LANES = 64
-_OVERHEAD = 5e-4  # seconds of a step, if the estimate has none
 
 # The hardware config of what JAX calls a device; a name that no entry is part of is estimated as the last of
 # its platform.
@@ -140,8 +139,8 @@ def stacked_speedup(run: RunConfig, lanes: int, hardware: Hardware, devices: int
     on_each = lanes // ways
     if on_each * each.memory.total > each.capacity_bytes:
         return None
-    overhead = getattr(each.time, "overhead", _OVERHEAD)
-    return lanes * alone.time.seconds / (overhead + on_each * max(0.0, each.time.seconds - overhead))
+    overhead = each.time.overhead
+    return lanes * alone.time.seconds / (overhead + on_each * (each.time.seconds - overhead))
 
 
 def _on(run: RunConfig, mesh: MeshConfig, hardware: Hardware) -> OnDevices:
