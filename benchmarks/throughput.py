@@ -1,12 +1,15 @@
-"""Training speed against Hugging Face GPT-2 on eager torch, in turn (A B A B) in one run, on the same cores.
+"""Training speed against Hugging Face GPT-2 on torch, in turn (A B A B) in one run, on the same cores.
 
     python benchmarks/throughput.py                    # S and M on 2 cores, about 5 minutes
+    python benchmarks/throughput.py --sides ours hf_sdpa hf_compiled     # torch.compile too: needs a C++ compiler
+    python benchmarks/throughput.py --shapes 30k 100k 300k 1M
     python benchmarks/throughput.py --shapes S --rounds 3 --allocator tuned
     python benchmarks/throughput.py --sides ours --against CHECKOUT     # another state of this project
 
 prints one JSON document: for each shape and side the median tokens/s over rounds, the MFU against the GEMM
-peak that the same process measured, and the ratio ours / theirs, the median of the ratios of each round.
-Both sides train the same GPT-2 shape in fp32 with AdamW, no dropout, on one fixed random batch. Each runs in
+peak that the same process measured, the processor time per token, and the ratio ours / theirs, the median of
+the ratios of each round, of tokens/s and of tokens per second of processor time, which a busy machine moves
+less. "ours" is the product's own program, which takes several short steps per dispatch. Both sides train the same GPT-2 shape in fp32 with AdamW, no dropout, on one fixed random batch. Each runs in
 its own process, which waits while the other is timed. `--allocator tuned` keeps freed memory inside the
 process (glibc reads its variables at the start): both sides get it, or neither.
 """
@@ -16,6 +19,7 @@ import dataclasses
 import json
 import os
 import platform
+import shutil
 import statistics
 import subprocess
 import sys
@@ -46,18 +50,24 @@ class Shape:
 
 
 SHAPES = {
+    "30k": Shape(vocab=257, length=128, width=32, layers=2, heads=2, rows=16),
+    "100k": Shape(vocab=257, length=128, width=48, layers=3, heads=3, rows=16),
+    "300k": Shape(vocab=257, length=128, width=72, layers=4, heads=6, rows=16),
+    "1M": Shape(vocab=257, length=128, width=112, layers=7, heads=7, rows=16),
     "tiny": Shape(vocab=256, length=64, width=32, layers=2, heads=2, rows=4),
     "S": Shape(vocab=8192, length=256, width=256, layers=6, heads=8, rows=16),
     "M": Shape(vocab=8192, length=512, width=512, layers=8, heads=8, rows=4),
 }
-SIDES = ("ours", "hf_sdpa", "hf_eager")
+SIDES = ("ours", "hf_sdpa", "hf_eager", "hf_compiled")
 
 
 class Trainee(NamedTuple):
-    """One side, compiled or ready to be: `step` trains one batch and returns its loss in nats a token."""
+    """One side, compiled or ready to be: `step` trains `batches` batches and returns the last loss in nats per
+    token."""
 
     step: Callable[[], float]
     peak_flops: Callable[[], float]
+    batches: int = 1
 
 
 def model_config(shape: Shape) -> DecoderConfig:
@@ -71,41 +81,41 @@ def model_config(shape: Shape) -> DecoderConfig:
 
 
 def build_ours(shape: Shape) -> Trainee:
-    """The product's own compiled train step, on a mesh of one device."""
-    import jax
+    """The product's own compiled program, on one device."""
     import numpy as np
 
     from scaling.config.data import DataConfig
     from scaling.config.run import RunConfig
     from scaling.config.train import TrainConfig
-    from scaling.parallel.mesh import make_mesh
     from scaling.train.device import matmul_peak
-    from scaling.train.step import TrainStep
+    from scaling.train.program import Program, Steps
 
     run = RunConfig(
         model=model_config(shape),
         data=DataConfig(sequence_length=shape.length),
         train=TrainConfig(steps=1000, batch_tokens=shape.tokens, learning_rate=1e-4, clip_norm=None),
     )
-    compiled = TrainStep(run, make_mesh(run.mesh, jax.devices()[:1]))
+    program = Program(run)
+    program.put(0, program.functions.init(0))
     random = np.random.default_rng(0)
     tokens = random.integers(0, shape.vocab, (shape.rows, shape.length + 1), dtype=np.int32)
-    batch = compiled.place({"inputs": tokens[:, :-1], "targets": tokens[:, 1:]})
-    state = compiled.init(0)
+    batch = {"inputs": tokens[:, :-1], "targets": tokens[:, 1:]}
     number = 0
 
-    def step() -> float:
-        nonlocal state, number
-        state, metrics = compiled.step(state, batch, np.float32(1e-4), np.int32(number))
-        number += 1
-        jax.block_until_ready(state)
-        return float(metrics["loss"])
+    def take(count: int) -> Any:
+        nonlocal number
+        number += count
+        return [batch] * count, [1e-4] * count, range(number - count, number)
 
-    return Trainee(step, lambda: matmul_peak("float32"))
+    def step() -> float:
+        request = Steps(program.at_once, shape.rows, number, 0, take)
+        return program.step({0: request})[0].read()[-1]["loss"]
+
+    return Trainee(step, lambda: matmul_peak("float32"), program.at_once)
 
 
 def build_hugging_face(shape: Shape, attention: str, threads: int) -> Trainee:
-    """transformers' GPT2LMHeadModel on eager torch with torch's AdamW, both as they come."""
+    """transformers' GPT2LMHeadModel with torch's AdamW, both as they come; `compiled` is torch.compile's."""
     import torch
     from transformers import GPT2Config, GPT2LMHeadModel
 
@@ -123,15 +133,16 @@ def build_hugging_face(shape: Shape, attention: str, threads: int) -> Trainee:
         use_cache=False,
         bos_token_id=0,
         eos_token_id=0,
-        attn_implementation=attention,
+        attn_implementation="sdpa" if attention == "compiled" else attention,
     )
     model = GPT2LMHeadModel(config).train()
+    called = torch.compile(model) if attention == "compiled" else model
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, betas=(0.9, 0.95), weight_decay=0.1)
     tokens = torch.randint(0, shape.vocab, (shape.rows, shape.length))
 
     def step() -> float:
         optimizer.zero_grad()
-        loss = model(input_ids=tokens, labels=tokens).loss
+        loss = called(input_ids=tokens, labels=tokens).loss
         loss.backward()
         optimizer.step()
         return float(loss.item())
@@ -150,7 +161,7 @@ def build_hugging_face(shape: Shape, attention: str, threads: int) -> Trainee:
 
 
 def work(side: str, shape: Shape, threads: int, warmup: int) -> None:
-    """A worker: one JSON line when warm, then one for each line read, which says how many steps to time."""
+    """A worker: one JSON line when warm, then one for each line read: how many steps to time, at least."""
     start = time.perf_counter()
     if side == "ours":
         trainee = build_ours(shape)
@@ -162,12 +173,19 @@ def work(side: str, shape: Shape, threads: int, warmup: int) -> None:
     answer({"ready_seconds": time.perf_counter() - start, "warm_loss": loss})
     for line in sys.stdin:
         peak = trainee.peak_flops()
-        seconds = []
-        for _ in range(int(line)):
-            start = time.perf_counter()
+        seconds, busy = [], []
+        for _ in range(-(-int(line) // trainee.batches)):
+            start, begun = time.perf_counter(), time.process_time()
             trainee.step()
-            seconds.append(time.perf_counter() - start)
-        answer({"seconds": statistics.median(seconds), "peak_flops": peak})
+            seconds.append((time.perf_counter() - start) / trainee.batches)
+            busy.append((time.process_time() - begun) / trainee.batches)
+        answer(
+            {
+                "seconds": statistics.median(seconds),
+                "processor_seconds": statistics.median(busy),
+                "peak_flops": peak,
+            }
+        )
 
 
 MARK = "throughput-worker: "
@@ -237,6 +255,7 @@ def compare(shape_name: str, arguments: argparse.Namespace) -> dict[str, Any]:
         "flops_per_token": flops_per_token,
         "sides": {},
         "ratio": {},
+        "processor_ratio": {},
     }
     for side, worker in workers.items():
         speeds = [shape.tokens / timed["seconds"] for timed in rounds[side]]
@@ -245,14 +264,18 @@ def compare(shape_name: str, arguments: argparse.Namespace) -> dict[str, Any]:
             "tokens_per_second": statistics.median(speeds),
             "rounds": speeds,
             "gemm_peak_flops": peak,
+            "processor_seconds_per_token": statistics.median(
+                timed["processor_seconds"] / shape.tokens for timed in rounds[side]
+            ),
             "mfu": statistics.median(speeds) * flops_per_token / peak,
             **worker.ready,
         }
         worker.close()
     for side in workers:
         if side != "ours" and "ours" in workers:
-            pairs = zip(rounds["ours"], rounds[side], strict=True)
-            result["ratio"][f"ours/{side}"] = statistics.median(b["seconds"] / a["seconds"] for a, b in pairs)
+            for key, what in (("ratio", "seconds"), ("processor_ratio", "processor_seconds")):
+                pairs = zip(rounds["ours"], rounds[side], strict=True)
+                result[key][f"ours/{side}"] = statistics.median(b[what] / a[what] for a, b in pairs)
     return result
 
 
@@ -277,6 +300,9 @@ def main() -> None:
     if arguments.worker:
         work(arguments.worker, SHAPES[arguments.shapes[0]], arguments.cores, arguments.warmup)
         return
+    if "hf_compiled" in arguments.sides and not any(map(shutil.which, ("g++", "clang++"))):
+        print("hf_compiled is skipped: torch.compile needs g++ or clang++ on PATH", file=sys.stderr)
+        arguments.sides.remove("hf_compiled")
     document = {
         "benchmark": "throughput",
         "machine": platform.machine(),

@@ -173,7 +173,8 @@ def train_stack(
 
     Each run's losses are those of the run alone up to the rounding of its arithmetic, and a run that fails
     leaves the others as they are. When no run waits and half of the lanes or more are empty, the rest goes on
-    in a smaller program.
+    in a smaller program, of at least two lanes. A stack that was stopped or killed resumes bit for bit as
+    long as two of its runs are left.
 
     Raises:
         BadInputError: the mesh does not fit the devices.
@@ -200,9 +201,9 @@ def train_stack(
                         yield from _ended(loops)
                 if not loops:
                     break
-                waits = todo or stop.signal_number is not None
-                if not waits and len(loops) <= program.lanes // 2:
-                    program = _smaller(program, loops)
+                left = max(2, len(loops))  # a run alone is another program, with other rounding
+                if not todo and stop.signal_number is None and left <= program.lanes // 2:
+                    program = _smaller(program, loops, left)
                 _answer(program, list(loops.values()))
                 for outcome in _ended(loops):
                     if isinstance(outcome.error, InterruptedRunError):
@@ -232,10 +233,9 @@ def _ended(loops: dict[int, _Loop]) -> Iterator[RunOutcome]:
             yield loop.outcome
 
 
-def _smaller(program: Program, loops: dict[int, _Loop]) -> Program:
-    """A program of as many lanes as there are loops, which go on in it."""
-    run = next(iter(loops.values())).run
-    smaller = Program(run, len(loops))
+def _smaller(program: Program, loops: dict[int, _Loop], lanes: int) -> Program:
+    """A program of so many lanes, in which the loops go on."""
+    smaller = Program(next(iter(loops.values())).run, lanes)
     for number, loop in enumerate(loops.values()):
         loop.lane.move(smaller, number)
     program.drop()

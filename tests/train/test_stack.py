@@ -148,7 +148,7 @@ def test_a_stack_resumes_bit_for_bit(make_run: MakeRun, tmp_path: Path) -> None:
 
 
 def test_members_of_other_budgets_take_the_lanes_that_others_leave(make_run: MakeRun, tmp_path: Path) -> None:
-    """Three runs in two lanes: a finished one, cooldown branches, a short one; the last goes on alone."""
+    """Four runs in two lanes: a finished one, cooldown branches, a short one, and one that waits for it."""
     branched = {"tokens": 16 * 256, "steps": None, "branches": [8 * 256], "schedule": "wsd"}
     runs = [
         make_run("name=finished", steps=4),
@@ -237,3 +237,12 @@ def test_runs_of_one_program_are_one_group(make_run: MakeRun, tmp_path: Path) ->
 )  # fmt: skip
 def test_devices_that_a_run_leaves_idle_split_the_runs(mesh: dict[str, int], runs: int, ways: int) -> None:
     assert run_ways(runs, MeshConfig(**mesh), 8) == ways
+
+
+def test_the_last_runs_go_on_in_a_smaller_program(make_run: MakeRun, tmp_path: Path) -> None:
+    """Two of four members end early: the others move to two lanes, with their states."""
+    runs = [make_run(f"name=r{steps}", steps=steps, seed=steps) for steps in (2, 3, 8, 9)]
+    together = members(tmp_path / "stack", *runs)
+    assert [outcome.line for outcome in stack(together)] == [None] * 4
+    train(runs[3], tmp_path / "alone")
+    close(metrics(together[3][1]), metrics(tmp_path / "alone"))
