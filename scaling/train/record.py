@@ -104,11 +104,11 @@ class Clock:
     """
 
     def __init__(
-        self, waited: Callable[[], float] = lambda: 0.0, timer: Callable[[], float] = time.perf_counter
+        self, waited: Callable[[], float] = lambda: 0.0, timer: Callable[[], float] | None = None
     ) -> None:
-        self._waited, self._timer = waited, timer
+        self._waited, self._timer = waited, timer or time.perf_counter
         self._kept = dict.fromkeys(ACCOUNTS, 0.0)
-        self._began = self._last = timer()
+        self._began = self._last = self._timer()
 
     def charge(self, account: str) -> float:
         """Seconds since the last charge, added to an account."""
@@ -171,7 +171,7 @@ class Tally:
         devices: int,
         earlier: RunRecord | None,
         waited: Callable[[], float],
-        timer: Callable[[], float] = time.perf_counter,
+        timer: Callable[[], float] | None = None,
     ) -> None:
         self.run = run
         self.clock = Clock(waited, timer)

@@ -6,7 +6,6 @@ program: `scaling.train.loop` drives one or several of them.
 
 import math
 import signal
-import time
 from collections.abc import Callable, Generator
 from contextlib import suppress
 from functools import cached_property, partial
@@ -84,12 +83,12 @@ def training(
     stop: StopRequest,
     heartbeat: Heartbeat,
     reporter: progress.Reporter,
-    timer: Callable[[], float] = time.perf_counter,
+    timer: Callable[[], float] | None = None,
 ) -> Work:
     """Train a run in the directory `path`, from its newest complete checkpoint if there is one.
 
     A generator: it yields what is to be computed in its lane, is sent the answers, and returns the record.
-    `timer` gives the time in seconds that the run is charged for. Raises as `scaling.train.loop.train`.
+    `timer` gives the seconds that the run is charged for, by default the wall time. Raises as `scaling.train.loop.train`.
     """
     record = _earlier(path, run)
     own = run
@@ -148,7 +147,7 @@ class _Training:
         heartbeat: Heartbeat,
         earlier: RunRecord | None,
         lane: Lane,
-        timer: Callable[[], float],
+        timer: Callable[[], float] | None,
     ) -> None:
         self.run, self.directory, self.reporter = run, directory, reporter
         self.stop, self.heartbeat, self.lane = stop, heartbeat, lane

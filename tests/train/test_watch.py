@@ -209,7 +209,7 @@ def test_a_profile_of_some_steps_is_a_trace_that_parses(make_run: MakeRun, tmp_p
     events = json.loads(gzip.decompress(trace.read_bytes()))["traceEvents"]
     steps = [event["args"]["step_num"] for event in events if event.get("name") == "train"]
     assert sorted(set(map(int, steps))) == [3, 4]
-    assert any("PjitFunction(_step)" in event.get("name", "") for event in events)
+    assert any("PjitFunction(_steps)" in event.get("name", "") for event in events)
     (xplane,) = (tmp_path / "profile").rglob("*.xplane.pb")  # XProf
     assert b"/host:CPU" in xplane.read_bytes()
 
