@@ -88,7 +88,8 @@ def training(
     """Train a run in the directory `path`, from its newest complete checkpoint if there is one.
 
     A generator: it yields what is to be computed in its lane, is sent the answers, and returns the record.
-    `timer` gives the seconds that the run is charged for, by default the wall time. Raises as `scaling.train.loop.train`.
+    `timer` gives the seconds that the run is charged for, by default the wall time. Raises as
+    `scaling.train.loop.train`.
     """
     record = _earlier(path, run)
     own = run
