@@ -15,6 +15,7 @@ from scaling.config.record import RunRecord
 from scaling.laws.forms.envelope import lower_envelope
 from scaling.laws.law import LEVEL, Law
 from scaling.laws.points import Points
+from scaling.laws.read.comparable import mixed_line
 from scaling.laws.read.curves import Curve
 from scaling.laws.read.inputs import Sources
 from scaling.laws.tuned import Tuned
@@ -299,7 +300,8 @@ def families_figure(sources: Sources, options: Options) -> Figure:
     a horizontal line.
 
     Raises:
-        BadInputError: no finished run has bits per byte.
+        BadInputError: no finished run has bits per byte, or the runs read different corpora and `force` is
+            not set.
     """
     ends = [
         (record, point)
@@ -309,6 +311,9 @@ def families_figure(sources: Sources, options: Options) -> Figure:
     ]
     if not ends:
         raise BadInputError("families needs finished runs with bits per byte; the sources have none")
+    corpora = [record.dataset or "" for record, _ in ends]
+    if len(set(filter(None, corpora))) > 1 and not sources.force:
+        raise BadInputError(mixed_line("families", {"dataset": corpora}, "bits per byte"))
     counted = sorted(((r, p) for r, p in ends if p.flops == 0), key=lambda end: end[1].bits_per_byte or 0)
     trained = [(r, p) for r, p in ends if p.flops > 0]
     groups = list(dict.fromkeys((r.family, r.objective) for r, _ in trained))

@@ -119,6 +119,19 @@ def test_wrong_kinds_and_options_are_one_line(run_cli, tmp_path):
     assert code == 0 and all(kind in re.sub(r"-\s+", "-", out) for kind in KINDS)
 
 
+def test_families_on_different_corpora_are_not_compared(run_cli, tmp_path):
+    for corpus in ("stdlib", "text:mine"):
+        for path in write_sweep(tmp_path / corpus[:4]).glob("*/record.json"):
+            record = json.loads(path.read_text()) | {"dataset": corpus}
+            path.write_text(json.dumps(record))
+    command = ("plot", "families", "stdl", "text", "--out", "f.png")
+    code, out, err = run_cli(*command)
+    assert (code, out) == (2, "") and "--where dataset=" in err and err.count("\n") == 1
+    assert not (tmp_path / "f.png").exists()
+    assert run_cli(*command, "--where", "dataset=stdlib")[0] == 0
+    assert run_cli(*command, "--force")[0] == 0
+
+
 def test_several_sources_are_one_set_of_points(run_cli, tmp_path):
     for name, low in (("a", 1), ("b", 3)):
         rows = "".join(f"{low * 1e6:g},{d:g},{4 / low - d / 1e9}\n" for d in (2e7, 4e7))
