@@ -20,6 +20,7 @@ from scaling.api.text.blocks import Block
 from scaling.runtime.errors import BadInputError
 
 if TYPE_CHECKING:
+    from scaling.api.figures import Figure
     from scaling.config.devices import Devices
     from scaling.config.model import ModelConfig
     from scaling.config.record import Compiled
@@ -231,6 +232,9 @@ class DryRun(Result):
                 "argument_bytes": memory.arguments / compiled.argument_bytes,
                 "peak_bytes": memory.total / compiled.peak_bytes,
                 "flops_per_device": flops / compiled.flops_per_device,
+                "step_seconds": None
+                if compiled.profile is None
+                else time.seconds / compiled.profile.step_seconds,
             },
             "would_help": list(self.would_help),
         }
@@ -239,7 +243,36 @@ class DryRun(Result):
         from scaling.api.text.costs import compiled_blocks
 
         devices, memory = self.devices, self.estimated.memory
-        return compiled_blocks(self.run, str(devices), devices.count, self.compiled, memory, self.would_help)
+        blocks = compiled_blocks(
+            self.run, str(devices), devices.count, self.compiled, memory, self.would_help
+        )
+        if self.compiled.profile is not None:
+            from scaling.api.text.profile import profile_blocks
+
+            blocks += profile_blocks(self.compiled.profile, self.estimated.time)
+        return blocks
+
+    def figure(self, path: "str | Path | None" = None) -> "Figure":
+        """Where the step's time goes, as a figure; `path` is a PNG, SVG or PDF file to write it to.
+
+        Raises:
+            BadInputError: the step has no profile, or the path is not one that can be written.
+        """
+        from scaling.api.figures import Figure
+        from scaling.api.text.profile import place
+        from scaling.plots.profile import profile_figure
+
+        profile = self.compiled.profile
+        if profile is None:
+            raise BadInputError("figure: the step has no profile; give profile=True")
+        title = f"{self.run.model.name} on {self.devices}, {self.run.mesh}"
+        drawn = profile_figure(profile, title, [place(line) for line in profile.top])
+        figure = Figure(
+            "profile", drawn, profile.model_dump(mode="json"), None if path is None else Path(path)
+        )
+        if path is not None:
+            figure.save(path)
+        return figure
 
 
 def dryrun(
@@ -297,6 +330,10 @@ def dryrun(
             "--effort quick: --profile needs full, as only that program is the one that trains"
         )
     devices = devices_named(on)
+    if profile and devices.hardware.platform == "cpu":
+        raise BadInputError(
+            f"--on {devices}: --profile needs a TPU or a GPU; the CPU's compiler does not estimate time"
+        )
     effort = effort or ("full" if profile else "quick")
     changes = run_changes(overrides, remat, batch_tokens, length, accumulation, optimizer)
     run = run_for(config_of(model), devices, mesh_text(mesh), changes)

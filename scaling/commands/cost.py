@@ -98,6 +98,9 @@ def dryrun(
             "--profile", help="report where the step's time goes, by kind and source line (full effort)"
         ),
     ] = False,
+    figure: Annotated[
+        Path | None, typer.Option(help="PNG, SVG or PDF file for a figure of the profile")
+    ] = None,
     no_cache: Annotated[
         bool, typer.Option("--no-cache", help="compile again instead of reading the cache")
     ] = False,
@@ -106,6 +109,11 @@ def dryrun(
     """Compile the real train step for devices you do not have: memory, collectives, whether it fits."""
     from scaling.api import costs
 
+    if figure is not None:
+        from scaling.plots.style import check_path
+
+        check_path(figure)
+        profile = True
     result = costs.dryrun(
         model,
         overrides,
@@ -120,6 +128,8 @@ def dryrun(
         profile=profile,
         cache=not no_cache,
     )
+    if figure is not None and result.compiled.profile is not None:
+        result.figure(figure)
     show(result, as_json)
 
 

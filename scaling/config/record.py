@@ -375,13 +375,14 @@ class Profile(Frozen):
     """
 
     step_seconds: float
-    clock_hz: float
-    cycles: float
+    clock_hz: float | None  # null where the compiler does not count cycles
+    cycles: float | None
     by_kind: dict[str, float]
     top: tuple[ProfileLine, ...]
     collective_seconds: float
-    roofline: Roofline | None = None
-    notes: tuple[str, ...] = ()  # what the numbers rest on, one line each
+    roofline: Roofline
+    priced_by_compiler: float  # share of the step that rests on the compiler's own estimates
+    notes: tuple[str, ...]  # what the numbers rest on, one line each
 
 
 class AttentionChoice(Frozen):

@@ -61,6 +61,11 @@ class Instruction:
         match = re.search(rf'\b{name}\\?"?[=:]\s*"?(-?\d+)', self.rest)
         return int(match[1]) if match else None
 
+    def decimal(self, name: str, unit: float = 1.0) -> float | None:
+        """A number among the attributes, as `"exec_time_us":5.2`, times a unit."""
+        match = re.search(rf'"{name}":\s*"?([\d.]+(?:[eE][-+]?\d+)?)', self.rest)
+        return float(match[1]) * unit if match else None
+
     def text(self, name: str) -> str:
         """A quoted text among the attributes, as `custom_call_target="Sharding"`; empty where it has none."""
         match = re.search(rf'\b{name}=\\?"([^"\\]*)', self.rest)

@@ -7,7 +7,7 @@ import itertools
 import math
 import operator
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -90,7 +90,11 @@ def trip_count(module: Module, computation: str, loop: Instruction, arguments: S
 
 
 def unchanged(module: Module, computation: str, loop: Instruction, arguments: Sequence[Value]) -> Value:
-    """The state at the start of every iteration: that before the loop, without what the body changes."""
+    """The state at the start of every iteration: that before the loop, without what the body changes.
+
+    A loop may pass values from one element to another, as a copy of a constant into faster memory; they stay
+    known while they are equal.
+    """
     before = evaluate(module, computation, loop.operands[0], arguments)
     if not isinstance(before, tuple):
         return None
@@ -98,7 +102,22 @@ def unchanged(module: Module, computation: str, loop: Instruction, arguments: Se
     after = result(module, loop.called("body"), [marks])
     if not isinstance(after, tuple):
         return None
-    return tuple(b if a is mark else None for b, a, mark in zip(before, after, marks, strict=False))
+    numbers = {id(mark): number for number, mark in enumerate(marks)}
+    source = {i: numbers[id(value)] for i, value in enumerate(after) if id(value) in numbers}
+    kept = set(source)
+    while changed := {i for i in kept if source[i] not in kept or before[source[i]] != before[i]}:
+        kept -= changed
+    return tuple(value if i in kept else None for i, value in enumerate(before))
+
+
+def states(
+    module: Module, computation: str, loop: Instruction, arguments: Sequence[Value], count: int
+) -> Iterator[Value]:
+    """The state at the start of each of `count` iterations."""
+    state = evaluate(module, computation, loop.operands[0], arguments)
+    for _ in range(count):
+        yield state
+        state = result(module, loop.called("body"), [state])
 
 
 def result(module: Module, computation: str, arguments: Sequence[Value]) -> Value:

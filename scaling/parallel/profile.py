@@ -1,321 +1,278 @@
-"""Where the time of a compiled step goes, by the TPU compiler's own cost model."""
+"""Where the time of a compiled step goes, by the compiler's own cost model.
 
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+The TPU compiler prints how many cycles it expects of every fusion. A program's instructions are in the order
+in which they run, so a step takes their sum, each as often as its loops run, and what it waits for: a
+collective or a copy that has been started runs on links or memory until something waits for its end. What the
+compiler does not price (collectives, kernels, gathers) is priced by bytes and FLOPs.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
 from scaling.config.devices import Devices
-from scaling.config.record import Profile, ProfileLine
+from scaling.config.record import Profile, ProfileLine, Roofline
 from scaling.parallel import attention_kernels
-from scaling.parallel.groups import groups
 from scaling.parallel.hlo import Instruction, Module, operand_type, parse, type_bytes
-from scaling.parallel.links import Place, link, places
-from scaling.parallel.loops import Value, evaluate, trip_count, unchanged
-
-Kind = Literal["matmul", "attention", "elementwise", "copy", "collective", "other"]
-
-COLLECTIVES = {
-    "all-gather": "all_gather",
-    "reduce-scatter": "reduce_scatter",
-    "all-reduce": "all_reduce",
-    "all-to-all": "all_to_all",
-    "ragged-all-to-all": "all_to_all",
-    "collective-permute": "permute",
-    "collective-broadcast": "permute",
-}
-_FREE = frozenset(
-    {
-        "parameter", "constant", "get-tuple-element", "tuple", "bitcast", "after-all", "partition-id",
-        "replica-id", "opt-barrier", "iota", "add-dependency", "domain",
-    }
-)  # fmt: skip
-_MOVES = frozenset(
-    {
-        "copy", "transpose", "reshape", "broadcast", "slice", "dynamic-slice", "dynamic-update-slice", "pad",
-        "concatenate", "convert", "reverse", "bitcast-convert", "copy-start", "copy-done", "iota", "fusion",
-        "call", "clamp", "select", "compare",
-    }
-)  # fmt: skip
-_PRODUCTS = frozenset({"dot", "convolution"})
-_OTHERS = frozenset({"sort", "scatter", "gather", "rng", "rng-bit-generator", "fft", "topk", "custom-call"})
-KERNEL_SHARE = 0.5
-
-
-@dataclass
-class Spent:
-    """Seconds of a step, and how often."""
-
-    seconds: float = 0.0
-    count: float = 0.0
-
-
-@dataclass
-class Times:
-    """What a step spends, by (source, caller, kind), and on links."""
-
-    by_line: dict[tuple[str, str, Kind], Spent] = field(default_factory=lambda: defaultdict(Spent))
-    collective_seconds: float = 0.0  # hidden ones included
-    notes: list[str] = field(default_factory=list)
-
-    @property
-    def by_kind(self) -> dict[Kind, float]:
-        """Seconds of each kind."""
-        total: dict[Kind, float] = dict.fromkeys(
-            ("matmul", "attention", "elementwise", "copy", "collective", "other"), 0.0
-        )
-        for (_, _, kind), spent in self.by_line.items():
-            total[kind] += spent.seconds
-        return total
-
-    @property
-    def seconds(self) -> float:
-        """Of the step."""
-        return sum(self.by_kind.values())
-
-
-class Rates:
-    """What turns the parts of a program that the compiler does not price into seconds."""
-
-    def __init__(self, devices: Devices, where: Sequence[Place] | None = None) -> None:
-        hardware = devices.hardware
-        self.devices, self.where = devices, where or places(devices)
-        if hardware.clock_hz is None:
-            raise ValueError(f"{hardware.name}: its clock_hz is not known")
-        self.clock_hz = hardware.clock_hz
-        self.memory_bandwidth = hardware.memory_bandwidth / hardware.devices_per_chip
-        self.peak_flops = max(hardware.peak_flops.values()) / hardware.devices_per_chip
-
-    def collective(self, one: Instruction, kind: str, size: float) -> float:
-        """Seconds of a collective over an array of `size` bytes."""
-        members = groups(one.rest, self.devices.count)
-        group = max(members, key=len)
-        if kind == "permute":
-            return max(link(pair, self.where, self.devices).seconds("permute", size) for pair in members)
-        return link(group, self.where, self.devices).seconds(kind, size)  # type: ignore[arg-type]
-
-    def kernel(self, work: attention_kernels.Work) -> float:
-        """Seconds of an attention kernel."""
-        return max(work.flops / (self.peak_flops * KERNEL_SHARE), work.bytes / self.memory_bandwidth)
+from scaling.parallel.links import Place
+from scaling.parallel.loops import Value, evaluate, states, trip_count, unchanged
+from scaling.parallel.operations import (
+    COLLECTIVES,
+    FREE,
+    KINDS,
+    Kind,
+    inside,
+    kind_of,
+    moved_bytes,
+    product_flops,
+    source_of,
+)
+from scaling.parallel.rates import Rates
 
 
 def profile_program(
     text: str, devices: Devices, where: Sequence[Place] | None = None, top: int = 20
 ) -> Profile:
-    """Where the time of a compiled program goes, from the TPU compiler's final print of it.
+    """Where the time of a compiled program goes on one device.
 
-    `where` are the places of the devices by their numbers in the program; those of the topology in order by
-    default. The print is `*.after_codegen.txt` of `xla_dump_to`, with `xla_dump_large_constants` for masks.
+    Args:
+        text: the compiler's print: for TPU the final one, `*.after_codegen.txt` of `xla_dump_to`, from a
+            compile at full effort with `xla_dump_large_constants` (the masks of attention kernels); for GPU
+            `compiled.as_text()`.
+        devices: what the program was compiled for.
+        where: the places of the devices by their numbers in the program; by default in order of the topology.
+        top: how many source lines are reported.
 
     Raises:
-        ValueError: not the text of a compiled program.
+        ValueError: not the text of a compiled program, or a device whose compiler estimates no time.
     """
     module = parse(text)
     if not module.entry:
         raise ValueError("no ENTRY computation: not the text of a compiled program")
     module.device = devices.count - 1  # of a causal mask that is split over devices, the last has the most
-    rates = Rates(devices, where)
-    walk = _Walk(module, rates)
+    walk = _Walk(module, Rates(devices, where))
     walk.run(module.entry, [], 1)
-    times = walk.times
-    total = times.seconds
-    lines = sorted(times.by_line.items(), key=lambda item: (-item[1].seconds, item[0]))
+    total = sum(spent.seconds for spent in walk.by_line.values())
+    by_kind = dict.fromkeys(KINDS, 0.0)
+    for (_, _, kind), spent in walk.by_line.items():
+        by_kind[kind] += spent.seconds
+    lines = sorted(walk.by_line.items(), key=lambda item: (-item[1].seconds, item[0]))
     return Profile(
         step_seconds=total,
-        clock_hz=rates.clock_hz,
-        cycles=total * rates.clock_hz,
-        by_kind=dict(times.by_kind),
-        top=tuple(_line(*line, spent, total) for line, spent in lines[:top]),
-        collective_seconds=times.collective_seconds,
-        notes=tuple(dict.fromkeys(times.notes)),
+        clock_hz=walk.rates.clock_hz,
+        cycles=None if walk.rates.clock_hz is None else total * walk.rates.clock_hz,
+        by_kind={str(kind): seconds for kind, seconds in by_kind.items()},
+        top=tuple(
+            ProfileLine(
+                source=source,
+                caller=caller,
+                kind=kind,
+                seconds=spent.seconds,
+                share=spent.seconds / total if total else 0.0,
+                count=round(spent.count),
+            )
+            for (source, caller, kind), spent in lines[:top]
+        ),
+        collective_seconds=walk.collective_seconds,
+        roofline=Roofline(
+            compute_seconds=walk.compute_seconds,
+            memory_seconds=walk.memory_seconds,
+            step_seconds=walk.roofline_seconds + by_kind["collective"],
+        ),
+        priced_by_compiler=walk.priced_seconds / total if total else 0.0,
+        notes=(*walk.rates.notes(), *dict.fromkeys(walk.notes)),
     )
 
 
-def _line(source: str, caller: str, kind: Kind, spent: Spent, total: float) -> ProfileLine:
-    return ProfileLine(
-        source=source,
-        caller=caller,
-        kind=kind,
-        seconds=spent.seconds,
-        share=spent.seconds / total,
-        count=round(spent.count),
-    )
+@dataclass
+class _Spent:
+    seconds: float = 0.0
+    count: float = 0.0
+
+
+@dataclass
+class _Timeline:
+    """One run of a computation: the time so far, and what has been started."""
+
+    now: float = 0.0
+    ends: dict[str, float] = field(default_factory=dict)  # of what was started and not yet waited for
+    free: dict[str, float] = field(default_factory=dict)  # when links or memory have done what was started
+
+    def start(self, name: str, resource: str, seconds: float) -> None:
+        begins = max(self.now, self.free.get(resource, 0.0))
+        self.ends[name] = self.free[resource] = begins + seconds
+
+    def wait(self, name: str) -> float:
+        """Seconds that this has to wait for something started."""
+        waited = max(0.0, self.ends.pop(name, self.now) - self.now)
+        self.now += waited
+        return waited
 
 
 class _Walk:
+    """Adds up a program."""
+
     def __init__(self, module: Module, rates: Rates) -> None:
-        self._module, self._rates = module, rates
-        self.times = Times()
+        self._module, self.rates = module, rates
+        self.by_line: dict[tuple[str, str, Kind], _Spent] = defaultdict(_Spent)
+        self.collective_seconds = self.compute_seconds = self.memory_seconds = self.roofline_seconds = 0.0
+        self.priced_seconds = 0.0
+        self.notes: list[str] = []
 
     def run(self, computation: str, arguments: Sequence[Value], times: float) -> float:
         """Seconds of one run of a computation; what it spends is added `times` times."""
-        now = 0.0
-        pending: dict[str, float] = {}  # when what was started ends
-        free: dict[str, float] = {}  # when a resource has done what was started on it
-        instructions = self._module.computations.get(computation, {})
-
-        def given(names: Sequence[str]) -> list[Value]:
-            return [evaluate(self._module, computation, name, arguments) for name in names]
-
-        for one in instructions.values():
-            opcode = one.opcode
-            if opcode in _FREE:
+        line = _Timeline()
+        for one in self._module.computations.get(computation, {}).values():
+            if one.opcode in FREE:
                 continue
-            if opcode == "while":
-                count = trip_count(self._module, computation, one, arguments)
-                if count is None:
-                    self.times.notes.append(f"loop {one.name}: counted once")
-                state = unchanged(self._module, computation, one, arguments)
-                n = 1 if count is None else count
-                now += n * self.run(one.called("body"), [state], n * times)
-            elif opcode == "conditional":
-                now += self._branches(one, given(one.operands), times)
-            elif opcode == "call":
-                now += self.run(one.called("to_apply"), given(one.operands), times)
-            elif opcode.endswith("-done"):
-                ends = pending.pop(_started(one), now)
-                if ends > now:
-                    self._add(one, self.kind(one), ends - now, times, 0)
-                    now = ends
-            elif opcode.endswith("-start"):
-                resource, seconds = self._asynchronous(one, instructions)
-                begins = max(now, free.get(resource, 0.0))
-                pending[one.name] = free[resource] = begins + seconds
-                self._add(one, self.kind(one), 0.0, times)
-                if self.kind(one) == "collective":
-                    self.times.collective_seconds += seconds * times
-            elif opcode == "async-update":
-                pending[one.name] = pending.pop(_started(one), now)
-            else:
-                kind = self.kind(one)
-                if attention_kernels.is_attention_kernel(one):
-                    work = attention_kernels.work(one, instructions, given(one.operands))
-                    seconds = self._rates.kernel(work)
-                    if not work.masked:
-                        self.times.notes.append("attention kernels: mask unknown, counted in full")
-                else:
-                    seconds = self._seconds(one, kind, instructions)
-                if kind == "collective":
-                    self.times.collective_seconds += seconds * times
-                self._add(one, kind, seconds, times)
-                now += seconds
-        return now
+            match one.opcode:
+                case "while":
+                    line.now += self._loop(computation, one, arguments, times)
+                case "conditional":
+                    line.now += self._branches(computation, one, arguments, times)
+                case "call":
+                    given = self._given(computation, one.operands, arguments)
+                    line.now += self.run(one.called("to_apply"), given, times)
+                case opcode if opcode.endswith("-start"):
+                    resource, seconds = self._started(computation, one)
+                    line.start(one.name, resource, seconds)
+                    self._add(one, kind_of(self._module, one), 0.0, times)
+                    if resource.startswith("links"):
+                        self.collective_seconds += seconds * times
+                case opcode if opcode.endswith("-update"):
+                    line.ends[one.name] = line.ends.pop(_name(one), line.now)
+                case opcode if opcode.endswith("-done"):
+                    waited = line.wait(_name(one))
+                    self._add(one, kind_of(self._module, one), waited, times, count=0)
+                case _:
+                    line.now += self._operation(computation, one, arguments, times)
+        # What nothing here waits for has ended when the next run needs it.
+        late = max(line.ends.values(), default=0.0)
+        return max(line.now, late)
 
-    def _branches(self, one: Instruction, operands: list[Value], times: float) -> float:
+    def _given(self, computation: str, names: Sequence[str], arguments: Sequence[Value]) -> list[Value]:
+        return [evaluate(self._module, computation, name, arguments) for name in names]
+
+    def _loop(self, computation: str, one: Instruction, arguments: Sequence[Value], times: float) -> float:
+        count = trip_count(self._module, computation, one, arguments)
+        if count is None:
+            self.notes.append(f"loop {one.name}: how often it runs is not in the program; counted once")
+        n = 1 if count is None else count
+        body = one.called("body")
+        state = unchanged(self._module, computation, one, arguments)
+        varying = self._varying(body, state)
+        if count is None or not varying:
+            return n * self.run(body, [state], n * times)
+        # Iterations differ: those that take the same branches, and loop as often, are counted together.
+        alike: Counter[tuple[Value, ...]] = Counter()
+        example: dict[tuple[Value, ...], Value] = {}
+        for current in states(self._module, computation, one, arguments, n):
+            choice = tuple(self._choice(body, inner, current) for inner in varying)
+            alike[choice] += 1
+            example.setdefault(choice, current)
+        return sum(often * self.run(body, [example[key]], often * times) for key, often in alike.items())
+
+    def _varying(self, body: str, state: Value) -> list[Instruction]:
+        """What an iteration decides on its own: branches, and loops that do not always run as often."""
+        return [
+            one
+            for one in self._module.computations.get(body, {}).values()
+            if one.opcode in ("conditional", "while") and self._choice(body, one, state) is None
+        ]
+
+    def _choice(self, body: str, one: Instruction, state: Value) -> Value:
+        if one.opcode == "while":
+            return trip_count(self._module, body, one, [state])
+        return evaluate(self._module, body, one.operands[0], [state])
+
+    def _branches(
+        self, computation: str, one: Instruction, arguments: Sequence[Value], times: float
+    ) -> float:
         names = one.branches()
-        which = operands[0]
+        which, *operands = self._given(computation, one.operands, arguments)
         if isinstance(which, int):
-            chosen = min(max(which, 0), len(names) - 1)
-            if one.called("true_computation"):
-                chosen = 0 if which else 1
-            return self.run(names[chosen], [operands[1 + chosen]], times)
-        # Each as often as the others.
-        share = 1 / len(names)
-        return sum(
-            share * self.run(name, [operand], share * times)
-            for name, operand in zip(names, operands[1:], strict=False)
+            last = len(names) - 1
+            chosen = (
+                (0 if which else 1)
+                if one.called("true_computation")
+                else which
+                if 0 <= which <= last
+                else last
+            )
+            return self.run(names[chosen], [operands[chosen]], times)
+        self.notes.append(
+            f"branches of {one.name}: which one runs is not in the program; counted equally often"
         )
+        share = 1 / len(names)
+        pairs = zip(names, operands, strict=False)
+        return sum(share * self.run(name, [operand], share * times) for name, operand in pairs)
 
-    def _asynchronous(self, one: Instruction, instructions: dict[str, Instruction]) -> tuple[str, float]:
+    def _operation(
+        self, computation: str, one: Instruction, arguments: Sequence[Value], times: float
+    ) -> float:
+        """Seconds of an instruction that the step waits for."""
+        kind = kind_of(self._module, one)
+        priced = self.rates.priced(one)
+        if kind == "collective":
+            seconds = self._exchange(computation, one)
+            self.collective_seconds += seconds * times
+            if priced is not None:  # a fusion that computes, and exchanges in parts
+                seconds = max(seconds, priced)
+            self._add(one, kind, seconds, times)
+            return seconds
+        moved = moved_bytes(self._module, computation, one)
+        if attention_kernels.is_attention_kernel(one):
+            given = self._given(computation, one.operands, arguments)
+            work = attention_kernels.work(one, self._module.computations[computation], given)
+            if not work.masked:
+                self.notes.append("an attention mask is not in the program; its kernel is counted in full")
+            flops, moved, seconds = work.flops, work.bytes, self.rates.kernel(work)
+        else:
+            flops = product_flops(self._module, computation, one)
+            seconds = self.rates.operation(flops, moved) if priced is None else priced
+            self.priced_seconds += 0.0 if priced is None else priced * times
+        compute, memory = self.rates.ideal(flops, moved)
+        self.compute_seconds += compute * times
+        self.memory_seconds += memory * times
+        self.roofline_seconds += max(compute, memory) * times
+        self._add(one, kind, seconds, times)
+        return seconds
+
+    def _started(self, computation: str, one: Instruction) -> tuple[str, float]:
+        """What an asynchronous instruction runs on, and for how many seconds."""
+        if kind_of(self._module, one) == "collective":
+            parts = [one, *inside(self._module, one)]
+            exchanges = [part for part in parts if part.opcode.removesuffix("-start") in COLLECTIVES]
+            # Other groups use other links, and the two directions of a ring are separate.
+            return f"links {self.rates.groups_of(exchanges[0])}", self._exchange(computation, one)
+        if one.opcode == "copy-start":
+            moved = type_bytes(one.type) / 2  # of its destination and its source
+        else:
+            moved = moved_bytes(self._module, computation, one)
+        return "memory", self.rates.ideal(0.0, moved)[1]
+
+    def _exchange(self, computation: str, one: Instruction) -> float:
+        """Seconds on links of the collectives that an instruction is or holds."""
         opcode = one.opcode.removesuffix("-start")
         if opcode in COLLECTIVES:
-            return "links", self._rates.collective(
-                one, COLLECTIVES[opcode], self._exchanged(one, instructions)
-            )
-        inner = list(self._inside(one.called("calls")))
-        for part in inner:
-            if part.opcode in COLLECTIVES:
-                return "links", self._rates.collective(part, COLLECTIVES[part.opcode], type_bytes(part.type))
-        size = type_bytes(one.type) / 2 if opcode == "copy" else _moved(one, instructions)
-        return "memory", size / self._rates.memory_bandwidth
-
-    def _exchanged(self, one: Instruction, instructions: dict[str, Instruction]) -> float:
-        """Bytes of the array that a collective makes, or reads if that is larger."""
-        read = sum(type_bytes(operand_type(instructions, name)) for name in one.operands)
-        kind = one.opcode.removesuffix("-start")
-        if kind == "all-gather" and one.opcode.endswith("-start"):
-            return type_bytes(one.type) - read
-        return read if kind != "all-gather" else type_bytes(one.type)
-
-    def _seconds(self, one: Instruction, kind: Kind, instructions: dict[str, Instruction]) -> float:
-        cycles = one.number("estimated_cycles")
-        if cycles is not None:
-            return cycles / self._rates.clock_hz
-        if one.opcode in COLLECTIVES:
-            size = self._exchanged(one, instructions)
-            return self._rates.collective(one, COLLECTIVES[one.opcode], size)
-        if kind == "collective":
-            inside = (i for i in self._inside(one.called("calls")) if i.opcode in COLLECTIVES)
-            return sum(self._rates.collective(i, COLLECTIVES[i.opcode], type_bytes(i.type)) for i in inside)
-        return _moved(one, instructions) / self._rates.memory_bandwidth
-
-    def kind(self, one: Instruction) -> Kind:
-        """What an instruction of a computation that is not fused is."""
-        opcode = one.opcode.removesuffix("-start").removesuffix("-done")
-        if opcode in COLLECTIVES:
-            return "collective"
-        if opcode == "custom-call":
-            return "attention" if attention_kernels.is_attention_kernel(one) else "other"
-        inner = list(self._inside(one.called("calls"))) if opcode in ("fusion", "async") else [one]
-        opcodes = {part.opcode for part in inner} - _FREE
-        if opcodes & COLLECTIVES.keys():
-            return "collective"
-        if opcodes & _PRODUCTS:
-            return "attention" if self._of_attention(one) else "matmul"
-        if opcodes & _OTHERS:
-            return "other"
-        if opcodes <= _MOVES:
-            return "copy"
-        return "attention" if self._of_attention(one) else "elementwise"
-
-    def _of_attention(self, one: Instruction) -> bool:
-        return any("/models/attention/" in file for file, _ in self._module.frames(one))
-
-    def _inside(self, computation: str) -> Iterator[Instruction]:
-        for one in self._module.computations.get(computation, {}).values():
-            yield one
-            if one.opcode == "fusion":
-                yield from self._inside(one.called("calls"))
+            instructions = self._module.computations[computation]
+            read = sum(type_bytes(operand_type(instructions, name)) for name in one.operands)
+            made = type_bytes(one.type) - (read if one.opcode == "all-gather-start" else 0)
+            return self.rates.collective(one, COLLECTIVES[opcode], made if opcode == "all-gather" else read)
+        names = [one.called("calls"), *one.listed("called_computations")]
+        return sum(
+            self._exchange(name, part)
+            for name in names
+            for part in self._module.computations.get(name, {}).values()
+        )
 
     def _add(self, one: Instruction, kind: Kind, seconds: float, times: float, count: int = 1) -> None:
-        source, caller = self._source(one)
-        spent = self.times.by_line[source, caller, kind]
+        source, caller = source_of(self._module, one)
+        spent = self.by_line[source, caller, kind]
         spent.seconds += seconds * times
         spent.count += count * times
 
-    def _source(self, one: Instruction) -> tuple[str, str]:
-        frames = self._module.frames(one)
-        if not frames:
-            for part in reversed(list(self._inside(one.called("calls")))):
-                if frames := self._module.frames(part):
-                    break
-        if not frames:
-            return "", ""
-        own = frames[0][0]
-        caller = next((frame for frame in frames if frame[0] != own), None)
-        return _place(*frames[0]), "" if caller is None else _place(*caller)
 
-
-def _place(file: str, line: int) -> str:
-    for mark, kept in (("/site-packages/", ""), ("/scaling/", "scaling/")):
-        _, found, after = file.rpartition(mark)
-        if found:
-            return f"{kept}{after}:{line}"
-    return f"{file.rpartition('/')[2]}:{line}"
-
-
-def _started(one: Instruction) -> str:
+def _name(one: Instruction) -> str:
+    """The instruction that a done or an update belongs to."""
     return one.operands[0].partition("#")[0] if one.operands else ""
-
-
-def _moved(one: Instruction, instructions: dict[str, Instruction]) -> float:
-    """Bytes that an instruction reads and writes, where the compiler does not price it."""
-    out = type_bytes(one.type)
-    read = [type_bytes(operand_type(instructions, name)) for name in one.operands]
-    if one.opcode == "dynamic-update-slice":
-        return 2 * read[1]
-    if one.opcode == "dynamic-slice" or "gather" in one.name:
-        return 2 * out
-    if "AllocateBuffer" in one.rest:
-        return 0
-    return out + sum(read)

@@ -184,6 +184,8 @@ def _compile(
             return out_of_memory
         text = _printed(Path(folder), "after_optimizations") if tpu else compiled.as_text()
         final = _printed(Path(folder), "after_codegen") if tpu and effort == "full" else ""
+        if devices.hardware.platform == "gpu":
+            final = text
     collectives, notes = _collectives(text)
     profile = None
     if final:

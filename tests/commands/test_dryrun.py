@@ -7,7 +7,7 @@ import pytest
 
 from scaling.api.costs import would_help
 from scaling.config.devices import default_mesh, parse_mesh
-from scaling.config.record import AttentionChoice, Compiled
+from scaling.config.record import AttentionChoice, Compiled, Profile, ProfileLine, Roofline
 from scaling.config.run import RunConfig
 from scaling.runtime.errors import BadInputError
 from scaling.train import dry_run
@@ -202,3 +202,97 @@ def test_what_would_help() -> None:
     ):
         assert word in line
     assert would_help(run, ANSWER.model_copy(update={"fits": True})) == []
+
+
+PROFILE = Profile(
+    step_seconds=0.02,
+    clock_hz=1.75e9,
+    cycles=3.5e7,
+    by_kind={
+        "matmul": 0.011,
+        "attention": 0.003,
+        "elementwise": 0.002,
+        "copy": 0.001,
+        "collective": 0.003,
+        "other": 0,
+    },
+    top=(
+        ProfileLine(
+            source="scaling/models/functional.py:75",
+            caller="scaling/models/layers.py:263",
+            kind="matmul",
+            seconds=0.011,
+            share=0.55,
+            count=128,
+        ),
+        ProfileLine(source="", caller="", kind="collective", seconds=0.003, share=0.15, count=1),
+    ),
+    collective_seconds=0.008,
+    roofline=Roofline(compute_seconds=0.004, memory_seconds=0.003, step_seconds=0.008),
+    priced_by_compiler=0.7,
+    notes=("attention kernels at 55% of peak on the blocks they compute (assumed)",),
+)
+
+
+@pytest.fixture
+def profiled(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
+    """The efforts of what was to be compiled; all has `PROFILE`."""
+    efforts: list[str] = []
+
+    def note(run: RunConfig, on: object, effort: str) -> Compiled:
+        efforts.append(effort)
+        return ANSWER.model_copy(update={"profile": PROFILE, "fits": True, "capacity_bytes": 30})
+
+    monkeypatch.setattr(dry_run, "dry_run", note)
+    monkeypatch.setenv("SCALING_CACHE", str(tmp_path / "cache"))
+    return efforts
+
+
+def test_a_profile_next_to_the_roofline_and_the_estimate(profiled: list[str], run_cli: RunCli) -> None:
+    line = ("dryrun", "gpt3-125m", "--on", "tpu-v5p:2x2x1", "--profile")
+    code, out, err = run_cli(*line)
+    assert (code, err, profiled) == (0, "", ["full"])
+    assert "Time of a step: 20.0 ms, 3.5e+07 cycles at 1.75 GHz" in out
+    assert "functional.py:75 < layers.py:263" in out and "(no source line)" in out
+    assert "8.000 ms on the links" in out and "5.000 ms are hidden" in out
+    assert "roofline" in out and "estimate" in out
+    shown = out[out.index("Time of a step") :].splitlines()
+    assert max(map(len, shown)) <= 100
+    document = json.loads(run_cli(*line, "--json")[1])
+    assert document["compiled"]["profile"] == PROFILE.model_dump(mode="json")
+    ratio = document["estimate_over_compiled"]["step_seconds"]
+    assert ratio == pytest.approx(document["time"]["step_seconds"] / 0.02)
+
+
+def test_without_the_option_there_is_no_profile(profiled: list[str], run_cli: RunCli) -> None:
+    line = ("dryrun", "gpt3-125m", "--on", "tpu-v5p:2x2x1", "--json")
+    document = json.loads(run_cli(*line)[1])
+    assert profiled == ["quick"] and document["compiled"]["profile"] is None
+    assert document["estimate_over_compiled"]["step_seconds"] is None
+
+
+@pytest.mark.parametrize("suffix", ["png", "svg"])
+def test_the_figure_of_a_profile(profiled: list[str], run_cli: RunCli, tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"profile.{suffix}"
+    assert run_cli("dryrun", "gpt3-125m", "--on", "tpu-v5p:2x2x1", "--figure", str(path))[0] == 0
+    first = path.read_bytes()
+    assert len(first) > 5000
+    run_cli("dryrun", "gpt3-125m", "--on", "tpu-v5p:2x2x1", "--figure", str(path))
+    assert path.read_bytes() == first
+    if suffix == "svg":
+        assert b"hidden" in first or b"<path" in first
+
+
+PROFILE_CASES = [
+    ("gpt3-125m --on cpu:1 --profile", "needs a TPU or a GPU"),
+    ("gpt3-125m --on tpu-v5p:2x2x1 --profile --effort quick", "needs full"),
+    ("gpt3-125m --on tpu-v5p:2x2x1 --figure profile.bmp", ".bmp"),
+    ("gpt3-125m --on tpu-v5p:2x2x1 --figure nowhere/profile.png", "nowhere"),
+]
+
+
+@pytest.mark.parametrize(("line", "says"), PROFILE_CASES, ids=[line for line, _ in PROFILE_CASES])
+def test_profiles_that_are_refused(profiled: list[str], line: str, says: str, run_cli: RunCli) -> None:
+    code, out, err = run_cli("dryrun", *line.split())
+    assert (code, out, profiled) == (2, "", [])
+    assert len(err.strip().splitlines()) == 1 and says in err
