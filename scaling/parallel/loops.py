@@ -120,6 +120,24 @@ def states(
         state = result(module, loop.called("body"), [state])
 
 
+def branch(conditional: Instruction, which: Value) -> int | None:
+    """The number of the branch that a conditional takes; None if what it chooses by is unknown."""
+    if not isinstance(which, int):
+        return None
+    if conditional.called("true_computation"):
+        return 0 if which else 1
+    last = len(conditional.branches()) - 1
+    return which if 0 <= which <= last else last
+
+
+def _common(values: Sequence[Value]) -> Value:
+    """What values have in common; of tuples, element by element."""
+    first = values[0]
+    if all(isinstance(value, tuple) and len(value) == len(first) for value in values):
+        return tuple(map(_common, zip(*values, strict=True)))
+    return first if all(value == first for value in values) else None
+
+
 def result(module: Module, computation: str, arguments: Sequence[Value]) -> Value:
     """The value of a computation's root."""
     instructions = module.computations.get(computation, {})
@@ -157,6 +175,15 @@ def evaluate(module: Module, computation: str, name: str, arguments: Sequence[Va
                 return _element(value(one.operands[0]), _index(one))
             case "dynamic-slice":
                 return _sliced(one, list(map(value, one.operands)))
+            case "while":
+                return unchanged(module, computation, one, arguments)
+            case "conditional":
+                which, *operands = map(value, one.operands)
+                chosen = branch(one, which)
+                names = one.branches() if chosen is None else [one.branches()[chosen]]
+                given = operands if chosen is None else [operands[chosen]]
+                found = [result(module, name, [x]) for name, x in zip(names, given, strict=False)]
+                return _common(found)
             case "fusion" | "call":
                 called = one.called("calls") or one.called("to_apply")
                 return result(module, called, list(map(value, one.operands)))

@@ -53,8 +53,16 @@ def kind_of(module: Module, one: Instruction) -> Kind:
         return "matmul" if _LIBRARY_PRODUCTS.search(one.text("custom_call_target")) else "other"
     inner = list(inside(module, one)) if opcode in ("fusion", "async") else [one]
     opcodes = {part.opcode for part in inner} - FREE
-    if opcodes & COLLECTIVES.keys():
-        return "collective"
+    return "collective" if opcodes & COLLECTIVES.keys() else _computed(module, one, opcodes)
+
+
+def kind_beside_collective(module: Module, one: Instruction) -> Kind | None:
+    """What a fusion computes while it takes part in a collective; None if nothing."""
+    opcodes = {part.opcode for part in inside(module, one)} - FREE - COLLECTIVES.keys() - {"custom-call"}
+    return _computed(module, one, opcodes) if opcodes else None
+
+
+def _computed(module: Module, one: Instruction, opcodes: set[str]) -> Kind:
     if opcodes & _PRODUCTS:
         return "attention" if _of_attention(module, one) else "matmul"
     if opcodes & _OTHERS:
@@ -62,6 +70,17 @@ def kind_of(module: Module, one: Instruction) -> Kind:
     if opcodes <= _MOVES:
         return "copy"
     return "attention" if _of_attention(module, one) else "elementwise"
+
+
+def spread_collective(module: Module, one: Instruction) -> Instruction | None:
+    """The collective that an instruction runs a part of, where TPU spreads one over several fusions.
+
+    The first of them starts it, others compute in the meantime, and the last waits; all have its channel.
+    """
+    for part in (one, *inside(module, one)):
+        if part.opcode in COLLECTIVES and "async_collective_fusion_config" in part.rest:
+            return part
+    return None
 
 
 def _of_attention(module: Module, one: Instruction) -> bool:

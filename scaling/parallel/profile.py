@@ -7,7 +7,7 @@ compiler does not price (collectives, kernels, gathers) is priced by bytes and F
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from scaling.config.devices import Devices
@@ -15,17 +15,19 @@ from scaling.config.record import Profile, ProfileLine, Roofline
 from scaling.parallel import attention_kernels
 from scaling.parallel.hlo import Instruction, Module, operand_type, parse, type_bytes
 from scaling.parallel.links import Place
-from scaling.parallel.loops import Value, evaluate, states, trip_count, unchanged
+from scaling.parallel.loops import Value, branch, evaluate, states, trip_count, unchanged
 from scaling.parallel.operations import (
     COLLECTIVES,
     FREE,
     KINDS,
     Kind,
     inside,
+    kind_beside_collective,
     kind_of,
     moved_bytes,
     product_flops,
     source_of,
+    spread_collective,
 )
 from scaling.parallel.rates import Rates
 
@@ -96,6 +98,7 @@ class _Timeline:
 
     now: float = 0.0
     ends: dict[str, float] = field(default_factory=dict)  # of what was started and not yet waited for
+    met: set[str] = field(default_factory=set)  # collectives of which a part has run
     free: dict[str, float] = field(default_factory=dict)  # when links or memory have done what was started
 
     def start(self, name: str, resource: str, seconds: float) -> None:
@@ -119,20 +122,25 @@ class _Walk:
         self.priced_seconds = 0.0
         self.notes: list[str] = []
 
-    def run(self, computation: str, arguments: Sequence[Value], times: float) -> float:
-        """Seconds of one run of a computation; what it spends is added `times` times."""
-        line = _Timeline()
+    def run(
+        self, computation: str, arguments: Sequence[Value], times: float, met: Iterable[str] = ()
+    ) -> float:
+        """Seconds of one run of a computation; what it spends is added `times` times.
+
+        `met` names collectives that the caller has started and this may run a part of.
+        """
+        line = _Timeline(met=set(met))
         for one in self._module.computations.get(computation, {}).values():
             if one.opcode in FREE:
                 continue
             match one.opcode:
                 case "while":
-                    line.now += self._loop(computation, one, arguments, times)
+                    line.now += self._loop(line, computation, one, arguments, times)
                 case "conditional":
-                    line.now += self._branches(computation, one, arguments, times)
+                    line.now += self._branches(line, computation, one, arguments, times)
                 case "call":
                     given = self._given(computation, one.operands, arguments)
-                    line.now += self.run(one.called("to_apply"), given, times)
+                    line.now += self.run(one.called("to_apply"), given, times, line.met)
                 case opcode if opcode.endswith("-start"):
                     resource, seconds = self._started(computation, one)
                     line.start(one.name, resource, seconds)
@@ -145,7 +153,7 @@ class _Walk:
                     waited = line.wait(_name(one))
                     self._add(one, kind_of(self._module, one), waited, times, count=0)
                 case _:
-                    line.now += self._operation(computation, one, arguments, times)
+                    self._operation(line, computation, one, arguments, times)
         # What nothing here waits for has ended when the next run needs it.
         late = max(line.ends.values(), default=0.0)
         return max(line.now, late)
@@ -153,7 +161,9 @@ class _Walk:
     def _given(self, computation: str, names: Sequence[str], arguments: Sequence[Value]) -> list[Value]:
         return [evaluate(self._module, computation, name, arguments) for name in names]
 
-    def _loop(self, computation: str, one: Instruction, arguments: Sequence[Value], times: float) -> float:
+    def _loop(
+        self, line: _Timeline, computation: str, one: Instruction, arguments: Sequence[Value], times: float
+    ) -> float:
         count = trip_count(self._module, computation, one, arguments)
         if count is None:
             self.notes.append(f"loop {one.name}: how often it runs is not in the program; counted once")
@@ -162,7 +172,7 @@ class _Walk:
         state = unchanged(self._module, computation, one, arguments)
         varying = self._varying(body, state)
         if count is None or not varying:
-            return n * self.run(body, [state], n * times)
+            return n * self.run(body, [state], n * times, line.met)
         # Iterations differ: those that take the same branches, and loop as often, are counted together.
         alike: Counter[tuple[Value, ...]] = Counter()
         example: dict[tuple[Value, ...], Value] = {}
@@ -170,7 +180,9 @@ class _Walk:
             choice = tuple(self._choice(body, inner, current) for inner in varying)
             alike[choice] += 1
             example.setdefault(choice, current)
-        return sum(often * self.run(body, [example[key]], often * times) for key, often in alike.items())
+        return sum(
+            often * self.run(body, [example[key]], often * times, line.met) for key, often in alike.items()
+        )
 
     def _varying(self, body: str, state: Value) -> list[Instruction]:
         """What an iteration decides on its own: branches, and loops that do not always run as often."""
@@ -186,49 +198,75 @@ class _Walk:
         return evaluate(self._module, body, one.operands[0], [state])
 
     def _branches(
-        self, computation: str, one: Instruction, arguments: Sequence[Value], times: float
+        self, line: _Timeline, computation: str, one: Instruction, arguments: Sequence[Value], times: float
     ) -> float:
         names = one.branches()
         which, *operands = self._given(computation, one.operands, arguments)
-        if isinstance(which, int):
-            last = len(names) - 1
-            chosen = (
-                (0 if which else 1)
-                if one.called("true_computation")
-                else which
-                if 0 <= which <= last
-                else last
-            )
-            return self.run(names[chosen], [operands[chosen]], times)
+        chosen = branch(one, which)
+        if chosen is not None:
+            return self.run(names[chosen], [operands[chosen]], times, line.met)
         self.notes.append(
             f"branches of {one.name}: which one runs is not in the program; counted equally often"
         )
         share = 1 / len(names)
         pairs = zip(names, operands, strict=False)
-        return sum(share * self.run(name, [operand], share * times) for name, operand in pairs)
+        return sum(share * self.run(name, [operand], share * times, line.met) for name, operand in pairs)
+
+    def _part(
+        self, line: _Timeline, computation: str, one: Instruction, part: Instruction, times: float
+    ) -> None:
+        """A part of a collective that is spread over several fusions."""
+        key = f"channel {part.number('channel_id')}"
+        first = key not in line.met
+        if first:
+            line.met.add(key)
+            seconds = self._exchange(computation, one)
+            line.start(key, f"links {self.rates.groups_of(part)}", seconds)
+            self.collective_seconds += seconds * times
+            self._add(part, "collective", 0.0, times)
+        kind = kind_beside_collective(self._module, one)
+        if kind is not None:
+            flops = product_flops(self._module, computation, one)
+            # Its operands include what is exchanged, so that its own bytes are not known.
+            line.now += self._spend(one, kind, flops, 0.0, times)
+        elif not first:
+            self._add(part, "collective", line.wait(key), times, count=0)
 
     def _operation(
-        self, computation: str, one: Instruction, arguments: Sequence[Value], times: float
-    ) -> float:
-        """Seconds of an instruction that the step waits for."""
+        self, line: _Timeline, computation: str, one: Instruction, arguments: Sequence[Value], times: float
+    ) -> None:
+        """An instruction that the step waits for."""
         kind = kind_of(self._module, one)
-        priced = self.rates.priced(one)
         if kind == "collective":
+            if (part := spread_collective(self._module, one)) is not None:
+                self._part(line, computation, one, part, times)
+                return
             seconds = self._exchange(computation, one)
             self.collective_seconds += seconds * times
-            if priced is not None:  # a fusion that computes, and exchanges in parts
-                seconds = max(seconds, priced)
             self._add(one, kind, seconds, times)
-            return seconds
-        moved = moved_bytes(self._module, computation, one)
-        if attention_kernels.is_attention_kernel(one):
+            line.now += seconds
+        elif attention_kernels.is_attention_kernel(one):
             given = self._given(computation, one.operands, arguments)
             work = attention_kernels.work(one, self._module.computations[computation], given)
             if not work.masked:
                 self.notes.append("an attention mask is not in the program; its kernel is counted in full")
-            flops, moved, seconds = work.flops, work.bytes, self.rates.kernel(work)
+            line.now += self._spend(one, kind, work.flops, work.bytes, times, self.rates.kernel(work))
         else:
             flops = product_flops(self._module, computation, one)
+            line.now += self._spend(one, kind, flops, moved_bytes(self._module, computation, one), times)
+
+    def _spend(
+        self,
+        one: Instruction,
+        kind: Kind,
+        flops: float,
+        moved: float,
+        times: float,
+        seconds: float | None = None,
+    ) -> float:
+        """Seconds of work: as given, as the compiler prices it, or at the device's rates."""
+        priced = self.rates.priced(one)
+        if seconds is None:
             seconds = self.rates.operation(flops, moved) if priced is None else priced
             self.priced_seconds += 0.0 if priced is None else priced * times
         compute, memory = self.rates.ideal(flops, moved)

@@ -15,10 +15,10 @@ ENTRY %main (q: bf16[8]) -> bf16[8] {{
   %q = bf16[2,12,2048,64]{{3,2,1,0}} parameter(0)
   %k = bf16[2,4,2048,64]{{3,2,1,0}} parameter(1)
   %ids = s32[2,2048,128]{{2,1,0}} parameter(2)
-  %{name}.1 = (bf16[2,12,2048,64]{{3,2,1,0}}, f32[2,12,2048,128]{{3,2,1,0}}) custom-call(%next, %mask, %q, %k, \
-%k, %ids), custom_call_target="tpu_custom_call", frontend_attributes={{kernel_metadata={{
-"xprof_metadata":"{{\\"block_q\\": 512, \\"block_kv\\": 512, \\"block_q_dkv\\": 512, \\"block_kv_dkv\\": 512, \
-\\"use_fused_bwd_kernel\\": {fused}}}"
+  %{name}.1 = (bf16[2,12,2048,64]{{3,2,1,0}}, f32[2,12,2048,128]{{3,2,1,0}}) custom-call(%next, %mask, \
+%q, %k, %k, %ids), custom_call_target="tpu_custom_call", frontend_attributes={{kernel_metadata={{
+"xprof_metadata":"{{\\"block_q\\": 512, \\"block_kv\\": 512, \\"block_q_dkv\\": 512, \
+\\"block_kv_dkv\\": 512, \\"use_fused_bwd_kernel\\": {fused}}}"
 }}}}, metadata={{op_name="jit(_step)/pallas_call" stack_frame_id=3}}, backend_config={{"body":"{{{{"}}
 }}
 """

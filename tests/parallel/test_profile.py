@@ -219,6 +219,43 @@ def test_what_shares_links_waits_for_its_turn() -> None:
     assert both.by_kind["collective"] == pytest.approx(both.collective_seconds / 2)
 
 
+PART = """
+%part.{0} (g: f32[1048576]) -> f32[16777216] {{
+  %g = f32[1048576]{{0}} parameter(0)
+{1}
+  ROOT %r = f32[16777216]{{0}} all-gather(%g), channel_id=9, replica_groups=[1,16]<=[16], dimensions={{0}}, \
+use_global_device_ids=true, backend_config={{"async_collective_fusion_config":{{}}}}
+}}
+"""
+
+
+def test_a_collective_that_is_spread_over_fusions_counts_once() -> None:
+    """TPU starts one in a fusion, computes in others, also in loops, and ends it in a last one."""
+    computes = "  %n = f32[1048576]{0} negate(%g)"
+    parts = PART.format("ends", "") + PART.format("inner", computes)
+
+    def fusion(name: str, part: str, cycles: int = 0) -> str:
+        said = f", {priced(cycles)}" if cycles else ""
+        return f"  %{name} = f32[16777216]{{0}} fusion(%big), kind=kCustom, calls=%part.{part}{said}"
+
+    def around(middle: str, computations: str = "") -> Profile:
+        entry = "\n".join([BIG, fusion("s", "ends"), middle, fusion("d", "ends")])
+        return profiled(entry, parts + computations)
+
+    alone = around("")
+    assert alone.step_seconds == pytest.approx(alone.collective_seconds)
+    quarter = round(alone.collective_seconds / 4 * CLOCK)
+    found = around("\n".join((fusion("a", "inner", quarter), fusion("b", "inner", quarter))))
+    assert found.collective_seconds == pytest.approx(alone.collective_seconds)
+    assert found.step_seconds == pytest.approx(alone.step_seconds, rel=1e-3)
+    assert found.by_kind["elementwise"] == pytest.approx(alone.step_seconds / 2, rel=1e-3)
+    body = loop("l", 3, f"{BIG}\n{fusion('a', 'inner', quarter)}")
+    looped = around("  %w = (s32[], f32[8]) while(%s0), condition=%l_on, body=%l", body)
+    assert looped.collective_seconds == pytest.approx(alone.collective_seconds)
+    assert looped.by_kind["elementwise"] == pytest.approx(3 * quarter / CLOCK, rel=1e-3)
+    assert looped.step_seconds == pytest.approx(alone.step_seconds, rel=1e-3)
+
+
 def test_copies_into_faster_memory_run_behind_computation() -> None:
     start = "  %s = (f32[1048576]{0:S(1)}, f32[1048576]{0}, u32[]) copy-start(%big)"
     done = "  %d = f32[1048576]{0:S(1)} copy-done(%s)"
