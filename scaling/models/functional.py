@@ -192,42 +192,40 @@ def rotate(x_BLHE: Array, positions_BL: Array, base: float) -> Array:
     """
     half = x_BLHE.shape[-1] // 2
     rates = base ** (-jnp.arange(half, dtype=jnp.float32) / half)
-    angles = positions_BL[:, :, None, None].astype(jnp.float32) * jnp.tile(rates, 2)
+    angles = positions_BL[:, :, None, None].astype(jnp.float32) * rates
     return _rotated(x_BLHE, jnp.cos(angles), jnp.sin(angles))
 
 
 @jax.custom_vjp
-def _rotated(x_BLHE: Array, cos_BL1E: Array, sin_BL1E: Array) -> Array:
-    y = x_BLHE.astype(jnp.float32) * cos_BL1E + _quarter_turn(x_BLHE) * sin_BL1E
-    return y.astype(x_BLHE.dtype)
+def _rotated(x: Array, cos: Array, sin: Array) -> Array:
+    """`x` with its pairs rotated; the angles' last axis is half as wide.
 
-
-def _rotated_forward(x_BLHE: Array, cos_BL1E: Array, sin_BL1E: Array) -> tuple[Array, tuple[Array, Array]]:
-    return _rotated(x_BLHE, cos_BL1E, sin_BL1E), (cos_BL1E, sin_BL1E)
-
-
-def _rotated_backward(angles: tuple[Array, Array], dy_BLHE: Array) -> tuple[Array, None, None]:
-    cos_BL1E, sin_BL1E = angles
-    return _rotated(dy_BLHE, cos_BL1E, -sin_BL1E), None, None  # a rotation's transpose turns back
-
-
-_rotated.defvjp(_rotated_forward, _rotated_backward)
-
-
-def _quarter_turn(x: Array) -> Array:
-    """(first, second) half of the last axis to (-second, first), float32.
-
-    A TPU moves features between lanes slowly, and multiplies matrices fast: there it is a product with a
-    signed permutation, exact because every sum has one term.
+    A TPU moves features between lanes slowly, and multiplies matrices fast. There each feature meets its
+    partner by a product with a signed permutation, which is exact: every sum has one term.
     """
     half = x.shape[-1] // 2
     if platform() == "tpu":
-        turn_EE = jnp.kron(jnp.array([[0, 1], [-1, 0]]), jnp.eye(half)).astype(x.dtype)
-        return jnp.einsum(
-            "...e,ef->...f", x, turn_EE, precision="highest", preferred_element_type=jnp.float32
+        turn = jnp.kron(jnp.array([[0, 1], [-1, 0]]), jnp.eye(half)).astype(x.dtype)
+        partners = jnp.einsum(
+            "...e,ef->...f", x, turn, precision="highest", preferred_element_type=jnp.float32
         )
-    first, second = jnp.split(x.astype(jnp.float32), 2, axis=-1)
-    return jnp.concatenate([-second, first], axis=-1)
+        y = x.astype(jnp.float32) * jnp.tile(cos, 2) + partners * jnp.tile(sin, 2)
+    else:
+        first, second = jnp.split(x.astype(jnp.float32), 2, axis=-1)
+        y = jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
+    return y.astype(x.dtype)
+
+
+def _rotated_forward(x: Array, cos: Array, sin: Array) -> tuple[Array, tuple[Array, Array]]:
+    return _rotated(x, cos, sin), (cos, sin)
+
+
+def _rotated_backward(angles: tuple[Array, Array], dy: Array) -> tuple[Array, None, None]:
+    cos, sin = angles
+    return _rotated(dy, cos, -sin), None, None  # a rotation's transpose turns back
+
+
+_rotated.defvjp(_rotated_forward, _rotated_backward)
 
 
 def sinusoids(positions: Array, width: int) -> Array:

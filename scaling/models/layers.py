@@ -14,7 +14,7 @@ from flax import nnx
 
 from scaling.config.model import TransformerConfig
 from scaling.models.attention import attention, cached_attention
-from scaling.models.axes import constrain, param, tap
+from scaling.models.axes import constrain, param, platform, tap
 from scaling.models.functional import (
     ACTIVATIONS,
     fan_in,
@@ -254,10 +254,31 @@ class Attention(nnx.Module):
         return self.project_out(mixed_BLHE)
 
     def project(self, x_BLD: jax.Array, *names: str) -> list[jax.Array]:
-        """Queries (B, L, H, E), keys and values (B, L, K, E), those that `names` names, in one product.
+        """Queries (B, L, H, E), keys and values (B, L, K, E), those that `names` names.
 
-        Queries and keys are normalised where the model says so. Key heads are outermost, with the queries
-        that they serve: tensor parallelism splits those.
+        Queries and keys are normalised where the model says so. One product computes all of them, except on
+        TPU: joining the weights, and the gradients, costs more there than three products do (docs/log.md).
+        """
+        together = len(names) > 1 and platform() != "tpu"
+        heads = self._joined(x_BLD, names) if together else [self._one(x_BLD, name) for name in names]
+        norms = {"query": self.query_norm, "key": self.key_norm}
+        return [
+            part if (norm := norms.get(name)) is None else norm(part)
+            for name, part in zip(names, heads, strict=True)
+        ]
+
+    def _one(self, x_BLD: jax.Array, name: str) -> jax.Array:
+        """(B, L, H or K, E) of a single projection."""
+        kernel_DHE, bias_HE = getattr(self, name), getattr(self, f"{name}_bias")
+        D, *heads = kernel_DHE.shape
+        bias = None if bias_HE is None else cast(bias_HE, x_BLD).reshape(-1)
+        y_BLF = linear(x_BLD, cast(kernel_DHE, x_BLD).reshape(D, -1), bias)
+        return constrain(y_BLF.reshape(*x_BLD.shape[:2], *heads), "batch", "length", "heads", "head")
+
+    def _joined(self, x_BLD: jax.Array, names: tuple[str, ...]) -> list[jax.Array]:
+        """Several projections in one product.
+
+        Key heads are outermost, with the queries that they serve: tensor parallelism splits those.
         """
         B, L, D = x_BLD.shape
         K, E = self.key.shape[1:]
@@ -273,12 +294,7 @@ class Attention(nnx.Module):
         per_key_head = [getattr(self, name).shape[1] // K for name in names]
         ends = list(accumulate(per_key_head))
         parts = [y_BLKRE[:, :, :, end - r : end] for end, r in zip(ends, per_key_head, strict=True)]
-        heads = [part.reshape(B, L, -1, E) for part in parts]
-        norms = {"query": self.query_norm, "key": self.key_norm}
-        return [
-            part if (norm := norms.get(name)) is None else norm(part)
-            for name, part in zip(names, heads, strict=True)
-        ]
+        return [part.reshape(B, L, -1, E) for part in parts]
 
     def project_out(self, mixed_BLHE: jax.Array) -> jax.Array:
         """The output projection, (B, L, D)."""

@@ -7,6 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from scaling.config.load import validate
+from scaling.config.model import DecoderConfig
+from scaling.models import layers
 from scaling.models.attention import attention
 
 # The algebra is on trial, not the code generator: unoptimised code compiles in half the time.
@@ -219,3 +222,19 @@ def test_blocks_do_less_work_than_full():
     # 4 blocks form 10/16 of the matrix, seven products of it instead of six.
     assert flops(block=128) < 0.85 * flops(implementation="reference")
     assert flops(block=128, band=128) < 0.6 * flops(implementation="reference")
+
+
+@pytest.mark.parametrize("changes", [{"n_kv_heads": 2, "qk_norm": True}, {"qkv_bias": True}])
+def test_projections_in_one_product_or_in_three(monkeypatch, changes):
+    """A TPU computes three: outputs and gradients are the same."""
+    fields = {"vocab_size": 8, "max_length": 9, "n_layers": 1, "d_model": 16, "n_heads": 4, "bias": False}
+    config = validate(DecoderConfig, fields | changes)
+    layer = layers.Attention(config, jax.random.key(0), causal=True, kv_heads=config.n_kv_heads)
+    x, dy = (jax.random.normal(jax.random.key(i), (2, 9, 16)) for i in (1, 2))
+
+    def both(platform):
+        monkeypatch.setattr(layers, "platform", lambda: platform)
+        y, pull = jax.vjp(lambda layer, x: layer(x, layers.LayerInputs())[0], layer, x)
+        return jax.tree.leaves((y, pull(dy)))
+
+    assert_close(both("tpu"), both("cpu"))
