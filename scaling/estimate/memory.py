@@ -18,6 +18,7 @@ from scaling.estimate.optimizers import state_bytes
 # In the backward pass one layer's weights are gathered and its gradient is unsharded until it is scattered:
 # this many layers by the compilers' peaks (docs/memory.md, docs/memory-gpu.md).
 _IN_FLIGHT = 1.5
+_CUDA_TILE = 8
 _COUNTERS = 1536  # step count, learning rate and step number, each in a tile of its own
 
 
@@ -88,9 +89,19 @@ def memory(run: RunConfig, layout: Layout, platform: str) -> Memory:
     # A stage keeps what it computed at every tick, those of the bubble included.
     ticks = layout.ticks / layout.stages
     kept = ticks * sum(g.layers * g.activations.kept(remat) * tokens[g.side] for g in groups)
-    working = max(g.activations.working * tokens[g.side] for g in groups)
-    if remat == "none":
-        kept += on_device(model.compute_dtype, [t for t in layers if t.is_matrix])  # every layer's, cast
+    scanned = layout.stages > 1 or getattr(family.config, "scan_layers", True)
+    if remat == "none" and not scanned and platform == "tpu":  # computed again inside the products
+        kept -= sum(g.layers * g.activations.dropped * tokens[g.side] for g in groups)
+    # A scan copies a layer's arrays out of those that it stacked; unrolled, they are where they were kept.
+    reused = remat == "none" and not scanned
+    working = max(
+        (g.activations.gradients if reused else g.activations.working) * tokens[g.side] for g in groups
+    )
+    # Weights are used as they are stored only where they need neither a gather nor a cast.
+    cast = model.compute_dtype != kind
+    copied = cast or layout.fsdp * layout.context > 1
+    if remat == "none" and cast:
+        kept += on_device(model.compute_dtype, [t for t in layers if t.is_matrix])
     if layout.stages > 1:
         # Rows that wait for the first stage and those that left the last; and source states that travel with
         # a target at every tick, because the backward pass needs their keys again.
@@ -98,29 +109,29 @@ def memory(run: RunConfig, layout: Layout, platform: str) -> Memory:
         kept += 2 * (layout.waves + 1) * hidden * max(tokens.values())
         kept += layout.ticks * hidden * tokens["source"] if model.two_sided else 0.0
     sides = 2 if model.two_sided else 1
-    gathered = compute * _one_layer(parts, sum(g.layers for g in groups), sides, layout)
+    gathered = compute * _one_layer(parts, sum(g.layers for g in groups), sides, layout) if copied else 0.0
 
     # Each device with rows of its own holds the gathered head and its gradient.
-    split = layout.tensor if model.vocab_size % layout.tensor == 0 else 1
-    head = family.head_size / split
+    head_ways, logits_ways = family.head_ways(layout.tensor)
+    head = family.head_size / head_ways
     length = tokens[family.predicted_side] // layout.rows_on_a_device
     here = max(1, round(layout.waves * layout.rows_on_a_device))
     chunk = logits_chunk(here, length, model.vocab_size, run.train.loss_chunk, platform)
     # Kept in the compute type, and on a CPU in float32; their gradients, which a TPU does not write.
     bytes_of_logit = {"cpu": 4 + compute, "gpu": 2 * compute, "tpu": compute}[platform]
-    logits = here * chunk * model.vocab_size / split * bytes_of_logit
+    logits = here * chunk * model.vocab_size / logits_ways * bytes_of_logit
     hidden_states = 3 * here * length * family.head_width * compute
 
     all_gradients = on_device(kind, parts)
     cuda = platform == "gpu"
     ahead = 0 if cuda else 1  # layers whose weights are gathered before they are needed
-    loss = kept + head * compute + logits + hidden_states + (1 + ahead) * gathered
+    loss = kept + (head * compute if copied else 0) + logits + hidden_states + (1 + ahead) * gathered
     backward = kept + working + hidden_states + (_IN_FLIGHT + ahead) * gathered
     if cuda:
-        # CUDA's compiler does not add a chunk's part to the head's gradient in place, and scatters it when
-        # the layers are done.
-        loss += 4 * head
-        backward += 4 * head if layout.fsdp * layout.context > 1 else 0
+        # CUDA's compiler pads a vocabulary that is no multiple of its tiles into a second gradient of the
+        # head; and that of a tied head waits for the embedding's before it is scattered.
+        loss += 4 * head if model.vocab_size % _CUDA_TILE else on_device(kind, layers)
+        backward += 4 * head if layout.fsdp * layout.context > 1 and family.config.tie_embeddings else 0
     in_layers = on_device(kind, layers)
     if layout.stages > 1:  # the sum over ticks, and what a tick adds
         in_layers *= 2

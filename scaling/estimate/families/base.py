@@ -90,6 +90,7 @@ class LayerActivations:
     inputs: float  # inputs of norms, linear maps and activation functions: kept under `none`
     attention: float  # queries, keys, values, outputs and log-sums of attention: kept under `none`
     gradients: float  # gradients of the layer's own arrays, during its backward pass
+    dropped: float = 0.0  # of `attention`: the probabilities after dropout, which follow from those before
 
     def kept(self, remat: str) -> float:
         """Bytes per token that outlive the layer's forward pass under a rematerialisation policy."""
@@ -162,6 +163,11 @@ class Family(abc.ABC, Generic[Config]):
     def head_size(self) -> int:
         """Parameters of the matrix that gives the logits, tied or not; 0 where there is none."""
         return self.config.vocab_size * self.head_width
+
+    def head_ways(self, tensor: int) -> tuple[int, int]:
+        """Ways that `tensor` devices split the head's matrix and the logits: by vocabulary, if at all."""
+        ways = tensor if self.config.vocab_size % tensor == 0 else 1
+        return ways, ways
 
     @property
     def hidden_width(self) -> int:

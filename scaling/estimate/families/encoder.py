@@ -20,6 +20,12 @@ class EncoderFamily(TransformerFamily[EncoderConfig]):
     def head_size(self) -> int:
         return super().head_size if self.config.mlm_head else 0
 
+    def head_ways(self, tensor: int) -> tuple[int, int]:
+        """The masked head's projection leaves its width split; so is the head where the vocabulary is not."""
+        ways, logits = super().head_ways(tensor)
+        by_width = ways < tensor and self.config.mlm_head and self.head_width % tensor == 0
+        return (tensor if by_width else ways), logits
+
     @property
     def stacks(self) -> list[LayerStack]:
         return [LayerStack(self.config.n_layers, "source")]

@@ -11,9 +11,8 @@ class EncoderDecoderFamily(TransformerFamily[EncoderDecoderConfig]):
     """An encoder over the source and a decoder over the target that attends to both."""
 
     @property
-    def attention_kernel(self) -> bool:
-        """Kernels take no relative biases."""
-        return self.config.positions != "relative"
+    def biased(self) -> bool:
+        return self.config.positions == "relative"
 
     @property
     def stacks(self) -> list[LayerStack]:

@@ -90,9 +90,9 @@ class TransformerFamily(Family[T], abc.ABC):
         return self.config.n_heads
 
     @property
-    def attention_kernel(self) -> bool:
-        """Whether a fused attention kernel takes this model's attention."""
-        return True
+    def biased(self) -> bool:
+        """Whether self-attention adds biases to its scores, which the kernel of a TPU does not."""
+        return False
 
     @property
     def head_width(self) -> int:
@@ -214,7 +214,7 @@ class TransformerFamily(Family[T], abc.ABC):
 
     def attention_costs(self, source: int, target: int, context: int) -> list[AttentionCost]:
         model, costs = self.config, []
-        fused = self.attention_kernel and model.dropout == 0
+        fused = not self.biased and model.dropout == 0
         for one in self.attentions(source, target):
             seen, seeing = one.executed_pairs(context)
             recomputed = 0 if model.remat == "none" else _SCORE_FORWARD
@@ -286,51 +286,103 @@ class TransformerFamily(Family[T], abc.ABC):
 
     def activations(self, layout: Layout, platform: str) -> list[LayerGroup]:
         groups = []
-        lengths = layout.length_by_side
+        lengths, mixture = layout.length_by_side, self.config.mixture
         for stack in self.stacks:
-            length, mixture = lengths[stack.side], self.config.mixture
-            keys = length + (lengths["source"] if stack.cross else 0)
+            length = lengths[stack.side]
+            kinds = [self._attention_kind(layout, platform, length, length, self.biased)]
+            if stack.cross:
+                kinds.append(self._attention_kind(layout, platform, length, lengths["source"], False))
             slots = None if mixture is None else mixture.slots(length) / length
             for layers, own in zip(self._dense_and_mixed(stack.layers), (None, slots), strict=True):
                 if layers:
-                    kept = self._layer_activations(layout.tensor, platform, keys, stack.cross, own)
+                    kept = self._layer_activations(layout.tensor, platform, kinds, own)
                     groups.append(LayerGroup(layers, stack.side, kept, own))
         return groups
 
-    def _layer_activations(
-        self, tensor: int, platform: str, keys_seen: int, cross: bool, slots: float | None
-    ) -> LayerActivations:
-        """The arrays of one layer, split over `tensor` devices.
+    def _attention_kind(
+        self, layout: Layout, platform: str, queries: int, keys: int, biased: bool
+    ) -> "_AttentionKind":
+        """How a device computes an attention over sequences of these lengths."""
+        model = self.config
+        split = layout.context if queries % layout.context == keys % layout.context == 0 else 1
+        plain = model.dropout > 0
+        if platform == "tpu":
+            plain |= biased or (split > 1 and queries // split % _LANES > 0)
+            return _AttentionKind(queries, keys, None if plain else split, 0.0)
+        # CUDA's kernel takes no float32, no split sequence and no soft cap. Its compiler holds the scores of
+        # plain blocks, and around a ring the scores of a piece and their gradients.
+        plain |= model.compute_dtype == "float32" or queries % 2 + keys % 2 > 0
+        plain |= getattr(model, "attention_soft_cap", None) is not None
+        scores = 0.0
+        if platform == "gpu" and (plain or split > 1):
+            scores = keys if split == 1 else 2 * keys / split
+        return _AttentionKind(queries, keys, None, scores)
 
-        With dropout the attention probabilities of `keys_seen` keys per query are kept: in float32, the
-        mask, and the result in the compute type; and, except by the TPU compiler, their gradients in float32.
-        With `cross` the layer has a second attention; the keys and values of the other sequence count as if
-        both were equally long. A mixture layer with `slots` per token keeps the inputs of its experts, not
-        their outputs, and the router's logits and probabilities in float32.
+    def _layer_activations(
+        self, tensor: int, platform: str, attentions: "list[_AttentionKind]", slots: float | None
+    ) -> LayerActivations:
+        """The arrays of one layer, split over `tensor` devices, per position of its own sequence.
+
+        These are the residuals that differentiation keeps (tests/estimate/test_residuals.py traces them). An
+        attention keeps queries, keys, values, outputs, which the kernel of a TPU pads to complete lanes, and
+        one log-sum per query. With dropout it keeps no outputs, but probabilities in float32, the mask, and
+        the result in the compute type (and, except by the TPU compiler, gradients in float32); the masks of
+        residual branches are kept too. A mixture layer with `slots` per token keeps the inputs of its
+        experts, not their outputs, and the router's logits and probabilities in float32.
         """
         model, width = self.config, BYTES[self.config.compute_dtype]
-        d, inward = model.d_model, 2 if model.gated else 1
+        d, inward, dropout = model.d_model, 2 if model.gated else 1, model.dropout > 0
         heads, keys, ff = model.n_heads / tensor, self.kv_heads / tensor, model.d_ff / tensor
         router = taken = 0.0
         if slots is not None and model.mixture is not None:
             ff, taken, router = slots * ff, slots, 4.0 * model.mixture.experts
-        # A TPU kernel reads heads one by one, each padded to full lanes.
-        padded = platform == "tpu" and self.attention_kernel
-        head = -(-model.d_head // _LANES) * _LANES if padded else model.d_head
-        pairs = heads * keys_seen if model.dropout > 0 else 0.0
-        times = 2 if cross else 1
-        norms = times + 1
-        projected = times * (heads + 2 * keys) * model.d_head
+        branches = len(attentions) + 1  # with a norm and a residual each
+        # Only a norm that follows a branch needs the output of the last.
+        summed = len(attentions) + (0 if model.norm == "pre" else 1)
+        projected = inputs = attention = gradients = dropped = 0.0
+        for one in attentions:
+            own, other = heads * model.d_head, 2 * keys * model.d_head * one.keys / one.queries
+            projected += own + other
+            inputs += own + (own + other / 2 if model.qk_norm else 0)
+            pairs = heads * one.keys if dropout else 0.0
+            if dropout:
+                attention += width * (own + other) + 8 * heads + (4 + 1 + width) * pairs
+                gradients += (0 if platform == "tpu" else 4) * pairs
+                dropped += width * pairs
+                continue
+            held, long, wide = one.gathered or 1, 1.0, 1.0
+            if one.gathered is not None:
+                wide = _padded(model.d_head) / model.d_head
+                long = _padded(one.queries // held) * held / one.queries
+                other *= _padded(one.keys) / one.keys
+            attention += width * wide * (2 * long * own + held * other) + 4 * heads
+            gradients += width * wide * (held - 1) * other
+            gradients += 4 * heads * one.scores
         return LayerActivations(
             residual=width * d,
-            matmul_outputs=width * (projected + times * d + inward * ff) + router,
-            inputs=width * ((2 * norms - 1 + taken) * d + times * heads * model.d_head + (inward + 1) * ff)
+            matmul_outputs=width * (projected + summed * d + inward * ff) + router,
+            inputs=width * ((2 * branches - 1 + taken) * d + inputs + 2 * inward * ff)
+            + (branches * d if dropout else 0)
             + 2 * router,
-            attention=times * (width * (2 * heads + 2 * keys) * head + 4 * heads) + (4 + 1 + width) * pairs,
-            gradients=width * ((2 + taken) * d + projected + (inward + 1) * ff)
-            + router
-            + (0 if platform == "tpu" else 4) * pairs,
+            attention=attention,
+            gradients=width * ((2 + taken) * d + projected + (inward + 1) * ff) + router + gradients,
+            dropped=dropped,
         )
+
+
+@dataclasses.dataclass(frozen=True)
+class _AttentionKind:
+    """An attention of a layer, as one device computes it."""
+
+    queries: int  # positions of its own sequence
+    keys: int  # and of the one that it attends to
+    gathered: int | None  # parts of a split sequence's keys that a TPU's kernel holds; None without one
+    scores: float  # keys whose scores each query holds in float32 during the backward pass
+
+
+def _padded(size: int) -> int:
+    """A size rounded up to complete lanes, as the kernel of a TPU takes it."""
+    return -(-size // _LANES) * _LANES
 
 
 def stacked(layers: int | None, tensors: Iterable[Tensor]) -> Iterator[Tensor]:
