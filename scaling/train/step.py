@@ -14,6 +14,7 @@ from scaling.config.run import RunConfig
 from scaling.models.build import new_model
 from scaling.models.cross_entropy import cross_entropy
 from scaling.models.language_model import Batch, LanguageModel
+from scaling.parallel.compiler_options import compiler_options
 from scaling.parallel.mesh import batch_sharding, batch_share, placed, shardings
 from scaling.train.optimizers import make_optimizer
 
@@ -95,16 +96,19 @@ class TrainStep:
         self.init: Callable[[int], TrainState] = jax.jit(
             partial(new_state, run), out_shardings=self.state_shardings, compiler_options=hasty
         )
+        options = compiler_options(mesh.devices.flat[0])
         self.step = jax.jit(
             self.advance,
             in_shardings=(self.state_shardings, None, None, None),
             out_shardings=(self.state_shardings, everywhere),
             donate_argnums=0,
+            compiler_options=options,
         )
         self.evaluate = jax.jit(
             self.evaluate_batch,
             in_shardings=(self.state_shardings.model, None),
             out_shardings=everywhere,
+            compiler_options=options,
         )
 
     def _gradients(self, model: LanguageModel, batch: Batch, key: jax.Array) -> tuple[LanguageModel, Metrics]:
