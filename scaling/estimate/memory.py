@@ -130,7 +130,7 @@ def memory(run: RunConfig, layout: Layout, platform: str) -> Memory:
     if cuda:
         # CUDA's compiler pads a vocabulary that is no multiple of its tiles into a second gradient of the
         # head; and that of a tied head waits for the embedding's before it is scattered.
-        loss += 4 * head if model.vocab_size % _CUDA_TILE else on_device(kind, layers)
+        loss += 4 * head if model.vocab_size % _CUDA_TILE else 0
         backward += 4 * head if layout.fsdp * layout.context > 1 and family.config.tie_embeddings else 0
     in_layers = on_device(kind, layers)
     if layout.stages > 1:  # the sum over ticks, and what a tick adds

@@ -141,12 +141,12 @@ def test_peaks_that_the_tpu_compiler_gave():
     steps = json.loads(Path(__file__).with_name("compiled_steps.json").read_text())["steps"]
     off = []
     for step in steps:
-        length = load_model(step["model"]).max_length
+        length = step.get("length") or load_model(step["model"]).max_length
         dropout = step.get("dropout", 0.0)
         base = {"base": step["model"], "dropout": dropout, "scan_layers": True, "compute_dtype": "bfloat16"}
         run = load_run(
             {
-                "model": base | {"remat": step["remat"]},
+                "model": base | step.get("changes", {}) | {"remat": step["remat"]},
                 "data": {"sequence_length": length},
                 "train": {
                     "steps": 1,
@@ -161,7 +161,7 @@ def test_peaks_that_the_tpu_compiler_gave():
         ours = memory(run, layout_of(run, on.count), on.hardware.platform)
         assert ours.arguments == pytest.approx(step["argument_bytes"], rel=1e-3), step
         off.append(abs(ours.total / step["peak_bytes"] - 1))
-    assert len(off) >= 85
+    assert len(off) >= 104
     assert statistics.median(off) < 0.05
     assert max(off) < 0.15
 
