@@ -37,7 +37,12 @@ def _greedy_without_cache(model: Decoder, prompt: list[int], count: int) -> list
         {},
         pytest.param({"norm": "post"}, marks=pytest.mark.slow),
         pytest.param({"layer_pattern": ["dense", "banded"], "band_width": 4}, marks=pytest.mark.slow),
-        {"layer_pattern": ["dense", "banded"], "band_width": 4, "scan_layers": True},
+        {
+            "layer_pattern": ["dense", "banded"],
+            "band_width": 4,
+            "scan_layers": True,
+            "attention_soft_cap": 0.5,
+        },
         pytest.param({"tie_embeddings": False, "scan_layers": True}, marks=pytest.mark.slow),
         {"positions": "rotary", "n_kv_heads": 2, "norm_kind": "rms", "gated": True, "activation": "silu"},
         pytest.param(
