@@ -35,6 +35,7 @@ CASES: dict[str, dict[str, Any]] = {
     "an odd length, bidirectional": {"length": 201, "causal": False},
     "an odd length, prefix": {"length": 201, "prefix": True, "segments": True},
     "heads of 80": {"width": 80},
+    "the largest blocks": {"length": 2048, "width": 128, "segments": True, "soft_cap": 2.0, "key_heads": 2},
     "cross-attention": {"causal": False, "keys": 100},
     "cross-attention, segments": {"causal": False, "keys": 100, "segments": True},
 }
@@ -59,7 +60,8 @@ def drawn(case: dict[str, Any], dtype: Any = jnp.float32) -> tuple[Static, list[
     arrays = [jnp.asarray(random.standard_normal(shape), dtype) for shape in shapes]
     ids = key_ids = prefix = None
     if case.get("segments"):
-        cuts = np.stack([np.arange(L) // 90, np.arange(L) // 70])
+        at = np.arange(max(length, keys))
+        cuts = np.stack([at // 90, at // 70])
         ids = jnp.asarray(np.minimum(cuts[:, :length], cuts[:, keys - 1 : keys]), jnp.int32)
         key_ids = jnp.asarray(cuts[:, :keys], jnp.int32)
     if case.get("prefix"):

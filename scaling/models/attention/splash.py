@@ -21,7 +21,7 @@ _LANES = 128  # the kernel's blocks are multiples of the TPU's vector width
 # 1,024 x 1,024 of them 5,824; a step of the grid costs 0.35 microseconds more (Pallas' documentation on
 # pipelining). So a step costs as much as this many scores, besides those of its block.
 _STEP = 175_000
-_LARGEST_BLOCK = 1024  # of heads of up to 256 bytes; wider ones would not fit in vector memory
+_LARGEST_BLOCK = 1024  # of heads of up to 256 bytes; blocks of wider ones may not fit in vector memory
 _COMPUTED_AT_ONCE = 512  # keys, of a block's
 
 
@@ -48,8 +48,8 @@ def block_of(static: Static, length: int, width: int, ways: int = 1) -> tuple[in
     """Rows of a block that cost the least, and `length` padded to complete blocks.
 
     Large blocks pay the fixed cost of a step less often; small ones compute less padding and less of what the
-    mask hides. `width` is that of a head in bytes. Where the sequence is split `ways`, blocks divide a
-    device's share and nothing is padded.
+    mask hides. `width` is that of a head in vector memory, in bytes. Where the sequence is split `ways`,
+    blocks divide a device's share and nothing is padded.
     """
     share = length // ways if ways > 1 else -(-length // _LANES) * _LANES
 
@@ -87,7 +87,7 @@ def splash_attention(
 
     L, M = q_BLHE.shape[1], k_BMKE.shape[1]
     ways = 1 if axis is None else placed.mesh.shape[axis]
-    width = q_BLHE.shape[3] * q_BLHE.dtype.itemsize
+    width = -(-q_BLHE.shape[3] // _LANES) * _LANES * q_BLHE.dtype.itemsize
     block, padded_L = block_of(static, L, width, ways)
     key_block, padded_M = block_of(static, M, width)
     at_once = key_block if key_block % _COMPUTED_AT_ONCE else _COMPUTED_AT_ONCE
