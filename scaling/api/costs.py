@@ -341,6 +341,9 @@ def dryrun(
         compiled = compiled_step(run, devices, effort, fresh=not cache)  # type: ignore[arg-type]
     if not profile:
         compiled = compiled.model_copy(update={"profile": None})
+    elif compiled.out_of_memory is not None:
+        note = "no profile, because the compiler ran out of memory and wrote no program"
+        compiled = compiled.model_copy(update={"notes": (*compiled.notes, note)})
     return DryRun(run, devices, compiled, on_devices(run, devices, None), would_help(run, compiled))
 
 

@@ -98,6 +98,8 @@ class Hardware(Frozen):
     """Bytes per second between a chip and its memory, from the data sheet."""
     clock_hz: PositiveFloat | None = None
     """Clock of a TPU's cores, in which its compiler counts cycles."""
+    clock_source: str | None = None
+    """Where the clock comes from."""
     devices_per_chip: PositiveInt = 1
     """JAX devices per chip: 2 for TPU v2, v3 and tpu7x."""
     chips_per_host: PositiveInt

@@ -97,19 +97,22 @@ class _Timeline:
     """One run of a computation: the time so far, and what has been started."""
 
     now: float = 0.0
-    ends: dict[str, float] = field(default_factory=dict)  # of what was started and not yet waited for
+    # When what was started and not yet waited for ends, and what it is.
+    ends: dict[str, tuple[float, Instruction]] = field(default_factory=dict)
     met: set[str] = field(default_factory=set)  # collectives of which a part has run
     free: dict[str, float] = field(default_factory=dict)  # when links or memory have done what was started
 
-    def start(self, name: str, resource: str, seconds: float) -> None:
-        begins = max(self.now, self.free.get(resource, 0.0))
-        self.ends[name] = self.free[resource] = begins + seconds
+    def start(self, name: str, resource: str, seconds: float, one: Instruction) -> None:
+        end = max(self.now, self.free.get(resource, 0.0)) + seconds
+        self.free[resource] = end
+        self.ends[name] = end, one
 
-    def wait(self, name: str) -> float:
-        """Seconds that this has to wait for something started."""
-        waited = max(0.0, self.ends.pop(name, self.now) - self.now)
+    def wait(self, name: str, one: Instruction) -> tuple[float, Instruction]:
+        """Seconds until something that was started has ended, and what that is; itself if it is unknown."""
+        end, started = self.ends.pop(name, (self.now, one))
+        waited = max(0.0, end - self.now)
         self.now += waited
-        return waited
+        return waited, started
 
 
 class _Walk:
@@ -143,20 +146,23 @@ class _Walk:
                     line.now += self.run(one.called("to_apply"), given, times, line.met)
                 case opcode if opcode.endswith("-start"):
                     resource, seconds = self._started(computation, one)
-                    line.start(one.name, resource, seconds)
+                    line.start(one.name, resource, seconds, one)
                     self._add(one, kind_of(self._module, one), 0.0, times)
                     if resource.startswith("links"):
                         self.collective_seconds += seconds * times
                 case opcode if opcode.endswith("-update"):
-                    line.ends[one.name] = line.ends.pop(_name(one), line.now)
+                    line.ends[one.name] = line.ends.pop(_name(one), (line.now, one))
                 case opcode if opcode.endswith("-done"):
-                    waited = line.wait(_name(one))
-                    self._add(one, kind_of(self._module, one), waited, times, count=0)
+                    waited, started = line.wait(_name(one), one)
+                    self._add(started, kind_of(self._module, started), waited, times, count=0)
                 case _:
                     self._operation(line, computation, one, arguments, times)
         # What nothing here waits for has ended when the next run needs it.
-        late = max(line.ends.values(), default=0.0)
-        return max(line.now, late)
+        for name, (end, one) in list(line.ends.items()):
+            if end > line.now:
+                waited, _ = line.wait(name, one)
+                self._add(one, kind_of(self._module, one), waited, times, count=0)
+        return line.now
 
     def _given(self, computation: str, names: Sequence[str], arguments: Sequence[Value]) -> list[Value]:
         return [evaluate(self._module, computation, name, arguments) for name in names]
@@ -221,7 +227,7 @@ class _Walk:
         if first:
             line.met.add(key)
             seconds = self._exchange(computation, one)
-            line.start(key, f"links {self.rates.groups_of(part)}", seconds)
+            line.start(key, f"links {self.rates.groups_of(part)}", seconds, part)
             self.collective_seconds += seconds * times
             self._add(part, "collective", 0.0, times)
         kind = kind_beside_collective(self._module, one)
@@ -230,7 +236,7 @@ class _Walk:
             # Its operands include what is exchanged, so that its own bytes are not known.
             line.now += self._spend(one, kind, flops, 0.0, times)
         elif not first:
-            self._add(part, "collective", line.wait(key), times, count=0)
+            self._add(part, "collective", line.wait(key, part)[0], times, count=0)
 
     def _operation(
         self, line: _Timeline, computation: str, one: Instruction, arguments: Sequence[Value], times: float

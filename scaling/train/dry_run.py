@@ -191,7 +191,7 @@ def _compile(
     if final:
         try:
             profile = profile_program(final, devices, where)
-        except ValueError as error:
+        except (ValueError, LookupError) as error:  # LookupError: a print of a form that is not known
             notes += (f"the profile could not be read from the compiled program: {error}",)
     return compiled.memory_analysis(), collectives, notes, profile
 

@@ -7,7 +7,7 @@ import pytest
 
 from scaling.api.costs import would_help
 from scaling.config.devices import default_mesh, parse_mesh
-from scaling.config.record import AttentionChoice, Compiled, Profile, ProfileLine, Roofline
+from scaling.config.record import AttentionChoice, Compiled, OutOfMemory, Profile, ProfileLine, Roofline
 from scaling.config.run import RunConfig
 from scaling.runtime.errors import BadInputError
 from scaling.train import dry_run
@@ -281,6 +281,20 @@ def test_the_figure_of_a_profile(profiled: list[str], run_cli: RunCli, tmp_path:
     assert path.read_bytes() == first
     if suffix == "svg":
         assert b"hidden" in first or b"<path" in first
+
+
+def test_no_profile_of_a_step_that_is_not_compiled(
+    monkeypatch: pytest.MonkeyPatch, run_cli: RunCli, tmp_path: Path
+) -> None:
+    short = OutOfMemory(needed_bytes=20, capacity_bytes=15, over_by_bytes=5)
+    answer = ANSWER.model_copy(update={"out_of_memory": short})
+    monkeypatch.setattr(dry_run, "dry_run", lambda run, on, effort: answer)
+    monkeypatch.setenv("SCALING_CACHE", str(tmp_path / "cache"))
+    path = tmp_path / "profile.png"
+    line = ("dryrun", "gpt3-125m", "--on", "tpu-v5p:2x2x1", "--figure", str(path))
+    code, out, _ = run_cli(*line)
+    assert code == 0 and "no profile, because the compiler ran out of memory" in out
+    assert "Time of a step" not in out and not path.exists()
 
 
 PROFILE_CASES = [
