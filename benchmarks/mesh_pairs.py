@@ -50,7 +50,12 @@ class Group:
 
 GROUPS = (
     Group(
-        "130m", "tpu-v5p:2x2x4", 128, 4096, "full", ("data=16", "fsdp=16", "data=4 fsdp=4", "data=4 tensor=4")
+        "130m",
+        "tpu-v5p:2x2x4",
+        128,
+        4096,
+        "full",
+        ("data=16", "fsdp=16", "data=4 fsdp=4", "data=4 tensor=4", "data=8 tensor=2"),
     ),
     Group("1b", "tpu-v5e:4x4", 64, 2048, "full", ("data=16", "fsdp=16", "fsdp=4 tensor=4", "data=4 fsdp=4")),
     Group(
@@ -147,7 +152,7 @@ def compile_step(step: Step) -> dict[str, Any]:
         "step_seconds": profile.step_seconds,
         "by_kind": dict(profile.by_kind),
         "collective_seconds": profile.collective_seconds,
-        "versions": found.versions.model_dump(mode="json") if hasattr(found.versions, "model_dump") else None,
+        "versions": dict(found.versions),
         "date": datetime.date.today().isoformat(),
     }
 

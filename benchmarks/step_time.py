@@ -14,14 +14,14 @@ import json
 import math
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from scipy.optimize import minimize
 
-from scaling.estimate.time import RATES, Rates
+from scaling.estimate.time import RATES, Rates, StepTime
 
 sys.path.insert(0, str(Path(__file__).parent))
 from measured_steps import SHARED, SOURCES, Measured, measured_steps
@@ -94,55 +94,49 @@ class Score:
         return dataclasses.asdict(self)
 
 
-def score(rows: Iterable[Measured], rates: dict[str, Rates] | None = None) -> Score:
-    """Of all rows, under these rates of their platforms or the product's own."""
-    pairs = [(row, row.predicted((rates or RATES)[row.platform])) for row in rows]
+def _scored(pairs: list[tuple[Measured, StepTime]]) -> Score:
     ratios = np.array([row.seconds / ours.seconds for row, ours in pairs])
-    inside = [ours.low <= row.seconds <= ours.high for row, ours in pairs]
     return Score(
         len(pairs),
         float(np.median(abs(ratios - 1))),
         float(np.median(ratios)),
         float(ratios.min()),
         float(ratios.max()),
-        float(np.mean(inside)),
+        float(np.mean([ours.low <= row.seconds <= ours.high for row, ours in pairs])),
     )
 
 
-def left_out(rows: list[Measured]) -> dict[str, Score]:
-    """Each source scored by rates that were fitted without it."""
-    scores = {}
+def score(rows: list[Measured]) -> Score:
+    """Of all rows, under the product's own rates."""
+    return _scored([(row, row.predicted()) for row in rows])
+
+
+def without(rows: list[Measured]) -> dict[str, dict[str, Rates]]:
+    """Per source, the rates of its platforms fitted to the rows of all other sources."""
+    found: dict[str, dict[str, Rates]] = {}
     for source in dict.fromkeys(row.source for row in rows):
-        own = [row for row in rows if row.source == source]
         others = [row for row in rows if row.source != source]
-        platforms = {row.platform for row in own}
-        scores[source] = score(own, {platform: fit(others, platform) for platform in platforms})
-    return scores
+        platforms = sorted({row.platform for row in rows if row.source == source})
+        found[source] = {platform: fit(others, platform) for platform in platforms}
+    return found
 
 
-def left_out_total(rows: list[Measured]) -> dict[str, Score]:
+def left_out(rows: list[Measured], rates: dict[str, dict[str, Rates]]) -> dict[str, Score]:
+    """Each source scored by rates that were fitted without it."""
+    return {
+        source: _scored([(row, row.predicted(own[row.platform])) for row in rows if row.source == source])
+        for source, own in rates.items()
+    }
+
+
+def left_out_total(rows: list[Measured], rates: dict[str, dict[str, Rates]]) -> dict[str, Score]:
     """The same over all rows of a platform."""
-    totals = {}
-    for platform in _PRIORS:
-        own = [row for row in rows if row.platform == platform]
-        ratios, inside = [], []
-        for source in dict.fromkeys(row.source for row in own):
-            rates = fit([row for row in own if row.source != source], platform)
-            for row in own:
-                if row.source == source:
-                    ours = row.predicted(rates)
-                    ratios.append(row.seconds / ours.seconds)
-                    inside.append(ours.low <= row.seconds <= ours.high)
-        off = np.array(ratios)
-        totals[platform] = Score(
-            len(own),
-            float(np.median(abs(off - 1))),
-            float(np.median(off)),
-            float(off.min()),
-            float(off.max()),
-            float(np.mean(inside)),
+    return {
+        platform: _scored(
+            [(row, row.predicted(rates[row.source][platform])) for row in rows if row.platform == platform]
         )
-    return totals
+        for platform in _PRIORS
+    }
 
 
 def _size(row: Measured) -> str:
@@ -188,7 +182,8 @@ def _table(title: str, scores: dict[str, Score]) -> list[str]:
 def markdown(rows: list[Measured]) -> str:
     """docs/step_time.md."""
     shared = [row for row in rows if row.source in SHARED]
-    total, cross = left_out_total(rows), left_out(rows)
+    rates = without(rows)
+    total, cross = left_out_total(rows, rates), left_out(rows, rates)
     lines = [
         "# Step time: estimates and measurements",
         "",
@@ -261,7 +256,9 @@ def main() -> None:
     }
     if arguments.fit:
         found["fitted"] = {platform: dataclasses.asdict(fit(rows, platform)) for platform in _PRIORS}
-        found["left_out"] = {platform: one.as_dict() for platform, one in left_out_total(rows).items()}
+        found["left_out"] = {
+            platform: one.as_dict() for platform, one in left_out_total(rows, without(rows)).items()
+        }
         del found["rows"]
     print(json.dumps(found, indent=2))
 

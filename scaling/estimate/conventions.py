@@ -179,6 +179,7 @@ def megatron_work(model: DecoderConfig, layout: Layout, recompute: Recompute) ->
         logit_bytes=4.0 * layout.rows * layout.length * model.vocab_size / layout.devices,
         update_bytes=shard * (4 + 4 + 2 + 2 * 12),
         layer_passes=layout.passes * layers,
+        width=math.inf,
         shard_width=math.inf,
         exposed=(
             Traffic("tensor", "all_reduce", size, layout.passes * layers * sums),

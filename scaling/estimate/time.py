@@ -45,7 +45,7 @@ class Rates:
 
 # Fitted by `benchmarks/step_time.py --fit`. The CPU's are chosen: a small process, no collectives.
 RATES: dict[str, Rates] = {
-    "tpu": Rates(1.0, 0.38, 1.65, 12.7, 0.66, 0.146, 51e-6, 10e-3, 75e-3, 0.21),
+    "tpu": Rates(1.0, 0.383, 1.67, 9.4, 0.664, 0.145, 50e-6, 10e-3, 75e-3, 0.21),
     "gpu": Rates(0.85, 0.44, 2.86, 8.4, 0.90, 0.26, 173e-6, 10e-3, 10e-3, 0.32),
     "cpu": Rates(0.85, 0.60, 1.0, 4.0, 1.0, 0.00, 0.0, 0.0, 0.0, 0.30),
 }
@@ -55,11 +55,13 @@ _HIDDEN = 0.9  # of the computation that gradients and gathered weights overlap 
 # does: FlashAttention-2 (Dao 2023, arXiv:2307.08691, figure 4) at 512 to 16,384 keys, heads of 64 and 128.
 _SHORT, _NARROW = 512, 32
 _FULL = 128  # side of a TPU's matrix unit: narrower heads leave part of it idle
-# Where a device holds 32 or fewer of the width of a weight, the TPU compiler may compute products piece by
-# piece as shards arrive, and the pieces fill a quarter of the matrix unit: 3.3 times the cycles of products
-# for a width of 512 over 16 devices (docs/log.md). MaxText and Levanter were measured with such shards and
-# show nothing of it. The factor is a tie-break: it makes the wider shards the faster choice.
-_NARROW_SHARD, _BY_PIECES = 32, 1.06
+# Where a device holds 32 or fewer of the width of a weight, the TPU compiler cannot gather it well
+# (docs/log.md). In narrow models it computes products piece by piece as shards arrive, and pieces leave part
+# of the matrix unit idle: with the copies that this needs, twice the cycles of products for a width of 512 on
+# 16 devices (benchmarks/mesh_pairs.py). MaxText measured wide models with such shards, and they show nothing
+# of it: there the factor only makes wider shards win a tie.
+_NARROW_SHARD, _NARROW_MODEL = 32, 1024
+_BY_PIECES, _TIE = 2.0, 1.06
 # By which factor each term may be off, up or down, beside what all of them share.
 _MEMORY_OFF, _LINKS_OFF, _OVERHEAD_OFF = 1.4, 2.0, 2.5
 _ATTENTION_OFF = 1.4  # where the hardware's own range is not known
@@ -141,7 +143,7 @@ def step_time(
     )
     matmul = work.matmul_flops / layout.devices / rate
     if hardware.platform == "tpu" and work.shard_width <= _NARROW_SHARD:
-        matmul *= _BY_PIECES
+        matmul *= _BY_PIECES if work.width <= _NARROW_MODEL else _TIE
     attention = 0.0
     for cost in work.attention:
         own = rate if cost.unfused_bytes else peak * _attention_share(cost, hardware, rates)

@@ -37,7 +37,8 @@ class Work:
     logit_bytes: float  # of the logits of every predicted position, in float32, once
     update_bytes: float  # of parameters, gradients and the optimizer's state
     layer_passes: float  # layers that run, one microbatch each
-    shard_width: float  # of the width of the model, what one device holds of a matrix
+    width: float  # of the narrowest matrix that `fsdp` or `context` splits along it; infinite where none does
+    shard_width: float  # what one device holds of that
     exposed: tuple[Traffic, ...]  # the computation waits for them
     overlapped: tuple[Traffic, ...]  # run while something else is computed
 
@@ -93,7 +94,8 @@ class _Step:
             logit_bytes=self._logit_bytes(source, target),
             update_bytes=self._update_bytes(),
             layer_passes=layout.passes * layers,
-            shard_width=self._shard_width(),
+            width=self._sharded_width(),
+            shard_width=self._sharded_width() / (layout.fsdp * layout.context),
             exposed=(*self._tensor_sums(), *self._expert_exchanges(), *self._stage_transfers()),
             overlapped=(*self._sharded_weights(), *self._split_sequences()),
         )
@@ -111,9 +113,7 @@ class _Step:
     def _per_device(self, tensors: list[Tensor]) -> float:
         return sum(t.size / self._own_ways(t) for t in tensors)
 
-    def _shard_width(self) -> float:
-        """The narrowest part along the width of a matrix that `fsdp` and `context` split."""
-        ways = self.layout.fsdp * self.layout.context
+    def _sharded_width(self) -> float:
         sides = [
             size
             for tensor in self.parts
@@ -121,7 +121,8 @@ class _Step:
             for axis, size in zip(tensor.axes, tensor.shape, strict=True)
             if axis == "embed"
         ]
-        return math.inf if ways == 1 or not sides else min(sides) / ways
+        whole = self.layout.fsdp * self.layout.context == 1
+        return math.inf if whole or not sides else min(sides)
 
     def _elementwise_bytes(self) -> float:
         """Bytes that norms, activations, residuals and casts move for one microbatch on one device.
