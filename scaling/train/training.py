@@ -411,11 +411,11 @@ class _Training:
         """Wait for the metrics of steps up to `last`, refuse what is not finite, log, and move the bar."""
         read = answer.read()
         elapsed = self.clock.charge("step") / answer.count
-        self.heartbeat.beat()
         for step, (learning_rate, values) in enumerate(
             zip(rates, read, strict=True), last - answer.count + 1
         ):
             self._observe_step(part, step, learning_rate, values, elapsed)
+        self.heartbeat.beat()  # once they are written: a process whose disk hangs is behind the others
 
     def _observe_step(
         self, part: Segment, step: int, learning_rate: float, values: dict[str, float], elapsed: float
