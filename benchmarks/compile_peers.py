@@ -199,7 +199,8 @@ def read_program(folder: Path) -> dict[str, Any]:
 
 def _cycles(text: str) -> tuple[int, int]:
     """Estimated cycles of one run of a program, and how many kernels it calls."""
-    from scaling.parallel.hlo import Instruction, Value, evaluate, parse, trip_count, unchanged
+    from scaling.parallel.hlo import Instruction, parse
+    from scaling.parallel.loops import Value, evaluate, trip_count, unchanged
 
     module = parse(text)
     totals = [0.0, 0.0]
