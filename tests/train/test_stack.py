@@ -239,6 +239,7 @@ def test_devices_that_a_run_leaves_idle_split_the_runs(mesh: dict[str, int], run
     assert run_ways(runs, MeshConfig(**mesh), 8) == ways
 
 
+@pytest.mark.slow
 def test_the_last_runs_go_on_in_a_smaller_program(make_run: MakeRun, tmp_path: Path) -> None:
     """Two of four members end early: the others move to two lanes, with their states."""
     runs = [make_run(f"name=r{steps}", steps=steps, seed=steps) for steps in (2, 3, 8, 9)]
