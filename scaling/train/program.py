@@ -19,6 +19,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from scaling.config.mesh import DEFAULT_RULES, RUN_AXIS, Rules
 from scaling.config.run import RunConfig
 from scaling.estimate.counts import run_flops_per_token
+from scaling.parallel.compiler_options import compiler_options
 from scaling.parallel.mesh import make_mesh
 from scaling.train.step import TrainState, TrainStep
 
@@ -124,16 +125,19 @@ class Program:
         if lanes > 1:
             shardings = jax.tree.map(self._stacked_sharding, shardings)
         self._shardings = shardings
+        options = compiler_options(self.mesh.devices.flat[0])
         self._step = jax.jit(
             self._steps,
             in_shardings=(shardings, *[None] * 6),
             out_shardings=(shardings, everywhere),
             donate_argnums=0,
+            compiler_options=options,
         )
         self._evaluate_all = jax.jit(
             jax.vmap(self.functions.evaluate_batch, spmd_axis_name=RUN_AXIS),
             in_shardings=(shardings.model, None),
             out_shardings=everywhere,
+            compiler_options=options,
         )
         self._take = jax.jit(
             lambda state, lane: jax.tree.map(lambda x: x[lane], state),
