@@ -66,7 +66,7 @@ def test_a_function_takes_what_its_command_takes_and_says_so(name: str) -> None:
         assert f"\n    {option}: " in words, option
     if name == "read":  # no command prints points
         return
-    own = {"as_json", "full", "show_scripts", "no_cache"}  # of the command alone: what is printed
+    own = {"as_json", "full", "show_scripts", "no_cache", "figure"}  # of the command alone: how it is shown
     renamed = {"no_cache": "cache"}
     options = set(inspect.signature(commands[name]).parameters)
     assert options - own <= taken
