@@ -58,7 +58,7 @@ def test_ids_beyond_the_tokenizer_are_never_written(moved: Path) -> None:
     prompts = [[trained.start, *trained.tokenizer.encode("def").tolist()]]
     for how in (Sampling(5.0, top_k=300), Beams(3)):
         (ids,) = generate(
-            trained.model, prompts, new_tokens=12, sampling=how, stop=trained.tokenizer.end_of_text,
+            trained.model, prompts, new_tokens=12, sampling=how, stops=(trained.tokenizer.end_of_text,),
             writable=trained.writable,
         )  # fmt: skip
         assert all(id_ < pieces for id_ in ids)

@@ -44,7 +44,7 @@ ONE, SPLIT, CONTEXT = MeshConfig(), MeshConfig(data=2, tensor=4), MeshConfig(con
 QUICK = {
     ("segments, window, grouped", SPLIT), ("segments, window, grouped", CONTEXT), ("one key head", SPLIT),
     ("soft cap, window, grouped", ONE), ("prefix, segments, soft cap", SPLIT), ("prefix", CONTEXT),
-    ("an odd length, prefix", ONE), ("an odd length, bidirectional", ONE),
+    ("an odd length, prefix", ONE),
     ("cross-attention, segments", SPLIT),
 }  # fmt: skip
 PAIRS = [(name, mesh) for name in CASES for mesh in (ONE, SPLIT, CONTEXT)]

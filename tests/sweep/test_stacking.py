@@ -43,6 +43,7 @@ def sweep(tmp_path: Path) -> SweepConfig:
     return validate(SweepConfig, tree)
 
 
+@pytest.mark.slow
 def test_a_sweep_of_stacks_has_the_ledger_of_its_runs_alone(sweep: SweepConfig, tmp_path: Path) -> None:
     """One of three rates diverges. Then nothing that finished is trained again."""
     alone, failed = run_sweep(sweep, tmp_path / "alone", Silent(), stack="off")

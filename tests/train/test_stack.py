@@ -147,6 +147,7 @@ def test_a_stack_resumes_bit_for_bit(make_run: MakeRun, tmp_path: Path) -> None:
         assert record_of(one)["points"] == record_of(other)["points"]
 
 
+@pytest.mark.slow
 def test_members_of_other_budgets_take_the_lanes_that_others_leave(make_run: MakeRun, tmp_path: Path) -> None:
     """Four runs in two lanes: a finished one, cooldown branches, a short one, and one that waits for it."""
     branched = {"tokens": 16 * 256, "steps": None, "branches": [8 * 256], "schedule": "wsd"}
@@ -180,6 +181,7 @@ def test_a_directory_of_another_run_fails_its_member_alone(make_run: MakeRun, tm
     assert outcomes["r0"].record is not None and outcomes["r2"].record is not None
 
 
+@pytest.mark.slow
 def test_the_mesh_splits_the_run_axis(make_run: MakeRun, tmp_path: Path) -> None:
     """Four runs on two devices each are four runs on one device."""
     split = [make_run("mesh.data=2", f"name=r{seed}", seed=seed, steps=6) for seed in range(4)]
